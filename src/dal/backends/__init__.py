@@ -1,0 +1,1 @@
+"""The two interchangeable servers behind the data-access layer."""

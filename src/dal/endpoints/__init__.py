@@ -1,0 +1,1 @@
+"""One module per endpoint family: parameters in, one engine call, a ``Response`` out."""

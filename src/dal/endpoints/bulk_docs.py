@@ -1,0 +1,65 @@
+"""``/{db}/_bulk_docs``: many documents in one request. Source: ``chttpd_db`` and ``fabric_doc_update``."""
+
+from __future__ import annotations
+
+from dal.endpoints.call import Call, json_response
+from dal.endpoints.documents import design_error
+from dal.engine.document import Document, parse_document
+from dal.engine.document_update import Outcome, replicate_documents, update_documents
+from dal.engine.revision import format_revision
+from dal.errors import BadRequest, CouchError
+from dal.wire import Response
+
+
+def write(call: Call) -> Response:
+    """POST ``{"docs": [...]}``: a row for each edit, or with ``new_edits: false`` one for each that was refused."""
+    call.require_json_type()
+    db = call.db
+    body = call.json_object()
+    if "docs" not in body:
+        raise BadRequest("POST body must include `docs` parameter.")
+    values = body["docs"]
+    if type(values) is not list:
+        raise BadRequest("`docs` parameter must be an array.")
+    new_edits = body.get("new_edits", True)
+    if type(new_edits) is not bool:
+        raise BadRequest("`new_edits` parameter must be a boolean.")
+    documents = [_parse(call, value, new_edits) for value in values]
+    if not new_edits:
+        refused = replicate_documents(db, documents, design_error(call))
+        return json_response([_refused_row(document, error) for document, error in refused], 201)
+    if body.get("all_or_nothing") is True:
+        return json_response([_aborted_row(document) for document in documents], 417)
+    outcomes = update_documents(db, documents, design_error(call))
+    rows = [_row(document.doc_id, outcome) for document, outcome in zip(documents, outcomes, strict=True)]
+    return json_response(rows, 201)
+
+
+def _parse(call: Call, value: object, new_edits: bool) -> Document:
+    document = parse_document(value)
+    for attachment in document.attachments:
+        if attachment.name.startswith("_"):
+            raise BadRequest(f"Attachment name '{attachment.name}' starts with prohibited character '_'")
+    if not new_edits and not document.ids:
+        raise BadRequest("When `new_edits: false`, the document needs `_rev` or `_revisions` specified")
+    if document.doc_id == "":
+        document.doc_id = call.server.ids.next()
+        document.position, document.ids = 0, ()
+    return document
+
+
+def _row(doc_id: str, outcome: Outcome) -> dict[str, object]:
+    if isinstance(outcome, CouchError):
+        return {"id": doc_id, "error": outcome.error, "reason": outcome.reason}
+    return {"ok": True, "id": doc_id, "rev": outcome}
+
+
+def _refused_row(document: Document, error: CouchError) -> dict[str, object]:
+    rev = format_revision(document.position, document.ids[0])
+    return {"id": document.doc_id, "rev": rev, "error": error.error, "reason": error.reason}
+
+
+def _aborted_row(document: Document) -> dict[str, object]:
+    rev = format_revision(document.position, document.ids[0]) if document.ids else "0-"
+    reason = "all_or_nothing is not supported"
+    return {"id": document.doc_id, "rev": rev, "error": "not_implemented", "reason": reason}

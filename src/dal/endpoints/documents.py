@@ -1,0 +1,254 @@
+"""``/{db}/{doc_id}``: one document, read, written, deleted, copied. Source: ``chttpd_db:db_doc_req``."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from hashlib import md5
+from urllib.parse import quote
+
+from dal.endpoints.call import Call, json_response
+from dal.engine.document import Document, parse_document, validate_doc_id
+from dal.engine.document_read import PLAIN, Shown, open_leaves, open_revision, open_winner, show
+from dal.engine.document_update import replicate_documents, update_documents
+from dal.engine.revision import Revision, format_revision, parse_revision
+from dal.engine.revision_tree import Node
+from dal.errors import BadRequest, CouchError, NotFound
+from dal.wire import Response, decode_json
+
+_FLAGS = {
+    "revs": {"revs": True},
+    "revs_info": {"revs_info": True},
+    "conflicts": {"conflicts": True},
+    "deleted_conflicts": {"deleted_conflicts": True},
+    "local_seq": {"local_seq": True},
+    "attachments": {"attachments": True},
+    "att_encoding_info": {"encoding_info": True},
+    "meta": {"revs_info": True, "conflicts": True, "deleted_conflicts": True},
+}
+
+
+class DocumentQuery:
+    """The query parameters of a document request, read in order as CouchDB reads them."""
+
+    __slots__ = ("atts_since", "latest", "new_edits", "open_revs", "rev", "shown")
+
+    def __init__(self, call: Call) -> None:
+        self.rev: Revision | None = None
+        self.open_revs: list[Revision] | None | bool = False
+        self.latest = False
+        self.new_edits = True
+        self.atts_since: tuple[Revision, ...] | None = None
+        flags: dict[str, bool] = {}
+        for name, value in call.params if call.request.query else ():
+            if name in _FLAGS and value == "true":
+                flags |= _FLAGS[name]
+            elif name == "latest" and value == "true":
+                self.latest = True
+            elif name == "new_edits" and value in ("true", "false"):
+                self.new_edits = value == "true"
+            elif name == "rev":
+                self.rev = parse_revision(value)
+            elif name == "open_revs":
+                self.open_revs = None if value == "all" else parse_revisions(value)
+            elif name == "atts_since":
+                self.atts_since = tuple(parse_revisions(value))
+        self.shown = Shown(**flags, atts_since=self.atts_since) if flags or self.atts_since is not None else PLAIN
+
+
+def parse_revisions(text: str) -> list[Revision]:
+    """Return the revisions of a JSON array of texts; raises ``BadRequest``."""
+    value = decode_json(text.encode("utf-8", "surrogateescape"))
+    if type(value) is not list:
+        raise BadRequest("Invalid list of revisions")
+    return [parse_revision(item) for item in value]
+
+
+def etag(doc_id: str, node: Node) -> str:
+    """Return a revision's ETag: its text, or a hash where ids of other forms could repeat on other servers."""
+    return document_etag(doc_id, node.rev)
+
+
+def document_etag(doc_id: str, rev: str) -> str:
+    rev_id = rev.partition("-")[2]
+    if len(rev_id) == 32:
+        return f'"{rev}"'
+    return f'"{md5(f"{doc_id}/{rev}".encode(), usedforsecurity=False).hexdigest()}"'
+
+
+def read(call: Call) -> Response:
+    """GET and HEAD: the winner, or ``rev``, or several leaves with ``open_revs``."""
+    query = DocumentQuery(call)
+    doc_id = call.args["doc_id"]
+    db = call.db
+    if query.open_revs is not False:
+        return _read_leaves(call, doc_id, query)
+    if doc_id.startswith("_local/"):
+        return read_local(call, doc_id, query)
+    shown = query.shown
+    if query.rev is not None and not query.latest:
+        record, node = open_revision(db, doc_id, query.rev)
+        # What concerns the document as a whole is not shown beside a revision that was asked for by name.
+        shown = replace(shown, revs_info=False, conflicts=False, deleted_conflicts=False, local_seq=False)
+    else:
+        record, node = open_winner(db, doc_id)
+    document = show(db, record, node, shown)
+    if not document.keys().isdisjoint(("_revs_info", "_conflicts", "_deleted_conflicts", "_local_seq")):
+        return json_response(document)
+    tag = etag(doc_id, node)
+    if call.header("if-none-match") == tag:
+        return Response(304, {"etag": tag})
+    return json_response(document, headers={"etag": tag})
+
+
+def _read_leaves(call: Call, doc_id: str, query: DocumentQuery) -> Response:
+    revisions = None if query.open_revs is None else list(query.open_revs or ())
+    record, found = open_leaves(call.db, doc_id, revisions, latest=query.latest)
+    if revisions is None and not found:
+        raise NotFound("missing")
+    rows: list[object] = []
+    for item in sorted(found, key=lambda one: one.revision if isinstance(one, Node) else one):
+        if isinstance(item, Node) and record is not None:
+            rows.append({"ok": show(call.db, record, item, query.shown)})
+        elif not isinstance(item, Node):
+            rows.append({"missing": format_revision(*item)})
+    return json_response(rows)
+
+
+def read_local(call: Call, doc_id: str, query: DocumentQuery) -> Response:
+    """GET of a local document, which has neither a tree nor options, only ``revs``."""
+    local = call.db.storage.get_local(doc_id)
+    if local is None:
+        raise NotFound("missing")
+    from dal.engine.document import copy_members
+
+    document: dict[str, object] = {"_id": doc_id, "_rev": f"0-{local.revision}"}
+    copy_members(local.body, document)
+    if query.shown.revs:
+        document["_revisions"] = {"start": 0, "ids": [local.revision]}
+    tag = document_etag(doc_id, f"0-{local.revision}")
+    if call.header("if-none-match") == tag:
+        return Response(304, {"etag": tag})
+    return json_response(document, headers={"etag": tag})
+
+
+def write(call: Call) -> Response:
+    """PUT: a new document or revision, or with ``new_edits=false`` one that was made elsewhere."""
+    query = DocumentQuery(call)
+    db = call.db
+    doc_id = validate_doc_id(call.args["doc_id"])
+    document = document_from(call, doc_id, parse_document(call.json()))
+    if query.new_edits:
+        return saved(call, document, located=True)
+    if not document.ids:
+        raise BadRequest("When `new_edits: false`, the document needs `_rev` or `_revisions` specified")
+    refused = replicate_documents(db, [document], design_error(call))
+    if refused:
+        raise refused[0][1]
+    return written(call, document, format_revision(document.position, document.ids[0]), located=True)
+
+
+def document_from(call: Call, doc_id: str, document: Document) -> Document:
+    """Give a document the id of its path and the revision of its query or If-Match; raises ``BadRequest``.
+
+    The three places in which a revision may stand must agree.
+    """
+    for attachment in document.attachments:
+        if attachment.name.startswith("_"):
+            raise BadRequest(f"Attachment name '{attachment.name}' starts with prohibited character '_'")
+    text = call.param("rev")
+    revision = None if text is None else parse_revision(text)
+    if document.ids:
+        if revision is not None and revision != document.revision:
+            raise BadRequest("Document rev from request body and query string have different values")
+        header_revision(call, document.revision)
+    else:
+        revision = header_revision(call, revision)
+        if revision is not None:
+            document.position, document.ids = revision[0], (revision[1],)
+        else:
+            document.position = 0
+    document.doc_id = doc_id
+    return document
+
+
+def header_revision(call: Call, revision: Revision | None) -> Revision | None:
+    """Return the revision that If-Match names, or the given one; raises ``BadRequest`` where they differ."""
+    text = call.header("if-match")
+    if text is None:
+        return revision
+    named = parse_revision(text.strip('"'))
+    if revision is not None and revision != named:
+        raise BadRequest("Document rev and etag have different values")
+    return named
+
+
+def design_error(call: Call) -> CouchError | None:
+    """Return the error that a design document of this user's gets."""
+    return call.db_admin_error("You are not a db or server admin.")
+
+
+def saved(call: Call, document: Document, *, located: bool = False) -> Response:
+    """Make one edit, and return its answer; raises what the edit is refused with."""
+    (outcome,) = update_documents(call.db, [document], design_error(call))
+    if isinstance(outcome, CouchError):
+        raise outcome
+    return written(call, document, outcome, located=located)
+
+
+def written(call: Call, document: Document, rev: str, *, located: bool = False) -> Response:
+    """Return the answer to a write: ``{"ok", "id", "rev"}`` with an ETag and, for PUT, a Location."""
+    status = 200 if document.deleted else 201
+    headers = {"etag": document_etag(document.doc_id, rev)}
+    if located:
+        headers["location"] = location(call, document.doc_id)
+    return json_response({"ok": True, "id": document.doc_id, "rev": rev}, status, headers)
+
+
+def location(call: Call, doc_id: str) -> str:
+    """Return the absolute address of a document, as the client names this server."""
+    host = call.header("host") or "127.0.0.1"
+    return f"http://{host}/{quote(call.args['db'], safe='')}/{quote(doc_id, safe='')}"
+
+
+def delete(call: Call) -> Response:
+    """DELETE: one more revision, with nothing in it but the deletion."""
+    db = call.db
+    doc_id = call.args["doc_id"]
+    if doc_id.startswith("_local/"):
+        if db.storage.get_local(doc_id) is None:
+            raise NotFound("missing")
+    else:
+        open_winner(db, doc_id)
+    document = Document(doc_id, {}, deleted=True)
+    return saved(call, document_from(call, doc_id, document))
+
+
+def copy(call: Call) -> Response:
+    """COPY to the id, and optionally onto the revision, that the Destination header names."""
+    text = call.param("rev")
+    revision = header_revision(call, None if text is None else parse_revision(text))
+    target_id, target_revision = _destination(call)
+    validate_doc_id(target_id)
+    doc_id = call.args["doc_id"]
+    if revision is None:
+        _, node = open_winner(call.db, doc_id)
+    else:
+        _, node = open_revision(call.db, doc_id, revision)
+    position, ids = (target_revision[0], (target_revision[1],)) if target_revision else (0, ())
+    document = Document(target_id, node.body or {}, position, ids, node.deleted, node.attachments)
+    response = saved(call, document, located=True)
+    response.status = 201
+    return response
+
+
+def _destination(call: Call) -> tuple[str, Revision | None]:
+    from dal.wire import unquote
+
+    destination = call.header("destination")
+    if destination is None:
+        raise BadRequest("Destination header is mandatory for COPY.")
+    if "://" in destination:
+        raise BadRequest("Destination URL must be relative.")
+    path, _, query = destination.partition("?")
+    revision = parse_revision(query.removeprefix("rev=")) if query.startswith("rev=") else None
+    return unquote(path), revision

@@ -1,0 +1,92 @@
+"""One database: its settings and counters, its documents in a storage, and who waits for its next change.
+
+It knows nothing of requests. Everything here is called under the server's lock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from dal.engine.document import DocumentRecord
+from dal.engine.revision import Revision
+from dal.errors import BadRequest
+from dal.storage.base import Storage
+
+DEFAULT_REVS_LIMIT = 1000
+DEFAULT_PURGED_INFOS_LIMIT = 1000
+DEFAULT_SECURITY: dict[str, object] = {"members": {"roles": ["_admin"]}, "admins": {"roles": ["_admin"]}}
+
+
+class PurgeInfo(NamedTuple):
+    """One purge request: its number, the document, and the leaves that were asked for."""
+
+    purge_seq: int
+    doc_id: str
+    revisions: tuple[Revision, ...]
+
+
+@dataclass(slots=True, eq=False)
+class Database:
+    """The state of one database. ``seq_text`` is what stands behind the number of each of its update sequences."""
+
+    name: str
+    storage: Storage[DocumentRecord]
+    seq_text: str
+    instance_start_time: str = "0"
+    partitioned: bool = False
+    shards: int = 2
+    replicas: int = 1
+    revs_limit: int = DEFAULT_REVS_LIMIT
+    purged_infos_limit: int = DEFAULT_PURGED_INFOS_LIMIT
+    security: dict[str, object] = field(default_factory=lambda: dict(DEFAULT_SECURITY))
+    update_seq: int = 0
+    purge_seq: int = 0
+    purges: list[PurgeInfo] = field(default_factory=list)
+    doc_count: int = 0
+    doc_del_count: int = 0
+    # CouchDB checks revisions before it merges only while it has yet to load its validation functions; a write loads
+    # them, a design document makes them be loaded anew.
+    validation_loaded: bool = False
+    deleted: bool = False
+    watchers: dict[object, Callable[[], None]] = field(default_factory=dict)
+
+    def seq(self, number: int) -> str:
+        """Return the text of an update sequence."""
+        return f"{number}-{self.seq_text}"
+
+    def parse_seq(self, text: str) -> int:
+        """Return the number of an update sequence that this database gave out; raises ``BadRequest``."""
+        number, dash, rest = text.partition("-")
+        if not number.isdecimal() or not number.isascii() or not dash or not rest:
+            raise BadRequest("Malformed sequence supplied in 'since' parameter.")
+        return int(number)
+
+    def put(self, old: DocumentRecord | None, new: DocumentRecord) -> None:
+        """Store a document's new state, made with the next update sequence, in the place of the one before."""
+        self.update_seq = new.seq
+        if old is not None:
+            self._count(old, -1)
+        self._count(new, 1)
+        self.storage.write(old, new)
+
+    def forget(self, old: DocumentRecord) -> None:
+        """Take a document out without a trace, as a purge of all its leaves does."""
+        self._count(old, -1)
+        self.storage.write(old, None)
+
+    def _count(self, record: DocumentRecord, by: int) -> None:
+        if record.deleted:
+            self.doc_del_count += by
+        else:
+            self.doc_count += by
+
+    def records(self) -> Iterator[DocumentRecord]:
+        """Yield the documents that are not deleted, by the raw bytes of their ids."""
+        return self.storage.live()
+
+    def changed(self) -> None:
+        """Wake whoever follows the feed."""
+        for wake in list(self.watchers.values()):
+            wake()

@@ -1,0 +1,146 @@
+"""Reading documents: the winner, a revision, or several leaves, with the details that a reader asks for.
+
+It knows nothing of requests. Source: ``couch_db:open_doc*``, ``fabric_doc_open_revs``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from dal.engine import attachment as attachments_
+from dal.engine.database import Database
+from dal.engine.document import DocumentRecord, revisions_member, show_body
+from dal.engine.revision import Revision, format_revision
+from dal.engine.revision_tree import Node, find, find_missing, latest_leaves, ranked_leaves
+from dal.errors import NotFound
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What a reader wants to see of a document, beside its body."""
+
+    revs: bool = False
+    revs_info: bool = False
+    conflicts: bool = False
+    deleted_conflicts: bool = False
+    local_seq: bool = False
+    attachments: bool = False
+    encoding_info: bool = False
+    follows: bool = False
+    atts_since: tuple[Revision, ...] | None = None
+
+
+PLAIN = Shown()
+
+
+def open_winner(db: Database, doc_id: str, *, deleted: bool = False) -> tuple[DocumentRecord, Node]:
+    """Return a document and its winner; raises ``NotFound``: ``missing``, or ``deleted`` unless that is allowed."""
+    record = db.storage.get(doc_id)
+    if record is None:
+        raise NotFound("missing")
+    if record.deleted and not deleted:
+        raise NotFound("deleted")
+    return record, record.winner
+
+
+def open_revision(db: Database, doc_id: str, revision: Revision) -> tuple[DocumentRecord, Node]:
+    """Return a document and one of its revisions, leaf or not; raises ``NotFound("missing")``."""
+    record = db.storage.get(doc_id)
+    node = find(record.tree, revision) if record is not None else None
+    if record is None or node is None or node.body is None:
+        raise NotFound("missing")
+    return record, node
+
+
+def open_leaves(
+    db: Database, doc_id: str, revisions: Sequence[Revision] | None, *, latest: bool = False
+) -> tuple[DocumentRecord | None, list[Node | Revision]]:
+    """Return revisions of a document, or all its leaves (``revisions`` None); a bare revision stands for a missing one.
+
+    ``latest`` gives the leaves that descend from the revisions instead. Leaves come in the tree's order.
+    """
+    record = db.storage.get(doc_id)
+    if record is None:
+        return None, list(revisions or ())
+    if revisions is None:
+        return record, list(record.tree)
+    if latest:
+        leaves, missing = latest_leaves(record.tree, revisions)
+        return record, [*leaves, *missing]
+    found: list[Node | Revision] = []
+    absent: list[Node | Revision] = []
+    for revision in revisions:
+        node = find(record.tree, revision)
+        if node is None or node.body is None:
+            absent.append(revision)
+        else:
+            found.append(node)
+    return record, [*found, *absent]
+
+
+def show(db: Database, record: DocumentRecord, node: Node, shown: Shown = PLAIN) -> dict[str, object]:
+    """Return the JSON object of a revision, in CouchDB's order of members; nothing in it is shared."""
+    document = show_body(record.doc_id, node)
+    if shown is not PLAIN:
+        if shown.revs:
+            document["_revisions"] = revisions_member(node, db.revs_limit)
+        _show_meta(document, record, node, shown)
+    if node.attachments:
+        document["_attachments"] = show_attachments(node, shown)
+    return document
+
+
+def _show_meta(document: dict[str, object], record: DocumentRecord, node: Node, shown: Shown) -> None:
+    if shown.revs_info:
+        document["_revs_info"] = [
+            {"rev": ancestor.rev, "status": _status(ancestor)} for ancestor in node.path()
+        ]
+    others = ranked_leaves(record.tree)[1:] if shown.conflicts or shown.deleted_conflicts else []
+    live = [leaf.rev for leaf in others if not leaf.deleted]
+    dead = [leaf.rev for leaf in others if leaf.deleted]
+    if shown.conflicts and live:
+        document["_conflicts"] = live
+    if shown.deleted_conflicts and dead:
+        document["_deleted_conflicts"] = dead
+    if shown.local_seq:
+        document["_local_seq"] = record.seq
+
+
+def _status(node: Node) -> str:
+    if node.body is None:
+        return "missing"
+    return "deleted" if node.deleted else "available"
+
+
+def show_attachments(node: Node, shown: Shown) -> dict[str, object]:
+    """Return the ``_attachments`` member. With ``atts_since``, older ones than the named ancestors are stubs."""
+    since = -1
+    if shown.atts_since is not None:
+        since = max((rev[0] for rev in shown.atts_since if any(rev == one.revision for one in node.path())), default=0)
+    members = {}
+    for attachment in node.attachments:
+        newer = isinstance(attachment.revpos, int) and attachment.revpos > since
+        data = newer if shown.atts_since is not None else shown.attachments
+        members[attachment.name] = attachments_.to_json(
+            attachment, data=data, follows=shown.follows, encoding_info=shown.encoding_info
+        )
+    return members
+
+
+def missing_revisions(
+    db: Database, doc_id: str, revisions: Sequence[Revision]
+) -> tuple[list[str], list[str]]:
+    """Return which revisions a document lacks, and which of its leaves could be their ancestors.
+
+    An unknown document lacks all, in the order in which they were asked for; a known one's are sorted.
+    """
+    record = db.storage.get(doc_id)
+    if record is None:
+        return [format_revision(*revision) for revision in revisions], []
+    missing = find_missing(record.tree, revisions)
+    if not missing:
+        return [], []
+    highest = max(position for position, _ in missing)
+    ancestors = [leaf.rev for leaf in ranked_leaves(record.tree) if leaf.position < highest]
+    return [format_revision(*revision) for revision in missing], ancestors

@@ -1,0 +1,261 @@
+"""Writing documents: edits that CouchDB numbers, and replicated revisions that it takes as they are.
+
+It knows nothing of requests. Nothing is stored before every document of a request is known to be well-formed. Source:
+``couch_db`` (``prep_and_validate_*``) and ``couch_db_updater`` (``merge_rev_tree*``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import TypeAlias
+
+from dal.engine.attachment import Attachment, merge_stubs, stored
+from dal.engine.database import Database
+from dal.engine.document import Document, DocumentRecord
+from dal.engine.revision import Revision, format_revision, new_revision_id
+from dal.engine.revision_tree import Merged, RevisionTree, find, merge, ranked_leaves, stem
+from dal.errors import BadRequest, Conflict, CouchError, NotSupported, ServerError
+from dal.storage.base import LocalDocument
+
+# What became of each document of a request: its new revision, or the error that its row shows.
+Outcome: TypeAlias = "str | CouchError"
+
+
+def update_documents(db: Database, documents: Sequence[Document], may_design: CouchError | None = None) -> list[Outcome]:
+    """Make the edits of one request, and return what became of each, in the order of the request.
+
+    Edits of one document are made one after the other; update sequences follow the order of ids. ``may_design`` is
+    the error that design documents get where the user may not write them. Raises ``MissingStub`` and ``BadRequest``
+    for what fails a whole request.
+    """
+    outcomes: list[Outcome] = [""] * len(documents)
+    ordinary: list[tuple[int, Document]] = []
+    locals_: list[tuple[int, Document]] = []
+    for index, document in enumerate(documents):
+        (locals_ if document.is_local else ordinary).append((index, document))
+    ordinary.sort(key=lambda entry: entry[1].doc_id)
+    if _needs_check(db, (document for _, document in ordinary)):
+        ordinary = _checked_edits(db, ordinary, outcomes, may_design)
+    edits = [(index, document, _new_attachments(document)) for index, document in ordinary]
+    position = 0
+    while position < len(edits):
+        doc_id = edits[position][1].doc_id
+        old = db.storage.get(doc_id)
+        tree: RevisionTree = old.tree if old is not None else ()
+        before = tree
+        while position < len(edits) and edits[position][1].doc_id == doc_id:
+            index, document, attachments = edits[position]
+            tree, outcomes[index] = _edit(tree, document, attachments)
+            position += 1
+        _store(db, doc_id, old, before, tree)
+    for index, document in locals_:
+        outcomes[index] = write_local(db, document)
+    _after_write(db, (document for _, document in ordinary))
+    return outcomes
+
+
+def _needs_check(db: Database, documents: Iterable[Document]) -> bool:
+    if not db.validation_loaded:
+        return True
+    return any(document.attachments or document.doc_id.startswith("_design/") for document in documents)
+
+
+def _checked_edits(
+    db: Database, edits: Sequence[tuple[int, Document]], outcomes: list[Outcome], may_design: CouchError | None
+) -> list[tuple[int, Document]]:
+    """Check revisions against what is stored before the request, as CouchDB does when it runs validation functions."""
+    accepted = []
+    for index, document in edits:
+        old = db.storage.get(document.doc_id)
+        error: CouchError | None = None
+        if old is None:
+            merge_stubs(document.doc_id, document.attachments, ())
+            error = Conflict() if document.ids or document.position else None
+        elif document.ids:
+            leaf = next((leaf for leaf in old.tree if leaf.revision == document.revision), None)
+            if leaf is None:
+                error = Conflict()
+            else:
+                merged = merge_stubs(document.doc_id, document.attachments, leaf.attachments)
+                document = _with_attachments(document, merged)
+        elif not old.deleted:
+            error = Conflict()
+        error = error or _refused(db, document, may_design)
+        if error is None:
+            accepted.append((index, document))
+        else:
+            outcomes[index] = error
+    return accepted
+
+
+def _refused(db: Database, document: Document, may_design: CouchError | None) -> CouchError | None:
+    if document.doc_id.startswith("_design/"):
+        return may_design or validate_design_document(document.body)
+    db.validation_loaded = True
+    return None
+
+
+def validate_design_document(body: dict[str, object]) -> CouchError | None:
+    """Return the error of a design document that CouchDB refuses."""
+    if "validate_doc_update" in body:
+        return NotSupported("validate_doc_update functions need JavaScript, which this server does not run")
+    return None
+
+
+def _with_attachments(document: Document, attachments: tuple[Attachment, ...]) -> Document:
+    return Document(
+        document.doc_id,
+        document.body,
+        document.position,
+        document.ids,
+        document.deleted,
+        attachments,
+        document.term,
+    )
+
+
+def _new_attachments(document: Document) -> tuple[Attachment, ...]:
+    """Compress and digest new attachments, and number them with the revision that the edit makes."""
+    if not document.attachments:
+        return ()
+    position = document.position + 1
+    return tuple(
+        attachment if attachment.stored else stored(replace(attachment, revpos=position))
+        for attachment in _without_duplicates(document)
+    )
+
+
+def _without_duplicates(document: Document) -> tuple[Attachment, ...]:
+    if len({attachment.name for attachment in document.attachments}) < len(document.attachments):
+        raise BadRequest("Duplicate attachments")
+    return document.attachments
+
+
+def _edit(
+    tree: RevisionTree, document: Document, attachments: tuple[Attachment, ...]
+) -> tuple[RevisionTree, Outcome]:
+    """Return the tree with one more revision, and its text; or the tree as it was, and a conflict."""
+    revision_id = _revision_id(document, document.revision, attachments)
+    position = document.position + 1
+    if tree and all(leaf.deleted for leaf in tree):
+        # Only a new document may follow a deletion. It continues the winning one, lest the tree gain a root each time.
+        if position != 1 or document.deleted:
+            return tree, Conflict()
+        last = ranked_leaves(tree)[0]
+        revision_id = _revision_id(document, last.revision, attachments)
+        position = last.position + 1
+        merged, result = merge(
+            tree, position, (revision_id, last.id), False, document.body, attachments
+        )
+    else:
+        ids = (revision_id, *document.ids)
+        merged, result = merge(tree, position, ids, document.deleted, document.body, attachments)
+    if result is not Merged.NEW_LEAF:
+        return tree, Conflict()
+    return merged, format_revision(position, revision_id)
+
+
+def _revision_id(document: Document, parent: Revision | None, attachments: tuple[Attachment, ...]) -> bytes:
+    return new_revision_id(
+        document.deleted,
+        parent,
+        document.term,
+        [(attachment.name, attachment.content_type, attachment.digest) for attachment in attachments],
+    )
+
+
+def _store(
+    db: Database, doc_id: str, old: DocumentRecord | None, before: RevisionTree, tree: RevisionTree
+) -> None:
+    tree = stem(tree, db.revs_limit)
+    if tree is not before and tree != before:
+        db.put(old, DocumentRecord(doc_id, tree, db.update_seq + 1))
+
+
+def replicate_documents(
+    db: Database, documents: Sequence[Document], may_design: CouchError | None = None
+) -> list[tuple[Document, CouchError]]:
+    """Merge revisions that were made elsewhere (``new_edits: false``), and return those that were refused.
+
+    A revision that is known already is passed over in silence; conflicts become branches.
+    """
+    ordinary = sorted((document for document in documents if not document.is_local), key=lambda doc: doc.doc_id)
+    refused: list[tuple[Document, CouchError]] = []
+    if _needs_check(db, ordinary):
+        ordinary = _checked_replicas(db, ordinary, refused, may_design)
+    position = 0
+    while position < len(ordinary):
+        doc_id = ordinary[position].doc_id
+        old = db.storage.get(doc_id)
+        tree: RevisionTree = old.tree if old is not None else ()
+        before = tree
+        while position < len(ordinary) and ordinary[position].doc_id == doc_id:
+            document = ordinary[position]
+            attachments = tuple(stored(attachment) for attachment in _without_duplicates(document))
+            tree, _ = merge(
+                tree, document.position, document.ids, document.deleted, document.body, attachments
+            )
+            position += 1
+        _store(db, doc_id, old, before, tree)
+    for document in documents:
+        if document.is_local:
+            write_local(db, document)
+    _after_write(db, ordinary)
+    return refused
+
+
+def _checked_replicas(
+    db: Database,
+    documents: Sequence[Document],
+    refused: list[tuple[Document, CouchError]],
+    may_design: CouchError | None,
+) -> list[Document]:
+    """Drop what adds no leaf, and fill in stubs from the nearest stored ancestor, as CouchDB does when it validates."""
+    trees: dict[str, RevisionTree] = {}
+    for document in documents:
+        old = db.storage.get(document.doc_id)
+        if old is not None:
+            tree = trees.get(document.doc_id, old.tree)
+            trees[document.doc_id], _ = merge(
+                tree, document.position, document.ids, document.deleted, document.body, document.attachments
+            )
+    accepted = []
+    for document in documents:
+        old = db.storage.get(document.doc_id)
+        if old is None:
+            merge_stubs(document.doc_id, document.attachments, ())
+        else:
+            leaf = next((leaf for leaf in trees[document.doc_id] if leaf.revision == document.revision), None)
+            known = find(old.tree, (document.position, document.ids[0]))
+            if leaf is None or (known is not None and any(known.revision == one.revision for one in old.tree)):
+                continue
+            if any(attachment.is_stub for attachment in document.attachments):
+                on_disk = (find(old.tree, node.revision) for node in leaf.path() if node is not leaf)
+                parent = next((node for node in on_disk if node is not None and node.body is not None), None)
+                found = parent.attachments if parent is not None else ()
+                document = _with_attachments(document, merge_stubs(document.doc_id, document.attachments, found))
+        error = _refused(db, document, may_design)
+        if error is None:
+            accepted.append(document)
+        else:
+            refused.append((document, error))
+    return accepted
+
+
+def _after_write(db: Database, documents: Iterable[Document]) -> None:
+    if any(document.doc_id.startswith("_design/") for document in documents):
+        db.validation_loaded = False
+    db.changed()
+
+
+def write_local(db: Database, document: Document) -> Outcome:
+    """Store or delete a local document, and return its revision. Local documents never conflict."""
+    number = 0
+    if document.ids and not (document.position == 0 and document.ids[0].isdigit()):
+        return ServerError("Invalid rev format", error="error")
+    if not document.deleted:
+        number = int(document.ids[0]) + 1 if document.ids else 1
+    local = None if document.deleted else LocalDocument(str(number), document.body)
+    db.storage.write_local(document.doc_id, local)
+    return f"0-{number}"

@@ -1,0 +1,301 @@
+"""The revision tree of one document: merging, winners, stemming, and finding revisions in it.
+
+Replicas that edit the same document apart make branches, and each must be able to take in the others' branches in any
+order and arrive at the same tree and the same winner. So a document is a forest: branches share the revisions from
+before they parted, and history that was cut off (stemmed) leaves trees that start above position 1.
+
+A tree is the tuple of its leaves, each linked to its parents and never changed; an edit makes a new tuple that shares
+the old nodes. The order of the leaves is CouchDB's (``couch_key_tree``): roots from the highest start down, siblings
+by id, depth first. Nothing here knows of documents, sequences or storage.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from enum import Enum
+from typing import TypeAlias
+
+from dal.engine.attachment import Attachment
+from dal.engine.revision import Revision, format_revision
+
+
+class Node:
+    """One revision in a tree. ``body`` is None where only the id is known. Never changed once it is in a tree."""
+
+    __slots__ = ("attachments", "body", "deleted", "id", "parent", "position")
+
+    def __init__(
+        self,
+        position: int,
+        id: bytes,
+        parent: Node | None = None,
+        deleted: bool = False,
+        body: dict[str, object] | None = None,
+        attachments: tuple[Attachment, ...] = (),
+    ) -> None:
+        self.position = position
+        self.id = id
+        self.parent = parent
+        self.deleted = deleted
+        self.body = body
+        self.attachments = attachments
+
+    @property
+    def revision(self) -> Revision:
+        return self.position, self.id
+
+    @property
+    def rev(self) -> str:
+        return format_revision(self.position, self.id)
+
+    def path(self) -> Iterator[Node]:
+        """Yield this node and its ancestors, newest first."""
+        node: Node | None = self
+        while node is not None:
+            yield node
+            node = node.parent
+
+    def with_parent(self, parent: Node | None) -> Node:
+        return Node(self.position, self.id, parent, self.deleted, self.body, self.attachments)
+
+    def __repr__(self) -> str:
+        return f"Node({self.rev!r}{', deleted' if self.deleted else ''})"
+
+
+RevisionTree: TypeAlias = tuple[Node, ...]
+Children: TypeAlias = dict["Node | None", list[Node]]
+
+
+class Merged(Enum):
+    """What a merged path did to the tree: CouchDB's ``new_leaf``, ``new_branch`` and ``internal_node``."""
+
+    NEW_LEAF = "new_leaf"
+    NEW_BRANCH = "new_branch"
+    INTERNAL_NODE = "internal_node"
+
+
+def _rank(leaf: Node) -> tuple[bool, int, bytes]:
+    return (not leaf.deleted, leaf.position, leaf.id)
+
+
+def winner(tree: RevisionTree) -> Node:
+    """Return the leaf that CouchDB serves when a request names no ``rev``.
+
+    Live leaves beat deleted ones, then the longer history, then the greater id. Replicas must agree from the tree
+    alone, so neither arrival order nor a clock may enter here.
+    """
+    return tree[0] if len(tree) == 1 else max(tree, key=_rank)
+
+
+def ranked_leaves(tree: RevisionTree) -> list[Node]:
+    """Return the leaves, winner first, each one the winner among those after it."""
+    return sorted(tree, key=_rank, reverse=True)
+
+
+def merge(
+    tree: RevisionTree,
+    position: int,
+    ids: Sequence[bytes],
+    deleted: bool,
+    body: dict[str, object] | None,
+    attachments: tuple[Attachment, ...] = (),
+) -> tuple[RevisionTree, Merged]:
+    """Merge the path that ends in revision ``(position, ids[0])`` and whose ancestors are ``ids[1:]``, newest first.
+
+    Known revisions keep what is known of them; one of which only the id was known takes the new body. A tree that
+    starts above the path's start gains the older history.
+    """
+    if len(ids) == 2:
+        # The everyday edit: one more revision on top of a leaf.
+        for index, leaf in enumerate(tree):
+            if leaf.position == position - 1 and leaf.id == ids[1]:
+                tip = Node(position, ids[0], leaf, deleted, body, attachments)
+                return tree[:index] + (tip,) + tree[index + 1 :], Merged.NEW_LEAF
+    tip_content = (deleted, body, attachments)
+    if not tree:
+        return (_chain(None, position, ids, tip_content),), Merged.NEW_LEAF
+    children = _children(tree)
+    oldest_first = list(reversed(ids))
+    start = position - len(ids) + 1
+    for root in children[None]:
+        found = _align(children, root, start, oldest_first)
+        if found is not None:
+            return _merge_into(tree, children, root, found, start, oldest_first, tip_content)
+    return _ordered((*tree, _chain(None, position, ids, tip_content))), Merged.NEW_BRANCH
+
+
+_Content: TypeAlias = tuple[bool, "dict[str, object] | None", "tuple[Attachment, ...]"]
+
+
+def _chain(parent: Node | None, position: int, ids: Sequence[bytes], content: _Content) -> Node:
+    """Return the tip of a new line of nodes above ``parent``; ``ids`` newest first, all but the tip missing."""
+    for offset in range(len(ids) - 1, 0, -1):
+        parent = Node(position - offset, ids[offset], parent)
+    return Node(position, ids[0], parent, *content)
+
+
+def _children(tree: Iterable[Node]) -> Children:
+    """Return the children of each node in order of id; of None: the roots, lowest start first."""
+    children: Children = {None: []}
+    for leaf in tree:
+        node: Node | None = leaf
+        while node is not None and node not in children:
+            children[node] = []
+            children.setdefault(node.parent, [])
+            node = node.parent
+    for node in children:
+        if node is not None:
+            children[node.parent].append(node)
+    for siblings in children.values():
+        siblings.sort(key=lambda sibling: (sibling.position, sibling.id))
+    return children
+
+
+def _align(children: Children, root: Node, start: int, ids: list[bytes]) -> tuple[Node, int] | None:
+    """Return the first node of a tree that the path shares, and its index in the path; None: they share none."""
+    if start <= root.position:
+        index = root.position - start
+        return (root, index) if index < len(ids) and ids[index] == root.id else None
+    level = [root]
+    for _ in range(start - root.position):
+        level = [child for node in level for child in children[node]]
+    return next(((node, 0) for node in level if node.id == ids[0]), None)
+
+
+def _merge_into(
+    tree: RevisionTree,
+    children: Children,
+    root: Node,
+    found: tuple[Node, int],
+    start: int,
+    ids: list[bytes],
+    content: _Content,
+) -> tuple[RevisionTree, Merged]:
+    node, index = found
+    replaced: dict[Node, Node] = {}
+    if index > 0:
+        # The path knows what came before this tree's first node.
+        below = _chain(None, root.position - 1, list(reversed(ids[:index])), (False, None, ()))
+        replaced[root] = root.with_parent(below)
+    while index + 1 < len(ids):
+        following = next((child for child in children[node] if child.id == ids[index + 1]), None)
+        if following is None:
+            break
+        node, index = following, index + 1
+    if index + 1 == len(ids):
+        if node.body is None and content[1] is not None:
+            known = replaced.get(node, node)
+            replaced[node] = Node(node.position, node.id, known.parent, *content)
+        return _rebuild(tree, replaced), Merged.INTERNAL_NODE
+    is_leaf = not children[node]
+    leaves = _rebuild((*tree, node), replaced)
+    tip = _chain(leaves[-1], start + len(ids) - 1, list(reversed(ids[index + 1 :])), content)
+    if is_leaf:
+        kept = tuple(leaf for leaf in leaves[:-1] if leaf is not leaves[-1])
+        return _ordered((*kept, tip)), Merged.NEW_LEAF
+    return _ordered((*leaves[:-1], tip)), Merged.NEW_BRANCH
+
+
+def _rebuild(leaves: RevisionTree, replaced: dict[Node, Node]) -> RevisionTree:
+    """Return the leaves over the replaced nodes: whatever descends from one has to be made again."""
+    if not replaced:
+        return leaves
+    return tuple(_rebuilt(leaf, replaced) for leaf in leaves)
+
+
+def _rebuilt(leaf: Node, replaced: dict[Node, Node]) -> Node:
+    line: list[Node] = []
+    below: Node | None = None
+    for node in leaf.path():
+        below = replaced.get(node)
+        if below is not None:
+            break
+        line.append(node)
+    if below is None:
+        return leaf
+    for node in reversed(line):
+        below = replaced[node] = node.with_parent(below)
+    return below
+
+
+def _ordered(leaves: Iterable[Node]) -> RevisionTree:
+    """Return leaves in CouchDB's order. Branches of one root compare at the id where they part."""
+    keyed = []
+    for leaf in leaves:
+        line = [node.id for node in leaf.path()]
+        line.reverse()
+        keyed.append((-(leaf.position - len(line) + 1), line, leaf))
+    # Roots from high to low, of the same start too; then depth first, children ascending.
+    keyed.sort(key=lambda entry: entry[1])
+    keyed.sort(key=lambda entry: entry[1][0], reverse=True)
+    keyed.sort(key=lambda entry: entry[0])
+    return tuple(entry[2] for entry in keyed)
+
+
+def stem(tree: RevisionTree, limit: int) -> RevisionTree:
+    """Keep of each leaf's history the ``limit`` newest revisions. No leaf is lost."""
+    if all(leaf.position <= limit for leaf in tree):
+        return tree
+    kept: dict[Node, None] = {}
+    cut = False
+    for leaf in tree:
+        for depth, node in enumerate(leaf.path()):
+            if depth >= limit:
+                cut = True
+                break
+            kept[node] = None
+    if not cut:
+        return tree
+    replaced = {
+        node: node.with_parent(None) for node in kept if node.parent is not None and node.parent not in kept
+    }
+    return _ordered(_rebuild(tree, replaced))
+
+
+def remove_leaves(tree: RevisionTree, revisions: Collection[Revision]) -> tuple[RevisionTree, list[Revision]]:
+    """Take out the branches that end in the given leaves; return the rest, and which of them were leaves."""
+    removed = [leaf.revision for leaf in tree if leaf.revision in revisions]
+    return tuple(leaf for leaf in tree if leaf.revision not in revisions), removed
+
+
+def nodes(tree: RevisionTree) -> Iterator[Node]:
+    """Yield every node once, depth first, trees and children in CouchDB's order."""
+    children = _children(tree)
+    pending = list(children[None])
+    while pending:
+        node = pending.pop()
+        yield node
+        pending.extend(reversed(children[node]))
+
+
+def find(tree: RevisionTree, revision: Revision) -> Node | None:
+    """Return the node of a revision, leaf or not."""
+    for leaf in tree:
+        if leaf.position == revision[0] and leaf.id == revision[1]:
+            return leaf
+    for leaf in tree:
+        for node in leaf.path():
+            if node.position == revision[0] and node.id == revision[1]:
+                return node
+    return None
+
+
+def find_missing(tree: RevisionTree, revisions: Iterable[Revision]) -> list[Revision]:
+    """Return the revisions that the tree doesn't know, sorted, a repeated one as often as it was asked for."""
+    known = {node.revision for leaf in tree for node in leaf.path()}
+    return sorted(revision for revision in revisions if revision not in known)
+
+
+def latest_leaves(
+    tree: RevisionTree, revisions: Sequence[Revision]
+) -> tuple[list[Node], list[Revision]]:
+    """Return the leaves at or above the given revisions, each once, and the revisions that are not in the tree."""
+    wanted = set(revisions)
+    found: set[Revision] = set()
+    leaves = []
+    for leaf in tree:
+        hit = {node.revision for node in leaf.path()} & wanted
+        if hit:
+            found |= hit
+            leaves.append(leaf)
+    return leaves, [revision for revision in revisions if revision not in found]

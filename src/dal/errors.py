@@ -1,0 +1,202 @@
+"""CouchDB's errors as exceptions: one class per error word, with CouchDB's status and reason texts.
+
+    CouchError                          any answer with a status >= 400
+      BadRequest                        400 bad_request and its relatives
+        DocValidation                   400 doc_validation
+        IllegalDocId                    400 illegal_docid
+        IllegalDatabaseName             400 illegal_database_name
+        QueryParseError                 400 query_parse_error
+      Unauthorized                      401 unauthorized
+      Forbidden                         403 forbidden
+      NotFound                          404 not_found
+      MethodNotAllowed                  405 method_not_allowed
+      Conflict                          409 conflict
+      Gone                              410 gone
+      PreconditionFailed                412
+        FileExists                      412 file_exists
+        MissingStub                     412 missing_stub
+      TooLarge                          413 too_large
+      BadContentType                    415 bad_content_type
+      ServerError                       500 and above
+        NotSupported                    501 not_implemented
+    BackendError                        no answer of CouchDB's at all: see ``dal.backends.couch``
+
+It knows nothing of requests, backends or documents.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+
+class CouchError(Exception):
+    """An answer of CouchDB's with a status >= 400.
+
+    ``status`` is the HTTP status, ``error`` CouchDB's error word, ``reason`` its reason, ``body`` the whole JSON
+    body, ``headers`` what the answer carries beside its content type.
+    """
+
+    status: int = 500
+    error: str = "unknown_error"
+    reason: str = ""
+
+    def __init__(
+        self,
+        reason: str | None = None,
+        *,
+        status: int | None = None,
+        error: str | None = None,
+        body: Mapping[str, object] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        if reason is not None:
+            self.reason = reason
+        if status is not None:
+            self.status = status
+        if error is not None:
+            self.error = error
+        self.body: dict[str, object] = dict(body) if body is not None else {"error": self.error, "reason": self.reason}
+        self.headers: dict[str, str] = dict(headers or {})
+        super().__init__(f"{self.status} {self.error}: {self.reason}")
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # Exceptions travel between processes (xdist); the keyword arguments have to travel with them.
+        return (_restore, (type(self), self.reason, self.status, self.error, self.body, self.headers))
+
+
+def _restore(
+    cls: type[CouchError], reason: str, status: int, error: str, body: dict[str, object], headers: dict[str, str]
+) -> CouchError:
+    return cls(reason, status=status, error=error, body=body, headers=headers)
+
+
+class BadRequest(CouchError):
+    status = 400
+    error = "bad_request"
+
+
+class DocValidation(BadRequest):
+    error = "doc_validation"
+
+
+class IllegalDocId(BadRequest):
+    error = "illegal_docid"
+
+
+class IllegalDatabaseName(BadRequest):
+    error = "illegal_database_name"
+
+
+class QueryParseError(BadRequest):
+    error = "query_parse_error"
+
+
+class Unauthorized(CouchError):
+    status = 401
+    error = "unauthorized"
+
+
+class Forbidden(CouchError):
+    status = 403
+    error = "forbidden"
+
+
+class NotFound(CouchError):
+    status = 404
+    error = "not_found"
+    reason = "missing"
+
+
+class MethodNotAllowed(CouchError):
+    status = 405
+    error = "method_not_allowed"
+
+
+class Conflict(CouchError):
+    status = 409
+    error = "conflict"
+    reason = "Document update conflict."
+
+
+class Gone(CouchError):
+    status = 410
+    error = "gone"
+
+
+class PreconditionFailed(CouchError):
+    status = 412
+    error = "precondition_failed"
+
+
+class FileExists(PreconditionFailed):
+    error = "file_exists"
+    reason = "The database could not be created, the file already exists."
+
+
+class MissingStub(PreconditionFailed):
+    error = "missing_stub"
+
+
+class TooLarge(CouchError):
+    status = 413
+    error = "too_large"
+
+
+class BadContentType(CouchError):
+    status = 415
+    error = "bad_content_type"
+
+
+class ServerError(CouchError):
+    status = 500
+
+
+class NotSupported(ServerError):
+    """A route or option of CouchDB's that the emulator does not answer. It never guesses."""
+
+    status = 501
+    error = "not_implemented"
+
+
+_BY_WORD: dict[tuple[int, str], type[CouchError]] = {
+    (cls.status, cls.error): cls
+    for cls in (DocValidation, IllegalDocId, IllegalDatabaseName, QueryParseError, FileExists, MissingStub)
+}
+_BY_STATUS: dict[int, type[CouchError]] = {
+    400: BadRequest,
+    401: Unauthorized,
+    403: Forbidden,
+    404: NotFound,
+    405: MethodNotAllowed,
+    409: Conflict,
+    410: Gone,
+    412: PreconditionFailed,
+    413: TooLarge,
+    415: BadContentType,
+    501: NotSupported,
+}
+
+
+def error_class(status: int, word: str) -> type[CouchError]:
+    """Return the class for an answer: by status and error word, else by status, else by its hundred."""
+    fallback: type[CouchError] = ServerError if status >= 500 else CouchError
+    return _BY_WORD.get((status, word)) or _BY_STATUS.get(status, fallback)
+
+
+def from_answer(status: int, body: object, headers: Mapping[str, str] | None = None) -> CouchError:
+    """Return the exception for an answer with a status >= 400, whatever its body is.
+
+    A body that is not CouchDB's ``{"error", "reason"}`` object (a row list, a gateway's page) is kept in ``.body``
+    under ``"body"``.
+    """
+    if isinstance(body, Mapping):
+        word, reason = str(body.get("error", "unknown_error")), str(body.get("reason", ""))
+        return error_class(status, word)(reason, status=status, error=word, body=body, headers=headers)
+    return error_class(status, "")("", status=status, body={"body": body}, headers=headers)
+
+
+class BackendError(Exception):
+    """No usable answer came: the server is not configured, not reachable, too slow, or does not speak JSON."""
+
+    hint: ClassVar[str] = ""

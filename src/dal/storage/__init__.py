@@ -1,0 +1,1 @@
+"""Where documents are kept: one contract, and its implementation in memory."""

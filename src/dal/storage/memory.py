@@ -1,0 +1,122 @@
+"""Documents of one database in this process's memory.
+
+Reading and writing one document costs the same whatever the database holds: documents are a dictionary, live ids a
+sorted list of chunks, and the update sequence an array that only ever grows at its end.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterator
+from typing import Generic
+
+from sortedcontainers import SortedList
+
+from dal.storage.base import LocalDocument, R, Storage
+
+
+class MemoryStorage(Storage[R]):
+    """See ``Storage``. Records are immutable, so handing one out shares nothing that anybody could change."""
+
+    def __init__(self) -> None:
+        self._records: dict[str, R] = {}
+        self._live_ids: SortedList[str] = SortedList()
+        # Ids made since the last ordered read; sorting them in one go is what makes bulk loading fast.
+        self._unsorted: list[str] = []
+        self._log = _SequenceLog[R]()
+        self._locals: dict[str, LocalDocument] = {}
+
+    def get(self, doc_id: str) -> R | None:
+        return self._records.get(doc_id)
+
+    def write(self, old: R | None, new: R | None) -> None:
+        if new is not None:
+            self._records[new.doc_id] = new
+            self._log.append(new)
+            if old is None or old.deleted:
+                if not new.deleted:
+                    self._unsorted.append(new.doc_id)
+            elif new.deleted:
+                self._discard_live(new.doc_id)
+        elif old is not None:
+            del self._records[old.doc_id]
+            if not old.deleted:
+                self._discard_live(old.doc_id)
+        if old is not None:
+            self._log.discard(old.seq)
+
+    def _discard_live(self, doc_id: str) -> None:
+        self._sorted().remove(doc_id)
+
+    def _sorted(self) -> SortedList[str]:
+        if self._unsorted:
+            self._live_ids.update(self._unsorted)
+            self._unsorted = []
+        return self._live_ids
+
+    def live(
+        self, start: str | None = None, end: str | None = None, inclusive_end: bool = True, descending: bool = False
+    ) -> Iterator[R]:
+        low, high = (end, start) if descending else (start, end)
+        bounds = (inclusive_end, True) if descending else (True, inclusive_end)
+        records = self._records
+        for doc_id in self._sorted().irange(low, high, bounds, reverse=descending):
+            yield records[doc_id]
+
+    def live_before(self, doc_id: str, inclusive: bool = False) -> int:
+        ids = self._sorted()
+        return ids.bisect_right(doc_id) if inclusive else ids.bisect_left(doc_id)
+
+    def changes(self, since: int = 0, descending: bool = False) -> Iterator[R]:
+        return self._log.read(since, descending)
+
+    def changes_after(self, seq: int) -> int:
+        return self._log.count_after(seq)
+
+    def get_local(self, doc_id: str) -> LocalDocument | None:
+        return self._locals.get(doc_id)
+
+    def write_local(self, doc_id: str, document: LocalDocument | None) -> None:
+        if document is None:
+            self._locals.pop(doc_id, None)
+        else:
+            self._locals[doc_id] = document
+
+    def locals(self) -> list[tuple[str, LocalDocument]]:
+        return sorted(self._locals.items())
+
+
+class _SequenceLog(Generic[R]):
+    """The records by update sequence: appended at the end, blanked where superseded, closed up when half is blank."""
+
+    def __init__(self) -> None:
+        self._seqs: list[int] = []
+        self._records: list[R | None] = []
+        self._blanks = 0
+
+    def append(self, record: R) -> None:
+        self._seqs.append(record.seq)
+        self._records.append(record)
+
+    def discard(self, seq: int) -> None:
+        self._records[bisect_left(self._seqs, seq)] = None
+        self._blanks += 1
+        if self._blanks > 64 and self._blanks * 2 > len(self._records):
+            records = [record for record in self._records if record is not None]
+            # New lists: whoever is reading the old ones reads on undisturbed.
+            self._records, self._seqs, self._blanks = list(records), [record.seq for record in records], 0
+
+    def read(self, since: int, descending: bool) -> Iterator[R]:
+        records = self._records
+        first = bisect_right(self._seqs, since)
+        indexes = range(len(records) - 1, first - 1, -1) if descending else range(first, len(records))
+        for index in indexes:
+            record = records[index]
+            if record is not None:
+                yield record
+
+    def count_after(self, seq: int) -> int:
+        first = bisect_right(self._seqs, seq)
+        later = len(self._records) - first
+        # Most often nothing was superseded, or little comes after.
+        return later - self._records[first:].count(None) if self._blanks and later else later

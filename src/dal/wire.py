@@ -1,0 +1,249 @@
+"""Requests, responses and JSON text as CouchDB reads and writes them.
+
+It knows nothing of routes, documents or sockets: bytes and JSON values in, bytes and JSON values out.
+"""
+
+from __future__ import annotations
+
+import json as _json
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from math import isfinite
+from typing import Final, Protocol, TypeAlias, cast
+
+from dal.errors import BadRequest, from_answer
+
+JSON: TypeAlias = "None | bool | int | float | str | list[JSON] | dict[str, JSON]"
+
+
+class Absent:
+    """The type of ``ABSENT``: no body at all, which is not the same as the JSON value ``null``."""
+
+    def __repr__(self) -> str:
+        return "ABSENT"
+
+    def __bool__(self) -> bool:
+        return False
+
+
+ABSENT: Final = Absent()
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One request: ``path`` and ``query`` still percent-encoded as they stood in the request line.
+
+    Header names are lower case. A body is either ``body`` (its bytes) or ``json`` (a value that is already decoded,
+    checked and not shared with anyone); both absent means an empty body. ``peer`` is the client's address.
+    """
+
+    method: str
+    path: str
+    query: str = ""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes = b""
+    json: object = ABSENT
+    peer: str = "127.0.0.1"
+
+    def content(self) -> bytes:
+        """Return the body as bytes, whichever way it was given."""
+        return self.body if self.json is ABSENT else encode_json(self.json)
+
+
+class Feed(Protocol):
+    """A response that goes on: polled without blocking, so that a thread and an event loop can both drive it."""
+
+    def poll(self) -> tuple[bytes, float | None]:
+        """Return what there is to send now, and after how many seconds to poll again; ``None`` when it has ended."""
+
+    def subscribe(self, wake: Callable[[], None]) -> None:
+        """Have ``wake`` called, from any thread, whenever a poll may give more than the last one did."""
+
+    def close(self) -> None:
+        """Forget the subscription. Safe to call twice."""
+
+    def __iter__(self) -> Iterator[bytes]:
+        """Yield chunks, blocking between them, until the feed has ended."""
+
+
+@dataclass(slots=True)
+class Response:
+    """One answer. Its body is ``json`` (decoded, owned by the receiver), or ``body``, or ``stream`` (chunks).
+
+    ``stream`` is a ``Feed`` from memory, an iterator of bytes from a blocking client, an asynchronous one from an
+    asynchronous client.
+    """
+
+    status: int
+    headers: dict[str, str] = field(default_factory=dict)
+    json: object = ABSENT
+    body: bytes = b""
+    stream: object = None
+
+    def content(self) -> bytes:
+        """Return the whole body as bytes. CouchDB ends every JSON body with a newline."""
+        if self.stream is not None:
+            self.body, self.stream = b"".join(cast("Iterable[bytes]", self.stream)), None
+        return self.body if self.json is ABSENT else encode_json(self.json) + b"\n"
+
+    def value(self) -> JSON:
+        """Return the decoded body; ``None`` where it is empty, text where it is not JSON."""
+        if self.json is not ABSENT:
+            return cast(JSON, self.json)
+        content = self.content()
+        if not content:
+            return None
+        try:
+            return decode_json(content)
+        except BadRequest:
+            return content.decode("utf-8", "replace")
+
+    def result(self) -> JSON:
+        """Return the decoded body, or raise the ``CouchError`` of a status >= 400."""
+        if self.status >= 400:
+            raise from_answer(self.status, self.value(), self.headers)
+        return self.value()
+
+
+# --- JSON text -------------------------------------------------------------------------------------------------------
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+def _refuse_constant(name: str) -> object:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _parse_float(text: str) -> float:
+    number = float(text)
+    if not isfinite(number):
+        raise ValueError(f"{text} does not fit a double")
+    return number
+
+
+def _object_of_pairs(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    members = dict(pairs)
+    if len(members) == len(pairs):
+        return members
+    # Of a duplicate key, CouchDB keeps the last value at the last position.
+    members = {}
+    for name, value in pairs:
+        members.pop(name, None)
+        members[name] = value
+    return members
+
+
+_DECODER = _json.JSONDecoder(
+    object_pairs_hook=_object_of_pairs, parse_constant=_refuse_constant, parse_float=_parse_float
+)
+_ENCODER = _json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"), check_circular=False)
+
+
+def decode_json(data: bytes) -> JSON:
+    """Return the value of a JSON text as CouchDB reads it; raises ``BadRequest("invalid UTF-8 JSON")``."""
+    try:
+        text = data.decode("utf-8")
+        value = _DECODER.decode(text)
+    except (ValueError, RecursionError):
+        raise BadRequest("invalid UTF-8 JSON") from None
+    # An escape such as \ud800 is the one way in which decoded text can hold what UTF-8 cannot.
+    if "\\u" in text and _holds_surrogate(value):
+        raise BadRequest("invalid UTF-8 JSON")
+    return cast(JSON, value)
+
+
+def _holds_surrogate(value: object) -> bool:
+    if isinstance(value, str):
+        return _SURROGATE.search(value) is not None
+    if isinstance(value, dict):
+        return any(_holds_surrogate(name) or _holds_surrogate(member) for name, member in value.items())
+    return isinstance(value, list) and any(map(_holds_surrogate, value))
+
+
+def encode_json(value: object) -> bytes:
+    """Return a value as compact UTF-8 JSON, keys in their order."""
+    return _ENCODER.encode(value).encode()
+
+
+def copy_json(value: object) -> JSON:
+    """Return a deep copy of a JSON value; tuples become lists.
+
+    Raises ``TypeError`` for a type that JSON does not have (``datetime``, ``set``, a key that is not text) and
+    ``ValueError`` for a value that it cannot say (NaN, infinity, a lone surrogate, a structure that holds itself).
+    """
+    try:
+        return _copy(value)
+    except RecursionError:
+        raise ValueError("the value is nested too deeply, or holds itself") from None
+
+
+def _copy(value: object) -> JSON:
+    kind = type(value)
+    if kind is str:
+        if not cast(str, value).isascii() and _SURROGATE.search(cast(str, value)):
+            raise ValueError("a lone surrogate is not JSON")
+        return cast(str, value)
+    if kind is int or value is None or kind is bool:
+        return cast(JSON, value)
+    if kind is dict:
+        return {name if type(name) is str and name.isascii() else _copy_key(name): _copy(member)
+                for name, member in cast("dict[object, object]", value).items()}  # fmt: skip
+    if kind is list or kind is tuple:
+        return [_copy(item) for item in cast("list[object]", value)]
+    if kind is float:
+        if not isfinite(cast(float, value)):
+            raise ValueError(f"{value!r} is not JSON")
+        return cast(float, value)
+    return _copy_subclass(value)
+
+
+def _copy_key(name: object) -> str:
+    if not isinstance(name, str):
+        raise TypeError(f"a key of a JSON object must be text, not {type(name).__name__}")
+    return str(_copy(str(name)))
+
+
+def _copy_subclass(value: object) -> JSON:
+    # Subclasses (an IntEnum, an OrderedDict, a str subclass) are taken for the JSON type that they extend.
+    if isinstance(value, str):
+        return _copy(str.__str__(value))
+    if isinstance(value, int):
+        return int(value)
+    if isinstance(value, float):
+        return _copy(float(value))
+    if isinstance(value, Mapping):
+        return {_copy_key(name): _copy(member) for name, member in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_copy(item) for item in value]
+    raise TypeError(f"a {type(value).__name__} is not JSON")
+
+
+# --- query strings and paths -----------------------------------------------------------------------------------------
+
+_BAD_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
+
+
+def unquote(text: str) -> str:
+    """Decode one path segment or query part: ``+`` is a space, a bad ``%zz`` is 400 ``invalid_url_encoding``."""
+    if "+" in text:
+        text = text.replace("+", " ")
+    if "%" not in text:
+        return text
+    if _BAD_PERCENT.search(text):
+        raise BadRequest("invalid_url_encoding")
+    from urllib.parse import unquote_to_bytes  # needed by few requests, and slow to import
+
+    return unquote_to_bytes(text).decode("utf-8", "surrogateescape")
+
+
+def parse_query(query: str) -> list[tuple[str, str]]:
+    """Split a query string into decoded pairs, in order; ``;`` separates as ``&`` does."""
+    if not query:
+        return []
+    pairs = []
+    for part in query.replace(";", "&").split("&"):
+        if part:
+            name, _, value = part.partition("=")
+            pairs.append((unquote(name), unquote(value)))
+    return pairs
