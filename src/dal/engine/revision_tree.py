@@ -138,14 +138,13 @@ def _children(tree: Iterable[Node]) -> Children:
     """Return the children of each node in order of id; of None: the roots, lowest start first."""
     children: Children = {None: []}
     for leaf in tree:
-        node: Node | None = leaf
-        while node is not None and node not in children:
+        for node in leaf.path():
+            if node in children:
+                break
             children[node] = []
-            children.setdefault(node.parent, [])
-            node = node.parent
-    for node in children:
-        if node is not None:
-            children[node.parent].append(node)
+    for child in children:
+        if child is not None:
+            children[child.parent].append(child)
     for siblings in children.values():
         siblings.sort(key=lambda sibling: (sibling.position, sibling.id))
     return children
@@ -157,8 +156,10 @@ def _align(children: Children, root: Node, start: int, ids: list[bytes]) -> tupl
         index = root.position - start
         return (root, index) if index < len(ids) and ids[index] == root.id else None
     level = [root]
-    for _ in range(start - root.position):
+    position = root.position
+    while level and position < start:
         level = [child for node in level for child in children[node]]
+        position += 1
     return next(((node, 0) for node in level if node.id == ids[0]), None)
 
 
