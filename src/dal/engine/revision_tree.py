@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from enum import Enum
+from itertools import islice
 from typing import TypeAlias
 
 from dal.engine.attachment import Attachment
@@ -234,7 +235,12 @@ def _ordered(leaves: Iterable[Node]) -> RevisionTree:
 
 
 def stem(tree: RevisionTree, limit: int) -> RevisionTree:
-    """Keep of each leaf's history the ``limit`` newest revisions. No leaf is lost."""
+    """Keep of each leaf's history the ``limit`` newest revisions. No leaf is lost.
+
+    A path that bridges two trees leaves revisions in both of them; stemming is where CouchDB finds and joins these.
+    """
+    if len(tree) > 1 and _holds_twice(tree):
+        return _joined(tree, limit)
     if all(leaf.position <= limit for leaf in tree):
         return tree
     kept: dict[Node, None] = {}
@@ -251,6 +257,25 @@ def stem(tree: RevisionTree, limit: int) -> RevisionTree:
         node: node.with_parent(None) for node in kept if node.parent is not None and node.parent not in kept
     }
     return _ordered(_rebuild(tree, replaced))
+
+
+def _holds_twice(tree: RevisionTree) -> bool:
+    known = {node for leaf in tree for node in leaf.path()}
+    return len({node.id for node in known}) < len(known)
+
+
+def _joined(tree: RevisionTree, limit: int) -> RevisionTree:
+    """Merge the paths of all leaves anew, from the lowest start up, each with what is known of its revisions."""
+    lines = [list(islice(leaf.path(), limit)) for leaf in tree]
+    lines.sort(key=lambda line: (line[-1].position, [node.id for node in line]))
+    joined: RevisionTree = ()
+    for line in lines:
+        for index in range(len(line) - 1, -1, -1):
+            node = line[index]
+            if node.body is not None or index == 0:
+                ids = [ancestor.id for ancestor in line[index:]]
+                joined, _ = merge(joined, node.position, ids, node.deleted, node.body, node.attachments)
+    return joined
 
 
 def remove_leaves(tree: RevisionTree, revisions: Collection[Revision]) -> tuple[RevisionTree, list[Revision]]:
