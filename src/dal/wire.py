@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from math import isfinite
-from typing import Final, Protocol, TypeAlias, cast
+from typing import Any, Final, Protocol, TypeAlias, cast
 
 from dal.errors import BadRequest, from_answer
 
@@ -108,6 +108,8 @@ class Response:
 
 # --- JSON text -------------------------------------------------------------------------------------------------------
 
+_EXACT = frozenset((int, bool, type(None)))
+_ATOMIC = _EXACT | {float}
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -178,24 +180,40 @@ def copy_json(value: object) -> JSON:
         raise ValueError("the value is nested too deeply, or holds itself") from None
 
 
-def _copy(value: object) -> JSON:
+# The two functions below run for every value of every payload: hence the untyped locals and the order of the tests.
+
+
+def _copy(value: Any) -> JSON:
     kind = type(value)
+    if kind is dict:
+        return _copy_members(value)
+    if kind is list or kind is tuple:
+        return [item if type(item) is int else _copy(item) for item in value]
     if kind is str:
-        if not cast(str, value).isascii() and _SURROGATE.search(cast(str, value)):
+        if not value.isascii() and _SURROGATE.search(value):
             raise ValueError("a lone surrogate is not JSON")
         return cast(str, value)
-    if kind is int or value is None or kind is bool:
-        return cast(JSON, value)
-    if kind is dict:
-        return {name if type(name) is str and name.isascii() else _copy_key(name): _copy(member)
-                for name, member in cast("dict[object, object]", value).items()}  # fmt: skip
-    if kind is list or kind is tuple:
-        return [_copy(item) for item in cast("list[object]", value)]
-    if kind is float:
-        if not isfinite(cast(float, value)):
-            raise ValueError(f"{value!r} is not JSON")
-        return cast(float, value)
-    return _copy_subclass(value)
+    if kind is float and not isfinite(value):
+        raise ValueError(f"{value!r} is not JSON")
+    return cast(JSON, value) if kind in _ATOMIC else _copy_subclass(value)
+
+
+def _copy_members(members: dict[Any, Any]) -> dict[str, JSON]:
+    copied = members.copy()
+    for name, member in members.items():
+        kind = type(member)
+        if kind is str:
+            if member.isascii():
+                continue
+        elif kind in _EXACT:
+            continue
+        copied[name] = _copy(member)
+    try:
+        plain = "".join(copied).isascii()
+    except TypeError:
+        plain = False
+    # Keys that could be a subclass of str, or hold a surrogate, are looked at one by one.
+    return copied if plain else {_copy_key(name): member for name, member in copied.items()}
 
 
 def _copy_key(name: object) -> str:

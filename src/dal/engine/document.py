@@ -102,33 +102,40 @@ def validate_doc_id(doc_id: object) -> str:
     return doc_id
 
 
+# Names of members that are known not to begin with an underscore. Bounded, since nothing promises that they repeat.
+_plain_names: set[str] = set()
+_PLAIN_NAMES_LIMIT = 4096
+
+
 def parse_document(value: object) -> Document:
     """Return the document of a JSON value, its id ``""`` where it names none, as ``couch_doc:from_json_obj`` does.
 
-    Raises ``BadRequest`` (not an object, a bad ``_rev``), ``IllegalDocId``, ``DocValidation`` (an unknown underscore
-    member), ``TooLarge``, or ``ServerError`` (an integer that no double can hold).
+    The value becomes the document's body: the caller gives it away. Raises ``BadRequest`` (not an object, a bad
+    ``_rev``), ``IllegalDocId``, ``DocValidation`` (an unknown underscore member), ``TooLarge``, or ``ServerError`` (an
+    integer that no double can hold).
     """
     if type(value) is not dict:
         raise BadRequest("Document must be a JSON object")
+    doc_id = validate_doc_id(value.pop("_id")) if "_id" in value else ""
     try:
-        return _checked(_parse_members(value))
+        document = Document(doc_id, value) if value.keys() <= _plain_names else _parse_members(doc_id, value)
     except OverflowError:
         raise ServerError("badarith") from None
+    if len(document.term) > _SURELY_SMALL and _encoded_size(document.body) > MAX_DOCUMENT_SIZE:
+        raise TooLarge(document.doc_id, error="document_too_large")
+    return document
 
 
-def _parse_members(value: dict[str, object]) -> Document:
+def _parse_members(doc_id: str, value: dict[str, object]) -> Document:
     special = [name for name in value if name[:1] == "_"]
-    if not special:
-        return Document("", value)
-    body = {name: member for name, member in value.items() if name[:1] != "_" or name in _KEPT}
-    doc_id, position, deleted = "", 0, False
+    if len(_plain_names) < _PLAIN_NAMES_LIMIT:
+        _plain_names.update(value.keys() - set(special))
+    position, deleted = 0, False
     ids: tuple[bytes, ...] = ()
     attachments: tuple[Attachment, ...] = ()
     for name in special:
-        member = value[name]
-        if name == "_id":
-            doc_id = validate_doc_id(member)
-        elif name == "_rev":
+        member = value[name] if name in _KEPT else value.pop(name)
+        if name == "_rev":
             if (position, ids) == (0, ()):
                 position, rev_id = parse_revision(member)
                 ids = (rev_id,)
@@ -140,7 +147,7 @@ def _parse_members(value: dict[str, object]) -> Document:
             attachments = _parse_attachments(member)
         elif name not in _DROPPED and name not in _KEPT:
             raise DocValidation(f"Bad special document member: {name}")
-    return Document(doc_id, body, position, ids, deleted, attachments)
+    return Document(doc_id, value, position, ids, deleted, attachments)
 
 
 def parse_revisions(member: Mapping[str, object]) -> tuple[int, tuple[bytes, ...]]:
@@ -159,12 +166,6 @@ def _parse_attachments(member: Mapping[str, object]) -> tuple[Attachment, ...]:
         for name, described in member.items()
         if type(described) is dict
     )
-
-
-def _checked(document: Document) -> Document:
-    if len(document.term) > _SURELY_SMALL and _encoded_size(document.body) > MAX_DOCUMENT_SIZE:
-        raise TooLarge(document.doc_id, error="document_too_large")
-    return document
 
 
 def _encoded_size(value: object) -> int:

@@ -34,17 +34,17 @@ def update_documents(db: Database, documents: Sequence[Document], may_design: Co
     locals_: list[tuple[int, Document]] = []
     for index, document in enumerate(documents):
         (locals_ if document.is_local else ordinary).append((index, document))
-    ordinary.sort(key=lambda entry: entry[1].doc_id)
+    # Stable: edits of one document stay in their order.
+    ordinary.sort(key=_doc_id_of_entry)
     if _needs_check(db, (document for _, document in ordinary)):
         ordinary = _checked_edits(db, ordinary, outcomes, may_design)
     edits = [(index, document, _new_attachments(document)) for index, document in ordinary]
-    position = 0
-    while position < len(edits):
+    position, count = 0, len(edits)
+    while position < count:
         doc_id = edits[position][1].doc_id
         old = db.storage.get(doc_id)
-        tree: RevisionTree = old.tree if old is not None else ()
-        before = tree
-        while position < len(edits) and edits[position][1].doc_id == doc_id:
+        before = tree = old.tree if old is not None else ()
+        while position < count and edits[position][1].doc_id == doc_id:
             index, document, attachments = edits[position]
             tree, outcomes[index] = _edit(tree, document, attachments)
             position += 1
@@ -53,6 +53,10 @@ def update_documents(db: Database, documents: Sequence[Document], may_design: Co
         outcomes[index] = write_local(db, document)
     _after_write(db, (document for _, document in ordinary))
     return outcomes
+
+
+def _doc_id_of_entry(entry: tuple[int, Document]) -> str:
+    return entry[1].doc_id
 
 
 def _needs_check(db: Database, documents: Iterable[Document]) -> bool:
@@ -136,7 +140,6 @@ def _edit(
     tree: RevisionTree, document: Document, attachments: tuple[Attachment, ...]
 ) -> tuple[RevisionTree, Outcome]:
     """Return the tree with one more revision, and its text; or the tree as it was, and a conflict."""
-    revision_id = _revision_id(document, document.revision, attachments)
     position = document.position + 1
     if tree and all(leaf.deleted for leaf in tree):
         # Only a new document may follow a deletion. It continues the winning one, lest the tree gain a root each time.
@@ -149,6 +152,7 @@ def _edit(
             tree, position, (revision_id, last.id), False, document.body, attachments
         )
     else:
+        revision_id = _revision_id(document, document.revision, attachments)
         ids = (revision_id, *document.ids)
         merged, result = merge(tree, position, ids, document.deleted, document.body, attachments)
     if result is not Merged.NEW_LEAF:
@@ -161,15 +165,19 @@ def _revision_id(document: Document, parent: Revision | None, attachments: tuple
         document.deleted,
         parent,
         document.term,
-        [(attachment.name, attachment.content_type, attachment.digest) for attachment in attachments],
+        [(attachment.name, attachment.content_type, attachment.digest) for attachment in attachments]
+        if attachments
+        else (),
     )
 
 
 def _store(
     db: Database, doc_id: str, old: DocumentRecord | None, before: RevisionTree, tree: RevisionTree
 ) -> None:
+    if tree is before:
+        return
     tree = stem(tree, db.revs_limit)
-    if tree is not before and tree != before:
+    if tree != before:
         db.put(old, DocumentRecord(doc_id, tree, db.update_seq + 1))
 
 

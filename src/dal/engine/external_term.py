@@ -8,17 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from struct import Struct
-from typing import cast
+from typing import Any
 
 _DOUBLE = Struct(">cd").pack
 _INT32 = Struct(">ci").pack
 _LENGTH = Struct(">cI").pack
 
 _NIL = b"j"
-_ATOMS = {True: b"d\x00\x04true", False: b"d\x00\x05false", None: b"d\x00\x04null"}
+_ATOMS: dict[bool | None, bytes] = {True: b"d\x00\x04true", False: b"d\x00\x05false", None: b"d\x00\x04null"}
 _SMALL_INTEGERS = [b"a" + bytes((n,)) for n in range(256)]
-# Most strings are short: their headers are made once.
+# Most strings and objects are short: their headers are made once.
 _SHORT_BINARIES = [_LENGTH(b"m", n) for n in range(256)]
+_OBJECTS = [b"h\x01" + _LENGTH(b"l", n) for n in range(256)]
 
 # The headers of object members by key. Documents share few keys, but nothing promises it: hence the bound.
 _members: dict[str, bytes] = {}
@@ -54,32 +55,53 @@ def encode_term(value: object) -> bytes:
     An object is ``{[{Key, Value}, ...]}``, a string a binary, ``true``, ``false`` and ``null`` atoms, an array a list.
     """
     parts: list[bytes] = []
-    if type(value) is dict:
-        _append_object(cast("dict[str, object]", value), parts.append)
-    else:
-        _append(value, parts.append)
+    _append(value, parts.append)
     return b"".join(parts)
 
 
-def _append_object(members: dict[str, object], append: Callable[[bytes], None]) -> None:
-    append(b"h\x01")
+# What follows runs for every value of every document: hence the untyped values and the order of the tests.
+
+
+def _append(value: Any, append: Callable[[bytes], None]) -> None:
+    kind = type(value)
+    if kind is dict:
+        _append_object(value, append)
+    elif kind is list:
+        _append_list(value, append)
+    elif kind is str:
+        append(binary(value.encode()))
+    elif kind is int:
+        append(integer(value))
+    elif kind is float:
+        append(_DOUBLE(b"F", value))
+    else:
+        append(_ATOMS[value])
+
+
+def _append_object(members: dict[str, Any], append: Callable[[bytes], None]) -> None:
     if not members:
-        append(_NIL)
+        append(b"h\x01j")
         return
-    append(_LENGTH(b"l", len(members)))
-    known = _members
+    size = len(members)
+    append(_OBJECTS[size] if size < 256 else b"h\x01" + _LENGTH(b"l", size))
     for key, value in members.items():
-        append(known.get(key) or _member_header(key))
+        append(_members.get(key) or _member_header(key))
         kind = type(value)
         if kind is str:
-            data = cast(str, value).encode()
+            data = value.encode()
             size = len(data)
             append(_SHORT_BINARIES[size] if size < 256 else _LENGTH(b"m", size))
             append(data)
         elif kind is int:
-            append(integer(cast(int, value)))
+            append(_SMALL_INTEGERS[value] if 0 <= value <= 255 else integer(value))
+        elif kind is float:
+            append(_DOUBLE(b"F", value))
+        elif kind is dict:
+            _append_object(value, append)
+        elif kind is list:
+            _append_list(value, append)
         else:
-            _append(value, append)
+            append(_ATOMS[value])
     append(_NIL)
 
 
@@ -90,31 +112,19 @@ def _member_header(key: str) -> bytes:
     return header
 
 
-def _append(value: object, append: Callable[[bytes], None]) -> None:
-    kind = type(value)
-    if kind is str:
-        append(binary(cast(str, value).encode()))
-    elif kind is bool or value is None:
-        append(_ATOMS[cast("bool | None", value)])
-    elif kind is int:
-        append(integer(cast(int, value)))
-    elif kind is float:
-        append(_DOUBLE(b"F", cast(float, value)))
-    elif kind is dict:
-        _append_object(cast("dict[str, object]", value), append)
-    else:
-        _append_list(cast("list[object]", value), append)
-
-
-def _append_list(items: list[object], append: Callable[[bytes], None]) -> None:
+def _append_list(items: list[Any], append: Callable[[bytes], None]) -> None:
     if not items:
         append(_NIL)
         return
     # To Erlang, a list of bytes is a string, and it has a form of its own for those of up to 65535.
-    if len(items) < 65536 and all(type(item) is int and 0 <= item <= 255 for item in items):
-        append(b"k" + len(items).to_bytes(2, "big") + bytes(cast("list[int]", items)))
-        return
+    if type(items[0]) is int and len(items) < 65536:
+        if all(type(item) is int and 0 <= item <= 255 for item in items):
+            append(b"k" + len(items).to_bytes(2, "big") + bytes(items))
+            return
     append(_LENGTH(b"l", len(items)))
     for item in items:
-        _append(item, append)
+        if type(item) is str:
+            append(binary(item.encode()))
+        else:
+            _append(item, append)
     append(_NIL)

@@ -7,7 +7,7 @@ bytes otherwise; ids compare as these bytes. It knows nothing of revision trees.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Sequence
 from hashlib import md5
 from typing import TypeAlias, cast
 
@@ -79,7 +79,7 @@ def new_revision_id(
     deleted: bool,
     parent: Revision | None,
     term: bytes,
-    attachments: Iterable[tuple[str, str, bytes]] = (),
+    attachments: Sequence[tuple[str, str, bytes]] = (),
 ) -> bytes:
     """Return the id of the revision that an edit makes, as ``couch_db:new_revid`` does.
 
@@ -94,12 +94,11 @@ def new_revision_id(
     if parent is not None:
         head = head[:-4] + integer(parent[0]) + binary(parent[1])
     tail = b"jj"
-    listed = list(attachments)
-    if listed:
+    if attachments:
         # CouchDB gathers them by prepending, so the last one comes first.
         entries = [
             b"h\x03" + binary(name.encode()) + binary(kind.encode()) + binary(digest)
-            for name, kind, digest in reversed(listed)
+            for name, kind, digest in reversed(attachments)
         ]
         tail = b"l" + len(entries).to_bytes(4, "big") + b"".join(entries) + tail
     return md5(head + term + tail, usedforsecurity=False).digest()

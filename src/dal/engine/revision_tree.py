@@ -106,6 +106,8 @@ def merge(
     Known revisions keep what is known of them; one of which only the id was known takes the new body. A tree that
     starts above the path's start gains the older history.
     """
+    if not tree:
+        return (_chain(None, position, ids, (deleted, body, attachments)),), Merged.NEW_LEAF
     if len(ids) == 2:
         # The everyday edit: one more revision on top of a leaf.
         for index, leaf in enumerate(tree):
@@ -113,8 +115,6 @@ def merge(
                 tip = Node(position, ids[0], leaf, deleted, body, attachments)
                 return tree[:index] + (tip,) + tree[index + 1 :], Merged.NEW_LEAF
     tip_content = (deleted, body, attachments)
-    if not tree:
-        return (_chain(None, position, ids, tip_content),), Merged.NEW_LEAF
     children = _children(tree)
     oldest_first = list(reversed(ids))
     start = position - len(ids) + 1
@@ -239,10 +239,11 @@ def stem(tree: RevisionTree, limit: int) -> RevisionTree:
 
     A path that bridges two trees leaves revisions in both of them; stemming is where CouchDB finds and joins these.
     """
-    if len(tree) > 1 and _holds_twice(tree):
+    if len(tree) == 1:
+        if tree[0].position <= limit:
+            return tree
+    elif _holds_twice(tree):
         return _joined(tree, limit)
-    if all(leaf.position <= limit for leaf in tree):
-        return tree
     kept: dict[Node, None] = {}
     cut = False
     for leaf in tree:
