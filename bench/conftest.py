@@ -1,0 +1,24 @@
+"""Prints what the benchmarks are for: how many times as long as its yardstick each one took, in this very run."""
+
+from __future__ import annotations
+
+import pytest
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    session = getattr(config, "_benchmarksession", None)
+    if session is None or not session.benchmarks:
+        return
+    times: dict[str, dict[str, float]] = {}
+    targets: dict[str, float] = {}
+    for benchmark in session.benchmarks:
+        role = benchmark.extra_info.get("role")
+        if role:
+            times.setdefault(benchmark.group, {})[role] = benchmark.stats.min
+            targets[benchmark.group] = benchmark.extra_info["target"]
+    terminalreporter.section("ratios: couchdal's time over the yardstick's (the least is the best)")
+    for group, by_role in times.items():
+        if {"couchdal", "yardstick"} <= by_role.keys():
+            ratio, target = by_role["couchdal"] / by_role["yardstick"], targets[group]
+            verdict = "met" if ratio <= target else "MISSED"
+            terminalreporter.write_line(f"{group:<72} {ratio:8.3f}   at most {target:<7.3f} {verdict}")
