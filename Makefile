@@ -56,7 +56,7 @@ format: $(PYTHON_READY)
 	$(BIN)/ruff format src tests bench
 
 parity: $(PYTHON_READY)
-	@COUCHDB_URL='$(COUCHDB_URL)' $(BIN)/python tests/parity/report.py
+	@COUCHDB_URL="$(COUCHDB_URL)" $(BIN)/python -m pytest tests/parity/test_transcripts.py -q --no-header -n auto
 
 bench: $(PYTHON_READY)
 	$(BIN)/python -m pytest bench --benchmark-only --benchmark-disable-gc --benchmark-columns=median,min,rounds

@@ -1,0 +1,79 @@
+"""Where the transcripts are run: on the emulator by three ways, or on the server that ``COUCHDB_URL`` names."""
+
+from __future__ import annotations
+
+import http.client
+import os
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from urllib.parse import unquote, urlsplit
+
+import pytest
+
+from dal.backends.base import BaseBackend
+from dal.backends.memory import MemoryBackend
+from dal.transcript import RECORDED_ADMIN, Credentials
+from dal.wire import Request, Response
+
+
+@dataclass(frozen=True)
+class Target:
+    way: str
+    backend: BaseBackend
+    admin: Credentials = RECORDED_ADMIN
+
+
+class SocketBackend(BaseBackend):
+    """Sends requests as they stand, by the standard library: no client of ours or of others in between."""
+
+    def __init__(self, host: str, port: int) -> None:
+        self._host, self._port = host, port
+
+    def send(self, request: Request) -> Response:
+        connection = http.client.HTTPConnection(self._host, self._port, timeout=60)
+        try:
+            target = f"{request.path}?{request.query}" if request.query else request.path
+            connection.request(request.method, target, request.content() or None, dict(request.headers))
+            response = connection.getresponse()
+            return Response(response.status, dict(response.getheaders()), body=response.read())
+        finally:
+            connection.close()
+
+
+def live_target(url: str) -> Target:
+    parts = urlsplit(url)
+    admin = (unquote(parts.username or "admin"), unquote(parts.password or ""))
+    return Target("live", SocketBackend(parts.hostname or "127.0.0.1", parts.port or 5984), admin)
+
+
+@pytest.fixture(scope="session")
+def target(request: pytest.FixtureRequest) -> Iterator[Target]:
+    if request.param == "live":
+        yield live_target(os.environ["COUCHDB_URL"])
+    elif request.param == "memory":
+        backend = MemoryBackend(admin=RECORDED_ADMIN)
+        yield Target("memory", backend)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print by area how many scenarios and steps agree, for each way of running them."""
+    counts: dict[str, dict[str, list[int]]] = defaultdict(lambda: defaultdict(lambda: [0, 0, 0, 0]))
+    for reports in terminalreporter.stats.values():
+        for report in reports:
+            for name, value in getattr(report, "user_properties", ()):
+                if name == "parity" and report.when == "call":
+                    where, area, agreed, steps = value
+                    for key in (area, "all"):
+                        row = counts[where][key]
+                        row[0] += agreed == steps
+                        row[1] += 1
+                        row[2] += agreed
+                        row[3] += steps
+    for where, areas in sorted(counts.items()):
+        terminalreporter.section(f"parity: {where}")
+        terminalreporter.line(f"{'area':<22}{'scenarios':>14}{'steps':>16}")
+        for area, (scenarios, of_scenarios, steps, of_steps) in sorted(
+            areas.items(), key=lambda i: (i[0] == "all", i[0])
+        ):
+            terminalreporter.line(f"{area:<22}{scenarios:>7} of {of_scenarios:>3}{steps:>8} of {of_steps:>4}")

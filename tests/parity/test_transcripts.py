@@ -1,0 +1,53 @@
+"""Every recorded transcript of a real CouchDB, on the emulator or on the server that ``COUCHDB_URL`` names."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+import uuid
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from dal.transcript import Player, parse_scenario
+
+if TYPE_CHECKING:
+    from conftest import Target
+
+HERE = Path(__file__).parent
+FILES = {f"{file.parent.name}/{file.stem}": file for file in sorted(HERE.glob("transcripts/*/*.json"))}
+WAYS = ["live"] if os.environ.get("COUCHDB_URL") else ["memory"]
+KNOWN_DIFFERENCES = {
+    name: difference["reason"]
+    for difference in tomllib.loads((HERE / "known_differences.toml").read_text()).get("difference", [])
+    for name in difference["scenarios"]
+}
+
+
+def known_difference(way: str, name: str) -> list[pytest.MarkDecorator]:
+    if way == "live" or name not in KNOWN_DIFFERENCES:
+        return []
+    return [pytest.mark.xfail(reason=KNOWN_DIFFERENCES[name], strict=True)]
+
+
+@pytest.mark.parametrize(
+    ("target", "name"),
+    [pytest.param(way, name, id=f"{way}-{name}", marks=known_difference(way, name)) for way in WAYS for name in FILES],
+    indirect=["target"],
+)
+def test_answers_as_recorded(target: Target, name: str, record_property: Any) -> None:
+    scenario = parse_scenario(FILES[name].read_text())
+    player = Player(target.backend, f"parity{uuid.uuid4().hex[:12]}", target.admin)
+    differences, agreed = [], 0
+    try:
+        for number, played in enumerate(player.play(scenario)):
+            if not played.agrees():
+                request = f"{played.request.method} {played.request.path}?{played.request.query}"
+                differences.append(
+                    f"step {number}: {request}\n  recorded {played.expected()}\n  answered {played.actual()}"
+                )
+            agreed = number + 1 - len(differences)
+    finally:
+        record_property("parity", (target.way, name.partition("/")[0], agreed, len(scenario.steps)))
+    assert not differences, "\n".join(differences)
