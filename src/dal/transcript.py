@@ -12,7 +12,7 @@ import re
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Final, cast
+from typing import Any, Final, cast
 from urllib.parse import quote, urlencode
 
 from dal.backends.base import BaseBackend
@@ -56,6 +56,18 @@ class Step:
     unordered: tuple[str, ...]
     response: Mapping[str, JSON] | None
     source: Mapping[str, JSON]
+
+    @classmethod
+    def parse(cls, source: Mapping[str, Any]) -> Step:
+        return cls(
+            request=source["request"],
+            save=source.get("save", {}),
+            wait_ms=source.get("wait_ms", 0),
+            ignore=tuple(source.get("ignore", ())),
+            unordered=tuple(source.get("unordered", ())),
+            response=source.get("response"),
+            source=source,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,18 +117,7 @@ def parse_scenario(text: str) -> Scenario:
     """Read a transcript, or a scenario whose steps have no answers yet; raises ``ValueError`` where it is not one."""
     document = json.loads(text)
     try:
-        steps = tuple(
-            Step(
-                request=step["request"],
-                save=step.get("save", {}),
-                wait_ms=step.get("wait_ms", 0),
-                ignore=tuple(step.get("ignore", ())),
-                unordered=tuple(step.get("unordered", ())),
-                response=step.get("response"),
-                source=step,
-            )
-            for step in document["steps"]
-        )
+        steps = tuple(Step.parse(step) for step in document["steps"])
         return Scenario(document["name"], document.get("create_query", {}), steps, document)
     except (KeyError, TypeError, AttributeError) as problem:
         raise ValueError(f"not a scenario: {problem!r}") from None
@@ -135,16 +136,20 @@ class Player:
     values: dict[str, JSON] = field(default_factory=dict)
 
     def play(self, scenario: Scenario) -> Iterator[Played]:
-        self.values = {"{db}": self.database}
-        query = {"q": "1", **scenario.create_query}
-        self._send_as_admin("PUT", f"/{self.database}", _encode_query(query)).result()
+        self.create(scenario.create_query)
         try:
             for step in scenario.steps:
-                yield self._play_step(step)
+                yield self.send(step)
         finally:
-            self._remove_traces()
+            self.remove()
 
-    def _play_step(self, step: Step) -> Played:
+    def create(self, query: Mapping[str, JSON]) -> None:
+        """Make the database; raises ``CouchError`` where the server will not."""
+        self.values = {"{db}": self.database}
+        self._send_as_admin("PUT", f"/{self.database}", _encode_query({"q": "1", **query})).result()
+
+    def send(self, step: Step) -> Played:
+        """Send one request, and keep from its answer what the step saves."""
         time.sleep(step.wait_ms / 1000)
         request = self._request(step)
         response = self.backend.send(request)
@@ -199,7 +204,7 @@ class Player:
         headers = {"accept": "application/json", "authorization": basic_credentials(*self.admin)}
         return self.backend.send(Request(method, path, query, headers))
 
-    def _remove_traces(self) -> None:
+    def remove(self) -> None:
         """Delete what the scenario left: databases that begin with its name, and users that bear it."""
         span = _encode_query({"startkey": f'"{self.database}"', "endkey": f'"{self.database}\ufff0"'})
         for name in cast("list[str]", self._send_as_admin("GET", "/_all_dbs", span).value()):

@@ -1,0 +1,106 @@
+// Drives PouchDB: reads one command as JSON from the command line, writes what became of it as one JSON line.
+//
+// Every command is a process of its own: what a client knows after a restart is what its database keeps on disk.
+
+import PouchDB from "pouchdb";
+
+const [, , text] = process.argv;
+const { command, local, remote, options = {} } = JSON.parse(text);
+
+const here = new PouchDB(local);
+const there = remote && new PouchDB(remote, { skip_setup: true });
+
+const id = (n) => `doc-${String(n).padStart(5, "0")}`;
+
+/** Every document's leaves with their histories, and where it has attachments their digests: what replicas must share. */
+async function trees(db) {
+  const { results } = await db.changes({ style: "all_docs", since: 0 });
+  const leaves = results.flatMap((row) => row.changes.map(({ rev }) => ({ id: row.id, rev })));
+  const found = {};
+  for (let n = 0; n < leaves.length; n += 500) {
+    const answer = await db.bulkGet({ docs: leaves.slice(n, n + 500), revs: true });
+    for (const { docs } of answer.results) {
+      for (const { ok } of docs) (found[ok._id] ??= []).push(leaf(ok));
+    }
+  }
+  return found;
+}
+
+const sorted = (found) => Object.entries(found).map(([id, leaves]) => [id, leaves.sort()]).sort();
+
+function leaf(doc) {
+  const digests = Object.entries(doc._attachments ?? {}).map(([name, { digest }]) => `${name} ${digest}`);
+  return [doc._rev, Boolean(doc._deleted), doc._revisions.ids.join(" "), doc.mark ?? null, ...digests.sort()];
+}
+
+const commands = {
+  /** Write documents `from` to `to`, each with a mark that tells the replicas apart. */
+  async write({ from, to, mark }) {
+    const docs = [];
+    for (let n = from; n < to; n++) docs.push({ _id: id(n), mark, n, text: "é".repeat(n % 50) });
+    return (await here.bulkDocs(docs)).filter((row) => !row.ok).length;
+  },
+
+  /** Write each `every`-th document again, or delete it. */
+  async edit({ every, mark, remove = false }) {
+    const { rows } = await here.allDocs({ include_docs: true });
+    const chosen = rows.filter((row, n) => n % every === 0 && !row.id.startsWith("_design/"));
+    const docs = chosen.map(({ doc }) => (remove ? { _id: doc._id, _rev: doc._rev, _deleted: true } : { ...doc, mark }));
+    return (await here.bulkDocs(docs)).filter((row) => !row.ok).length;
+  },
+
+  async attach({ n, name, content }) {
+    const { _rev } = await here.get(id(n));
+    return here.putAttachment(id(n), name, _rev, Buffer.from(content), "text/plain");
+  },
+
+  async read({ n, name }) {
+    return (await here.getAttachment(id(n), name)).toString();
+  },
+
+  async push() {
+    return here.replicate.to(there, options);
+  },
+
+  async pull() {
+    return here.replicate.from(there, options);
+  },
+
+  /** Sync both ways and stay connected until both sides have `count` documents and agree on what each says. */
+  async live({ count, seconds = 60 }) {
+    const sync = here.sync(there, { live: true, retry: false });
+    const settled = new Promise((resolve, reject) => {
+      sync.on("error", reject);
+      const started = Date.now();
+      const look = async () => {
+        const infos = await Promise.all([here.info(), there.info()]);
+        if (infos.every((info) => info.doc_count === count)) return resolve(infos.map((info) => info.doc_count));
+        if (Date.now() - started > seconds * 1000) return reject(new Error(`still ${JSON.stringify(infos)}`));
+        setTimeout(look, 100);
+      };
+      look();
+    });
+    // Written while the sync is running, so that it can only arrive by a feed that is open.
+    await here.put({ _id: "written-here", mark: "live" });
+    await there.put({ _id: "written-there", mark: "live" });
+    try {
+      return await settled;
+    } finally {
+      sync.cancel();
+    }
+  },
+
+  async trees() {
+    return { here: sorted(await trees(here)), there: sorted(await trees(there)) };
+  },
+};
+
+try {
+  const result = await commands[command](options);
+  console.log(JSON.stringify({ result }));
+} catch (error) {
+  console.log(JSON.stringify({ error: String(error.message ?? error), status: error.status, stack: error.stack }));
+  process.exitCode = 1;
+} finally {
+  await here.close();
+}

@@ -1,0 +1,126 @@
+"""Style that fails the build: which way imports point, how long things are, and what they are called."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+SOURCE = Path(__file__).parent.parent / "src"
+MODULES = {
+    ".".join(file.relative_to(SOURCE).with_suffix("").parts).removesuffix(".__init__"): ast.parse(
+        file.read_text("utf-8")
+    )
+    for file in sorted(SOURCE.rglob("*.py"))
+}
+each_module = pytest.mark.parametrize("module", MODULES)
+
+# From the bottom up: a module imports from its own layer and from those below.
+LAYERS = (
+    ("dal.errors",),
+    ("dal.wire",),
+    ("dal.storage",),
+    ("dal.engine",),
+    ("dal.endpoints",),
+    ("dal.routing",),
+    ("dal.backends", "dal.normal_form"),
+    ("dal.config", "dal.transcript"),
+    ("dal.client", "dal.asgi", "dal.record"),
+    ("dal", "dal.cli", "dal.pytest_plugin"),
+)
+# What reaches outside this process or is slow to import stands in one place each.
+ONLY_IMPORTERS = {
+    "httpx2": {"dal.backends.couch"},
+    "uvicorn": {"dal.serve", "dal.cli"},
+    "starlette": set(),
+    "sqlite3": {"dal.storage.sqlite"},
+    "random": set(),
+    "secrets": set(),
+}
+EDGES = {"dal.asgi", "dal.backends.memory", "dal.cli"}
+BANNED_WORDS = re.compile(
+    r"manager|handler|helper|mixin|(?<![a-z])utils?(?![a-z])|(?<![a-z])common(?![a-z])", re.IGNORECASE
+)
+
+
+def layer_of(module: str) -> int:
+    layers = [
+        n
+        for n, names in enumerate(LAYERS)
+        for name in names
+        if module == name or (name != "dal" and module.startswith(name + "."))
+    ]
+    assert layers, f"{module} has no layer: give it one in LAYERS"
+    return layers[0]
+
+
+def imports_of(tree: ast.AST, whole: bool = True) -> Iterator[str]:
+    """Yield imported modules; without ``whole``, only those that are imported when the module is."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield node.module or ""
+            yield from (
+                f"{node.module}.{alias.name}" for alias in node.names if f"{node.module}.{alias.name}" in MODULES
+            )
+        elif whole or not (
+            isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) or "TYPE_CHECKING" in ast.dump(node)[:80]
+        ):
+            yield from imports_of(node, whole)
+
+
+@each_module
+def test_imports_point_downwards(module: str) -> None:
+    wrong = [name for name in imports_of(MODULES[module]) if name in MODULES and layer_of(name) > layer_of(module)]
+    assert not wrong
+
+
+@each_module
+def test_imports_go_in_no_circle(module: str) -> None:
+    reached, waiting = set(), [module]
+    while waiting:
+        for name in imports_of(MODULES[waiting.pop()], whole=False):
+            if name in MODULES and name not in reached and name != "dal":
+                reached.add(name)
+                waiting.append(name)
+    assert module not in reached
+
+
+@each_module
+def test_outside_packages_have_one_importer(module: str) -> None:
+    for name in imports_of(MODULES[module]):
+        package = name.partition(".")[0]
+        assert module in ONLY_IMPORTERS.get(package, {module}), f"{package} is not for {module}"
+
+
+@each_module
+def test_modules_and_functions_stay_short(module: str) -> None:
+    tree = MODULES[module]
+    assert max((getattr(node, "end_lineno", 0) or 0 for node in ast.walk(tree)), default=0) <= 350
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            assert (node.end_lineno or 0) - node.lineno < 70, node.name
+
+
+@each_module
+def test_names_say_what_things_are(module: str) -> None:
+    named = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+    names = [module, *(node.name for node in ast.walk(MODULES[module]) if isinstance(node, named))]
+    assert not [name for name in names if BANNED_WORDS.search(name)]
+
+
+@each_module
+def test_everything_is_caught_only_at_the_edge(module: str) -> None:
+    for node in ast.walk(MODULES[module]):
+        if isinstance(node, ast.ExceptHandler) and module not in EDGES:
+            caught = ast.unparse(node.type) if node.type else "everything"
+            assert caught not in ("everything", "Exception", "BaseException"), f"line {node.lineno}"
+
+
+@each_module
+def test_docstring_says_what_the_module_is_for(module: str) -> None:
+    assert ast.get_docstring(MODULES[module])
