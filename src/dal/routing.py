@@ -46,12 +46,45 @@ ROUTES: tuple[Route, ...] = (
 )
 
 
-def _index(routes: Sequence[Route]) -> dict[str, list[tuple[list[str], Route]]]:
+class _Pattern:
+    """A route's pattern taken apart: which segments are fixed, and which have names."""
+
+    __slots__ = ("fixed", "named", "open_ended", "route", "size")
+
+    def __init__(self, route: Route) -> None:
+        segments = split_path(route.pattern)
+        self.route = route
+        self.size = len(segments)
+        self.open_ended = bool(segments) and segments[-1].endswith("...}")
+        self.fixed = [(index, text) for index, text in enumerate(segments) if not text.startswith("{")]
+        self.named = [(index, text.strip("{.}")) for index, text in enumerate(segments) if text.startswith("{")]
+
+    def match(self, segments: Sequence[str]) -> dict[str, str] | None:
+        """Return the values of the pattern's names, or None where the path is another's."""
+        if len(segments) < self.size if self.open_ended else len(segments) != self.size:
+            return None
+        for index, text in self.fixed:
+            if segments[index] != text:
+                return None
+        args = {name: segments[index] for index, name in self.named}
+        if self.open_ended:
+            args[self.named[-1][1]] = "/".join(segments[self.size - 1 :])
+        return args
+
+
+def split_path(path: str) -> list[str]:
+    """Return the decoded segments of a raw path; empty ones are dropped, as CouchDB drops them.
+
+    Raises ``BadRequest("invalid_url_encoding")``.
+    """
+    return [unquote(segment) if "%" in segment or "+" in segment else segment for segment in path.split("/") if segment]
+
+
+def _index(routes: Sequence[Route]) -> dict[str, list[_Pattern]]:
     """Group patterns by the segment that tells most: the first for the server's own paths, else the second."""
-    index: dict[str, list[tuple[list[str], Route]]] = {}
+    index: dict[str, list[_Pattern]] = {}
     for route in routes:
-        pattern = route.pattern.strip("/").split("/") if route.pattern != "/" else []
-        index.setdefault(_key(pattern), []).append((pattern, route))
+        index.setdefault(_key(split_path(route.pattern)), []).append(_Pattern(route))
     return index
 
 
@@ -66,40 +99,18 @@ def _key(segments: Sequence[str]) -> str:
 _INDEX = _index(ROUTES)
 
 
-def split_path(path: str) -> list[str]:
-    """Return the decoded segments of a raw path; empty ones are dropped, as CouchDB drops them.
-
-    Raises ``BadRequest("invalid_url_encoding")``.
-    """
-    return [unquote(segment) for segment in path.split("/") if segment]
-
-
 def find_route(segments: Sequence[str]) -> tuple[Route, dict[str, str]]:
     """Return the row for a path and the values of its pattern's names; raises ``NotFound``."""
     candidates = _INDEX.get(_key(segments))
     if candidates is None and segments[0].startswith("_"):
         # No endpoint of the server's own: CouchDB takes the segment for the name of a database.
         candidates = _INDEX.get("/{db}" if len(segments) == 1 else _key(["db", *segments[1:]]))
-    for pattern, route in [*(candidates or ()), *_INDEX["/{db}/{doc_id}"]]:
-        args = _match(pattern, segments)
-        if args is not None:
-            return route, args
+    for patterns in (candidates, _INDEX["/{db}/{doc_id}"]):
+        for pattern in patterns or ():
+            args = pattern.match(segments)
+            if args is not None:
+                return pattern.route, args
     raise NotFound("missing")
-
-
-def _match(pattern: Sequence[str], segments: Sequence[str]) -> dict[str, str] | None:
-    args: dict[str, str] = {}
-    for index, part in enumerate(pattern):
-        if part.endswith("...}"):
-            args[part[1:-4]] = "/".join(segments[index:])
-            return args if index < len(segments) else None
-        if index >= len(segments):
-            return None
-        if part.startswith("{"):
-            args[part[1:-1]] = segments[index]
-        elif part != segments[index]:
-            return None
-    return args if len(pattern) == len(segments) else None
 
 
 def find_endpoint(route: Route, method: str) -> Endpoint:

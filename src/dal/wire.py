@@ -30,9 +30,10 @@ class Absent:
 ABSENT: Final = Absent()
 
 
-@dataclass(frozen=True, slots=True)
+# Not frozen, only because a frozen one takes thrice as long to make, and one is made for every call.
+@dataclass(slots=True)
 class Request:
-    """One request: ``path`` and ``query`` still percent-encoded as they stood in the request line.
+    """One request, not to be changed: ``path`` and ``query`` still percent-encoded as they stood in the request line.
 
     Header names are lower case. A body is either ``body`` (its bytes) or ``json`` (a value that is already decoded,
     checked and not shared with anyone); both absent means an empty body. ``peer`` is the client's address.
