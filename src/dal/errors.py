@@ -19,7 +19,12 @@
       BadContentType                    415 bad_content_type
       ServerError                       500 and above
         NotSupported                    501 not_implemented
-    BackendError                        no answer of CouchDB's at all: see ``dal.backends.couch``
+    BackendError                        no answer of CouchDB's at all
+      NotConfigured                     no server or no database is named
+      Unreachable                       no connection, or one that broke off
+      TimedOut                          no answer in time
+      NotJSON                           an answer, but not one of CouchDB's
+      ResetRefused                      ``reset()`` of a real server
 
 It knows nothing of requests, backends or documents.
 """
@@ -27,8 +32,6 @@ It knows nothing of requests, backends or documents.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar
-
 
 class CouchError(Exception):
     """An answer of CouchDB's with a status >= 400.
@@ -197,6 +200,31 @@ def from_answer(status: int, body: object, headers: Mapping[str, str] | None = N
 
 
 class BackendError(Exception):
-    """No usable answer came: the server is not configured, not reachable, too slow, or does not speak JSON."""
+    """No usable answer came. ``server`` names who was asked, without a password."""
 
-    hint: ClassVar[str] = ""
+    def __init__(self, message: str, server: str = "") -> None:
+        self.server = server
+        super().__init__(message)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (type(self), (str(self), self.server))
+
+
+class NotConfigured(BackendError):
+    """What is needed to reach a server is not set."""
+
+
+class Unreachable(BackendError):
+    """No connection, or one that broke off."""
+
+
+class TimedOut(BackendError):
+    """The server did not answer in time."""
+
+
+class NotJSON(BackendError):
+    """What came is no answer of CouchDB's: a gateway's page, say, or text cut short."""
+
+
+class ResetRefused(BackendError):
+    """Only the emulator may be emptied."""

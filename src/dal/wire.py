@@ -47,6 +47,10 @@ class Request:
     json: object = ABSENT
     peer: str = "127.0.0.1"
 
+    def __repr__(self) -> str:
+        # Headers and bodies carry credentials, and a repr ends up in logs and in failing tests.
+        return f"<Request {self.method} {self.path}{'?' if self.query else ''}{self.query}>"
+
     def content(self) -> bytes:
         """Return the body as bytes, whichever way it was given."""
         return self.body if self.json is ABSENT else encode_json(self.json)

@@ -1,58 +1,201 @@
-"""The seam: a backend turns a ``Request`` into a ``Response`` and knows nothing of who asks."""
+"""The seam: a backend turns a ``Request`` into a ``Response`` and knows nothing of who asks.
+
+A backend also knows which of its server's databases relative paths mean, so that it can be used by itself.
+"""
 
 from __future__ import annotations
 
+import copy
+import json
+import re
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
+from typing import TypeVar
 
+from dal.errors import NotConfigured, NotJSON, ResetRefused
 from dal.wire import ABSENT, JSON, Request, Response, copy_json
 
+_Self = TypeVar("_Self", bound="Backend")
 
-class BaseBackend(ABC):
+# The first segments that are the server's own; every other path is relative to a database.
+SERVER_PATHS = frozenset(
+    (
+        "_active_tasks",
+        "_all_dbs",
+        "_cluster_setup",
+        "_db_updates",
+        "_dbs_info",
+        "_global_changes",
+        "_membership",
+        "_node",
+        "_replicate",
+        "_replicator",
+        "_reshard",
+        "_scheduler",
+        "_search_analyze",
+        "_session",
+        "_stats",
+        "_up",
+        "_users",
+        "_utils",
+        "_uuids",
+        "favicon.ico",
+    )
+)
+
+# What a request line cannot carry as it stands. A "#" is escaped because servers cut a path off there.
+_UNSENDABLE = re.compile("[^!-\"$-~]")
+
+
+class Backend:
+    """What the blocking and the asynchronous seam share: a name, a database, and how paths and answers are read."""
+
+    #: The database that relative paths mean; ``None`` where none was named.
+    database: str | None = None
+    #: Used where ``database`` is ``None``.
+    fallback_database: str | None = None
+    #: How messages call the server. It never holds a password.
+    name: str = "the server"
+
+    def bind(self: _Self, database: str, *, provide: bool = False) -> _Self:
+        """Return a view of the same server whose relative paths mean ``database``.
+
+        ``provide`` lets the emulator create that database on first use.
+        """
+        bound = copy.copy(self)
+        bound.database = database
+        return bound
+
+    def resolve(self, method: str, path: str) -> str:
+        """Return the server's path for one that is relative to this backend's database.
+
+        ``/_find`` is ``/{db}/_find`` and ``/`` is ``/{db}``, but ``/_session`` is the server's own. A query string
+        stays as it is. Raises ``NotConfigured`` where no database was named.
+        """
+        relative = path.lstrip("/")
+        first = re.split("[/?]", relative, maxsplit=1)[0]
+        if first in SERVER_PATHS:
+            return "/" + relative
+        database = self.database or self.fallback_database
+        if database is None:
+            raise NotConfigured(f"no database is named for {self.name}: set COUCHDB_DATABASE or pass database=", self.name)
+        self.provide(database, explicit=not first and method in ("PUT", "DELETE"))
+        slash = "/" if first else ""
+        return f"/{quote(database)}{slash}{relative}"
+
+    def provide(self, database: str, *, explicit: bool) -> None:
+        """Have a database exist before a request to it; a real server never invents one.
+
+        ``explicit`` says that the request itself creates or deletes the database.
+        """
+
+    def relative_request(self, path: str, method: str = "GET", payload: object = None) -> Request:
+        """Return the request for a relative path and a payload, where ``None`` is no payload."""
+        return make_request(method, self.resolve(method, path), ABSENT if payload is None else payload)
+
+    def result(self, response: Response) -> JSON:
+        """Return the decoded body, or raise the ``CouchError`` of a status >= 400, or ``NotJSON``."""
+        if response.json is ABSENT:
+            content = response.content()
+            if content:
+                try:
+                    response.json = json.loads(content)
+                except ValueError:
+                    raise NotJSON(self._not_json(response, content), self.name) from None
+            else:
+                response.json = None
+        return response.result()
+
+    def _not_json(self, response: Response, content: bytes) -> str:
+        kind = response.headers.get("content-type", "no content type")
+        return f"{self.name} answered {response.status} with something other than JSON ({kind}): {content[:80]!r}"
+
+
+class BaseBackend(Backend, ABC):
     """A server that answers requests: ``MemoryBackend`` in this process, ``CouchBackend`` over HTTP."""
 
     @abstractmethod
     def send(self, request: Request) -> Response:
         """Answer one request. A status >= 400 is an answer like any other; only a missing answer raises."""
 
+    def handle_request(self, path: str, method: str = "GET", payload: object = None) -> JSON:
+        """Return the decoded body of the answer to ``method path``; ``path`` is relative to this backend's database.
+
+        Raises ``CouchError`` for a status >= 400, ``BackendError`` where no usable answer came, and ``TypeError`` or
+        ``ValueError`` for a payload that is not JSON, before anything is sent.
+        """
+        return self.result(self.send(self.relative_request(path, method, payload)))
+
+    def reset(self) -> None:
+        """Empty the server; raises ``ResetRefused`` for any but the emulator."""
+        raise ResetRefused(f"{self.name} is not emptied: only the memory backend can be", self.name)
+
     def close(self) -> None:
         """Give back what the backend holds: connections, threads. Sending again afterwards is allowed."""
 
-    def handle_request(self, path: str, method: str = "GET", payload: object = ABSENT) -> JSON:
-        """Return the decoded body of the answer to ``method path``; ``path`` is the server's: ``/{db}/...``.
+    def for_event_loop(self) -> AsyncBackend:
+        """Return this server behind the asynchronous seam. Unless a backend knows better, its answers come from threads."""
+        from dal.backends.event_loop import ThreadedBackend  # imports asyncio, which blocking callers never need
 
-        Raises ``CouchError`` for a status >= 400, and ``TypeError`` or ``ValueError`` for a payload that is not JSON.
-        """
-        return self.send(make_request(method, path, payload)).result()
+        return ThreadedBackend(self)
 
 
-class AsyncBackend(ABC):
-    """The seam for callers on an event loop; its answers stream as asynchronous iterators."""
+class AsyncBackend(Backend, ABC):
+    """The seam for callers on an event loop. Where its answers stream, ``stream`` is an asynchronous iterator."""
 
     @abstractmethod
     async def send(self, request: Request) -> Response:
         """Answer one request, as ``BaseBackend.send`` does."""
 
+    async def handle_request(self, path: str, method: str = "GET", payload: object = None) -> JSON:
+        """Return the decoded body of an answer, as ``BaseBackend.handle_request`` does."""
+        from dal.backends.event_loop import collect
+
+        return self.result(await collect(await self.send(self.relative_request(path, method, payload))))
+
+    async def reset(self) -> None:
+        """Empty the server; raises ``ResetRefused`` for any but the emulator."""
+        raise ResetRefused(f"{self.name} is not emptied: only the memory backend can be", self.name)
+
     async def aclose(self) -> None:
         """Give back what the backend holds."""
 
-    def stream(self, response: Response) -> AsyncIterator[bytes]:
-        """Return the chunks of a streamed response, in order, as they come."""
-        raise NotImplementedError
-
 
 def make_request(
-    method: str, path: str, payload: object = ABSENT, headers: Mapping[str, str] | None = None
+    method: str,
+    path: str,
+    payload: object = ABSENT,
+    headers: Mapping[str, str] | None = None,
+    body: bytes = b"",
 ) -> Request:
-    """Return the request for a path with an optional query string and an optional JSON payload.
+    """Return the request for a server's path with an optional query string, and a JSON payload or a body's bytes.
 
     The payload is copied and checked here, so that what the caller does with it afterwards changes nothing.
     """
-    path, _, query = path.partition("?")
+    path, _, query = _sendable(path).partition("?")
     sent = {"accept": "application/json"}
     if payload is not ABSENT:
         sent["content-type"] = "application/json"
         payload = copy_json(payload)
     if headers:
         sent.update((name.lower(), value) for name, value in headers.items())
-    return Request(method.upper(), path if path.startswith("/") else "/" + path, query, sent, json=payload)
+    return Request(method.upper(), path if path.startswith("/") else "/" + path, query, sent, body, payload)
+
+
+def quote(segment: str) -> str:
+    """Percent-encode one path segment, so that whatever it holds it stays one segment and names the same thing."""
+    if segment.isalnum() and segment.isascii():
+        return segment
+    if segment in (".", ".."):
+        # Clients and gateways take these for directions unless they are escaped; CouchDB reads the escapes as dots.
+        return segment.replace(".", "%2E")
+    from urllib.parse import quote as percent_encode  # needed by few requests, and slow to import
+
+    return percent_encode(segment, safe="")
+
+
+def _sendable(path: str) -> str:
+    if _UNSENDABLE.search(path) is None:
+        return path
+    return _UNSENDABLE.sub(lambda match: "".join(f"%{byte:02X}" for byte in match[0].encode()), path)
+

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from threading import Lock
 
-from dal.backends.base import BaseBackend
+from dal.backends.base import AsyncBackend, BaseBackend
 from dal.endpoints.authentication import identify
 from dal.endpoints.call import Call, error_response
 from dal.engine.server import Server
@@ -19,8 +19,17 @@ from dal.wire import Request, Response
 class MemoryBackend(BaseBackend):
     """An emulated CouchDB of its own. With ``admin=(name, password)``, credentials are needed as CouchDB 3 needs them."""
 
-    def __init__(self, admin: tuple[str, str] | None = None, *, server: Server | None = None) -> None:
+    name = "the memory backend"
+    fallback_database = "default"
+
+    def __init__(
+        self, admin: tuple[str, str] | None = None, *, server: Server | None = None, database: str | None = None
+    ) -> None:
         self._admin = admin
+        self.database = database
+        self._provides = True
+        # Shared by all views of the server, as its databases are.
+        self._provided: set[str] = set()
         self.server = server or Server()
         if admin is not None:
             self.server.admins[admin[0]] = admin[1]
@@ -43,9 +52,32 @@ class MemoryBackend(BaseBackend):
         route, args = find_route(segments)
         return find_endpoint(route, method)(Call(request, self.server, args, user))
 
+    def bind(self, database: str, *, provide: bool = False) -> MemoryBackend:
+        bound = super().bind(database)
+        bound._provides = provide
+        return bound
+
+    def provide(self, database: str, *, explicit: bool) -> None:
+        """Create the database that relative paths mean, on its first use, as if the server had been set up with it.
+
+        Only once: a database that was deleted since is missing, as it is on a real server.
+        """
+        if not self._provides or database in self._provided:
+            return
+        with self.server.lock:
+            if not explicit and database not in self.server.databases:
+                self.server.create(database)
+            self._provided.add(database)
+
+    def for_event_loop(self) -> AsyncBackend:
+        from dal.backends.event_loop import InlineBackend
+
+        return InlineBackend(self)
+
     def reset(self) -> None:
         """Forget every database, user and setting; feeds that are open end."""
         with self.server.lock:
+            self._provided.clear()
             for name in list(self.server.databases):
                 self.server.delete(name)
             self.server.__init__(admins=self.server.admins, clock=self.server.clock)  # type: ignore[misc]

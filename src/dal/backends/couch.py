@@ -1,0 +1,357 @@
+"""A real CouchDB over HTTP, for blocking callers and for callers on an event loop; the only importer of ``httpx2``.
+
+It holds none of CouchDB's rules: requests go out as they are given, and answers come back whatever their status is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from threading import Lock
+from typing import Literal, TypeAlias
+from urllib.parse import SplitResult, unquote, urlsplit
+from weakref import WeakKeyDictionary
+
+import httpx2
+
+from dal.backends.authentication import (
+    Anonymous,
+    Authentication,
+    BasicAuthentication,
+    CookieAuthentication,
+    Exchange,
+    has_credentials,
+)
+from dal.backends.base import AsyncBackend, BaseBackend
+from dal.config import Settings, read_settings
+from dal.errors import NotConfigured, TimedOut, Unreachable
+from dal.wire import Request, Response
+
+AuthenticationName: TypeAlias = Literal["basic", "cookie"]
+
+# Meant for one connection only (RFC 9110, 7.6.1), or said anew by whoever sends the next message.
+_HOP_BY_HOP = frozenset(
+    (
+        "connection",
+        "content-length",
+        "expect",
+        "host",
+        "keep-alive",
+        "proxy-authenticate",
+        "proxy-authorization",
+        "proxy-connection",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+    )
+)
+# Feeds hold a connection each, so connections are not counted; idle ones are kept for the next request.
+_LIMITS = httpx2.Limits(max_connections=None, max_keepalive_connections=20, keepalive_expiry=60.0)
+
+
+class _Server:
+    """Where a CouchDB is and how requests are put to it; shared by every backend object that talks to it."""
+
+    def __init__(self, settings: Settings, auth: AuthenticationName) -> None:
+        if settings.url is None:
+            raise NotConfigured("no CouchDB is named: set COUCHDB_URL or pass url=")
+        parts = _split_url(settings.url)
+        host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
+        port = f":{parts.port}" if parts.port else ""
+        self.prefix = parts.path.rstrip("/")
+        self.name = f"{parts.scheme}://{host}{port}{self.prefix}"
+        self.url = httpx2.URL(f"{parts.scheme}://{host}{port}/")
+        self.timeout_s = settings.timeout_s
+        self.authentication = _authentication(settings, parts, auth, self.name)
+        # Loading certificates takes longer than a hundred requests, and plain HTTP needs none.
+        self.verify = parts.scheme == "https"
+
+    def exchange(self, request: Request) -> Exchange:
+        """Return what has to be sent for a request; one that brings its own credentials goes as it is."""
+        authentication: Authentication = Anonymous() if has_credentials(request) else self.authentication
+        return authentication.exchange(request)
+
+    def outgoing(self, request: Request) -> httpx2.Request:
+        """Return the HTTP client's request, its path exactly as given: no part of it is decoded or tidied up."""
+        query = f"?{request.query}" if request.query else ""
+        # Compressed bodies are for callers who asked for them and will see the header.
+        headers = {"accept-encoding": "identity", "user-agent": "couchdal", **request.headers}
+        timeout: dict[str, float | None] = dict.fromkeys(("connect", "read", "write", "pool"), self.timeout_s)
+        if is_feed(request):
+            timeout["read"] = None
+        return httpx2.Request(
+            request.method,
+            self.url,
+            headers=[
+                (name.encode("latin-1"), value.encode("latin-1"))
+                for name, value in headers.items()
+                if name not in _HOP_BY_HOP
+            ],
+            content=request.content() or None,
+            extensions={"target": f"{self.prefix}{request.path}{query}".encode("ascii"), "timeout": timeout},
+        )
+
+    @contextmanager
+    def failures(self) -> Iterator[None]:
+        """Turn the HTTP client's exceptions into ours."""
+        try:
+            yield
+        except httpx2.TimeoutException:
+            raise TimedOut(f"{self.name} did not answer within {self.timeout_s:g} s", self.name) from None
+        except httpx2.LocalProtocolError as error:
+            raise ValueError(f"the request cannot be sent: {error}") from None
+        except httpx2.TransportError as error:
+            reason = str(error) or type(error).__name__
+            raise Unreachable(f"{self.name} cannot be reached: {reason}", self.name) from None
+
+
+class CouchBackend(BaseBackend):
+    """A CouchDB over HTTP, its connections pooled and kept alive; safe to share between threads.
+
+    Without ``url``, server and credentials are those of ``COUCHDB_URL``, ``COUCHDB_USER`` and ``COUCHDB_PASSWORD``;
+    the database and the time-out fall back to ``COUCHDB_DATABASE`` and ``COUCHDB_TIMEOUT`` either way. ``auth`` says
+    whether the credentials go with each request or are changed for a cookie. Raises ``NotConfigured``.
+    """
+
+    def __init__(
+        self,
+        url: str | None = None,
+        *,
+        user: str | None = None,
+        password: str | None = None,
+        database: str | None = None,
+        timeout: float | None = None,
+        auth: AuthenticationName = "basic",
+    ) -> None:
+        settings = _settings(url, user, password, database, timeout)
+        self._server = _Server(settings, auth)
+        self.name = self._server.name
+        self.database = settings.database
+        self._pool = _Pool(self._server)
+
+    def __repr__(self) -> str:
+        return f"<CouchBackend {self.name}>"
+
+    def send(self, request: Request) -> Response:
+        exchange = self._server.exchange(request)
+        outgoing = next(exchange)
+        while True:
+            answer = self._transmit(outgoing)
+            try:
+                outgoing = exchange.send(answer)
+            except StopIteration as done:
+                response: Response = done.value
+                return response
+
+    def _transmit(self, request: Request) -> Response:
+        with self._server.failures():
+            answer = self._pool.client().send(self._server.outgoing(request), stream=True, auth=None)
+            response = Response(answer.status_code, _headers(answer, request))
+            if is_feed(request) and answer.is_success:
+                response.stream = _Stream(self._server, answer)
+            else:
+                try:
+                    response.body = b"".join(answer.iter_raw())
+                finally:
+                    answer.close()
+        return response
+
+    def close(self) -> None:
+        self._pool.close()
+
+    def for_event_loop(self) -> AsyncCouchBackend:
+        return AsyncCouchBackend._of(self._server, self.database)
+
+
+class AsyncCouchBackend(AsyncBackend):
+    """A CouchDB over HTTP for callers on an event loop; arguments as for ``CouchBackend``."""
+
+    def __init__(
+        self,
+        url: str | None = None,
+        *,
+        user: str | None = None,
+        password: str | None = None,
+        database: str | None = None,
+        timeout: float | None = None,
+        auth: AuthenticationName = "basic",
+    ) -> None:
+        settings = _settings(url, user, password, database, timeout)
+        self._take(_Server(settings, auth), settings.database)
+
+    @classmethod
+    def _of(cls, server: _Server, database: str | None) -> AsyncCouchBackend:
+        backend = cls.__new__(cls)
+        backend._take(server, database)
+        return backend
+
+    def _take(self, server: _Server, database: str | None) -> None:
+        self._server = server
+        self.name = server.name
+        self.database = database
+        # A connection belongs to the event loop that opened it, and one process may run several, one after the other.
+        self._clients: WeakKeyDictionary[asyncio.AbstractEventLoop, httpx2.AsyncClient] = WeakKeyDictionary()
+
+    def __repr__(self) -> str:
+        return f"<AsyncCouchBackend {self.name}>"
+
+    async def send(self, request: Request) -> Response:
+        exchange = self._server.exchange(request)
+        outgoing = next(exchange)
+        while True:
+            answer = await self._transmit(outgoing)
+            try:
+                outgoing = exchange.send(answer)
+            except StopIteration as done:
+                response: Response = done.value
+                return response
+
+    async def _transmit(self, request: Request) -> Response:
+        with self._server.failures():
+            answer = await self._client().send(self._server.outgoing(request), stream=True, auth=None)
+            response = Response(answer.status_code, _headers(answer, request))
+            if is_feed(request) and answer.is_success:
+                response.stream = _AsyncStream(self._server, answer)
+            else:
+                try:
+                    response.body = b"".join([chunk async for chunk in answer.aiter_raw()])
+                finally:
+                    await answer.aclose()
+        return response
+
+    def _client(self) -> httpx2.AsyncClient:
+        loop = asyncio.get_running_loop()
+        client = self._clients.get(loop)
+        if client is None:
+            client = self._clients[loop] = httpx2.AsyncClient(verify=self._server.verify, limits=_LIMITS)
+        return client
+
+    async def aclose(self) -> None:
+        client = self._clients.pop(asyncio.get_running_loop(), None)
+        if client is not None:
+            await client.aclose()
+
+
+class _Pool:
+    """One HTTP client, opened with the first request and again after a close."""
+
+    def __init__(self, server: _Server) -> None:
+        self._server = server
+        self._lock = Lock()
+        self._client: httpx2.Client | None = None
+
+    def client(self) -> httpx2.Client:
+        with self._lock:
+            if self._client is None:
+                self._client = httpx2.Client(verify=self._server.verify, limits=_LIMITS)
+            return self._client
+
+    def close(self) -> None:
+        with self._lock:
+            client, self._client = self._client, None
+        if client is not None:
+            client.close()
+
+
+class _Stream:
+    """The chunks of an answer that goes on; gives its connection back at the end or when it is closed."""
+
+    def __init__(self, server: _Server, answer: httpx2.Response) -> None:
+        self._server = server
+        self._answer = answer
+
+    def __iter__(self) -> Iterator[bytes]:
+        try:
+            with self._server.failures():
+                yield from self._answer.iter_raw()
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        self._answer.close()
+
+
+class _AsyncStream:
+    """As ``_Stream``, for an event loop."""
+
+    def __init__(self, server: _Server, answer: httpx2.Response) -> None:
+        self._server = server
+        self._answer = answer
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        try:
+            with self._server.failures():
+                async for chunk in self._answer.aiter_raw():
+                    yield chunk
+        finally:
+            await self.aclose()
+
+    async def aclose(self) -> None:
+        await self._answer.aclose()
+
+
+def is_feed(request: Request) -> bool:
+    """Whether the answer may be long in coming: a changes feed that waits."""
+    if not request.path.rstrip("/").endswith(("/_changes", "/_db_updates")):
+        return False
+    # CouchDB does not tell capitals apart in the names of these parameters.
+    feeds = (part.partition("=")[2] for part in request.query.lower().split("&") if part.startswith("feed="))
+    return any(feed not in ("", "normal") for feed in feeds)
+
+
+def _headers(answer: httpx2.Response, request: Request) -> dict[str, str]:
+    kept = {name.lower(): value for name, value in answer.headers.items() if name.lower() not in _HOP_BY_HOP}
+    if request.method == "HEAD" and "content-length" in answer.headers:
+        # The one thing that tells how long the body would have been.
+        kept["content-length"] = answer.headers["content-length"]
+    return kept
+
+
+def _settings(
+    url: str | None, user: str | None, password: str | None, database: str | None, timeout: float | None
+) -> Settings:
+    """Complete the arguments from the environment."""
+    found = read_settings()
+    if timeout is not None and not timeout > 0:
+        raise NotConfigured(f"timeout must be a positive number of seconds, not {timeout!r}")
+    # The environment's credentials are for the environment's server: they are not shown to another one.
+    own = Settings() if url is not None else found
+    return Settings(
+        url=url or own.url,
+        user=user or own.user,
+        password=password if password is not None else own.password,
+        database=database or found.database,
+        timeout_s=timeout or found.timeout_s,
+    )
+
+
+def _split_url(url: str) -> SplitResult:
+    """Return the parts of a server's address; raises ``NotConfigured``, never quoting what may be a password."""
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        usable = False
+    # An "@" so late means a password with an unescaped "/", "?" or "#": what looks like the host is a part of it.
+    if not usable or parts.query or parts.fragment or "@" in parts.path:
+        raise NotConfigured(
+            "the CouchDB address must look like http://host:5984 or http://user:password@host:5984, with special"
+            " characters in the password percent-encoded"
+        )
+    return parts
+
+
+def _authentication(
+    settings: Settings, parts: SplitResult, auth: AuthenticationName, server: str
+) -> Authentication:
+    user = settings.user or unquote(parts.username or "")
+    password = settings.password if settings.password is not None else unquote(parts.password or "")
+    if auth not in ("basic", "cookie"):
+        raise ValueError(f"auth is {auth!r}, and must be 'basic' or 'cookie'")
+    if not user:
+        return Anonymous()
+    if not password:
+        raise NotConfigured(f"a user but no password is given for {server}: set COUCHDB_PASSWORD", server)
+    return BasicAuthentication(user, password) if auth == "basic" else CookieAuthentication(user, password)

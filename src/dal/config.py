@@ -1,0 +1,77 @@
+"""Settings and the choice of backend; the only reader of the environment.
+
+It opens nothing and knows no backend but by its name.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Container, Mapping
+from dataclasses import dataclass, field
+from math import isfinite
+
+from dal.errors import NotConfigured
+
+DEFAULT_TIMEOUT_S = 30.0
+BACKENDS = ("memory", "couch")
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the environment says about a server: ``COUCHDB_URL``, ``_USER``, ``_PASSWORD``, ``_DATABASE``, ``_TIMEOUT``.
+
+    ``url`` may still carry credentials, so it is no more shown than the password is.
+    """
+
+    url: str | None = field(default=None, repr=False)
+    user: str | None = None
+    password: str | None = field(default=None, repr=False)
+    database: str | None = None
+    timeout_s: float = DEFAULT_TIMEOUT_S
+
+
+def read_settings(environ: Mapping[str, str] | None = None) -> Settings:
+    """Return the settings that the environment holds; an empty variable counts as none.
+
+    Raises ``NotConfigured`` for a time-out that is not a positive number of seconds.
+    """
+    found = os.environ if environ is None else environ
+    return Settings(
+        url=found.get("COUCHDB_URL") or None,
+        user=found.get("COUCHDB_USER") or None,
+        password=found.get("COUCHDB_PASSWORD") or None,
+        database=found.get("COUCHDB_DATABASE") or None,
+        timeout_s=_seconds(found.get("COUCHDB_TIMEOUT")),
+    )
+
+
+def _seconds(text: str | None) -> float:
+    if not text:
+        return DEFAULT_TIMEOUT_S
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not (isfinite(seconds) and seconds > 0):
+        raise NotConfigured(f"COUCHDB_TIMEOUT must be a positive number of seconds, not {text!r}")
+    return seconds
+
+
+def choose_backend(
+    argument: str | None = None,
+    environ: Mapping[str, str] | None = None,
+    modules: Container[str] | None = None,
+) -> str:
+    """Return ``"memory"`` or ``"couch"``: the argument, else ``DAL_BACKEND``, else memory under pytest, else couch.
+
+    Raises ``ValueError`` for a name that is neither.
+    """
+    named = argument or (os.environ if environ is None else environ).get("DAL_BACKEND", "").strip().lower()
+    if named:
+        if named not in BACKENDS:
+            origin = "backend" if argument else "DAL_BACKEND"
+            raise ValueError(f"{origin} is {named!r}, and must be one of: {', '.join(BACKENDS)}")
+        return named
+    # Tests run without a server unless they ask for one.
+    return "memory" if "pytest" in (sys.modules if modules is None else modules) else "couch"
