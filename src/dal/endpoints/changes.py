@@ -1,0 +1,227 @@
+"""``/{db}/_changes``: what changed since a sequence, once or as a feed.
+
+Source: ``chttpd_db:handle_changes_req`` and ``parse_changes_query``, ``couch_changes:configure_filter``.
+"""
+
+from __future__ import annotations
+
+import re
+from hashlib import md5
+
+from dal.endpoints.call import JSON_TYPE, Call, json_response
+from dal.engine.changes import (
+    EVERYTHING,
+    NO_LIMIT,
+    ChangesQuery,
+    Filter,
+    parse_since,
+    read_changes,
+    start_cursor,
+)
+from dal.engine.changes_feed import FRAMINGS, MAX_WAIT_MS, ChangesFeed
+from dal.engine.document_read import Shown, open_winner
+from dal.errors import BadRequest, CouchError, NotFound, NotSupported, ServerError
+from dal.wire import Response, decode_json, unquote
+
+_INTEGER = re.compile(r"[+-]?[0-9]+\Z")
+_FEEDS = ("normal", *FRAMINGS)
+# Words that Erlang knows as atoms, and so takes for a style until it has to apply it to a document.
+_ATOMS = frozenset(("", "all", "main", "docs", "leaf", "conflicts", "revs", "latest", "default", "full", "normal"))
+
+
+class ChangesParameters:
+    """The query parameters of a changes request, read in order as CouchDB reads them."""
+
+    __slots__ = ("descending", "feed", "filter", "flags", "heartbeat", "limit", "seq_interval", "since", "style",
+                 "timeout")  # fmt: skip
+
+    def __init__(self, call: Call) -> None:
+        self.feed = "normal"
+        self.descending = False
+        self.since = "0"
+        self.limit = NO_LIMIT
+        self.style = "main_only"
+        self.heartbeat: int | bool = False
+        self.timeout: int | None = None
+        self.filter = ""
+        self.seq_interval: int | None = None
+        self.flags: set[str] = set()
+        for name, value in call.params:
+            self._take(name.lower(), value)
+        if self.feed == "eventsource":
+            self.since = call.header("last-event-id") or self.since
+
+    def _take(self, name: str, value: str) -> None:
+        if name == "feed":
+            self.feed = "continuous" if value == "live" else value
+        elif name in ("since", "last-event-id"):
+            self.since = value
+        elif name == "limit":
+            self.limit = _integer(value)
+        elif name == "timeout":
+            self.timeout = _integer(value)
+        elif name == "style":
+            if value not in ("main_only", "all_docs") and value not in _ATOMS:
+                raise ServerError("badarg")
+            self.style = value
+        elif name == "heartbeat":
+            self.heartbeat = value == "true" or _positive(
+                value,
+                "Invalid heartbeat value. Expecting a positive integer value (in milliseconds).",
+                "The heartbeat value should be a positive integer (in milliseconds).",
+            )
+        elif name == "seq_interval":
+            self.seq_interval = _positive(value, "invalid_seq_interval", "invalid_seq_interval")
+        elif name == "filter":
+            self.filter = value
+        elif name == "descending":
+            self.descending = self.descending or value == "true"
+        elif name in ("include_docs", "conflicts", "attachments", "att_encoding_info") and value == "true":
+            self.flags.add(name)
+
+    def query(self, chosen: Filter) -> ChangesQuery:
+        flags = self.flags
+        conflicts = "conflicts" in flags
+        shown = Shown(
+            conflicts=conflicts, attachments="attachments" in flags, encoding_info="att_encoding_info" in flags
+        )
+        return ChangesQuery(
+            self.descending,
+            self.limit,
+            self.style,
+            conflicts,
+            shown if "include_docs" in flags else None,
+            chosen,
+            self.seq_interval,
+        )
+
+
+def _integer(text: str) -> int:
+    if not _INTEGER.match(text):
+        raise ServerError("badarg")
+    return int(text)
+
+
+def _positive(text: str, malformed: str, too_small: str) -> int:
+    if not _INTEGER.match(text):
+        raise BadRequest(malformed)
+    number = int(text)
+    if number <= 0:
+        raise BadRequest(too_small)
+    return number
+
+
+def read(call: Call) -> Response:
+    """GET, HEAD and POST: the changes so far, or a feed that goes on."""
+    db = call.db
+    if call.request.method == "POST":
+        call.require_json_type()
+        if call.has_body():
+            call.json_object()
+    parameters = ChangesParameters(call)
+    chosen = _filter(call, parameters.filter)
+    if parameters.feed not in _FEEDS:
+        raise BadRequest("Supported `feed` types: normal, continuous, live, longpoll, eventsource")
+    headers: dict[str, str] = {}
+    if parameters.feed == "normal":
+        tag = md5(f"{db.seq(db.update_seq)}/{db.purge_seq}".encode(), usedforsecurity=False).hexdigest().upper()
+        headers["etag"] = f'"{tag}"'
+        if call.matches_etag(headers["etag"]):
+            return Response(304, headers)
+    since = 0 if parameters.descending else parse_since(db, parameters.since)
+    if isinstance(chosen, CouchError):
+        raise chosen
+    query = parameters.query(chosen)
+    return _normal(call, query, since, headers) if headers else _feed(call, parameters, query, since)
+
+
+def refuse(call: Call) -> Response:
+    """Any other method on a path below ``_changes``, for which CouchDB has no answer."""
+    raise ServerError("function_clause")
+
+
+def _normal(call: Call, query: ChangesQuery, since: int, headers: dict[str, str]) -> Response:
+    cursor = start_cursor(call.db, query, since)
+    rows, _ = read_changes(call.db, query, cursor)
+    answer = {"results": rows, "last_seq": call.db.seq(cursor.seq), "pending": cursor.pending}
+    return json_response(answer, headers=headers)
+
+
+def _feed(call: Call, parameters: ChangesParameters, query: ChangesQuery, since: int) -> Response:
+    wait_ms, beats = MAX_WAIT_MS, parameters.heartbeat is not False
+    if type(parameters.heartbeat) is int:
+        wait_ms = parameters.heartbeat
+    elif not beats and parameters.timeout is not None:
+        wait_ms = max(parameters.timeout, 0)
+    feed = ChangesFeed(call.server, call.db, query, since, FRAMINGS[parameters.feed], wait_ms, beats)
+    headers = {"content-type": JSON_TYPE}
+    if parameters.feed == "eventsource":
+        headers = {"content-type": "text/event-stream", "cache-control": "no-cache"}
+    return Response(200, headers, stream=None if call.request.method == "HEAD" else feed)
+
+
+def _filter(call: Call, name: str) -> Filter | CouchError:
+    """Return the filter of a name, or the error that it gets once all else is known to be in order.
+
+    Raises ``BadRequest`` or ``NotFound`` where CouchDB finds something wrong with the filter itself.
+    """
+    if name == "_doc_ids":
+        return Filter(doc_ids=_doc_ids(call))
+    if name == "_selector":
+        return _selector(call)
+    if name == "_design":
+        return Filter(design=True)
+    if name == "_view":
+        view = call.param("view")
+        if not view:
+            raise BadRequest("`view` filter parameter is not provided.")
+        parts = _parts(view)
+        if not parts:
+            raise BadRequest("`view` must be of the form `designname/viewname`")
+        if len(parts) != 2:
+            raise ServerError("".join(parts), error="case_clause")
+        return _function(call, "views", *parts)
+    if name.startswith("_"):
+        raise BadRequest("unknown builtin filter name")
+    parts = _parts(name)
+    if not parts:
+        return EVERYTHING
+    if len(parts) != 2:
+        raise BadRequest("`filter` must be of the form `designname/filtername`")
+    return _function(call, "filters", *parts)
+
+
+def _parts(name: str) -> list[str]:
+    return [unquote(part) for part in name.split("/") if part]
+
+
+def _function(call: Call, kind: str, design_name: str, name: str) -> CouchError:
+    """Find a function of a design document, only to say that it cannot be run; raises ``NotFound``."""
+    _, node = open_winner(call.db, f"_design/{design_name}")
+    value: object = node.body
+    for key in (kind, name):
+        if not isinstance(value, dict):
+            raise NotFound("json_mismatch")
+        if key not in value:
+            raise NotFound(f"missing json key: {key}")
+        value = value[key]
+    return NotSupported(f"_changes with {kind}.{name} needs JavaScript, which this server does not run")
+
+
+def _doc_ids(call: Call) -> tuple[str, ...]:
+    if call.request.method == "POST":
+        value = call.json_object().get("doc_ids")
+    else:
+        value = decode_json((call.param("doc_ids") or "null").encode("utf-8", "surrogateescape"))
+    if type(value) is not list or not all(type(item) is str for item in value):
+        raise BadRequest("`doc_ids` filter parameter is not a list of doc ids.")
+    return tuple(str(item) for item in value)
+
+
+def _selector(call: Call) -> Filter | CouchError:
+    if call.request.method != "POST":
+        raise BadRequest("Selector must be specified in POST payload")
+    body = call.json_object()
+    if type(body.get("selector")) is not dict:
+        raise BadRequest("Selector error: expected a JSON object")
+    return NotSupported("_changes with a selector")
