@@ -1,11 +1,12 @@
-// Drives PouchDB: reads one command as JSON from the command line, writes what became of it as one JSON line.
+// Drives PouchDB: reads one command as JSON from standard input, writes what became of it as one JSON line.
 //
 // Every command is a process of its own: what a client knows after a restart is what its database keeps on disk.
 
+import { json } from "node:stream/consumers";
+
 import PouchDB from "pouchdb";
 
-const [, , text] = process.argv;
-const { command, local, remote, options = {} } = JSON.parse(text);
+const { command, local, remote, options } = await json(process.stdin);
 
 const here = new PouchDB(local);
 const there = remote && new PouchDB(remote, { skip_setup: true });
@@ -51,7 +52,8 @@ const commands = {
 
   async attach({ n, name, content }) {
     const { _rev } = await here.get(id(n));
-    return here.putAttachment(id(n), name, _rev, Buffer.from(content), "text/plain");
+    // Text would be kept compressed by CouchDB, whose digest is then that of the compressed bytes.
+    return here.putAttachment(id(n), name, _rev, Buffer.from(content), "application/octet-stream");
   },
 
   async read({ n, name }) {
@@ -66,8 +68,8 @@ const commands = {
     return here.replicate.from(there, options);
   },
 
-  /** Sync both ways and stay connected until both sides have `count` documents and agree on what each says. */
-  async live({ count, seconds = 60 }) {
+  /** Sync both ways until both sides have `count` documents, two of which are written while the feeds are open. */
+  async live({ count, mark, seconds = 60 }) {
     const sync = here.sync(there, { live: true, retry: false });
     const settled = new Promise((resolve, reject) => {
       sync.on("error", reject);
@@ -80,9 +82,8 @@ const commands = {
       };
       look();
     });
-    // Written while the sync is running, so that it can only arrive by a feed that is open.
-    await here.put({ _id: "written-here", mark: "live" });
-    await there.put({ _id: "written-there", mark: "live" });
+    await here.put({ _id: `here-${mark}`, mark });
+    await there.put({ _id: `there-${mark}`, mark });
     try {
       return await settled;
     } finally {

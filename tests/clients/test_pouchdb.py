@@ -1,0 +1,161 @@
+"""PouchDB, a client that knows nothing of this project, replicates with `couchdal serve` over a real socket."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+HERE = Path(__file__).parent
+DOCUMENTS = 2000
+
+
+@pytest.fixture(scope="module")
+def node() -> str:
+    """Node with PouchDB installed: CI must have it, elsewhere its lack skips these tests."""
+    found = shutil.which("node")
+    if found and (HERE / "node_modules" / "pouchdb").is_dir():
+        return found
+    lack = "Node.js 18 or later is missing" if not found else "PouchDB is not installed: run `make setup`"
+    if os.environ.get("CI"):
+        pytest.fail(lack)
+    pytest.skip(lack)
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[str]:
+    command = [sys.executable, "-m", "dal.cli", "serve", "--backend", "memory", "--port", "0"]
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment
+    ) as process:
+        try:
+            assert process.stdout
+            address = next(found for line in process.stdout if (found := re.search(r"http://[\w.]+:\d+", line)))
+            yield address[0]
+        finally:
+            process.terminate()
+
+
+@pytest.fixture
+def remote(server: str, request: pytest.FixtureRequest) -> str:
+    """A new database's address."""
+    url = f"{server}/{re.sub('[^a-z]', '_', request.node.name.lower())}"
+    with urllib.request.urlopen(urllib.request.Request(url, method="PUT")) as answer:
+        assert answer.status == 201
+    return url
+
+
+class Pouch:
+    """One PouchDB database on disk; every call is a Node process of its own, so the client restarts between calls."""
+
+    def __init__(self, node: str, local: Path, remote: str) -> None:
+        self._node, self._local, self._remote = node, local, remote
+
+    def __call__(self, command: str, **options: Any) -> Any:
+        told = json.dumps({"command": command, "local": str(self._local), "remote": self._remote, "options": options})
+        ended = subprocess.run(
+            [self._node, "replicate.mjs"],
+            cwd=HERE,
+            input=told,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        lines = ended.stdout.splitlines()
+        assert lines, ended.stderr
+        answer = json.loads(lines[-1])
+        assert "error" not in answer, answer
+        return answer.get("result")
+
+
+@pytest.fixture
+def one(node: str, tmp_path: Path, remote: str) -> Pouch:
+    return Pouch(node, tmp_path / "one", remote)
+
+
+@pytest.fixture
+def other(node: str, tmp_path: Path, remote: str) -> Pouch:
+    return Pouch(node, tmp_path / "other", remote)
+
+
+def assert_same_trees(*replicas: Pouch) -> list[Any]:
+    """Compare every leaf's revision, history, deletion, mark and attachments on all sides; return them."""
+    shown = [replica("trees") for replica in replicas]
+    for sides in shown:
+        assert sides["here"] == sides["there"] == shown[0]["there"]
+    trees: list[Any] = shown[0]["there"]
+    return trees
+
+
+def test_push_and_pull_copy_every_document(one: Pouch, other: Pouch) -> None:
+    one("write", **{"from": 0, "to": DOCUMENTS, "mark": "one"})
+    assert one("push")["docs_written"] == DOCUMENTS
+    assert other("pull")["docs_written"] == DOCUMENTS
+    assert len(assert_same_trees(one, other)) == DOCUMENTS
+
+
+def test_replication_resumes_from_its_checkpoint_when_the_client_restarts(one: Pouch, other: Pouch) -> None:
+    one("write", **{"from": 0, "to": 1000, "mark": "one"})
+    one("push")
+    other("pull")
+    one("write", **{"from": 1000, "to": 1010, "mark": "one"})
+    assert one("push")["docs_read"] == 10
+    assert other("pull")["docs_read"] == 10
+    assert one("push")["docs_read"] == other("pull")["docs_read"] == 0
+
+
+def test_conflicts_updates_and_deletions_of_both_sides_meet(one: Pouch, other: Pouch) -> None:
+    one("write", **{"from": 0, "to": DOCUMENTS, "mark": "first"})
+    one("push")
+    other("pull")
+    # Both edit without knowing of each other: every sixth document in conflict, some deleted on one side only.
+    one("edit", every=2, mark="one")
+    other("edit", every=3, mark="other")
+    one("edit", every=7, remove=True)
+    other("edit", every=11, remove=True)
+    for _ in range(2):
+        for replica in (one, other):
+            replica("push")
+            replica("pull")
+    trees = assert_same_trees(one, other)
+    assert len(trees) == DOCUMENTS
+    conflicted = [leaves for _, leaves in trees if len(leaves) > 1]
+    assert len(conflicted) >= DOCUMENTS // 6
+    assert {leaf[3] for leaves in conflicted for leaf in leaves} >= {"one", "other"}
+    assert any(leaf[1] for leaves in conflicted for leaf in leaves)
+
+
+def test_attachments_travel_in_both_directions(one: Pouch, other: Pouch) -> None:
+    one("write", **{"from": 0, "to": 3, "mark": "one"})
+    one("attach", n=1, name="letter é.txt", content="from here")
+    one("push")
+    other("pull")
+    assert other("read", n=1, name="letter é.txt") == "from here"
+    other("attach", n=1, name="big", content="x" * 200_000)
+    other("push")
+    one("pull")
+    assert one("read", n=1, name="big") == "x" * 200_000
+    assert one("read", n=1, name="letter é.txt") == "from here"
+    assert_same_trees(one, other)
+
+
+def test_live_sync_carries_what_is_written_meanwhile(one: Pouch, other: Pouch) -> None:
+    one("write", **{"from": 0, "to": DOCUMENTS, "mark": "one"})
+    one("live", count=DOCUMENTS + 2, mark="first")
+    other("pull")
+    other("edit", every=5, mark="other")
+    other("live", count=DOCUMENTS + 4, mark="second")
+    one("live", count=DOCUMENTS + 6, mark="third")
+    other("pull")
+    assert_same_trees(one, other)
