@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from dal.endpoints import bulk_docs, documents
+from dal.endpoints import bulk_docs, changes, databases, documents, purge, security, server, session
 from dal.endpoints.call import Call
 from dal.errors import MethodNotAllowed, NotFound, NotSupported
 from dal.wire import Response, unquote
@@ -21,8 +21,8 @@ Endpoint: TypeAlias = Callable[[Call], Response]
 class Route:
     """One row: a path pattern, its endpoints by method, and CouchDB's wording of the methods that it allows.
 
-    ``{name}`` stands for one segment, ``{name...}`` for all that follow. A GET endpoint answers HEAD as well.
-    ``unsupported`` is the reason of the 501 that every method gets.
+    ``{name}`` stands for one segment, ``{name...}`` for all that follow. A GET endpoint answers HEAD as well, one for
+    ``*`` every method that has none of its own. ``unsupported`` is the reason of the 501 that every method gets.
     """
 
     pattern: str
@@ -32,7 +32,55 @@ class Route:
 
 
 ROUTES: tuple[Route, ...] = (
+    Route("/", {"GET": server.welcome}, "GET,HEAD"),
+    Route("/_up", {"GET": server.up}, "GET,HEAD"),
+    Route("/_uuids", {"GET": server.uuids}, "GET"),
+    Route(
+        "/_session", {"GET": session.read, "POST": session.log_in, "DELETE": session.log_out}, "GET,HEAD,POST,DELETE"
+    ),
+    Route("/_all_dbs", {"GET": databases.list_names}, "GET,HEAD"),
+    Route("/_dbs_info", {"GET": databases.list_infos, "POST": databases.post_infos}, "GET,HEAD,POST"),
+    Route("/_active_tasks", {"GET": server.active_tasks}, "GET,HEAD"),
+    Route("/_membership", {"GET": server.membership}, "GET"),
+    Route("/_replicate", unsupported="replications are not run; replicate with a client instead"),
+    Route("/_scheduler", unsupported="replications are not run"),
+    Route("/_db_updates", unsupported="there is no feed of databases"),
+    Route("/_node", unsupported="there are neither nodes nor a configuration to change"),
+    Route("/_cluster_setup", unsupported="there is no cluster to set up"),
+    Route("/_reshard", unsupported="databases have no shards"),
+    Route("/_reload_query_servers", unsupported="there are no query servers"),
+    Route("/_search_analyze", unsupported="there is no full-text search"),
+    Route("/_nouveau_analyze", unsupported="there is no full-text search"),
+    Route("/_utils", unsupported="there is no web interface"),
+    Route("/favicon.ico", unsupported="there is no web interface"),
+    Route(
+        "/{db}",
+        {"GET": databases.read, "PUT": databases.create, "DELETE": databases.delete, "POST": databases.post},
+        "DELETE,GET,HEAD,POST",
+    ),
+    Route("/{db}/_security", {"GET": security.read, "PUT": security.write}, "PUT,GET"),
+    Route("/{db}/_revs_limit", {"GET": security.read_revs_limit, "PUT": security.write_revs_limit}, "PUT,GET"),
+    Route("/{db}/_purge", {"POST": purge.write}, "POST"),
+    Route("/{db}/_purged_infos", {"GET": purge.read_infos}, "GET"),
+    Route("/{db}/_purged_infos_limit", {"GET": purge.read_infos_limit, "PUT": purge.write_infos_limit}, "GET,PUT"),
+    Route("/{db}/_compact", {"POST": purge.compact_database}, "POST"),
+    Route("/{db}/_compact/{name}", {"POST": purge.compact_view}, "POST"),
+    Route("/{db}/_compact/{name}/{rest...}", {"POST": purge.compact_view}, "POST"),
+    Route("/{db}/_view_cleanup", {"POST": purge.clean_up_views}, "POST"),
+    Route("/{db}/_view_cleanup/{rest...}", {"POST": purge.clean_up_views}, "POST"),
+    Route("/{db}/_ensure_full_commit", {"POST": databases.ensure_full_commit}, "POST"),
+    Route("/{db}/_partition", {"*": databases.no_partition}),
+    Route("/{db}/_partition/{partition}", {"GET": databases.partition_info, "POST": databases.post_partition}, "GET"),
+    Route("/{db}/_temp_view", {"*": server.temporary_view}),
+    Route("/{db}/_temp_view/{rest...}", {"*": server.temporary_view}),
+    Route("/{db}/_shards", unsupported="databases have no shards"),
+    Route("/{db}/_shards/{doc_id}", unsupported="databases have no shards"),
+    Route("/{db}/_sync_shards", unsupported="databases have no shards"),
+    Route("/{db}/_search_cleanup", unsupported="there is no full-text search"),
+    Route("/{db}/_nouveau_cleanup", unsupported="there is no full-text search"),
     Route("/{db}/_bulk_docs", {"POST": bulk_docs.write}, "POST"),
+    Route("/{db}/_changes", {"GET": changes.read, "POST": changes.read}, "GET,POST,HEAD"),
+    Route("/{db}/_changes/{rest...}", {"GET": changes.read, "POST": changes.read, "*": changes.refuse}),
     Route(
         "/{db}/{doc_id}",
         {
@@ -40,6 +88,7 @@ ROUTES: tuple[Route, ...] = (
             "PUT": documents.write,
             "DELETE": documents.delete,
             "COPY": documents.copy,
+            "POST": documents.post_form,
         },
         "DELETE,GET,HEAD,POST,PUT,COPY",
     ),
@@ -81,31 +130,31 @@ def split_path(path: str) -> list[str]:
 
 
 def _index(routes: Sequence[Route]) -> dict[str, list[_Pattern]]:
-    """Group patterns by the segment that tells most: the first for the server's own paths, else the second."""
+    """Group patterns below a database by the segment that tells most: the second."""
     index: dict[str, list[_Pattern]] = {}
     for route in routes:
-        index.setdefault(_key(split_path(route.pattern)), []).append(_Pattern(route))
+        if route.pattern.startswith("/{db}"):
+            index.setdefault(_key(split_path(route.pattern)), []).append(_Pattern(route))
     return index
 
 
 def _key(segments: Sequence[str]) -> str:
-    if not segments or segments[0].startswith("_"):
-        return "/" + segments[0] if segments else "/"
     if len(segments) == 1:
         return "/{db}"
     return "/{db}/" + segments[1] if segments[1].startswith("_") else "/{db}/{doc_id}"
 
 
 _INDEX = _index(ROUTES)
+# To find an endpoint of its own, the server looks at the first segment only: "/_session/x" is "/_session".
+_SERVER = {route.pattern[1:]: route for route in ROUTES if not route.pattern.startswith("/{db}")}
 
 
 def find_route(segments: Sequence[str]) -> tuple[Route, dict[str, str]]:
     """Return the row for a path and the values of its pattern's names; raises ``NotFound``."""
-    candidates = _INDEX.get(_key(segments))
-    if candidates is None and segments[0].startswith("_"):
-        # No endpoint of the server's own: CouchDB takes the segment for the name of a database.
-        candidates = _INDEX.get("/{db}" if len(segments) == 1 else _key(["db", *segments[1:]]))
-    for patterns in (candidates, _INDEX["/{db}/{doc_id}"]):
+    own = _SERVER.get(segments[0] if segments else "")
+    if own is not None:
+        return own, {}
+    for patterns in (_INDEX.get(_key(segments)), _INDEX["/{db}/{doc_id}"]):
         for pattern in patterns or ():
             args = pattern.match(segments)
             if args is not None:
@@ -117,7 +166,7 @@ def find_endpoint(route: Route, method: str) -> Endpoint:
     """Return the function that answers a method; raises ``MethodNotAllowed`` or ``NotSupported``."""
     if route.unsupported:
         raise NotSupported(f"{method} {route.pattern}: {route.unsupported}")
-    found = route.endpoints.get("GET" if method == "HEAD" else method)
+    found = route.endpoints.get("GET" if method == "HEAD" else method) or route.endpoints.get("*")
     if found is None:
         raise MethodNotAllowed(f"Only {route.allow} allowed", headers={"allow": route.allow})
     return found

@@ -247,14 +247,19 @@ def _copy_subclass(value: object) -> JSON:
 _BAD_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
 
 
+def check_encoding(text: str) -> None:
+    """Raise ``BadRequest("invalid_url_encoding")`` for a percent sign that no two hex digits follow."""
+    if "%" in text and _BAD_PERCENT.search(text):
+        raise BadRequest("invalid_url_encoding")
+
+
 def unquote(text: str) -> str:
     """Decode one path segment or query part: ``+`` is a space, a bad ``%zz`` is 400 ``invalid_url_encoding``."""
     if "+" in text:
         text = text.replace("+", " ")
     if "%" not in text:
         return text
-    if _BAD_PERCENT.search(text):
-        raise BadRequest("invalid_url_encoding")
+    check_encoding(text)
     from urllib.parse import unquote_to_bytes  # needed by few requests, and slow to import
 
     return unquote_to_bytes(text).decode("utf-8", "surrogateescape")

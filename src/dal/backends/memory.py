@@ -6,18 +6,22 @@ It imports neither an HTTP client nor an event loop. Requests are answered one a
 from __future__ import annotations
 
 from threading import Lock
+from time import monotonic
 
 from dal.backends.base import AsyncBackend, BaseBackend
 from dal.endpoints.authentication import identify
+from dal.endpoints.authorization import authorize
 from dal.endpoints.call import Call, error_response
-from dal.engine.server import Server
+from dal.engine.server import Clock, Server
 from dal.errors import CouchError
 from dal.routing import find_endpoint, find_route, split_path
-from dal.wire import Request, Response
+from dal.wire import Request, Response, check_encoding
+
+_OVERRIDES = ("GET", "HEAD", "PUT", "DELETE", "TRACE", "CONNECT", "COPY")
 
 
 class MemoryBackend(BaseBackend):
-    """An emulated CouchDB of its own. With ``admin=(name, password)``, credentials are needed as CouchDB 3 needs them."""
+    """An emulated CouchDB of its own; with ``admin=(name, password)`` it needs credentials as CouchDB 3 does."""
 
     name = "the memory backend"
     fallback_database = "default"
@@ -30,7 +34,7 @@ class MemoryBackend(BaseBackend):
         self._provides = True
         # Shared by all views of the server, as its databases are.
         self._provided: set[str] = set()
-        self.server = server or Server()
+        self.server = server or Server(clock=Clock(monotonic=monotonic))
         if admin is not None:
             self.server.admins[admin[0]] = admin[1]
 
@@ -42,15 +46,24 @@ class MemoryBackend(BaseBackend):
             with self.server.lock:
                 response = self._answer(request)
         except CouchError as error:
-            response = error_response(error)
-        return response
+            response = error_response(error, request)
+        return _without_body(response) if request.method == "HEAD" else response
 
     def _answer(self, request: Request) -> Response:
         method = _overridden(request)
+        check_encoding(request.query)
         segments = split_path(request.path)
         user = identify(self.server, request)
+        authorize(self.server, user, method, segments)
         route, args = find_route(segments)
-        return find_endpoint(route, method)(Call(request, self.server, args, user))
+        call = Call(request, self.server, args, user)
+        if "db" in args and not (len(segments) == 1 and method in ("PUT", "DELETE")):
+            # A missing database is told before a wrong method.
+            _ = call.db
+        response = find_endpoint(route, method)(call)
+        if user.renewed_cookie is not None:
+            response.headers.setdefault("set-cookie", user.renewed_cookie)
+        return response
 
     def bind(self, database: str, *, provide: bool = False) -> MemoryBackend:
         bound = super().bind(database)
@@ -84,8 +97,22 @@ class MemoryBackend(BaseBackend):
 
 
 def _overridden(request: Request) -> str:
+    """Return the method: that of the header, for clients that can only POST."""
+    if request.method != "POST":
+        return request.method
     override = request.headers.get("x-http-method-override")
-    return override.upper() if override and request.method == "POST" else request.method
+    return override if override in _OVERRIDES else "POST"
+
+
+def _without_body(response: Response) -> Response:
+    """Return the answer to HEAD: the headers that GET would get, the body's length among them."""
+    close = getattr(response.stream, "close", None)
+    if close is not None:
+        close()
+    headers = response.headers
+    if response.stream is None:
+        headers = {**headers, "content-length": str(len(response.content()))}
+    return Response(response.status, headers)
 
 
 _default: MemoryBackend | None = None

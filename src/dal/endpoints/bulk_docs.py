@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dal.endpoints.call import Call, json_response
-from dal.endpoints.documents import design_error
+from dal.endpoints.documents import edit, replicate
 from dal.engine.document import Document, parse_document
-from dal.engine.document_update import Outcome, replicate_documents, update_documents
+from dal.engine.document_update import Outcome
+from dal.engine.partition import check_new_id
 from dal.engine.revision import format_revision
 from dal.errors import BadRequest, CouchError
 from dal.wire import Response
@@ -14,7 +15,6 @@ from dal.wire import Response
 def write(call: Call) -> Response:
     """POST ``{"docs": [...]}``: a row for each edit, or with ``new_edits: false`` one for each that was refused."""
     call.require_json_type()
-    db = call.db
     body = call.json_object()
     if "docs" not in body:
         raise BadRequest("POST body must include `docs` parameter.")
@@ -26,17 +26,19 @@ def write(call: Call) -> Response:
         raise BadRequest("`new_edits` parameter must be a boolean.")
     documents = [_parse(call, value, new_edits) for value in values]
     if not new_edits:
-        refused = replicate_documents(db, documents, design_error(call))
+        refused = replicate(call, documents)
         return json_response([_refused_row(document, error) for document, error in refused], 201)
     if body.get("all_or_nothing") is True:
         return json_response([_aborted_row(document) for document in documents], 417)
-    outcomes = update_documents(db, documents, design_error(call))
+    outcomes = edit(call, documents)
     rows = [_row(document.doc_id, outcome) for document, outcome in zip(documents, outcomes, strict=True)]
     return json_response(rows, 201)
 
 
 def _parse(call: Call, value: object, new_edits: bool) -> Document:
     document = parse_document(value)
+    if document.doc_id:
+        check_new_id(call.db, document.doc_id)
     for attachment in document.attachments:
         if attachment.name.startswith("_"):
             raise BadRequest(f"Attachment name '{attachment.name}' starts with prohibited character '_'")

@@ -5,29 +5,19 @@ It knows the wire and the engine's state, and no endpoint.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import cast
 
 from dal.engine.database import Database
+from dal.engine.security import UserContext, is_db_admin
 from dal.engine.server import Server
 from dal.errors import BadContentType, BadRequest, CouchError, Forbidden, Unauthorized
-from dal.wire import ABSENT, JSON, Request, Response, decode_json, parse_query
+from dal.wire import ABSENT, JSON, Request, Response, decode_json, parse_query, unquote
 
 JSON_TYPE = "application/json"
-
-
-@dataclass(frozen=True, slots=True)
-class UserContext:
-    """Who asks: the name (None: anonymous), the roles, and how they proved it (``"default"`` is Basic)."""
-
-    name: str | None = None
-    roles: tuple[str, ...] = ()
-    handler: str | None = None
-
-    @property
-    def is_admin(self) -> bool:
-        return "_admin" in self.roles
+_PLAIN = re.compile(r"[A-Za-z0-9_.:-]*\Z")
 
 
 @dataclass(slots=True)
@@ -64,6 +54,22 @@ class Call:
     def header(self, name: str) -> str | None:
         return self.request.headers.get(name)
 
+    def matches_etag(self, tag: str) -> bool:
+        """Whether If-None-Match names an ETag, weakly or not."""
+        named = self.header("if-none-match")
+        return named is not None and tag in [text.removeprefix("W/") for text in named.replace(",", " ").split()]
+
+    def has_etag(self, tag: str) -> bool:
+        """Whether the client has the representation with this ETag already."""
+        header = self.header("if-none-match")
+        if header is None:
+            return False
+        return tag in (known.removeprefix("W/") for known in header.replace(",", " ").split())
+
+    def absolute_uri(self, path: str) -> str:
+        """Return the address of a path, as the client names this server."""
+        return absolute_uri(self.request, path)
+
     def json(self) -> JSON:
         """Return the decoded body; raises ``BadRequest("invalid UTF-8 JSON")``, for an empty one too."""
         if self.request.json is not ABSENT:
@@ -83,7 +89,7 @@ class Call:
     def require_json_type(self) -> None:
         """Raise ``BadContentType`` unless the body is said to be JSON."""
         kind = self.header("content-type") or ""
-        if kind.partition(";")[0].strip().lower() != JSON_TYPE:
+        if kind.lstrip(";").partition(";")[0] != JSON_TYPE:
             raise BadContentType("Content-Type must be application/json")
 
     def require_server_admin(self) -> None:
@@ -97,24 +103,18 @@ class Call:
 
     def db_admin_error(self, reason: str) -> CouchError | None:
         """Return the error for a user who administers neither the server nor this database."""
-        if self.user.is_admin or _listed(self.user, self.db.security.get("admins")):
+        if is_db_admin(self.user, self.db.security):
             return None
         return Unauthorized(reason) if self.user.name is None else Forbidden(reason)
 
 
-def _listed(user: UserContext, group: object) -> bool:
-    """Whether a user is named by, or has a role of, one group of a security object."""
-    if not isinstance(group, Mapping):
-        return False
-    names, roles = group.get("names") or (), group.get("roles") or ()
-    return (user.name is not None and user.name in names) or not set(user.roles).isdisjoint(roles)
+def url_encode(text: str) -> str:
+    """Percent-encode as CouchDB does it: of punctuation, only ``_ . - :`` stay as they are."""
+    if _PLAIN.match(text):
+        return text
+    from urllib.parse import quote  # slow to import
 
-
-def is_member(user: UserContext, security: Mapping[str, object]) -> bool:
-    """Whether a user may read a database with this security object; one that names no members is everybody's."""
-    members = security.get("members")
-    open_to_all = not isinstance(members, Mapping) or not (members.get("names") or members.get("roles"))
-    return user.is_admin or open_to_all or _listed(user, members) or _listed(user, security.get("admins"))
+    return quote(text.encode("utf-8", "surrogateescape"), safe=":").replace("~", "%7E")
 
 
 def json_response(value: object, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
@@ -122,10 +122,51 @@ def json_response(value: object, status: int = 200, headers: Mapping[str, str] |
     return Response(status, {"content-type": JSON_TYPE, **(headers or {})}, json=value)
 
 
-def error_response(error: CouchError) -> Response:
+def absolute_uri(request: Request, path: str) -> str:
+    """Return the address of a path: with the host of the request, or that of the proxy which handed it on."""
+    headers = request.headers
+    host = headers.get("x-forwarded-host") or headers.get("host") or "127.0.0.1"
+    secure = headers.get("x-forwarded-ssl") == "on" or headers.get("x-forwarded-proto") == "https"
+    return f"{'https' if secure else 'http'}://{host}{path}"
+
+
+def error_response(error: CouchError, request: Request) -> Response:
     """Return the answer that an error gives."""
     body = dict(error.body)
     if error.status == 500 and error.error not in ("error",):
         # CouchDB adds the hash of the stack trace.
         body["ref"] = 0
-    return json_response(body, error.status, error.headers)
+    response = json_response(body, error.status, error.headers)
+    if error.status == 401:
+        _ask_for_credentials(response, error, request)
+    return response
+
+
+def _ask_for_credentials(response: Response, error: CouchError, request: Request) -> None:
+    """Send a browser to the login page, or have it ask for a password where the request wants that."""
+    challenge = request.headers.get("x-couchdb-www-authenticate")
+    if challenge is not None:
+        response.headers["www-authenticate"] = challenge
+    elif error.error == "unauthorized" and not accepts(request, JSON_TYPE) and accepts(request, "text/html"):
+        response.status = 302
+        back, reason = url_encode(unquote(request.path)), url_encode(error.reason)
+        response.headers["location"] = absolute_uri(request, f"/_utils/session.html?return={back}&reason={reason}")
+
+
+def accepts(request: Request, kind: str) -> bool:
+    """Whether the Accept header allows a media type; one that cannot be read, or none, allows everything."""
+    header = request.headers.get("accept")
+    if header is None:
+        return True
+    qualities: dict[str, float] = {}
+    for part in header.split(","):
+        name, *parameters = (text.strip() for text in part.split(";"))
+        quality = next((text[2:] for text in parameters if text.startswith("q=")), "1")
+        try:
+            qualities[name] = float(quality)
+        except ValueError:
+            return True
+    family = kind.partition("/")[0] + "/*"
+    if 0.0 in (qualities.get(kind), qualities.get(family)):
+        return False
+    return any(qualities.get(name, 0.0) > 0.0 for name in (kind, family, "*/*"))

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from hashlib import md5
-from urllib.parse import quote
 
-from dal.endpoints.call import Call, json_response
+from dal.endpoints.call import Call, json_response, url_encode
 from dal.engine.document import Document, parse_document, validate_doc_id
 from dal.engine.document_read import PLAIN, Shown, open_leaves, open_revision, open_winner, show
-from dal.engine.document_update import replicate_documents, update_documents
+from dal.engine.document_update import Outcome, Validate, replicate_documents, update_documents
+from dal.engine.partition import check_new_id
 from dal.engine.revision import Revision, format_revision, parse_revision
 from dal.engine.revision_tree import Node
-from dal.errors import BadRequest, CouchError, NotFound
+from dal.errors import BadContentType, BadRequest, CouchError, NotFound, NotSupported
 from dal.wire import Response, decode_json
 
 _FLAGS = {
@@ -95,7 +97,7 @@ def read(call: Call) -> Response:
     if not document.keys().isdisjoint(("_revs_info", "_conflicts", "_deleted_conflicts", "_local_seq")):
         return json_response(document)
     tag = etag(doc_id, node)
-    if call.header("if-none-match") == tag:
+    if call.has_etag(tag):
         return Response(304, {"etag": tag})
     return json_response(document, headers={"etag": tag})
 
@@ -126,7 +128,7 @@ def read_local(call: Call, doc_id: str, query: DocumentQuery) -> Response:
     if query.shown.revs:
         document["_revisions"] = {"start": 0, "ids": [local.revision]}
     tag = document_etag(doc_id, f"0-{local.revision}")
-    if call.header("if-none-match") == tag:
+    if call.has_etag(tag):
         return Response(304, {"etag": tag})
     return json_response(document, headers={"etag": tag})
 
@@ -136,12 +138,15 @@ def write(call: Call) -> Response:
     query = DocumentQuery(call)
     db = call.db
     doc_id = validate_doc_id(call.args["doc_id"])
+    check_new_id(db, doc_id)
     document = document_from(call, doc_id, parse_document(call.json()))
     if query.new_edits:
+        if call.param("batch") == "ok":
+            return batched(call, document)
         return saved(call, document, located=True)
     if not document.ids:
         raise BadRequest("When `new_edits: false`, the document needs `_rev` or `_revisions` specified")
-    refused = replicate_documents(db, [document], design_error(call))
+    refused = replicate(call, [document])
     if refused:
         raise refused[0][1]
     return written(call, document, format_revision(document.position, document.ids[0]), located=True)
@@ -187,9 +192,75 @@ def design_error(call: Call) -> CouchError | None:
     return call.db_admin_error("You are not a db or server admin.")
 
 
+def edit(call: Call, documents: Sequence[Document]) -> list[Outcome]:
+    """Make edits with this user's rights, and return what became of each."""
+    return update_documents(call.db, _prepared(call, documents), design_error(call), _validate(call))
+
+
+def replicate(call: Call, documents: Sequence[Document]) -> list[tuple[Document, CouchError]]:
+    """Take in revisions made elsewhere with this user's rights, and return those that were refused."""
+    return replicate_documents(call.db, _prepared(call, documents), design_error(call), _validate(call))
+
+
+def _prepared(call: Call, documents: Sequence[Document]) -> Sequence[Document]:
+    """Return documents as they are stored: in the users database without their passwords.
+
+    Raises ``NotFound`` for the documents of other users, and ``NotSupported`` for a replication to be run.
+    """
+    name = call.db.name
+    if call.db.partitioned:
+        for document in documents:
+            call.db.check_located(document.doc_id)
+    if name == "_replicator" and not all(document.is_local for document in documents):
+        raise NotSupported("replications are not run; replicate with a client instead")
+    if not name.endswith("_users"):
+        return documents
+    from dal.engine.users import check_writable, hash_password, is_users_db  # few programs manage users
+
+    if not is_users_db(name):
+        return documents
+    for document in documents:
+        check_writable(document.doc_id, call.user, call.db.security)
+    ids, known = call.server.ids, call.server.known_passwords
+    return [
+        hash_password(document, ids.named(f"salt/{document.doc_id}/{document.position}"), known)
+        for document in documents
+    ]
+
+
+def _validate(call: Call) -> Validate | None:
+    """Return what the documents of a database have to pass, beside the rules that hold for all."""
+    if call.db.name != "_users":
+        return None
+    from dal.engine.users import validate_user_document
+
+    user, security = call.user, call.db.security
+    return lambda new, old: validate_user_document(new, old, user, security)
+
+
+def batched(call: Call, document: Document) -> Response:
+    """Make one edit without telling what became of it."""
+    with suppress(CouchError):
+        edit(call, [document])
+    return json_response({"ok": True, "id": document.doc_id}, 202)
+
+
+def post_form(call: Call) -> Response:
+    """POST: a form with attachments from a page of this server's, which the emulator has none of."""
+    referer = call.header("referer")
+    if referer is None:
+        raise BadRequest("Referer header required.")
+    if referer.partition("://")[2].partition("/")[0] != call.header("host"):
+        raise BadRequest("Referer header must match host.")
+    validate_doc_id(call.args["doc_id"])
+    if (call.header("content-type") or "").partition(";")[0] != "multipart/form-data":
+        raise BadContentType("Content-Type must be multipart/form-data")
+    raise NotSupported("forms with attachments are not taken")
+
+
 def saved(call: Call, document: Document, *, located: bool = False) -> Response:
     """Make one edit, and return its answer; raises what the edit is refused with."""
-    (outcome,) = update_documents(call.db, [document], design_error(call))
+    (outcome,) = edit(call, [document])
     if isinstance(outcome, CouchError):
         raise outcome
     return written(call, document, outcome, located=located)
@@ -206,8 +277,7 @@ def written(call: Call, document: Document, rev: str, *, located: bool = False) 
 
 def location(call: Call, doc_id: str) -> str:
     """Return the absolute address of a document, as the client names this server."""
-    host = call.header("host") or "127.0.0.1"
-    return f"http://{host}/{quote(call.args['db'], safe='')}/{quote(doc_id, safe='')}"
+    return call.absolute_uri(f"/{url_encode(call.args['db'])}/{url_encode(doc_id)}")
 
 
 def delete(call: Call) -> Response:
@@ -229,6 +299,7 @@ def copy(call: Call) -> Response:
     revision = header_revision(call, None if text is None else parse_revision(text))
     target_id, target_revision = _destination(call)
     validate_doc_id(target_id)
+    check_new_id(call.db, target_id)
     doc_id = call.args["doc_id"]
     if revision is None:
         _, node = open_winner(call.db, doc_id)

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from dal.engine.document import DocumentRecord
 from dal.engine.revision import Revision
-from dal.errors import BadRequest
+from dal.errors import BadRequest, IllegalDocId
 from dal.storage.base import Storage
 
 DEFAULT_REVS_LIMIT = 1000
@@ -55,6 +55,11 @@ class Database:
     def seq(self, number: int) -> str:
         """Return the text of an update sequence."""
         return f"{number}-{self.seq_text}"
+
+    def check_located(self, doc_id: str) -> None:
+        """Raise ``IllegalDocId`` for an id that no partition can hold: such a document is not even looked for."""
+        if self.partitioned and ":" not in doc_id and not doc_id.startswith(("_design/", "_local/")):
+            raise IllegalDocId("Doc id must be of form partition:id")
 
     def parse_seq(self, text: str) -> int:
         """Return the number of an update sequence that this database gave out; raises ``BadRequest``."""

@@ -36,6 +36,7 @@ PLAIN = Shown()
 
 def open_winner(db: Database, doc_id: str, *, deleted: bool = False) -> tuple[DocumentRecord, Node]:
     """Return a document and its winner; raises ``NotFound``: ``missing``, or ``deleted`` unless that is allowed."""
+    db.check_located(doc_id)
     record = db.storage.get(doc_id)
     if record is None:
         raise NotFound("missing")
@@ -46,6 +47,7 @@ def open_winner(db: Database, doc_id: str, *, deleted: bool = False) -> tuple[Do
 
 def open_revision(db: Database, doc_id: str, revision: Revision) -> tuple[DocumentRecord, Node]:
     """Return a document and one of its revisions, leaf or not; raises ``NotFound("missing")``."""
+    db.check_located(doc_id)
     record = db.storage.get(doc_id)
     node = find(record.tree, revision) if record is not None else None
     if record is None or node is None or node.body is None:
@@ -60,6 +62,7 @@ def open_leaves(
 
     ``latest`` gives the leaves that descend from the revisions instead. Leaves come in the tree's order.
     """
+    db.check_located(doc_id)
     record = db.storage.get(doc_id)
     if record is None:
         return None, list(revisions or ())
@@ -93,9 +96,7 @@ def show(db: Database, record: DocumentRecord, node: Node, shown: Shown = PLAIN)
 
 def _show_meta(document: dict[str, object], record: DocumentRecord, node: Node, shown: Shown) -> None:
     if shown.revs_info:
-        document["_revs_info"] = [
-            {"rev": ancestor.rev, "status": _status(ancestor)} for ancestor in node.path()
-        ]
+        document["_revs_info"] = [{"rev": ancestor.rev, "status": _status(ancestor)} for ancestor in node.path()]
     others = ranked_leaves(record.tree)[1:] if shown.conflicts or shown.deleted_conflicts else []
     live = [leaf.rev for leaf in others if not leaf.deleted]
     dead = [leaf.rev for leaf in others if leaf.deleted]
@@ -118,7 +119,7 @@ def show_attachments(node: Node, shown: Shown) -> dict[str, object]:
     since = -1
     if shown.atts_since is not None:
         since = max((rev[0] for rev in shown.atts_since if any(rev == one.revision for one in node.path())), default=0)
-    members = {}
+    members: dict[str, object] = {}
     for attachment in node.attachments:
         newer = isinstance(attachment.revpos, int) and attachment.revpos > since
         data = newer if shown.atts_since is not None else shown.attachments
@@ -128,13 +129,12 @@ def show_attachments(node: Node, shown: Shown) -> dict[str, object]:
     return members
 
 
-def missing_revisions(
-    db: Database, doc_id: str, revisions: Sequence[Revision]
-) -> tuple[list[str], list[str]]:
+def missing_revisions(db: Database, doc_id: str, revisions: Sequence[Revision]) -> tuple[list[str], list[str]]:
     """Return which revisions a document lacks, and which of its leaves could be their ancestors.
 
     An unknown document lacks all, in the order in which they were asked for; a known one's are sorted.
     """
+    db.check_located(doc_id)
     record = db.storage.get(doc_id)
     if record is None:
         return [format_revision(*revision) for revision in revisions], []

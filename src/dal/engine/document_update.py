@@ -6,7 +6,7 @@ It knows nothing of requests. Nothing is stored before every document of a reque
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TypeAlias
 
@@ -14,20 +14,27 @@ from dal.engine.attachment import Attachment, merge_stubs, stored
 from dal.engine.database import Database
 from dal.engine.document import Document, DocumentRecord
 from dal.engine.revision import Revision, format_revision, new_revision_id
-from dal.engine.revision_tree import Merged, RevisionTree, find, merge, ranked_leaves, stem
+from dal.engine.revision_tree import Merged, Node, RevisionTree, find, merge, ranked_leaves, stem
 from dal.errors import BadRequest, Conflict, CouchError, NotSupported, ServerError
 from dal.storage.base import LocalDocument
 
 # What became of each document of a request: its new revision, or the error that its row shows.
 Outcome: TypeAlias = "str | CouchError"
+# Looks at a document and at the body of the revision that it follows, and returns the error of one that it refuses.
+Validate: TypeAlias = "Callable[[Document, Mapping[str, object] | None], CouchError | None]"
 
 
-def update_documents(db: Database, documents: Sequence[Document], may_design: CouchError | None = None) -> list[Outcome]:
+def update_documents(
+    db: Database,
+    documents: Sequence[Document],
+    may_design: CouchError | None = None,
+    validate: Validate | None = None,
+) -> list[Outcome]:
     """Make the edits of one request, and return what became of each, in the order of the request.
 
     Edits of one document are made one after the other; update sequences follow the order of ids. ``may_design`` is
-    the error that design documents get where the user may not write them. Raises ``MissingStub`` and ``BadRequest``
-    for what fails a whole request.
+    the error that design documents get where the user may not write them, ``validate`` a function that other documents
+    have to pass. Raises ``MissingStub`` and ``BadRequest`` for what fails a whole request.
     """
     outcomes: list[Outcome] = [""] * len(documents)
     ordinary: list[tuple[int, Document]] = []
@@ -36,8 +43,8 @@ def update_documents(db: Database, documents: Sequence[Document], may_design: Co
         (locals_ if document.is_local else ordinary).append((index, document))
     # Stable: edits of one document stay in their order.
     ordinary.sort(key=_doc_id_of_entry)
-    if _needs_check(db, (document for _, document in ordinary)):
-        ordinary = _checked_edits(db, ordinary, outcomes, may_design)
+    if validate is not None or _needs_check(db, (document for _, document in ordinary)):
+        ordinary = _checked_edits(db, ordinary, outcomes, may_design, validate)
     edits = [(index, document, _new_attachments(document)) for index, document in ordinary]
     position, count = 0, len(edits)
     while position < count:
@@ -66,13 +73,18 @@ def _needs_check(db: Database, documents: Iterable[Document]) -> bool:
 
 
 def _checked_edits(
-    db: Database, edits: Sequence[tuple[int, Document]], outcomes: list[Outcome], may_design: CouchError | None
+    db: Database,
+    edits: Sequence[tuple[int, Document]],
+    outcomes: list[Outcome],
+    may_design: CouchError | None,
+    validate: Validate | None,
 ) -> list[tuple[int, Document]]:
     """Check revisions against what is stored before the request, as CouchDB does when it runs validation functions."""
     accepted = []
     for index, document in edits:
         old = db.storage.get(document.doc_id)
         error: CouchError | None = None
+        leaf: Node | None = None
         if old is None:
             merge_stubs(document.doc_id, document.attachments, ())
             error = Conflict() if document.ids or document.position else None
@@ -85,7 +97,7 @@ def _checked_edits(
                 document = _with_attachments(document, merged)
         elif not old.deleted:
             error = Conflict()
-        error = error or _refused(db, document, may_design)
+        error = error or _refused(db, document, may_design, validate, leaf)
         if error is None:
             accepted.append((index, document))
         else:
@@ -93,11 +105,17 @@ def _checked_edits(
     return accepted
 
 
-def _refused(db: Database, document: Document, may_design: CouchError | None) -> CouchError | None:
+def _refused(
+    db: Database,
+    document: Document,
+    may_design: CouchError | None,
+    validate: Validate | None,
+    parent: Node | None,
+) -> CouchError | None:
     if document.doc_id.startswith("_design/"):
         return may_design or validate_design_document(document.body)
     db.validation_loaded = True
-    return None
+    return validate(document, parent.body if parent is not None else None) if validate is not None else None
 
 
 def validate_design_document(body: dict[str, object]) -> CouchError | None:
@@ -136,9 +154,7 @@ def _without_duplicates(document: Document) -> tuple[Attachment, ...]:
     return document.attachments
 
 
-def _edit(
-    tree: RevisionTree, document: Document, attachments: tuple[Attachment, ...]
-) -> tuple[RevisionTree, Outcome]:
+def _edit(tree: RevisionTree, document: Document, attachments: tuple[Attachment, ...]) -> tuple[RevisionTree, Outcome]:
     """Return the tree with one more revision, and its text; or the tree as it was, and a conflict."""
     position = document.position + 1
     if tree and all(leaf.deleted for leaf in tree):
@@ -148,9 +164,7 @@ def _edit(
         last = ranked_leaves(tree)[0]
         revision_id = _revision_id(document, last.revision, attachments)
         position = last.position + 1
-        merged, result = merge(
-            tree, position, (revision_id, last.id), False, document.body, attachments
-        )
+        merged, result = merge(tree, position, (revision_id, last.id), False, document.body, attachments)
     else:
         revision_id = _revision_id(document, document.revision, attachments)
         ids = (revision_id, *document.ids)
@@ -171,9 +185,7 @@ def _revision_id(document: Document, parent: Revision | None, attachments: tuple
     )
 
 
-def _store(
-    db: Database, doc_id: str, old: DocumentRecord | None, before: RevisionTree, tree: RevisionTree
-) -> None:
+def _store(db: Database, doc_id: str, old: DocumentRecord | None, before: RevisionTree, tree: RevisionTree) -> None:
     if tree is before:
         return
     tree = stem(tree, db.revs_limit)
@@ -182,7 +194,10 @@ def _store(
 
 
 def replicate_documents(
-    db: Database, documents: Sequence[Document], may_design: CouchError | None = None
+    db: Database,
+    documents: Sequence[Document],
+    may_design: CouchError | None = None,
+    validate: Validate | None = None,
 ) -> list[tuple[Document, CouchError]]:
     """Merge revisions that were made elsewhere (``new_edits: false``), and return those that were refused.
 
@@ -190,20 +205,17 @@ def replicate_documents(
     """
     ordinary = sorted((document for document in documents if not document.is_local), key=lambda doc: doc.doc_id)
     refused: list[tuple[Document, CouchError]] = []
-    if _needs_check(db, ordinary):
-        ordinary = _checked_replicas(db, ordinary, refused, may_design)
+    if validate is not None or _needs_check(db, ordinary):
+        ordinary = _checked_replicas(db, ordinary, refused, may_design, validate)
+    all_attachments = [tuple(stored(one) for one in _without_duplicates(document)) for document in ordinary]
     position = 0
     while position < len(ordinary):
         doc_id = ordinary[position].doc_id
         old = db.storage.get(doc_id)
-        tree: RevisionTree = old.tree if old is not None else ()
-        before = tree
+        before = tree = old.tree if old is not None else ()
         while position < len(ordinary) and ordinary[position].doc_id == doc_id:
-            document = ordinary[position]
-            attachments = tuple(stored(attachment) for attachment in _without_duplicates(document))
-            tree, _ = merge(
-                tree, document.position, document.ids, document.deleted, document.body, attachments
-            )
+            document, attachments = ordinary[position], all_attachments[position]
+            tree, _ = merge(tree, document.position, document.ids, document.deleted, document.body, attachments)
             position += 1
         _store(db, doc_id, old, before, tree)
     for document in documents:
@@ -218,6 +230,7 @@ def _checked_replicas(
     documents: Sequence[Document],
     refused: list[tuple[Document, CouchError]],
     may_design: CouchError | None,
+    validate: Validate | None,
 ) -> list[Document]:
     """Drop what adds no leaf, and fill in stubs from the nearest stored ancestor, as CouchDB does when it validates."""
     trees: dict[str, RevisionTree] = {}
@@ -231,6 +244,7 @@ def _checked_replicas(
     accepted = []
     for document in documents:
         old = db.storage.get(document.doc_id)
+        parent: Node | None = None
         if old is None:
             merge_stubs(document.doc_id, document.attachments, ())
         else:
@@ -238,12 +252,12 @@ def _checked_replicas(
             known = find(old.tree, (document.position, document.ids[0]))
             if leaf is None or (known is not None and any(known.revision == one.revision for one in old.tree)):
                 continue
+            on_disk = (find(old.tree, node.revision) for node in leaf.path() if node is not leaf)
+            parent = next((node for node in on_disk if node is not None and node.body is not None), None)
             if any(attachment.is_stub for attachment in document.attachments):
-                on_disk = (find(old.tree, node.revision) for node in leaf.path() if node is not leaf)
-                parent = next((node for node in on_disk if node is not None and node.body is not None), None)
                 found = parent.attachments if parent is not None else ()
                 document = _with_attachments(document, merge_stubs(document.doc_id, document.attachments, found))
-        error = _refused(db, document, may_design)
+        error = _refused(db, document, may_design, validate, parent)
         if error is None:
             accepted.append(document)
         else:

@@ -1,4 +1,4 @@
-"""Who may do what in a database: user contexts and security objects. Source: ``couch_db`` (``is_admin``, ``is_member``).
+"""Who may do what in a database: user contexts and security objects. Source: ``couch_db:is_admin``, ``is_member``.
 
 It knows nothing of passwords, sessions or paths.
 """

@@ -6,26 +6,36 @@ It knows nothing of requests. Two servers with the same seed that see the same r
 from __future__ import annotations
 
 import re
-
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from hashlib import md5
 from threading import RLock
 
 from dal.engine.database import Database
+from dal.engine.sessions import Lockout
+from dal.engine.users import USERS
 from dal.errors import BadRequest, FileExists, IllegalDatabaseName, NotFound
 from dal.storage.memory import MemoryStorage
 
 VERSION = "3.5.0"
-_NAME = re.compile(r"[a-z][a-z0-9_$()+/-]*\Z")
-_SYSTEM_NAMES = ("_users", "_replicator", "_global_changes", "_nodes", "_dbs")
-_MAX_NAME_LENGTH = 238
+# An ending of digits is the time stamp of a shard; the suffix ".couch" is not looked at.
+_NAME = re.compile(r"[a-z][a-z0-9_$()+/-]*(\.[0-9]{10,})?(\.couch)?\Z")
+_SYSTEM_NAMES = ("_users", "_replicator", "_global_changes", "_metadata", "_nodes", "_dbs")
+_UNPARTITIONED = ("_users", "_replicator")
+# A file name may have 255 bytes, and the last segment's file has a time stamp and an extension.
+_MAX_SEGMENT_LENGTH = 255
+_MAX_LAST_SEGMENT_LENGTH = 238
 
 
 class Clock:
-    """Time as the engine sees it: it stands still until it is told otherwise, so that answers can be repeated."""
+    """Time as the engine sees it. The date stands still, so that answers can be repeated; waiting needs time that passes.
 
-    def __init__(self, now: float = 1_700_000_000.0) -> None:
+    ``monotonic`` is what measures it; without one, that stands still too.
+    """
+
+    def __init__(self, now: float = 1_700_000_000.0, monotonic: Callable[[], float] | None = None) -> None:
         self._now = now
+        self._monotonic = monotonic
 
     def now(self) -> float:
         """Return seconds since 1970."""
@@ -33,7 +43,7 @@ class Clock:
 
     def monotonic(self) -> float:
         """Return seconds that never go back, for time-outs."""
-        return self._now
+        return self._now if self._monotonic is None else self._monotonic()
 
 
 class Ids:
@@ -45,7 +55,11 @@ class Ids:
 
     def next(self) -> str:
         self._count += 1
-        return md5(f"{self._seed}/{self._count}".encode(), usedforsecurity=False).hexdigest()
+        return self.named(str(self._count))
+
+    def named(self, purpose: str) -> str:
+        """Return the id for one purpose, which is the same whenever it is asked for."""
+        return md5(f"{self._seed}/{purpose}".encode(), usedforsecurity=False).hexdigest()
 
 
 @dataclass(slots=True, eq=False)
@@ -56,8 +70,17 @@ class Server:
     clock: Clock = field(default_factory=Clock)
     ids: Ids = field(default_factory=Ids)
     databases: dict[str, Database] = field(default_factory=dict)
+    # How often a database of each name was made.
+    generations: dict[str, int] = field(default_factory=dict)
+    lockout: Lockout = field(default_factory=Lockout)
+    # The passwords that were right before, by derived key: deriving one takes a good part of a second.
+    known_passwords: dict[str, bytes] = field(default_factory=dict)
     # One lock for everything: requests are short, and the interpreter runs one at a time anyway.
     lock: RLock = field(default_factory=RLock)
+
+    def __post_init__(self) -> None:
+        for name in ("_replicator", USERS):
+            self.create(name)
 
     def database(self, name: str) -> Database:
         """Return a database; raises ``NotFound("Database does not exist.")``."""
@@ -66,12 +89,16 @@ class Server:
             raise NotFound("Database does not exist.")
         return found
 
-    def create(self, name: str, *, shards: int = 2, replicas: int = 1, partitioned: bool = False) -> Database:
+    def create(self, name: str, *, shards: int = 1, replicas: int = 1, partitioned: bool = False) -> Database:
         """Create a database; raises ``IllegalDatabaseName``, ``BadRequest`` or ``FileExists``."""
         validate_name(name)
+        if partitioned and (name in _SYSTEM_NAMES or name.rpartition("/")[2] in _UNPARTITIONED):
+            raise BadRequest("Cannot partition a system database")
         if name in self.databases:
             raise FileExists()
-        seq_text = md5(name.encode(), usedforsecurity=False).hexdigest()
+        # A database that is made anew must not take the sequences of the one before for its own.
+        self.generations[name] = generation = self.generations.get(name, 0) + 1
+        seq_text = md5(f"{name}/{generation}".encode(), usedforsecurity=False).hexdigest()
         created = Database(
             name,
             MemoryStorage(),
@@ -94,14 +121,13 @@ class Server:
 
 def validate_name(name: str) -> None:
     """Raise ``IllegalDatabaseName`` or ``BadRequest`` for a name that CouchDB gives no database."""
-    if name in _SYSTEM_NAMES:
+    prefix, slash, last = name.rpartition("/")
+    if last in _SYSTEM_NAMES and (not slash or _NAME.match(prefix)):
         return
     if not _NAME.match(name):
         raise IllegalDatabaseName(
             f"Name: '{name}'. Only lowercase characters (a-z), digits (0-9), and any of the characters"
             " _, $, (, ), +, -, and / are allowed. Must begin with a letter."
         )
-    if any(len(part) > _MAX_NAME_LENGTH for part in name.split("/")):
+    if len(last) > _MAX_LAST_SEGMENT_LENGTH or any(len(part) > _MAX_SEGMENT_LENGTH for part in prefix.split("/")):
         raise BadRequest(f"At least one path segment of `{name}` is too long.", error="database_name_too_long")
-
-

@@ -46,6 +46,10 @@ class Storage(ABC, Generic[R]):
         """Put ``new`` in the place of ``old``; without ``new``, forget the document. ``new.seq`` is the highest yet."""
 
     @abstractmethod
+    def replace(self, record: R) -> None:
+        """Put a record in the place of the one with the same id and the same update sequence."""
+
+    @abstractmethod
     def live(
         self, start: str | None = None, end: str | None = None, inclusive_end: bool = True, descending: bool = False
     ) -> Iterator[R]:
@@ -56,8 +60,8 @@ class Storage(ABC, Generic[R]):
         """Return how many ids of live documents sort before ``doc_id`` (or are it, when ``inclusive``)."""
 
     @abstractmethod
-    def changes(self, since: int = 0, descending: bool = False) -> Iterator[R]:
-        """Yield the documents last changed after ``since``, in the order of their update sequence."""
+    def changes(self, since: int = 0, until: int | None = None, descending: bool = False) -> Iterator[R]:
+        """Yield the documents last changed after ``since`` and not after ``until``, by their update sequence."""
 
     @abstractmethod
     def changes_after(self, seq: int) -> int:

@@ -45,6 +45,10 @@ class MemoryStorage(Storage[R]):
         if old is not None:
             self._log.discard(old.seq)
 
+    def replace(self, record: R) -> None:
+        self._records[record.doc_id] = record
+        self._log.replace(record)
+
     def _discard_live(self, doc_id: str) -> None:
         self._sorted().remove(doc_id)
 
@@ -67,8 +71,8 @@ class MemoryStorage(Storage[R]):
         ids = self._sorted()
         return ids.bisect_right(doc_id) if inclusive else ids.bisect_left(doc_id)
 
-    def changes(self, since: int = 0, descending: bool = False) -> Iterator[R]:
-        return self._log.read(since, descending)
+    def changes(self, since: int = 0, until: int | None = None, descending: bool = False) -> Iterator[R]:
+        return self._log.read(since, until, descending)
 
     def changes_after(self, seq: int) -> int:
         return self._log.count_after(seq)
@@ -106,10 +110,14 @@ class _SequenceLog(Generic[R]):
             # New lists: whoever is reading the old ones reads on undisturbed.
             self._records, self._seqs, self._blanks = list(records), [record.seq for record in records], 0
 
-    def read(self, since: int, descending: bool) -> Iterator[R]:
+    def replace(self, record: R) -> None:
+        self._records[bisect_left(self._seqs, record.seq)] = record
+
+    def read(self, since: int, until: int | None, descending: bool) -> Iterator[R]:
         records = self._records
         first = bisect_right(self._seqs, since)
-        indexes = range(len(records) - 1, first - 1, -1) if descending else range(first, len(records))
+        end = len(records) if until is None else bisect_right(self._seqs, until)
+        indexes = range(end - 1, first - 1, -1) if descending else range(first, end)
         for index in indexes:
             record = records[index]
             if record is not None:

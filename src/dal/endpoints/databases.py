@@ -1,0 +1,178 @@
+"""``/{db}`` itself, made, deleted, described and posted to; the lists of databases. Source: ``chttpd_db``."""
+
+from __future__ import annotations
+
+from hashlib import md5
+
+from dal.endpoints.call import Call, json_response, url_encode
+from dal.endpoints.documents import batched, edit, location
+from dal.engine.database import Database
+from dal.engine.document import parse_document
+from dal.engine.partition import check_new_id, check_partition
+from dal.errors import BadRequest, CouchError, MethodNotAllowed
+from dal.wire import Response
+
+_MAX_DATABASES = 100
+
+
+def create(call: Call) -> Response:
+    """PUT: a new database; its body and content type do not matter."""
+    # There is one node, and so one copy, however many are asked for.
+    _positive(call, "n", 1)
+    shards = _positive(call, "q", 1)
+    _check_placement(call.param("placement"))
+    if call.param("engine") not in (None, "couch"):
+        raise BadRequest("invalid_engine_extension")
+    partitioned = call.param("partitioned")
+    if partitioned not in (None, "true", "false"):
+        raise BadRequest("Invalid `partitioned` parameter")
+    name = call.args["db"]
+    call.server.create(name, shards=shards, partitioned=partitioned == "true")
+    return json_response({"ok": True}, 201, {"location": call.absolute_uri("/" + url_encode(name))})
+
+
+def _positive(call: Call, name: str, default: int) -> int:
+    text = call.param(name)
+    if text is None:
+        return default
+    if not text.removeprefix("+").isdecimal() or not text.isascii() or int(text) == 0:
+        raise BadRequest(f"The `{name}` value should be a positive integer.")
+    return int(text)
+
+
+def _check_placement(text: str | None) -> None:
+    rules = [rule.split(":") for rule in text.split(",") if rule] if text is not None else []
+    valid = all(len(rule) == 2 and rule[0] and rule[1].isdecimal() and int(rule[1]) > 0 for rule in rules)
+    if text == "" or not valid:
+        raise BadRequest("The `placement` value should be in a format `zone:n`.")
+
+
+def delete(call: Call) -> Response:
+    """DELETE: the whole database. With ``rev``, somebody meant a document and lost its id."""
+    if call.param("rev") is not None:
+        raise BadRequest(
+            "You tried to DELETE a database with a ?=rev parameter. Did you mean to DELETE a document instead?"
+        )
+    call.server.delete(call.args["db"])
+    return json_response({"ok": True})
+
+
+def read(call: Call) -> Response:
+    """GET: what there is to say about a database."""
+    return json_response(info(call.db))
+
+
+def info(db: Database) -> dict[str, object]:
+    """Return the description of a database. The emulator has no files, so their sizes are 0."""
+    return {
+        "instance_start_time": db.instance_start_time,
+        "db_name": db.name,
+        "purge_seq": db.seq(db.purge_seq),
+        "update_seq": db.seq(db.update_seq),
+        "sizes": {"file": 0, "external": 0, "active": 0},
+        "props": {"partitioned": True} if db.partitioned else {},
+        "doc_del_count": db.doc_del_count,
+        "doc_count": db.doc_count,
+        "disk_format_version": 8,
+        "compact_running": False,
+        "cluster": {"q": db.shards, "n": db.replicas, "w": 1, "r": 1},
+    }
+
+
+def post(call: Call) -> Response:
+    """POST: a document, with the id that it names or a new one; ``batch=ok`` does not wait for the outcome."""
+    call.require_json_type()
+    document = parse_document(call.json())
+    if document.doc_id:
+        check_new_id(call.db, document.doc_id)
+    for attachment in document.attachments:
+        if attachment.name.startswith("_"):
+            raise BadRequest(f"Attachment name '{attachment.name}' starts with prohibited character '_'")
+    if document.doc_id == "":
+        document.doc_id = call.server.ids.next()
+        document.position, document.ids = 0, ()
+    if call.param("batch") == "ok":
+        return batched(call, document)
+    (outcome,) = edit(call, [document])
+    if isinstance(outcome, CouchError):
+        raise outcome
+    headers = {"location": location(call, document.doc_id)}
+    return json_response({"ok": True, "id": document.doc_id, "rev": outcome}, 201, headers)
+
+
+def ensure_full_commit(call: Call) -> Response:
+    """POST: replicators ask for it before they save a checkpoint. Nothing is ever uncommitted here."""
+    call.require_json_type()
+    return json_response({"ok": True, "instance_start_time": call.db.instance_start_time}, 201)
+
+
+def no_partition(call: Call) -> Response:
+    """Any method on ``_partition`` without the name of one."""
+    raise BadRequest("invalid_partition_req")
+
+
+def post_partition(call: Call) -> Response:
+    """POST ``_partition/{partition}``: only its name is looked at."""
+    if call.args["partition"].startswith("_"):
+        check_partition(call.args["partition"])
+    raise MethodNotAllowed("Only GET allowed", headers={"allow": "GET"})
+
+
+def partition_info(call: Call) -> Response:
+    """GET ``_partition/{partition}``: how many documents it holds."""
+    db, partition = call.db, call.args["partition"]
+    check_partition(partition)
+    if not db.partitioned:
+        raise BadRequest("database is not partitioned")
+    records = [record for record in db.storage.changes() if record.doc_id.startswith(partition + ":")]
+    deleted = sum(record.deleted for record in records)
+    described = {
+        "db_name": db.name,
+        "sizes": {"active": 0, "external": 0},
+        "partition": partition,
+        "doc_count": len(records) - deleted,
+        "doc_del_count": deleted,
+    }
+    return json_response(described)
+
+
+def list_names(call: Call) -> Response:
+    """GET ``_all_dbs``: the names in order, chosen with the parameters of ``_all_docs``."""
+    return _listed(call, list(_chosen(call)))
+
+
+def list_infos(call: Call) -> Response:
+    """GET ``_dbs_info``: the same with descriptions."""
+    databases = call.server.databases
+    return _listed(call, [{"key": name, "info": info(databases[name])} for name in _chosen(call)])
+
+
+def _chosen(call: Call) -> list[str]:
+    names = sorted(call.server.databases)
+    return names
+
+
+def _listed(call: Call, rows: list[object]) -> Response:
+    state = "/".join(f"{name}:{db.instance_start_time}" for name, db in sorted(call.server.databases.items()))
+    tag = f'"{md5(state.encode(), usedforsecurity=False).hexdigest()}"'
+    if call.has_etag(tag):
+        return Response(304, {"etag": tag})
+    return json_response(rows, headers={"etag": tag})
+
+
+def post_infos(call: Call) -> Response:
+    """POST ``_dbs_info`` with ``keys``: a row for each, in the order asked."""
+    call.require_json_type()
+    body = call.json_object()
+    keys = body.get("keys")
+    if "keys" not in body:
+        raise BadRequest("`keys` member must exist.")
+    if not isinstance(keys, list):
+        raise BadRequest("`keys` member must be an array.")
+    if len(keys) > _MAX_DATABASES:
+        raise BadRequest("too_many_keys")
+    rows: list[dict[str, object]] = []
+    for key in keys:
+        found = call.server.databases.get(key) if isinstance(key, str) else None
+        rows.append({"key": key, "error": "not_found"} if found is None else {"key": key, "info": info(found)})
+    return json_response(rows)

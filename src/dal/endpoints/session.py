@@ -1,0 +1,85 @@
+"""``/_session``: who is logged in, login with a cookie, and logout. Source: ``couch_httpd_auth:handle_session_req``."""
+
+from __future__ import annotations
+
+from typing import cast
+
+from dal.endpoints.authentication import (
+    WRONG_PASSWORD,
+    authenticate,
+    roles_of,
+    session_secret,
+    user_properties,
+)
+from dal.endpoints.call import JSON_TYPE, Call, json_response
+from dal.engine.sessions import make_cookie, set_cookie
+from dal.errors import BadContentType, BadRequest, NotSupported, ServerError, Unauthorized
+from dal.wire import Response, parse_query
+
+_FORM_TYPE = "application/x-www-form-urlencoded"
+
+
+def read(call: Call) -> Response:
+    """GET: the user context; with ``basic=true``, 401 where there is none."""
+    user = call.user
+    if user.name is None and call.param("basic") == "true":
+        raise Unauthorized("Please login.")
+    info: dict[str, object] = {"authentication_handlers": ["cookie", "default"]}
+    if user.handler is not None:
+        info["authenticated"] = user.handler
+    return json_response({"ok": True, "userCtx": {"name": user.name, "roles": list(user.roles)}, "info": info})
+
+
+def log_in(call: Call) -> Response:
+    """POST of a name and a password, as a form or as JSON: the answer sets the cookie."""
+    form = _form(call)
+    name, password = _name(form), form.get("password", "")
+    server, now = call.server, int(call.server.clock.now())
+    properties = user_properties(server, name) or {}
+    if not authenticate(server, call.request.peer, name, password, properties):
+        refused = {"error": "unauthorized", "reason": WRONG_PASSWORD}
+        return _redirected(call, "fail", json_response(refused, 401, {"set-cookie": set_cookie("", now)}))
+    if "totp" in properties:
+        raise NotSupported("time-based one-time passwords are not emulated")
+    cookie = make_cookie(name, session_secret(server), str(properties.get("salt", "")), now)
+    answer = {"ok": True, "name": name, "roles": list(roles_of(properties))}
+    return _redirected(call, "next", json_response(answer, headers={"set-cookie": set_cookie(cookie, now)}))
+
+
+def log_out(call: Call) -> Response:
+    """DELETE: has the client forget its cookie. The server keeps no sessions, so the cookie itself stays valid."""
+    cookie = set_cookie("", int(call.server.clock.now()))
+    return _redirected(call, "next", json_response({"ok": True}, headers={"set-cookie": cookie}))
+
+
+def _redirected(call: Call, parameter: str, response: Response) -> Response:
+    target = call.param(parameter)
+    if target is not None:
+        response.status = 302
+        response.headers["location"] = call.absolute_uri(target)
+    return response
+
+
+def _form(call: Call) -> dict[str, str]:
+    """Return the members of a login; of a repeated one the first."""
+    kind = call.header("content-type") or ""
+    if kind.startswith(_FORM_TYPE):
+        pairs = parse_query(call.request.content().decode("utf-8", "surrogateescape"))
+        return dict(reversed(pairs))
+    if not kind.startswith(JSON_TYPE):
+        raise BadContentType(f"Content-Type must be '{_FORM_TYPE}' or '{JSON_TYPE}'")
+    value = call.json()
+    if type(value) is not dict:
+        raise ServerError("", error="badmatch")
+    if not all(type(member) is str for member in value.values()):
+        raise ServerError("badarg")
+    return cast("dict[str, str]", value)
+
+
+def _name(form: dict[str, str]) -> str:
+    name, username = form.get("name"), form.get("username")
+    if name is None and username is None:
+        raise BadRequest("request body must contain a username")
+    if name is not None and username is not None and name != username:
+        raise BadRequest("request body contains different usernames")
+    return cast(str, name if name is not None else username)
