@@ -12,10 +12,11 @@ from typing import TypeAlias
 
 from dal.engine.attachment import Attachment, merge_stubs, stored
 from dal.engine.database import Database
+from dal.engine.design_document import check_design_document
 from dal.engine.document import Document, DocumentRecord
 from dal.engine.revision import Revision, format_revision, new_revision_id
 from dal.engine.revision_tree import Merged, Node, RevisionTree, find, merge, ranked_leaves, stem
-from dal.errors import BadRequest, Conflict, CouchError, NotSupported, ServerError
+from dal.errors import BadRequest, Conflict, CouchError, ServerError
 from dal.storage.base import LocalDocument
 
 # What became of each document of a request: its new revision, or the error that its row shows.
@@ -113,16 +114,9 @@ def _refused(
     parent: Node | None,
 ) -> CouchError | None:
     if document.doc_id.startswith("_design/"):
-        return may_design or validate_design_document(document.body)
+        return may_design or check_design_document(document.body, partitioned=db.partitioned)
     db.validation_loaded = True
     return validate(document, parent.body if parent is not None else None) if validate is not None else None
-
-
-def validate_design_document(body: dict[str, object]) -> CouchError | None:
-    """Return the error of a design document that CouchDB refuses."""
-    if "validate_doc_update" in body:
-        return NotSupported("validate_doc_update functions need JavaScript, which this server does not run")
-    return None
 
 
 def _with_attachments(document: Document, attachments: tuple[Attachment, ...]) -> Document:
