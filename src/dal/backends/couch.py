@@ -79,16 +79,15 @@ class _Server:
         # Compressed bodies are for callers who asked for them and will see the header.
         headers = {"accept-encoding": "identity", "user-agent": "couchdal", **request.headers}
         timeout: dict[str, float | None] = dict.fromkeys(("connect", "read", "write", "pool"), self.timeout_s)
+        sent = [(name, value) for name, value in headers.items() if name not in _HOP_BY_HOP]
         if is_feed(request):
             timeout["read"] = None
+            # CouchDB 3.5 ends an event source twice: the second end would be read as the answer to the next request.
+            sent.append(("connection", "close"))
         return httpx2.Request(
             request.method,
             self.url,
-            headers=[
-                (name.encode("latin-1"), value.encode("latin-1"))
-                for name, value in headers.items()
-                if name not in _HOP_BY_HOP
-            ],
+            headers=[(name.encode("latin-1"), value.encode("latin-1")) for name, value in sent],
             content=request.content() or None,
             extensions={"target": f"{self.prefix}{request.path}{query}".encode("ascii"), "timeout": timeout},
         )
@@ -343,9 +342,7 @@ def _split_url(url: str) -> SplitResult:
     return parts
 
 
-def _authentication(
-    settings: Settings, parts: SplitResult, auth: AuthenticationName, server: str
-) -> Authentication:
+def _authentication(settings: Settings, parts: SplitResult, auth: AuthenticationName, server: str) -> Authentication:
     user = settings.user or unquote(parts.username or "")
     password = settings.password if settings.password is not None else unquote(parts.password or "")
     if auth not in ("basic", "cookie"):
