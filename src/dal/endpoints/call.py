@@ -54,11 +54,6 @@ class Call:
     def header(self, name: str) -> str | None:
         return self.request.headers.get(name)
 
-    def matches_etag(self, tag: str) -> bool:
-        """Whether If-None-Match names an ETag, weakly or not."""
-        named = self.header("if-none-match")
-        return named is not None and tag in [text.removeprefix("W/") for text in named.replace(",", " ").split()]
-
     def has_etag(self, tag: str) -> bool:
         """Whether the client has the representation with this ETag already."""
         header = self.header("if-none-match")
@@ -159,7 +154,7 @@ def accepts(request: Request, kind: str) -> bool:
     if header is None:
         return True
     qualities: dict[str, float] = {}
-    for part in header.split(","):
+    for part in header.lower().split(","):
         name, *parameters = (text.strip() for text in part.split(";"))
         quality = next((text[2:] for text in parameters if text.startswith("q=")), "1")
         try:

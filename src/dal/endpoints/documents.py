@@ -82,6 +82,7 @@ def read(call: Call) -> Response:
     query = DocumentQuery(call)
     doc_id = call.args["doc_id"]
     db = call.db
+    check_readable(call, doc_id)
     if query.open_revs is not False:
         return _read_leaves(call, doc_id, query)
     if doc_id.startswith("_local/"):
@@ -192,6 +193,14 @@ def design_error(call: Call) -> CouchError | None:
     return call.db_admin_error("You are not a db or server admin.")
 
 
+def check_readable(call: Call, doc_id: str) -> None:
+    """Raise ``NotFound`` or ``Forbidden`` for a document that its database shows to few."""
+    if call.db.name.endswith("/_users") and not call.user.is_admin:
+        from dal.engine.users import check_readable  # few programs manage users
+
+        check_readable(doc_id, call.user, call.db.security)
+
+
 def edit(call: Call, documents: Sequence[Document]) -> list[Outcome]:
     """Make edits with this user's rights, and return what became of each."""
     return update_documents(call.db, _prepared(call, documents), design_error(call), _validate(call))
@@ -234,8 +243,7 @@ def _validate(call: Call) -> Validate | None:
         return None
     from dal.engine.users import validate_user_document
 
-    user, security = call.user, call.db.security
-    return lambda new, old: validate_user_document(new, old, user, security)
+    return validate_user_document
 
 
 def batched(call: Call, document: Document) -> Response:

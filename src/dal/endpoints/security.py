@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dal.endpoints.call import Call, json_response
 from dal.engine.security import is_security_object
-from dal.errors import ServerError
+from dal.errors import Forbidden, ServerError
 from dal.wire import Response, copy_json
 
 _NOT_ADMIN = "You are not a db or server admin."
@@ -21,6 +21,8 @@ def write(call: Call) -> Response:
     The shards of a database vote on it, and each refuses a malformed one, or one from a user who is no administrator:
     both show as a missing majority.
     """
+    if call.db.name == "_users":
+        raise Forbidden("You can't edit the security object of the user database.")
     value = call.json()
     if call.db_admin_error(_NOT_ADMIN) is not None or not isinstance(value, dict) or not is_security_object(value):
         raise ServerError("no_majority", error="error")

@@ -14,7 +14,7 @@ from dal.endpoints.authentication import (
 from dal.endpoints.call import JSON_TYPE, Call, json_response
 from dal.engine.sessions import make_cookie, set_cookie
 from dal.errors import BadContentType, BadRequest, NotSupported, ServerError, Unauthorized
-from dal.wire import Response, parse_query
+from dal.wire import JSON, Response, encode_json
 
 _FORM_TYPE = "application/x-www-form-urlencoded"
 
@@ -55,6 +55,8 @@ def log_out(call: Call) -> Response:
 def _redirected(call: Call, parameter: str, response: Response) -> Response:
     target = call.param(parameter)
     if target is not None:
+        if not target.startswith("/"):
+            raise BadRequest("path must begin with a /.")
         response.status = 302
         response.headers["location"] = call.absolute_uri(target)
     return response
@@ -64,16 +66,36 @@ def _form(call: Call) -> dict[str, str]:
     """Return the members of a login; of a repeated one the first."""
     kind = call.header("content-type") or ""
     if kind.startswith(_FORM_TYPE):
-        pairs = parse_query(call.request.content().decode("utf-8", "surrogateescape"))
-        return dict(reversed(pairs))
+        return _fields(call.request.content().decode("utf-8", "surrogateescape"))
     if not kind.startswith(JSON_TYPE):
         raise BadContentType(f"Content-Type must be '{_FORM_TYPE}' or '{JSON_TYPE}'")
     value = call.json()
+    if value is None:
+        raise ServerError("badmatch")
     if type(value) is not dict:
-        raise ServerError("", error="badmatch")
+        raise ServerError(_erlang_text(value), error="badmatch")
     if not all(type(member) is str for member in value.values()):
         raise ServerError("badarg")
     return cast("dict[str, str]", value)
+
+
+def _fields(text: str) -> dict[str, str]:
+    from urllib.parse import unquote_plus  # slow to import, and forgiving where CouchDB is
+
+    fields: dict[str, str] = {}
+    for part in text.replace(";", "&").split("&"):
+        name, _, value = part.partition("=")
+        fields.setdefault(unquote_plus(name, errors="surrogateescape"), unquote_plus(value, errors="surrogateescape"))
+    return fields
+
+
+def _erlang_text(value: JSON) -> str:
+    """Return a JSON value as CouchDB shows it in a reason: text as it is, a list as the text that it may be."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, list):
+        return "".join(chr(item) if type(item) is int and 0 <= item < 256 else _erlang_text(item) for item in value)
+    return encode_json(value).decode()
 
 
 def _name(form: dict[str, str]) -> str:
