@@ -5,7 +5,12 @@ Each is imported when it is asked for: neither pays for the other's imports.
 
 from __future__ import annotations
 
-from dal.backends.base import BaseBackend
+from typing import TypeVar
+
+from dal.backends.base import Backend, BaseBackend
+from dal.config import read_settings
+
+AnyBackend = TypeVar("AnyBackend", bound=Backend)
 
 
 def open_backend(name: str) -> BaseBackend:
@@ -17,3 +22,9 @@ def open_backend(name: str) -> BaseBackend:
     from dal.backends.couch import CouchBackend
 
     return CouchBackend()
+
+
+def with_database(backend: AnyBackend, database: str | None) -> AnyBackend:
+    """Return the backend with its paths relative to ``database``, else to its own, else to ``COUCHDB_DATABASE``."""
+    named = database or backend.database or read_settings().database
+    return backend if named is None or named == backend.database else backend.bind(named, provide=True)

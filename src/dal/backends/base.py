@@ -10,6 +10,7 @@ import json
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TypeVar
 
 from dal.errors import NotConfigured, NotJSON, ResetRefused
@@ -44,7 +45,7 @@ SERVER_PATHS = frozenset(
 )
 
 # What a request line cannot carry as it stands. A "#" is escaped because servers cut a path off there.
-_UNSENDABLE = re.compile("[^!-\"$-~]")
+_UNSENDABLE = re.compile('[^!-"$-~]')
 
 
 class Backend:
@@ -69,19 +70,20 @@ class Backend:
     def resolve(self, method: str, path: str) -> str:
         """Return the server's path for one that is relative to this backend's database.
 
-        ``/_find`` is ``/{db}/_find`` and ``/`` is ``/{db}``, but ``/_session`` is the server's own. A query string
-        stays as it is. Raises ``NotConfigured`` where no database was named.
+        ``/_find`` is ``/{db}/_find`` and ``/`` is ``/{db}``, but ``/_session`` is the server's own. Raises
+        ``NotConfigured`` where no database was named.
         """
         relative = path.lstrip("/")
-        first = re.split("[/?]", relative, maxsplit=1)[0]
+        first = relative.partition("/")[0]
         if first in SERVER_PATHS:
             return "/" + relative
         database = self.database or self.fallback_database
         if database is None:
-            raise NotConfigured(f"no database is named for {self.name}: set COUCHDB_DATABASE or pass database=", self.name)
+            raise NotConfigured(
+                f"no database is named for {self.name}: set COUCHDB_DATABASE or pass database=", self.name
+            )
         self.provide(database, explicit=not first and method in ("PUT", "DELETE"))
-        slash = "/" if first else ""
-        return f"/{quote(database)}{slash}{relative}"
+        return f"/{quote(database)}/{relative}" if first else f"/{quote(database)}"
 
     def provide(self, database: str, *, explicit: bool) -> None:
         """Have a database exist before a request to it; a real server never invents one.
@@ -89,9 +91,17 @@ class Backend:
         ``explicit`` says that the request itself creates or deletes the database.
         """
 
-    def relative_request(self, path: str, method: str = "GET", payload: object = None) -> Request:
-        """Return the request for a relative path and a payload, where ``None`` is no payload."""
-        return make_request(method, self.resolve(method, path), ABSENT if payload is None else payload)
+    def relative_request(
+        self,
+        method: str,
+        path: str,
+        payload: object = ABSENT,
+        headers: Mapping[str, str] | None = None,
+        body: bytes = b"",
+    ) -> Request:
+        """Return the request for a relative path; raises ``TypeError`` or ``ValueError`` for what cannot be sent."""
+        request = make_request(method, path, payload, headers, body)
+        return replace(request, path=self.resolve(request.method, request.path))
 
     def result(self, response: Response) -> JSON:
         """Return the decoded body, or raise the ``CouchError`` of a status >= 400, or ``NotJSON``."""
@@ -124,7 +134,7 @@ class BaseBackend(Backend, ABC):
         Raises ``CouchError`` for a status >= 400, ``BackendError`` where no usable answer came, and ``TypeError`` or
         ``ValueError`` for a payload that is not JSON, before anything is sent.
         """
-        return self.result(self.send(self.relative_request(path, method, payload)))
+        return self.result(self.send(self.relative_request(method, path, ABSENT if payload is None else payload)))
 
     def reset(self) -> None:
         """Empty the server; raises ``ResetRefused`` for any but the emulator."""
@@ -134,7 +144,7 @@ class BaseBackend(Backend, ABC):
         """Give back what the backend holds: connections, threads. Sending again afterwards is allowed."""
 
     def for_event_loop(self) -> AsyncBackend:
-        """Return this server behind the asynchronous seam. Unless a backend knows better, its answers come from threads."""
+        """Return this server behind the asynchronous seam; where nothing better is known, it answers from threads."""
         from dal.backends.event_loop import ThreadedBackend  # imports asyncio, which blocking callers never need
 
         return ThreadedBackend(self)
@@ -151,7 +161,8 @@ class AsyncBackend(Backend, ABC):
         """Return the decoded body of an answer, as ``BaseBackend.handle_request`` does."""
         from dal.backends.event_loop import collect
 
-        return self.result(await collect(await self.send(self.relative_request(path, method, payload))))
+        request = self.relative_request(method, path, ABSENT if payload is None else payload)
+        return self.result(await collect(await self.send(request)))
 
     async def reset(self) -> None:
         """Empty the server; raises ``ResetRefused`` for any but the emulator."""
@@ -168,7 +179,7 @@ def make_request(
     headers: Mapping[str, str] | None = None,
     body: bytes = b"",
 ) -> Request:
-    """Return the request for a server's path with an optional query string, and a JSON payload or a body's bytes.
+    """Return the request for a server's path, which may carry a query string, and a JSON payload or a body's bytes.
 
     The payload is copied and checked here, so that what the caller does with it afterwards changes nothing.
     """
@@ -198,4 +209,3 @@ def _sendable(path: str) -> str:
     if _UNSENDABLE.search(path) is None:
         return path
     return _UNSENDABLE.sub(lambda match: "".join(f"%{byte:02X}" for byte in match[0].encode()), path)
-

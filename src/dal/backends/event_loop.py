@@ -6,7 +6,7 @@ It holds none of CouchDB's rules. Streams given out here are asynchronous iterat
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, Iterator
 from typing import TypeVar, cast
 
 from dal.backends.base import AsyncBackend, BaseBackend
@@ -108,9 +108,21 @@ async def _thread_chunks(stream: Iterator[bytes]) -> AsyncGenerator[bytes, None]
             close()
 
 
+async def chunks(response: Response) -> AsyncGenerator[bytes, None]:
+    """Yield a response's body as it comes, and close its stream, if it has one, whatever happens."""
+    if response.stream is None:
+        yield response.content()
+        return
+    stream = cast("AsyncGenerator[bytes, None]", response.stream)
+    try:
+        async for chunk in stream:
+            yield chunk
+    finally:
+        await stream.aclose()
+
+
 async def collect(response: Response) -> Response:
     """Return a response whose stream, if it had one, was read to its end."""
     if response.stream is not None:
-        chunks = cast("AsyncIterator[bytes]", response.stream)
-        response.body, response.stream = b"".join([chunk async for chunk in chunks]), None
+        response.body, response.stream = b"".join([chunk async for chunk in chunks(response)]), None
     return response

@@ -126,3 +126,9 @@ def default_backend() -> MemoryBackend:
         if _default is None:
             _default = MemoryBackend()
         return _default
+
+
+def reset_default_backend() -> None:
+    """Empty the shared memory server, if there is one."""
+    if _default is not None:
+        _default.reset()

@@ -1,0 +1,105 @@
+"""A data-access layer for CouchDB: the same calls over a real server and over an in-process emulator.
+
+Every name is imported when it is first used: the pytest plugin costs nothing in runs that don't touch the package,
+and nobody pays for the backend, the HTTP client or the event loop that they don't use.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from dal.async_client import AsyncCouchDAL
+    from dal.backends.base import AsyncBackend, BaseBackend
+    from dal.backends.couch import AsyncCouchBackend, CouchBackend
+    from dal.backends.memory import MemoryBackend
+    from dal.client import CouchDAL
+    from dal.errors import (
+        BackendError,
+        BadContentType,
+        BadRequest,
+        Conflict,
+        CouchError,
+        DocValidation,
+        FileExists,
+        Forbidden,
+        Gone,
+        IllegalDatabaseName,
+        IllegalDocId,
+        MethodNotAllowed,
+        MissingStub,
+        NotConfigured,
+        NotFound,
+        NotJSON,
+        NotSupported,
+        PreconditionFailed,
+        QueryParseError,
+        ResetRefused,
+        ServerError,
+        TimedOut,
+        TooLarge,
+        Unauthorized,
+        Unreachable,
+    )
+    from dal.wire import JSON, Request, Response
+
+_MODULES = {
+    "AsyncCouchDAL": "dal.async_client",
+    "AsyncBackend": "dal.backends.base",
+    "BaseBackend": "dal.backends.base",
+    "AsyncCouchBackend": "dal.backends.couch",
+    "CouchBackend": "dal.backends.couch",
+    "MemoryBackend": "dal.backends.memory",
+    "CouchDAL": "dal.client",
+    "JSON": "dal.wire",
+    "Request": "dal.wire",
+    "Response": "dal.wire",
+}
+
+__all__ = [
+    "JSON",
+    "AsyncBackend",
+    "AsyncCouchBackend",
+    "AsyncCouchDAL",
+    "BackendError",
+    "BadContentType",
+    "BadRequest",
+    "BaseBackend",
+    "Conflict",
+    "CouchBackend",
+    "CouchDAL",
+    "CouchError",
+    "DocValidation",
+    "FileExists",
+    "Forbidden",
+    "Gone",
+    "IllegalDatabaseName",
+    "IllegalDocId",
+    "MemoryBackend",
+    "MethodNotAllowed",
+    "MissingStub",
+    "NotConfigured",
+    "NotFound",
+    "NotJSON",
+    "NotSupported",
+    "PreconditionFailed",
+    "QueryParseError",
+    "Request",
+    "ResetRefused",
+    "Response",
+    "ServerError",
+    "TimedOut",
+    "TooLarge",
+    "Unauthorized",
+    "Unreachable",
+]
+
+
+def __getattr__(name: str) -> object:
+    if name not in __all__:
+        raise AttributeError(f"module 'dal' has no attribute {name!r}")
+    from importlib import import_module
+
+    found: object = getattr(import_module(_MODULES.get(name, "dal.errors")), name)
+    globals()[name] = found
+    return found

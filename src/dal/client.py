@@ -1,0 +1,186 @@
+"""``CouchDAL``: path and payload to a request, an answer to a result or an exception.
+
+It holds none of CouchDB's rules: what it does is the same whichever backend answers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, TypeVar, cast, overload
+
+from dal.backends import open_backend, with_database
+from dal.backends.base import BaseBackend
+from dal.config import choose_backend
+from dal.operations import databases, documents, many
+from dal.operations.feed import ChangeLines
+from dal.operations.operation import Operation, add_query, as_method
+from dal.wire import ABSENT, Response
+
+if TYPE_CHECKING:
+    from typing import Unpack
+
+    from dal.results import Change, ChangesOptions, ChangesResult
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def _blocking(operation: Callable[P, Operation[T]]) -> Callable[Concatenate[CouchDAL, P], T]:
+    """Return the method that makes a call and waits for its result."""
+
+    def method(self: CouchDAL, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return self._run(operation(*args, **kwargs))
+
+    return as_method(method, operation)
+
+
+class CouchDAL:
+    """One database of a CouchDB, or of its in-process emulator; safe to share between threads.
+
+    ``backend`` is ``"couch"``, ``"memory"`` or a backend object. Without it ``DAL_BACKEND`` decides, then whether
+    pytest runs (memory), else it is CouchDB. All ``"memory"`` handles of a process share one server. ``database``
+    falls back to ``COUCHDB_DATABASE``; the emulator creates it on first use. Every method raises ``CouchError`` for
+    a status >= 400 and ``BackendError`` where no usable answer came; what it returns is the caller's own copy.
+
+    >>> dal = CouchDAL("memory")
+    >>> dal.get("/_bulk_docs", "POST", {"docs": [{"_id": "t1", "type": "task"}]})[0]["ok"]
+    True
+    >>> dal.get("/_find", "POST", {"selector": {"type": "task"}})["docs"][0]["_id"]
+    't1'
+    """
+
+    def __init__(self, backend: BaseBackend | str | None = None, *, database: str | None = None) -> None:
+        if backend is None or isinstance(backend, str):
+            backend = open_backend(choose_backend(backend))
+        elif not isinstance(backend, BaseBackend):
+            raise TypeError(f"backend must be 'couch', 'memory' or a BaseBackend, not {type(backend).__name__}")
+        self.backend: BaseBackend = with_database(backend, database)
+
+    def __repr__(self) -> str:
+        return f"<CouchDAL of {self.name!r} on {self.backend!r}>"
+
+    @property
+    def name(self) -> str | None:
+        """The database that this handle's paths are relative to."""
+        return self.backend.database or self.backend.fallback_database
+
+    # ``Any``, as ``json.loads`` has it: only the caller knows what stands behind a path.
+    def get(self, path: str, method: str = "GET", payload: object = None) -> Any:
+        """Return the decoded answer to ``method path``; the path is relative to the database and may carry a query.
+
+        ``/`` is the database itself, ``/_session`` and its like are the server's. A payload that is not JSON raises
+        ``TypeError`` or ``ValueError`` before anything is sent.
+        """
+        return self.backend.handle_request(path, method, payload)
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        json: object = ABSENT,
+        body: bytes = b"",
+        headers: Mapping[str, str] | None = None,
+        params: Mapping[str, object] | None = None,
+    ) -> Response:
+        """Return the whole answer, whatever its status is. Values of ``params`` other than text are sent as JSON."""
+        return self.backend.send(self.backend.relative_request(method, add_query(path, params), json, headers, body))
+
+    def database(self, name: str) -> CouchDAL:
+        """Return a handle on another database of the same server. It is not created: see ``create_database``."""
+        return CouchDAL(self.backend.bind(name))
+
+    def reset(self) -> None:
+        """Empty the whole emulated server. Raises ``ResetRefused`` on a real one."""
+        self.backend.reset()
+
+    def close(self) -> None:
+        """Give back the connections."""
+        self.backend.close()
+
+    def __enter__(self) -> CouchDAL:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    get_document = _blocking(documents.get_document)
+    open_revs = _blocking(documents.open_revs)
+    put_document = _blocking(documents.put_document)
+    post_document = _blocking(documents.post_document)
+    delete_document = _blocking(documents.delete_document)
+    copy_document = _blocking(documents.copy_document)
+    get_local = _blocking(documents.get_local)
+    put_local = _blocking(documents.put_local)
+    delete_local = _blocking(documents.delete_local)
+    get_attachment = _blocking(documents.get_attachment)
+    put_attachment = _blocking(documents.put_attachment)
+    delete_attachment = _blocking(documents.delete_attachment)
+
+    bulk_docs = _blocking(many.bulk_docs)
+    bulk_get = _blocking(many.bulk_get)
+    revs_diff = _blocking(many.revs_diff)
+    all_docs = _blocking(many.all_docs)
+    find = _blocking(many.find)
+    explain = _blocking(many.explain)
+
+    info = _blocking(databases.info)
+    create_database = _blocking(databases.create_database)
+    delete_database = _blocking(databases.delete_database)
+    get_security = _blocking(databases.get_security)
+    put_security = _blocking(databases.put_security)
+    get_revs_limit = _blocking(databases.get_revs_limit)
+    put_revs_limit = _blocking(databases.put_revs_limit)
+    purge = _blocking(databases.purge)
+    compact = _blocking(databases.compact)
+    create_index = _blocking(databases.create_index)
+    get_indexes = _blocking(databases.get_indexes)
+    delete_index = _blocking(databases.delete_index)
+    all_dbs = _blocking(databases.all_dbs)
+    session = _blocking(databases.session)
+    uuids = _blocking(databases.uuids)
+
+    @overload
+    def changes(
+        self, feed: Literal["normal", "longpoll"] = "normal", **options: Unpack[ChangesOptions]
+    ) -> ChangesResult: ...
+
+    @overload
+    def changes(
+        self, feed: Literal["continuous", "eventsource"], **options: Unpack[ChangesOptions]
+    ) -> Iterator[Change]: ...
+
+    def changes(
+        self, feed: many.Feed = "normal", **options: Unpack[ChangesOptions]
+    ) -> ChangesResult | Iterator[Change]:
+        """Return what changed after ``since``, oldest first: see ``ChangesOptions`` for what can be asked.
+
+        ``"longpoll"`` waits until there is something. ``"continuous"`` and ``"eventsource"`` yield changes as they
+        come, until nothing came for ``timeout`` milliseconds; with ``heartbeat`` they go on for ever. Closing the
+        iterator ends the feed.
+        """
+        operation = many.changes(feed, **options)
+        if feed in ("normal", "longpoll"):
+            return self._run(operation)
+        response = self.backend.send(operation.request(self.backend))
+        if response.status >= 400:
+            self.backend.result(response)
+        return _changes_of(response)
+
+    def _run(self, operation: Operation[T]) -> T:
+        return operation.result(self.backend, self.backend.send(operation.request(self.backend)))
+
+
+def _changes_of(response: Response) -> Iterator[Change]:
+    stream = response.stream if response.stream is not None else (response.content(),)
+    lines = ChangeLines()
+    try:
+        for chunk in cast("Iterable[bytes]", stream):
+            yield from lines.feed(chunk)
+    finally:
+        close = getattr(stream, "close", None)
+        if close is not None:
+            close()

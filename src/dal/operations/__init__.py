@@ -1,0 +1,1 @@
+"""CouchDB's endpoints as calls that either client can make."""

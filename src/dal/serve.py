@@ -1,0 +1,99 @@
+"""`couchdal serve`: a backend on a port, by ``uvicorn``, until it is interrupted; the only importer of ``uvicorn``."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+
+import h11
+import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from dal.asgi import Application
+from dal.wire import encode_json
+
+# What CouchDB allows an idle connection. A shorter time would race with clients that are about to use theirs again.
+_KEEP_ALIVE_S = 300
+# Feeds are ended at once; this is for what else may hang, such as a body that never comes.
+_GRACE_S = 1
+_BACKLOG = 1024
+
+
+class _Protocol(H11Protocol):
+    """Answers what is not HTTP in CouchDB's manner, and closes nothing but that connection."""
+
+    def send_400_response(self, msg: str) -> None:
+        body = encode_json({"error": "bad_request", "reason": msg}) + b"\n"
+        headers = [
+            (b"content-type", b"application/json"),
+            (b"content-length", str(len(body)).encode("ascii")),
+            (b"connection", b"close"),
+        ]
+        try:
+            for event in (
+                h11.Response(status_code=400, headers=headers, reason=b"Bad Request"),
+                h11.Data(data=body),
+                h11.EndOfMessage(),
+            ):
+                self.transport.write(self.conn.send(event) or b"")
+        except h11.LocalProtocolError:
+            # An answer is already on its way, and what follows it cannot be told apart from it.
+            pass
+        self.transport.close()
+
+
+class _Server(uvicorn.Server):
+    """Tells when it answers, and ends open feeds when it stops."""
+
+    def __init__(self, config: uvicorn.Config, application: Application, ready: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._application = application
+        self._ready = ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._ready()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._application.end_streams()
+        await super().shutdown(sockets)
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Return a socket that listens; port 0 takes a free one. Raises ``OSError``."""
+    family, kind, proto, _, address = socket.getaddrinfo(
+        host, port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP, flags=socket.AI_PASSIVE
+    )[0]
+    # Without the protocol spelled out, the event loop leaves Nagle's algorithm on, at 40 ms a request.
+    listener = socket.socket(family, kind, proto)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen(_BACKLOG)
+    except OSError:
+        listener.close()
+        raise
+    return listener
+
+
+def address_of(listener: socket.socket) -> str:
+    """Return the address that clients use."""
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def serve(application: Application, listener: socket.socket, ready: Callable[[], None]) -> None:
+    """Serve on a listening socket until SIGINT (``KeyboardInterrupt``) or SIGTERM; calls ``ready`` when it begins."""
+    config = uvicorn.Config(
+        application,
+        loop="asyncio",
+        http=_Protocol,
+        ws="none",
+        access_log=False,
+        log_level="error",
+        server_header=False,
+        backlog=_BACKLOG,
+        timeout_keep_alive=_KEEP_ALIVE_S,
+        timeout_graceful_shutdown=_GRACE_S,
+    )
+    _Server(config, application, ready).run([listener])
