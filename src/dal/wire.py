@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from math import isfinite
 from typing import Any, Final, Protocol, TypeAlias, cast
 
-from dal.errors import BadRequest, from_answer
+from dal.errors import BadContentType, BadRequest, from_answer
 
 JSON: TypeAlias = "None | bool | int | float | str | list[JSON] | dict[str, JSON]"
 
@@ -240,6 +240,24 @@ def _copy_subclass(value: object) -> JSON:
     if isinstance(value, (list, tuple)):
         return [_copy(item) for item in value]
     raise TypeError(f"a {type(value).__name__} is not JSON")
+
+
+def decompress(data: bytes, encoding: str) -> bytes:
+    """Return a body without its ``Content-Encoding``; raises ``BadRequest``, or ``BadContentType`` for all but gzip."""
+    if encoding == "identity":
+        return data
+    if encoding != "gzip":
+        raise BadContentType(f"{encoding} is not a supported content encoding.")
+    import zlib  # few clients compress what they send
+
+    inflater = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
+    try:
+        plain = inflater.decompress(data)
+    except zlib.error:
+        plain = b""
+    if not inflater.eof:
+        raise BadRequest("Request body is not properly gzipped.")
+    return plain
 
 
 # --- query strings and paths -----------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from dal.engine.database import Database
 from dal.engine.security import UserContext, is_db_admin
 from dal.engine.server import Server
 from dal.errors import BadContentType, BadRequest, CouchError, Forbidden, Unauthorized
-from dal.wire import ABSENT, JSON, Request, Response, decode_json, parse_query, unquote
+from dal.wire import ABSENT, JSON, Request, Response, decode_json, decompress, parse_query, unquote
 
 JSON_TYPE = "application/json"
 _PLAIN = re.compile(r"[A-Za-z0-9_.:-]*\Z")
@@ -69,7 +69,8 @@ class Call:
         """Return the decoded body; raises ``BadRequest("invalid UTF-8 JSON")``, for an empty one too."""
         if self.request.json is not ABSENT:
             return cast(JSON, self.request.json)
-        return decode_json(self.request.body)
+        encoding = self.header("content-encoding")
+        return decode_json(self.request.body if encoding is None else decompress(self.request.body, encoding))
 
     def json_object(self) -> dict[str, JSON]:
         """Return the body where it must be an object; raises ``BadRequest``."""
