@@ -104,7 +104,7 @@ def read(call: Call) -> Response:
 
 
 def _read_leaves(call: Call, doc_id: str, query: DocumentQuery) -> Response:
-    revisions = None if query.open_revs is None else list(query.open_revs or ())
+    revisions = list(query.open_revs) if isinstance(query.open_revs, list) else None
     record, found = open_leaves(call.db, doc_id, revisions, latest=query.latest)
     if revisions is None and not found:
         raise NotFound("missing")
@@ -321,7 +321,7 @@ def copy(call: Call) -> Response:
 
 
 def _destination(call: Call) -> tuple[str, Revision | None]:
-    from dal.wire import unquote
+    from urllib.parse import unquote_plus  # slow to import, and forgiving where CouchDB is
 
     destination = call.header("destination")
     if destination is None:
@@ -330,4 +330,4 @@ def _destination(call: Call) -> tuple[str, Revision | None]:
         raise BadRequest("Destination URL must be relative.")
     path, _, query = destination.partition("?")
     revision = parse_revision(query.removeprefix("rev=")) if query.startswith("rev=") else None
-    return unquote(path), revision
+    return unquote_plus(path, errors="surrogateescape"), revision

@@ -52,6 +52,7 @@ def write_infos_limit(call: Call) -> Response:
     if type(limit) is not int or limit <= 0:
         raise BadRequest("`purged_infos_limit` must be positive integer")
     call.db.purged_infos_limit = limit
+    call.db.settings_changed()
     return json_response({"ok": True})
 
 

@@ -27,6 +27,7 @@ def write(call: Call) -> Response:
     if call.db_admin_error(_NOT_ADMIN) is not None or not isinstance(value, dict) or not is_security_object(value):
         raise ServerError("no_majority", error="error")
     call.db.security = dict(value)
+    call.db.settings_changed()
     return json_response({"ok": True})
 
 
@@ -44,4 +45,5 @@ def write_revs_limit(call: Call) -> Response:
     if refused is not None:
         raise ServerError(f'{{error,{{{refused.error},<<"{refused.reason}">>}}}}', error="badmatch")
     call.db.revs_limit = limit
+    call.db.settings_changed()
     return json_response({"ok": True})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from hashlib import md5
 
 from dal.endpoints.call import Call, json_response
@@ -10,6 +11,7 @@ from dal.errors import BadRequest, Gone
 from dal.wire import Response
 
 _MAX_UUIDS = 1000
+_INTEGER = re.compile(r"[+-]?[0-9]+\Z")
 _NODE = "nonode@nohost"
 
 
@@ -35,10 +37,7 @@ def up(call: Call) -> Response:
 def uuids(call: Call) -> Response:
     """GET: ``count`` new ids, from the same run as the ids that documents get."""
     text = call.param("count")
-    try:
-        count = int(text) if text is not None else 1
-    except ValueError:
-        count = -1
+    count = 1 if text is None else int(text) if _INTEGER.match(text) else -1
     if count > _MAX_UUIDS:
         raise BadRequest("count parameter too large")
     if count < 0:

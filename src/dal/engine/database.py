@@ -91,6 +91,10 @@ class Database:
         """Yield the documents that are not deleted, by the raw bytes of their ids."""
         return self.storage.live()
 
+    def settings_changed(self) -> None:
+        """Take an update sequence for a change of a setting, which is seen nowhere but in the database's information."""
+        self.update_seq += 1
+
     def changed(self) -> None:
         """Wake whoever follows the feed."""
         for wake in list(self.watchers.values()):
