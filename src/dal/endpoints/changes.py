@@ -126,7 +126,7 @@ def read(call: Call) -> Response:
     if parameters.feed == "normal":
         tag = md5(f"{db.seq(db.update_seq)}/{db.purge_seq}".encode(), usedforsecurity=False).hexdigest().upper()
         headers["etag"] = f'"{tag}"'
-        if call.matches_etag(headers["etag"]):
+        if call.has_etag(headers["etag"]):
             return Response(304, headers)
     since = 0 if parameters.descending else parse_since(db, parameters.since)
     if isinstance(chosen, CouchError):
@@ -157,7 +157,7 @@ def _feed(call: Call, parameters: ChangesParameters, query: ChangesQuery, since:
     headers = {"content-type": JSON_TYPE}
     if parameters.feed == "eventsource":
         headers = {"content-type": "text/event-stream", "cache-control": "no-cache"}
-    return Response(200, headers, stream=None if call.request.method == "HEAD" else feed)
+    return Response(200, headers, stream=feed)
 
 
 def _filter(call: Call, name: str) -> Filter | CouchError:
