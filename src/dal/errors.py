@@ -5,6 +5,7 @@
         DocValidation                   400 doc_validation
         IllegalDocId                    400 illegal_docid
         IllegalDatabaseName             400 illegal_database_name
+        IllegalPartition                400 illegal_partition
         QueryParseError                 400 query_parse_error
       Unauthorized                      401 unauthorized
       Forbidden                         403 forbidden
@@ -32,6 +33,7 @@ It knows nothing of requests, backends or documents.
 from __future__ import annotations
 
 from collections.abc import Mapping
+
 
 class CouchError(Exception):
     """An answer of CouchDB's with a status >= 400.
@@ -89,6 +91,10 @@ class IllegalDocId(BadRequest):
 
 class IllegalDatabaseName(BadRequest):
     error = "illegal_database_name"
+
+
+class IllegalPartition(BadRequest):
+    error = "illegal_partition"
 
 
 class QueryParseError(BadRequest):
@@ -164,7 +170,15 @@ class NotSupported(ServerError):
 
 _BY_WORD: dict[tuple[int, str], type[CouchError]] = {
     (cls.status, cls.error): cls
-    for cls in (DocValidation, IllegalDocId, IllegalDatabaseName, QueryParseError, FileExists, MissingStub)
+    for cls in (
+        DocValidation,
+        IllegalDocId,
+        IllegalDatabaseName,
+        IllegalPartition,
+        QueryParseError,
+        FileExists,
+        MissingStub,
+    )
 }
 _BY_STATUS: dict[int, type[CouchError]] = {
     400: BadRequest,

@@ -8,7 +8,7 @@ from dal.endpoints.call import Call, json_response, url_encode
 from dal.endpoints.documents import batched, edit, location
 from dal.engine.database import Database
 from dal.engine.document import parse_document
-from dal.engine.partition import check_new_id, check_partition
+from dal.engine.partition import check_new_id, validate_partition
 from dal.errors import BadRequest, CouchError, MethodNotAllowed
 from dal.wire import Response
 
@@ -114,14 +114,14 @@ def no_partition(call: Call) -> Response:
 def post_partition(call: Call) -> Response:
     """POST ``_partition/{partition}``: only its name is looked at."""
     if call.args["partition"].startswith("_"):
-        check_partition(call.args["partition"])
+        validate_partition(call.args["partition"])
     raise MethodNotAllowed("Only GET allowed", headers={"allow": "GET"})
 
 
 def partition_info(call: Call) -> Response:
     """GET ``_partition/{partition}``: how many documents it holds."""
     db, partition = call.db, call.args["partition"]
-    check_partition(partition)
+    validate_partition(partition)
     if not db.partitioned:
         raise BadRequest("database is not partitioned")
     records = [record for record in db.storage.changes() if record.doc_id.startswith(partition + ":")]

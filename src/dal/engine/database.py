@@ -92,7 +92,7 @@ class Database:
         return self.storage.live()
 
     def settings_changed(self) -> None:
-        """Take an update sequence for a change of a setting, which is seen nowhere but in the database's information."""
+        """Take an update sequence for a change of a setting, which shows nowhere but in the database's information."""
         self.update_seq += 1
 
     def changed(self) -> None:

@@ -7,11 +7,7 @@ from __future__ import annotations
 
 from dal.engine.database import Database
 from dal.engine.document import validate_doc_id
-from dal.errors import BadRequest
-
-
-class IllegalPartition(BadRequest):
-    error = "illegal_partition"
+from dal.errors import IllegalPartition
 
 
 def check_new_id(db: Database, doc_id: str) -> None:
@@ -20,11 +16,11 @@ def check_new_id(db: Database, doc_id: str) -> None:
         return
     db.check_located(doc_id)
     partition, _, rest = doc_id.partition(":")
-    check_partition(partition)
+    validate_partition(partition)
     validate_doc_id(rest)
 
 
-def check_partition(partition: str) -> None:
+def validate_partition(partition: str) -> None:
     """Raise ``IllegalPartition`` for the name of no partition."""
     if not partition:
         raise IllegalPartition("Partition must not be empty")
