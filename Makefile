@@ -1,6 +1,7 @@
 # `make run` and `make test` are all that a newcomer needs; both set up what they use first.
 
 PYTHON ?= python3
+PORT ?= 5984
 BIN := .venv/bin
 CLIENTS := tests/clients
 # Written last, so that an interrupted set-up is done again.
@@ -40,7 +41,13 @@ without-node:
 	@echo "Node.js 18 or later with npm is missing: the PouchDB tests cannot run (on Debian and Ubuntu, apt-get install nodejs npm)"
 
 run: $(PYTHON_READY)
-	@$(BIN)/couchdal serve --backend memory --port $(or $(PORT),5984)
+	@echo "Try, in another terminal:"
+	@echo "  curl -X PUT  http://127.0.0.1:$(PORT)/tasks"
+	@echo "  curl -X POST http://127.0.0.1:$(PORT)/tasks -H 'Content-Type: application/json' -d '{\"type\": \"task\"}'"
+	@echo "  curl -X POST http://127.0.0.1:$(PORT)/tasks/_find -H 'Content-Type: application/json' -d '{\"selector\": {\"type\": \"task\"}}'"
+	@echo "  curl 'http://127.0.0.1:$(PORT)/tasks/_changes?feed=continuous&timeout=60000'"
+	@echo "Ctrl-C ends it; nothing is kept."
+	@$(BIN)/couchdal serve --backend memory --port $(PORT)
 
 test: setup
 	$(BIN)/python -m pytest -n auto $(ARGS)

@@ -206,9 +206,10 @@ class Player:
 
     def remove(self) -> None:
         """Delete what the scenario left: databases that begin with its name, and users that bear it."""
-        span = _encode_query({"startkey": f'"{self.database}"', "endkey": f'"{self.database}\ufff0"'})
-        for name in cast("list[str]", self._send_as_admin("GET", "/_all_dbs", span).value()):
-            self._send_as_admin("DELETE", "/" + quote(name, safe=""))
+        names = cast("list[str]", self._send_as_admin("GET", "/_all_dbs").value())
+        for name in names:
+            if name.startswith(self.database):
+                self._send_as_admin("DELETE", "/" + quote(name, safe=""))
         users = self._send_as_admin("GET", "/_users/_all_docs").value()
         rows = users.get("rows", []) if isinstance(users, dict) else []
         for row in cast("list[dict[str, dict[str, str]]]", rows):

@@ -5,13 +5,13 @@ from __future__ import annotations
 import http.client
 import os
 from collections import defaultdict
-from collections.abc import Iterator
 from dataclasses import dataclass
 from urllib.parse import unquote, urlsplit
 
 import pytest
 
 from dal.backends.base import BaseBackend
+from dal.backends.couch import CouchBackend
 from dal.backends.memory import MemoryBackend
 from dal.transcript import RECORDED_ADMIN, Credentials
 from dal.wire import Request, Response
@@ -27,11 +27,11 @@ class Target:
 class SocketBackend(BaseBackend):
     """Sends requests as they stand, by the standard library: no client of ours or of others in between."""
 
-    def __init__(self, host: str, port: int) -> None:
-        self._host, self._port = host, port
+    def __init__(self, address: str) -> None:
+        self._host = urlsplit(address).netloc
 
     def send(self, request: Request) -> Response:
-        connection = http.client.HTTPConnection(self._host, self._port, timeout=60)
+        connection = http.client.HTTPConnection(self._host, timeout=60)
         try:
             target = f"{request.path}?{request.query}" if request.query else request.path
             connection.request(request.method, target, request.content() or None, dict(request.headers))
@@ -41,19 +41,20 @@ class SocketBackend(BaseBackend):
             connection.close()
 
 
-def live_target(url: str) -> Target:
-    parts = urlsplit(url)
-    admin = (unquote(parts.username or "admin"), unquote(parts.password or ""))
-    return Target("live", SocketBackend(parts.hostname or "127.0.0.1", parts.port or 5984), admin)
-
-
 @pytest.fixture(scope="session")
-def target(request: pytest.FixtureRequest) -> Iterator[Target]:
-    if request.param == "live":
-        yield live_target(os.environ["COUCHDB_URL"])
-    elif request.param == "memory":
-        backend = MemoryBackend(admin=RECORDED_ADMIN)
-        yield Target("memory", backend)
+def target(request: pytest.FixtureRequest) -> Target:
+    """The server behind each way. All transcripts share it, as they shared one when they were recorded."""
+    way: str = request.param
+    if way == "memory":
+        return Target(way, MemoryBackend(admin=RECORDED_ADMIN))
+    if way == "socket":
+        return Target(way, SocketBackend(request.getfixturevalue("served_address")))
+    # Without credentials of its own: every request brings those that the transcript names.
+    if way == "http":
+        return Target(way, CouchBackend(request.getfixturevalue("served_address")))
+    parts = urlsplit(os.environ["COUCHDB_URL"])
+    backend = CouchBackend(f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}")
+    return Target(way, backend, (unquote(parts.username or "admin"), unquote(parts.password or "")))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

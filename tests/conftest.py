@@ -1,0 +1,23 @@
+"""What tests of several folders share: an emulator that answers over HTTP."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from dal.asgi import Application
+from dal.backends.memory import MemoryBackend
+from dal.serve import address_of, listen, serve
+from dal.transcript import RECORDED_ADMIN
+
+
+@pytest.fixture(scope="session")
+def served_address() -> str:
+    """The address of an emulator whose admin is the transcripts', in a thread that ends with the tests."""
+    listener = listen("127.0.0.1", 0)
+    application = Application(MemoryBackend(admin=RECORDED_ADMIN))
+    ready = threading.Event()
+    threading.Thread(target=serve, args=(application, listener, ready.set), daemon=True).start()
+    assert ready.wait(10)
+    return address_of(listener)
