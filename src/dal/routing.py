@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from dal.endpoints import bulk_docs, changes, databases, documents, purge, security, server, session
+from dal.endpoints import bulk_docs, changes, databases, documents, find, purge, security, server, session
 from dal.endpoints.call import Call
 from dal.errors import MethodNotAllowed, NotFound, NotSupported
 from dal.wire import Response, unquote
@@ -79,6 +79,7 @@ ROUTES: tuple[Route, ...] = (
     Route("/{db}/_search_cleanup", unsupported="there is no full-text search"),
     Route("/{db}/_nouveau_cleanup", unsupported="there is no full-text search"),
     Route("/{db}/_bulk_docs", {"POST": bulk_docs.write}, "POST"),
+    Route("/{db}/_find", {"POST": find.query}, "POST"),
     Route("/{db}/_changes", {"GET": changes.read, "POST": changes.read}, "GET,POST,HEAD"),
     Route("/{db}/_changes/{rest...}", {"GET": changes.read, "POST": changes.read, "*": changes.refuse}),
     Route(

@@ -1,0 +1,172 @@
+"""The members of a ``_find`` or ``_explain`` body: checked one after the other, in CouchDB's order and words.
+
+It knows nothing of databases. Source: ``mango_opts``, ``mango_sort``, ``mango_fields``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Final, cast
+
+from dal.engine.partition import IllegalPartition, validate_partition
+from dal.engine.selector import Selector, normalize_selector
+from dal.engine.term_text import pretty_term, print_term
+from dal.errors import BadRequest, ServerError
+
+DEFAULT_LIMIT = 25
+_REQUIRED: Final = object()
+
+
+@dataclass(frozen=True, slots=True)
+class FindOptions:
+    """A query: a normalised selector, and how its answer is wanted. ``fields`` None means all of them."""
+
+    selector: Selector
+    use_index: list[str]
+    bookmark: str | None
+    limit: int
+    skip: int
+    sort: list[tuple[str, str]]
+    fields: list[str] | None
+    partition: str
+    r: int
+    conflicts: bool
+    stale: str | bool
+    update: bool
+    stable: bool
+    execution_stats: bool
+    allow_fallback: bool
+
+
+def parse_find_options(body: Mapping[str, object]) -> FindOptions:
+    """Return the options of a request; raises ``CouchError`` for the first that is not as CouchDB wants it."""
+    values: dict[str, object] = {}
+    for name, (default, parse) in _OPTIONS.items():
+        if name in body:
+            values[name] = parse(body[name])
+        elif default is _REQUIRED:
+            raise BadRequest(f"Missing required key: {name}", error="missing_required_key")
+        else:
+            values[name] = default
+    for name in body:
+        if name not in _OPTIONS:
+            raise BadRequest(f"Invalid key {name} for this request.", error="invalid_key")
+    return FindOptions(**values)  # type: ignore[arg-type]
+
+
+def _selector(value: object) -> Selector:
+    if type(value) is not dict:
+        reason = f"Selector must be a JSON object, not: {print_term(value)}"
+        raise BadRequest(reason, error="invalid_selector_json")
+    return normalize_selector(value)
+
+
+def parse_use_index(value: object) -> list[str]:
+    """Return the design document's name and the index's, as far as they are given; raises ``invalid_index_name``."""
+    if type(value) is str:
+        parts = value.split("/")
+        if parts[0] == "_design" and len(parts) in (2, 3):
+            return parts[1:]
+        if len(parts) <= 2:
+            return parts
+    elif value is None:
+        return []
+    elif type(value) is list and len(value) <= 2 and all(type(item) is str for item in value):
+        return cast("list[str]", value)
+    raise BadRequest(f"Invalid index name: {print_term(value)}", error="invalid_index_name")
+
+
+def _bookmark(value: object) -> str | None:
+    if value is None or value == "":
+        return None
+    if type(value) is not str:
+        raise ServerError(f"Unknown Error: mango_opts :: {{invalid_bookmark,{print_term(value)}}}")
+    return value
+
+
+def _natural(value: object) -> int:
+    if type(value) is int and value >= 0:
+        return value
+    reason = f"{print_term(value)} is not an integer greater than or equal to zero"
+    raise BadRequest(reason, error="invalid_non_neg_integer")
+
+
+def parse_positive(value: object) -> int:
+    """Return a number above zero; raises ``invalid_pos_integer``."""
+    if type(value) is int and value > 0:
+        return value
+    raise BadRequest(f"{print_term(value)} is not an integer greater than zero", error="invalid_pos_integer")
+
+
+def _boolean(value: object) -> bool:
+    if type(value) is bool:
+        return value
+    raise BadRequest(f"Invalid boolean value: {print_term(value)}", error="invalid_boolean")
+
+
+def _ok_or_false(value: object) -> str | bool:
+    if value == "ok":
+        return "ok"
+    if value == "false" or value is False:
+        return False
+    raise ServerError(f"Unknown Error: mango_opts :: {{invalid_ok_or_false_value,{print_term(value)}}}")
+
+
+def parse_sort(value: object) -> list[tuple[str, str]]:
+    """Return fields and directions; raises ``invalid_sort_json``, ``invalid_sort_field``, ``unsupported_mixed_sort``."""
+    if type(value) is not list:
+        reason = f"Sort must be an array of sort specs, not: {pretty_term(value)}"
+        raise BadRequest(reason, error="invalid_sort_json")
+    fields = [_sort_field(item) for item in value]
+    if len({direction for _, direction in fields}) > 1:
+        reason = "Sorts currently only support a single direction for all fields."
+        raise BadRequest(reason, error="unsupported_mixed_sort")
+    return fields
+
+
+def _sort_field(value: object) -> tuple[str, str]:
+    if type(value) is str and value:
+        return value, "asc"
+    if type(value) is dict and len(value) == 1:
+        ((name, direction),) = value.items()
+        if direction in ("asc", "desc"):
+            return name, direction
+    raise BadRequest(f"Invalid sort field: {pretty_term(value)}", error="invalid_sort_field")
+
+
+def _fields(value: object) -> list[str] | None:
+    if type(value) is not list:
+        reason = f"Fields must be an array of strings, not: {print_term(value)}"
+        raise BadRequest(reason, error="invalid_fields")
+    for item in value:
+        if type(item) is not str and type(item) is not dict:
+            raise BadRequest(f"Invalid JSON for field spec: {print_term(item)}", error="invalid_field")
+    return value or None
+
+
+def _partition(value: object) -> str:
+    if type(value) is not str:
+        raise IllegalPartition("Partition must be a string")
+    if value:
+        validate_partition(value)
+    return value
+
+
+_OPTIONS: dict[str, tuple[object, Callable[[object], object]]] = {
+    "selector": (_REQUIRED, _selector),
+    "use_index": ([], parse_use_index),
+    "bookmark": (None, _bookmark),
+    "limit": (DEFAULT_LIMIT, _natural),
+    "skip": (0, _natural),
+    "sort": ([], parse_sort),
+    "fields": (None, _fields),
+    "partition": ("", _partition),
+    "r": (1, parse_positive),
+    "conflicts": (False, _boolean),
+    "stale": (False, _ok_or_false),
+    "update": (True, _boolean),
+    "stable": (False, _boolean),
+    "execution_stats": (False, _boolean),
+    "allow_fallback": (True, _boolean),
+}

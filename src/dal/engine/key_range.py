@@ -1,0 +1,110 @@
+"""Which range of a field's values a selector can match: what an index, or ``_id``, has to be read for.
+
+It knows nothing of indexes or documents. Source: ``mango_idx_view:range``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final, TypeAlias, cast
+
+from dal.engine.collation import compare_json
+
+_INDEXABLE = frozenset(("$lt", "$lte", "$eq", "$gt", "$gte", "$beginsWith", "$exists"))
+# What ``$beginsWith`` puts behind its prefix to get the upper bound.
+_LAST_CHARACTER = "\uffff"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Extreme:
+    """A bound below or above every value."""
+
+    sign: int
+
+
+LOWEST: Final = Extreme(-1)
+HIGHEST: Final = Extreme(1)
+
+
+@dataclass(frozen=True, slots=True)
+class KeyRange:
+    """From ``low`` to ``high``, each with the operator that set it: ``$gt``, ``$gte``, ``$lt``, ``$lte`` or ``$eq``."""
+
+    low_operator: str = "$gt"
+    low: object = LOWEST
+    high_operator: str = "$lt"
+    high: object = HIGHEST
+
+
+# None stands for a range that no value is in.
+Range: TypeAlias = "KeyRange | None"
+
+
+def indexable_fields(selector: Mapping[str, object]) -> list[str]:
+    """Return, sorted, the fields that a normalised selector restricts in a way that an index can serve."""
+    return sorted(set(_indexable(selector)))
+
+
+def _indexable(selector: Mapping[str, object]) -> list[str]:
+    if not selector:
+        return []
+    name, argument = next(iter(selector.items()))
+    if name == "$and":
+        return [field for item in cast("list[dict[str, object]]", argument) for field in _indexable(item)]
+    if name.startswith("$"):
+        return []
+    return [name] if next(iter(cast("dict[str, object]", argument))) in _INDEXABLE else []
+
+
+def field_range(selector: Mapping[str, object], field: str) -> Range:
+    """Return the range of one field's values that a normalised selector can match."""
+    return _narrowed(selector, field, KeyRange())
+
+
+def _narrowed(selector: Mapping[str, object], field: str, within: Range) -> Range:
+    if within is None or not selector:
+        return within
+    name, argument = next(iter(selector.items()))
+    if name == "$and":
+        for item in cast("list[dict[str, object]]", argument):
+            within = _narrowed(item, field, within)
+        return within
+    if name != field or name.startswith("$"):
+        return within
+    operator, value = next(iter(cast("dict[str, object]", argument).items()))
+    if operator == "$beginsWith":
+        lower = _bounded("$gte", value, within)
+        return lower and _bounded("$lte", cast(str, value) + _LAST_CHARACTER, lower)
+    return _bounded(operator, value, within)
+
+
+def _position(value: object, within: KeyRange) -> str:
+    """Return where a value lies: ``below``, ``low``, ``inside``, ``high`` or ``above``."""
+    if not isinstance(within.low, Extreme):
+        compared = compare_json(value, within.low)
+        if compared <= 0:
+            return "below" if compared < 0 else "low"
+    if not isinstance(within.high, Extreme):
+        compared = compare_json(value, within.high)
+        if compared >= 0:
+            return "above" if compared > 0 else "high"
+    return "inside"
+
+
+def _bounded(operator: str, value: object, within: KeyRange) -> Range:
+    low_is_in = within.low_operator in ("$gte", "$eq")
+    high_is_in = within.high_operator in ("$lte", "$eq")
+    exactly = KeyRange("$eq", value, "$eq", value)
+    place = _position(value, within)
+    below = KeyRange(within.low_operator, within.low, operator, value)
+    above = KeyRange(operator, value, within.high_operator, within.high)
+    on_low, on_high = exactly if low_is_in else None, exactly if high_is_in else None
+    outcomes: dict[str, dict[str, Range]] = {
+        "$lt": {"below": None, "low": None, "inside": below, "high": below, "above": within},
+        "$lte": {"below": None, "low": on_low, "inside": below, "high": within, "above": within},
+        "$eq": {"below": None, "low": on_low, "inside": exactly, "high": on_high, "above": None},
+        "$gte": {"below": within, "low": within, "inside": above, "high": on_high, "above": None},
+        "$gt": {"below": within, "low": above, "inside": above, "high": None, "above": None},
+    }
+    return outcomes[operator][place] if operator in outcomes else within
