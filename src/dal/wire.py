@@ -248,16 +248,13 @@ def decompress(data: bytes, encoding: str) -> bytes:
         return data
     if encoding != "gzip":
         raise BadContentType(f"{encoding} is not a supported content encoding.")
-    import zlib  # few clients compress what they send
+    import gzip  # few clients compress what they send
+    import zlib
 
-    inflater = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
     try:
-        plain = inflater.decompress(data)
-    except zlib.error:
-        plain = b""
-    if not inflater.eof:
-        raise BadRequest("Request body is not properly gzipped.")
-    return plain
+        return gzip.decompress(data)
+    except (OSError, EOFError, zlib.error):
+        raise BadRequest("Request body is not properly gzipped.") from None
 
 
 # --- query strings and paths -----------------------------------------------------------------------------------------

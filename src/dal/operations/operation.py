@@ -9,7 +9,8 @@ import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from inspect import Parameter, Signature, signature
-from typing import Generic, ParamSpec, TypeAlias, TypeVar, cast
+from types import MappingProxyType
+from typing import Any, Generic, ParamSpec, TypeAlias, TypeVar, cast
 
 from dal.backends.base import Backend, quote
 from dal.errors import IllegalDocId
@@ -110,10 +111,26 @@ def present(members: Mapping[str, object]) -> dict[str, object]:
     return {name: value for name, value in members.items() if value is not None}
 
 
+class _LaterSignature(Signature):
+    """A method's signature, put together when somebody asks: all of them take longer than all other imports of ours."""
+
+    def __init__(self, operation: Callable[..., object]) -> None:
+        super().__init__()
+        self._operation = operation
+
+    @property
+    def parameters(self) -> MappingProxyType[str, Parameter]:
+        own = Parameter("self", Parameter.POSITIONAL_ONLY)
+        return MappingProxyType({"self": own, **signature(self._operation).parameters})
+
+    def replace(self, **changes: Any) -> Signature:  # type: ignore[override] - what comes back is an ordinary one
+        # A bound method's signature is this one without its first parameter.
+        return Signature(list(self.parameters.values())).replace(**changes)
+
+
 def as_method(method: Callable[P, T], operation: Callable[..., object]) -> Callable[P, T]:
     """Give a client's method the name, the documentation and the signature of the call that it makes."""
-    parameters = signature(operation).parameters.values()
     method.__name__ = method.__qualname__ = operation.__name__
     method.__doc__ = operation.__doc__
-    method.__signature__ = Signature([Parameter("self", Parameter.POSITIONAL_ONLY), *parameters])  # type: ignore[attr-defined]
+    method.__signature__ = _LaterSignature(operation)  # type: ignore[attr-defined]
     return method
