@@ -70,17 +70,18 @@ def user_properties(server: Server, name: str) -> Mapping[str, object] | None:
 
 def authenticate(server: Server, peer: str, name: str, password: str, properties: Mapping[str, object]) -> bool:
     """Whether a password is a user's; raises ``Forbidden`` after too many wrong ones from one address."""
+    from dal.engine.sessions import count_failure, is_locked
     from dal.engine.users import verify_password
 
     key, now = (peer, name, str(properties.get("salt", ""))), server.clock.now()
-    if server.lockout.is_locked(key, now):
+    if is_locked(server.failures, key, now):
         raise Forbidden("Account is temporarily locked due to multiple authentication failures")
     if name in server.admins:
         right = password == properties["password"]
     else:
         right = verify_password(properties, password.encode("utf-8", "surrogateescape"), server.known_passwords)
     if not right:
-        server.lockout.fail(key, now)
+        count_failure(server.failures, key, now)
     return right
 
 

@@ -9,7 +9,7 @@ from dal.endpoints.documents import batched, edit, location
 from dal.engine.database import Database
 from dal.engine.document import parse_document
 from dal.engine.partition import check_new_id, validate_partition
-from dal.errors import BadRequest, CouchError, MethodNotAllowed
+from dal.errors import BadRequest, CouchError, MethodNotAllowed, ServerError
 from dal.wire import Response
 
 _MAX_DATABASES = 100
@@ -20,13 +20,17 @@ def create(call: Call) -> Response:
     # There is one node, and so one copy, however many are asked for.
     _positive(call, "n", 1)
     shards = _positive(call, "q", 1)
-    _check_placement(call.param("placement"))
+    placement = call.param("placement")
+    _check_placement(placement)
     if call.param("engine") not in (None, "couch"):
         raise BadRequest("invalid_engine_extension")
     partitioned = call.param("partitioned")
     if partitioned not in (None, "true", "false"):
         raise BadRequest("Invalid `partitioned` parameter")
     name = call.args["db"]
+    if placement is not None:
+        call.server.check_new_name(name, partitioned=partitioned == "true")
+        raise ServerError("no_nodes_in_zone")
     call.server.create(name, shards=shards, partitioned=partitioned == "true")
     return json_response({"ok": True}, 201, {"location": call.absolute_uri("/" + url_encode(name))})
 

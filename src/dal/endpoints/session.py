@@ -12,7 +12,6 @@ from dal.endpoints.authentication import (
     user_properties,
 )
 from dal.endpoints.call import JSON_TYPE, Call, json_response
-from dal.engine.sessions import make_cookie, set_cookie
 from dal.errors import BadContentType, BadRequest, NotSupported, ServerError, Unauthorized
 from dal.wire import JSON, Response, encode_json
 
@@ -32,6 +31,8 @@ def read(call: Call) -> Response:
 
 def log_in(call: Call) -> Response:
     """POST of a name and a password, as a form or as JSON: the answer sets the cookie."""
+    from dal.engine.sessions import make_cookie, set_cookie  # few requests bring credentials
+
     form = _form(call)
     name, password = _name(form), form.get("password", "")
     server, now = call.server, int(call.server.clock.now())
@@ -48,6 +49,8 @@ def log_in(call: Call) -> Response:
 
 def log_out(call: Call) -> Response:
     """DELETE: has the client forget its cookie. The server keeps no sessions, so the cookie itself stays valid."""
+    from dal.engine.sessions import set_cookie
+
     cookie = set_cookie("", int(call.server.clock.now()))
     return _redirected(call, "next", json_response({"ok": True}, headers={"set-cookie": cookie}))
 

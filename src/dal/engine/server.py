@@ -12,8 +12,6 @@ from hashlib import md5
 from threading import RLock
 
 from dal.engine.database import Database
-from dal.engine.sessions import Lockout
-from dal.engine.users import USERS
 from dal.errors import BadRequest, FileExists, IllegalDatabaseName, NotFound
 from dal.storage.memory import MemoryStorage
 
@@ -72,14 +70,15 @@ class Server:
     databases: dict[str, Database] = field(default_factory=dict)
     # How often a database of each name was made.
     generations: dict[str, int] = field(default_factory=dict)
-    lockout: Lockout = field(default_factory=Lockout)
+    # Failed logins by address, name and salt: how many, and since when.
+    failures: dict[tuple[str, str, str], tuple[int, float]] = field(default_factory=dict)
     # The passwords that were right before, by derived key: deriving one takes a good part of a second.
     known_passwords: dict[str, bytes] = field(default_factory=dict)
     # One lock for everything: requests are short, and the interpreter runs one at a time anyway.
     lock: RLock = field(default_factory=RLock)
 
     def __post_init__(self) -> None:
-        for name in ("_replicator", USERS):
+        for name in ("_replicator", "_users"):
             self.create(name)
 
     def database(self, name: str) -> Database:
@@ -91,11 +90,7 @@ class Server:
 
     def create(self, name: str, *, shards: int = 1, replicas: int = 1, partitioned: bool = False) -> Database:
         """Create a database; raises ``IllegalDatabaseName``, ``BadRequest`` or ``FileExists``."""
-        validate_name(name)
-        if partitioned and (name in _SYSTEM_NAMES or name.rpartition("/")[2] in _UNPARTITIONED):
-            raise BadRequest("Cannot partition a system database")
-        if name in self.databases:
-            raise FileExists()
+        self.check_new_name(name, partitioned=partitioned)
         # A database that is made anew must not take the sequences of the one before for its own.
         self.generations[name] = generation = self.generations.get(name, 0) + 1
         seq_text = md5(f"{name}/{generation}".encode(), usedforsecurity=False).hexdigest()
@@ -110,6 +105,14 @@ class Server:
         )
         self.databases[name] = created
         return created
+
+    def check_new_name(self, name: str, *, partitioned: bool = False) -> None:
+        """Raise ``IllegalDatabaseName``, ``BadRequest`` or ``FileExists`` for a name that no new database can have."""
+        validate_name(name)
+        if partitioned and (name in _SYSTEM_NAMES or name.rpartition("/")[2] in _UNPARTITIONED):
+            raise BadRequest("Cannot partition a system database")
+        if name in self.databases:
+            raise FileExists()
 
     def delete(self, name: str) -> None:
         """Delete a database and end the feeds that follow it; raises ``NotFound``."""

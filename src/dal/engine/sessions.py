@@ -8,9 +8,12 @@ password has a new salt and ends the user's sessions. It knows nothing of reques
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from typing import TypeAlias
 
 from dal.errors import BadRequest
+
+# Failed logins by address, name and salt: how many, and since when.
+Failures: TypeAlias = dict[tuple[str, str, str], tuple[int, float]]
 
 TIMEOUT_S = 600
 _RENEWED_AFTER_S = TIMEOUT_S // 10
@@ -70,19 +73,16 @@ def set_cookie(value: str, now: int) -> str:
     return f"AuthSession={value}; Version=1; Expires={day}, {expires}; Max-Age={TIMEOUT_S}; Path=/; HttpOnly"
 
 
-@dataclass(slots=True)
-class Lockout:
-    """Failed logins by address, name and salt. After five, further tries are refused for some minutes."""
+def is_locked(failures: Failures, key: tuple[str, str, str], now: float) -> bool:
+    """Whether there were too many failed logins; after some minutes they are forgotten."""
+    count, since = failures.get(key, (0, now))
+    if now - since >= _LOCKED_FOR_S:
+        del failures[key]
+        return False
+    return count >= _LOCKED_AFTER
 
-    failures: dict[tuple[str, str, str], tuple[int, float]] = field(default_factory=dict)
 
-    def is_locked(self, key: tuple[str, str, str], now: float) -> bool:
-        count, since = self.failures.get(key, (0, now))
-        if now - since >= _LOCKED_FOR_S:
-            del self.failures[key]
-            return False
-        return count >= _LOCKED_AFTER
-
-    def fail(self, key: tuple[str, str, str], now: float) -> None:
-        count, since = self.failures.get(key, (0, now))
-        self.failures[key] = (count + 1, since)
+def count_failure(failures: Failures, key: tuple[str, str, str], now: float) -> None:
+    """Remember one more failed login."""
+    count, since = failures.get(key, (0, now))
+    failures[key] = (count + 1, since)
