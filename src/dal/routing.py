@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from dal.endpoints import bulk_docs, changes, databases, documents, find, purge, security, server, session
+from dal.endpoints import all_docs, attachments, bulk_docs, changes, databases, documents, find, purge, security, server, session
 from dal.endpoints.call import Call
 from dal.errors import MethodNotAllowed, NotFound, NotSupported
 from dal.wire import Response, unquote
@@ -31,6 +31,24 @@ class Route:
     unsupported: str = ""
 
 
+_ATTACHMENT = {"GET": attachments.read, "PUT": attachments.write, "DELETE": attachments.delete}
+
+_NO_JAVASCRIPT = "design documents' functions are not run"
+_NO_SEARCH = "there is no full-text search"
+_DESIGN_ACTIONS = {
+    "_view": _NO_JAVASCRIPT,
+    "_show": _NO_JAVASCRIPT,
+    "_list": _NO_JAVASCRIPT,
+    "_update": _NO_JAVASCRIPT,
+    "_rewrite": _NO_JAVASCRIPT,
+    "_info": "there are no index files",
+    "_search": _NO_SEARCH,
+    "_search_info": _NO_SEARCH,
+    "_search_disk_size": _NO_SEARCH,
+    "_nouveau": _NO_SEARCH,
+    "_nouveau_info": _NO_SEARCH,
+}
+
 ROUTES: tuple[Route, ...] = (
     Route("/", {"GET": server.welcome}, "GET,HEAD"),
     Route("/_up", {"GET": server.up}, "GET,HEAD"),
@@ -49,8 +67,8 @@ ROUTES: tuple[Route, ...] = (
     Route("/_cluster_setup", unsupported="there is no cluster to set up"),
     Route("/_reshard", unsupported="databases have no shards"),
     Route("/_reload_query_servers", unsupported="there are no query servers"),
-    Route("/_search_analyze", unsupported="there is no full-text search"),
-    Route("/_nouveau_analyze", unsupported="there is no full-text search"),
+    Route("/_search_analyze", unsupported=_NO_SEARCH),
+    Route("/_nouveau_analyze", unsupported=_NO_SEARCH),
     Route("/_utils", unsupported="there is no web interface"),
     Route("/favicon.ico", unsupported="there is no web interface"),
     Route(
@@ -76,9 +94,26 @@ ROUTES: tuple[Route, ...] = (
     Route("/{db}/_shards", unsupported="databases have no shards"),
     Route("/{db}/_shards/{doc_id}", unsupported="databases have no shards"),
     Route("/{db}/_sync_shards", unsupported="databases have no shards"),
-    Route("/{db}/_search_cleanup", unsupported="there is no full-text search"),
-    Route("/{db}/_nouveau_cleanup", unsupported="there is no full-text search"),
+    *(
+        Route(f"/{{db}}/_design/{{name}}/{action}{more}", unsupported=reason)
+        for action, reason in _DESIGN_ACTIONS.items()
+        for more in ("", "/{rest...}")
+    ),
+    Route("/{db}/_search_cleanup", unsupported=_NO_SEARCH),
+    Route("/{db}/_nouveau_cleanup", unsupported=_NO_SEARCH),
     Route("/{db}/_bulk_docs", {"POST": bulk_docs.write}, "POST"),
+    *(
+        route
+        for name, endpoint in (
+            ("all", all_docs.documents),
+            ("design", all_docs.design_documents),
+            ("local", all_docs.local_documents),
+        )
+        for route in (
+            Route(f"/{{db}}/_{name}_docs", {"GET": endpoint, "POST": endpoint}, "GET,HEAD,POST"),
+            Route(f"/{{db}}/_{name}_docs/queries", {"POST": all_docs.queries(name)}, "POST"),
+        )
+    ),
     Route("/{db}/_find", {"POST": find.query}, "POST"),
     Route("/{db}/_changes", {"GET": changes.read, "POST": changes.read}, "GET,POST,HEAD"),
     Route("/{db}/_changes/{rest...}", {"GET": changes.read, "POST": changes.read, "*": changes.refuse}),
@@ -93,6 +128,8 @@ ROUTES: tuple[Route, ...] = (
         },
         "DELETE,GET,HEAD,POST,PUT,COPY",
     ),
+    Route("/{db}/_design/{design}/{name...}", _ATTACHMENT, attachments.METHODS),
+    Route("/{db}/{doc_id}/{name...}", _ATTACHMENT, attachments.METHODS),
 )
 
 

@@ -1,0 +1,126 @@
+"""``_all_docs``, ``_design_docs``, ``_local_docs``, and ``/queries`` below each. Source: ``chttpd_db``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from dal.endpoints.call import Call, json_response
+from dal.endpoints.view_query import MAX_LIMIT, ViewQuery, parse_parameters, validate_listing
+from dal.engine.all_docs import Listing, list_keys, list_local, list_range
+from dal.engine.document_read import PLAIN, Shown
+from dal.errors import BadRequest
+from dal.wire import ABSENT, JSON, Response, decode_json
+
+
+def documents(call: Call) -> Response:
+    """GET or POST: all documents that are not deleted."""
+    return _answer(call, "all")
+
+
+def design_documents(call: Call) -> Response:
+    return _answer(call, "design")
+
+
+def local_documents(call: Call) -> Response:
+    return _answer(call, "local")
+
+
+def _answer(call: Call, namespace: str) -> Response:
+    db = call.db
+    if call.request.method == "POST":
+        call.require_json_type()
+        body = call.json_object()
+        keys = _keys(body.get("keys", ABSENT), "body member")
+        query = parse_parameters(ViewQuery(keys=keys), body.items(), decoded=True)
+    else:
+        text = call.param("keys")
+        keys = ABSENT
+        if text is not None:
+            keys = _keys(decode_json(text.encode("utf-8", "surrogateescape")), "parameter")
+        query = ViewQuery(keys=keys)
+    query = parse_parameters(query, call.params, decoded=False)
+    validate_listing(query, partitioned=db.partitioned)
+    return json_response(_listed(call, namespace, query))
+
+
+def _keys(value: object, where: str) -> object:
+    if value is ABSENT or type(value) is list:
+        return value
+    raise BadRequest(f"`keys` {where} must be an array.")
+
+
+def _listed(call: Call, namespace: str, query: ViewQuery) -> dict[str, object]:
+    db, listing = call.db, _listing(query, design=namespace == "design")
+    keys = query.keys if isinstance(query.keys, list) else None
+    if namespace == "local":
+        return list_local(db, keys, listing)
+    answer = list_range(db, listing) if keys is None else list_keys(db, keys, listing)
+    if query.update_seq:
+        answer["update_seq"] = db.seq(db.update_seq) if keys is None else None
+    return answer
+
+
+def _listing(query: ViewQuery, *, design: bool) -> Listing:
+    """Turn keys into ids: values that are not text sort before every id."""
+    start = query.start_key if query.start_key is not ABSENT else query.start_key_docid
+    end = query.end_key if query.end_key is not ABSENT else query.end_key_docid
+    # Whatever is not text is below every id: as a lower bound it bounds nothing, as an upper one everything.
+    upper, key = (start, query.start_key) if query.descending else (end, query.end_key)
+    below_all = type(upper) is not str and key is not ABSENT
+    start, end = (start if type(start) is str else None), (end if type(end) is str else None)
+    if query.partition is not None:
+        start, end = _in_partition(query, start, end)
+    return Listing(
+        start,
+        end,
+        below_all,
+        query.inclusive_end,
+        query.descending,
+        query.skip,
+        None if query.limit == MAX_LIMIT else query.limit,
+        _shown(query),
+        design,
+    )
+
+
+def _in_partition(query: ViewQuery, start: str | None, end: str | None) -> tuple[str | None, str | None]:
+    low, high = f"{query.partition}:", f"{query.partition};"
+    if query.descending:
+        return min(start or high, high), max(end or low, low)
+    return max(start or low, low), min(end or high, high)
+
+
+def _shown(query: ViewQuery) -> Shown | None:
+    if not query.include_docs:
+        return None
+    if not (query.conflicts or query.attachments or query.att_encoding_info):
+        return PLAIN
+    return Shown(
+        conflicts=query.conflicts, attachments=query.attachments, encoding_info=query.att_encoding_info
+    )
+
+
+def queries(namespace: str) -> Callable[[Call], Response]:
+    """Return the endpoint that answers several queries at once, each with totals of its own."""
+
+    def answer(call: Call) -> Response:
+        db = call.db
+        values = call.json_object().get("queries", ABSENT)
+        if values is ABSENT:
+            raise BadRequest("POST body must include `queries` parameter.")
+        if type(values) is not list:
+            raise BadRequest("`queries` member must be an array.")
+        shared = parse_parameters(ViewQuery(), call.params, decoded=False)
+        parsed = [_query(shared, value) for value in values]
+        for query in parsed:
+            validate_listing(query, partitioned=db.partitioned)
+        return json_response({"results": [_listed(call, namespace, query) for query in parsed]})
+
+    return answer
+
+
+def _query(shared: ViewQuery, value: JSON) -> ViewQuery:
+    if type(value) is not dict:
+        raise BadRequest("Request body must be a JSON object")
+    return parse_parameters(shared, value.items(), decoded=True)
+

@@ -1,0 +1,196 @@
+"""The parameters of ``_all_docs`` and its relatives: from the query string, a POST body, or a member of ``queries``.
+
+It knows nothing of documents. Source: ``couch_mrview_http:parse_param``, ``couch_mrview_util:validate_args``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Final, TypeAlias
+
+from dal.engine.partition import validate_partition
+from dal.engine.term_text import pretty_term
+from dal.errors import QueryParseError
+from dal.wire import ABSENT, decode_json
+
+MAX_LIMIT = 576_460_752_303_423_487
+
+_TRUE = ("true", True)
+_FALSE = ("false", False)
+
+
+@dataclass(frozen=True, slots=True)
+class ViewQuery:
+    """Which rows of a listing are wanted. Keys that were not given are ``ABSENT``, which is not the key ``null``."""
+
+    keys: object = ABSENT
+    start_key: object = ABSENT
+    end_key: object = ABSENT
+    start_key_docid: str | None = None
+    end_key_docid: str | None = None
+    limit: int = MAX_LIMIT
+    skip: int = 0
+    descending: bool = False
+    inclusive_end: bool = True
+    include_docs: bool = False
+    conflicts: bool = False
+    attachments: bool = False
+    att_encoding_info: bool = False
+    update_seq: bool = False
+    reduce: bool | None = None
+    group: bool | None = None
+    group_level: int | None = None
+    stable: bool = False
+    update: bool | str = True
+    sorted: bool = True
+    partition: str | None = None
+
+
+def parse_parameters(query: ViewQuery, parameters: Iterable[tuple[str, object]], *, decoded: bool) -> ViewQuery:
+    """Return a query with parameters applied in order, the later of two winning; unknown ones are ignored.
+
+    ``decoded`` says that values are JSON values already, as in a body, and not JSON texts. Raises ``BadRequest`` or
+    ``QueryParseError``.
+    """
+    for name, value in parameters:
+        parse = _PARAMETERS.get(name)
+        if parse is not None:
+            query = replace(query, **parse(value, decoded))
+    return query
+
+
+_Changes: TypeAlias = "dict[str, object]"
+
+
+def _json(value: object, decoded: bool) -> object:
+    return value if decoded else decode_json(str(value).encode("utf-8", "surrogateescape"))
+
+
+def _key(*names: str) -> Callable[[object, bool], _Changes]:
+    return lambda value, decoded: dict.fromkeys(names, _json(value, decoded))
+
+
+def _keys(value: object, decoded: bool) -> _Changes:
+    keys = _json(value, decoded)
+    if type(keys) is list and len(keys) == 1:
+        # A list of one is the same as that key.
+        return {"start_key": keys[0], "end_key": keys[0]}
+    return {"keys": keys}
+
+
+def _text(name: str) -> Callable[[object, bool], _Changes]:
+    return lambda value, decoded: {name: str(value)}
+
+
+def _shown(value: object, decoded: bool) -> str:
+    # An empty text of a query string is an empty list of characters.
+    if decoded or not isinstance(value, str):
+        return pretty_term(value)
+    escaped = value.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"' if value else "[]"
+
+
+def _boolean(name: str) -> Callable[[object, bool], _Changes]:
+    def parse(value: object, decoded: bool) -> _Changes:
+        text = value.lower() if isinstance(value, str) else value
+        if text in ("true", "false") or type(text) is bool:
+            return {name: text in _TRUE}
+        shown = _shown(value, decoded and not isinstance(value, str))
+        raise QueryParseError(f"Invalid boolean parameter: {shown}")
+
+    return parse
+
+
+def _natural(name: str) -> Callable[[object, bool], _Changes]:
+    def parse(value: object, decoded: bool) -> _Changes:
+        number = value
+        if not decoded and isinstance(value, str):
+            digits = value[1:] if value[:1] in ("+", "-") else value
+            number = int(value) if digits.isdecimal() and digits.isascii() else value
+        if type(number) is not int:
+            raise QueryParseError(f"Invalid value for integer: {_shown(value, decoded)}")
+        if number < 0:
+            raise QueryParseError(f"Invalid value for positive integer: {_shown(value, decoded)}")
+        return {name: number}
+
+    return parse
+
+
+def _stale(value: object, decoded: bool) -> _Changes:
+    if value in ("ok", "update_after"):
+        return {"stable": True, "update": False if value == "ok" else "lazy"}
+    raise QueryParseError("Invalid value for `stale`.")
+
+
+def _choice(name: str, *others: str) -> Callable[[object, bool], _Changes]:
+    def parse(value: object, decoded: bool) -> _Changes:
+        if value in others:
+            return {name: value}
+        if not isinstance(value, (str, bool)) or value not in _TRUE + _FALSE:
+            raise QueryParseError(f"Invalid value for `{name}`.")
+        return {name: value in _TRUE}
+
+    return parse
+
+
+def _partition(value: object, decoded: bool) -> _Changes:
+    validate_partition(str(value))
+    return {"partition": str(value)}
+
+
+_PARAMETERS: Final[Mapping[str, Callable[[object, bool], _Changes]]] = {
+    "reduce": _boolean("reduce"),
+    "key": _key("start_key", "end_key"),
+    "keys": _keys,
+    "startkey": _key("start_key"),
+    "start_key": _key("start_key"),
+    "startkey_docid": _text("start_key_docid"),
+    "start_key_doc_id": _text("start_key_docid"),
+    "endkey": _key("end_key"),
+    "end_key": _key("end_key"),
+    "endkey_docid": _text("end_key_docid"),
+    "end_key_doc_id": _text("end_key_docid"),
+    "limit": _natural("limit"),
+    "stale": _stale,
+    "stable": _choice("stable"),
+    "update": _choice("update", "lazy"),
+    "descending": _boolean("descending"),
+    "skip": _natural("skip"),
+    "group": _boolean("group"),
+    "group_level": _natural("group_level"),
+    "inclusive_end": _boolean("inclusive_end"),
+    "include_docs": _boolean("include_docs"),
+    "attachments": _boolean("attachments"),
+    "att_encoding_info": _boolean("att_encoding_info"),
+    "update_seq": _boolean("update_seq"),
+    "conflicts": _boolean("conflicts"),
+    "sorted": _boolean("sorted"),
+    "partition": _partition,
+}
+
+
+def validate_listing(query: ViewQuery, *, partitioned: bool) -> None:
+    """Raise ``QueryParseError`` for a combination that a listing of documents doesn't take."""
+    if query.reduce:
+        raise QueryParseError("Reduce is invalid for map-only views.")
+    _validate_keys(query)
+    if query.group is False and query.group_level:
+        raise QueryParseError("Can't specify group=false and group_level>0 at the same time")
+    if query.group or query.group_level:
+        raise QueryParseError("Invalid use of grouping on a map view.")
+    if query.partition is not None and not partitioned:
+        raise QueryParseError("`partition` parameter is not supported on this db")
+    if query.limit > MAX_LIMIT:
+        raise QueryParseError(f"Limit is too large, must not exceed {MAX_LIMIT}")
+
+
+def _validate_keys(query: ViewQuery) -> None:
+    if query.keys is ABSENT:
+        return
+    if type(query.keys) is not list:
+        raise QueryParseError("`keys` must be an array of strings.")
+    bounds = (query.start_key, query.end_key)
+    single = len(query.keys) == 1 and bounds == (query.keys[0], query.keys[0])
+    if query.keys and not single and bounds != (ABSENT, ABSENT):
+        raise QueryParseError("`keys` is incompatible with `key`, `start_key` and `end_key`")
