@@ -7,7 +7,9 @@ from contextlib import suppress
 from dataclasses import replace
 from hashlib import md5
 
-from dal.endpoints.call import Call, json_response, url_encode
+from dal.endpoints.call import Call, accepts, json_response, url_encode
+from dal.endpoints.multipart import parse_related, write_mixed, write_related
+from dal.engine.attachment import fill_followers
 from dal.engine.document import Document, parse_document, validate_doc_id
 from dal.engine.document_read import PLAIN, Shown, open_leaves, open_revision, open_winner, show
 from dal.engine.document_update import Outcome, Validate, replicate_documents, update_documents
@@ -15,7 +17,7 @@ from dal.engine.partition import check_new_id
 from dal.engine.revision import Revision, format_revision, parse_revision
 from dal.engine.revision_tree import Node
 from dal.errors import BadContentType, BadRequest, CouchError, NotFound, NotSupported
-from dal.wire import Response, decode_json
+from dal.wire import JSON, Response, decode_json, encode_json
 
 _FLAGS = {
     "revs": {"revs": True},
@@ -51,7 +53,7 @@ class DocumentQuery:
             elif name == "rev":
                 self.rev = parse_revision(value)
             elif name == "open_revs":
-                self.open_revs = None if value == "all" else parse_revisions(value)
+                self.open_revs = None if value == "all" else parse_revisions(value) or False
             elif name == "atts_since":
                 self.atts_since = tuple(parse_revisions(value))
         self.shown = Shown(**flags, atts_since=self.atts_since) if flags or self.atts_since is not None else PLAIN
@@ -94,27 +96,37 @@ def read(call: Call) -> Response:
         shown = replace(shown, revs_info=False, conflicts=False, deleted_conflicts=False, local_seq=False)
     else:
         record, node = open_winner(db, doc_id)
-    document = show(db, record, node, shown)
-    if not document.keys().isdisjoint(("_revs_info", "_conflicts", "_deleted_conflicts", "_local_seq")):
-        return json_response(document)
-    tag = etag(doc_id, node)
-    if call.has_etag(tag):
-        return Response(304, {"etag": tag})
-    return json_response(document, headers={"etag": tag})
+    in_parts = bool(node.attachments) and shown.with_data and accepts(call.request, "multipart/related")
+    document = show(db, record, node, shown.following() if in_parts else shown)
+    headers: dict[str, str] = {}
+    if document.keys().isdisjoint(("_revs_info", "_conflicts", "_deleted_conflicts", "_local_seq")):
+        headers["etag"] = etag(doc_id, node)
+        if call.has_etag(headers["etag"]):
+            return Response(304, headers)
+    if in_parts:
+        headers["content-type"], text = write_related(call.server.ids.next(), document, node.attachments)
+        return Response(200, headers, body=text)
+    return json_response(document, headers=headers)
 
 
 def _read_leaves(call: Call, doc_id: str, query: DocumentQuery) -> Response:
+    """Answer ``open_revs``: what is found by revision, then what is missing, as JSON or as parts."""
     revisions = list(query.open_revs) if isinstance(query.open_revs, list) else None
-    record, found = open_leaves(call.db, doc_id, revisions, latest=query.latest)
-    if revisions is None and not found:
+    record, opened = open_leaves(call.db, doc_id, revisions, latest=query.latest)
+    if revisions is None and not opened:
         raise NotFound("missing")
-    rows: list[object] = []
-    for item in sorted(found, key=lambda one: one.revision if isinstance(one, Node) else one):
-        if isinstance(item, Node) and record is not None:
-            rows.append({"ok": show(call.db, record, item, query.shown)})
-        elif not isinstance(item, Node):
-            rows.append({"missing": format_revision(*item)})
-    return json_response(rows)
+    found = {item.revision: item for item in opened if isinstance(item, Node)}
+    leaves = [found[revision] for revision in sorted(found)] if record is not None else []
+    missing = [format_revision(*item) for item in sorted({item for item in opened if not isinstance(item, Node)})]
+    if not accepts(call.request, "multipart/mixed"):
+        rows: list[object] = [{"ok": show(call.db, record, leaf, query.shown)} for leaf in leaves if record]
+        return json_response([*rows, *({"missing": rev} for rev in missing)])
+    boundary, inner = call.server.ids.next(), call.server.ids.next()
+    shown = query.shown.following()
+    parts = [write_related(inner, show(call.db, record, leaf, shown), leaf.attachments) for leaf in leaves if record]
+    parts += (('application/json; error="true"', encode_json({"missing": rev})) for rev in missing)
+    content_type, text = write_mixed(boundary, parts)
+    return Response(200, {"content-type": content_type}, body=text)
 
 
 def read_local(call: Call, doc_id: str, query: DocumentQuery) -> Response:
@@ -140,7 +152,10 @@ def write(call: Call) -> Response:
     db = call.db
     doc_id = validate_doc_id(call.args["doc_id"])
     check_new_id(db, doc_id)
-    document = document_from(call, doc_id, parse_document(call.json()))
+    value, parts = _sent(call)
+    document = document_from(call, doc_id, parse_document(value))
+    if parts is not None:
+        document.attachments = fill_followers(document.attachments, parts)
     if query.new_edits:
         if call.param("batch") == "ok":
             return batched(call, document)
@@ -151,6 +166,15 @@ def write(call: Call) -> Response:
     if refused:
         raise refused[0][1]
     return written(call, document, format_revision(document.position, document.ids[0]), located=True)
+
+
+def _sent(call: Call) -> tuple[JSON, list[bytes] | None]:
+    """Return the document's JSON value and, where the body has parts, the data that follows it."""
+    content_type = call.header("content-type") or ""
+    if not content_type.startswith("multipart/related;"):
+        return call.json(), None
+    text, parts = parse_related(content_type, call.request.content())
+    return decode_json(text), parts
 
 
 def document_from(call: Call, doc_id: str, document: Document) -> Document:
@@ -220,7 +244,7 @@ def _prepared(call: Call, documents: Sequence[Document]) -> Sequence[Document]:
     if call.db.partitioned:
         for document in documents:
             call.db.check_located(document.doc_id)
-    if name == "_replicator" and not all(document.is_local for document in documents):
+    if name.rpartition("/")[2] == "_replicator" and not all(document.is_local for document in documents):
         raise NotSupported("replications are not run; replicate with a client instead")
     if not name.endswith("_users"):
         return documents

@@ -6,7 +6,7 @@ It knows nothing of requests. Source: ``couch_db:open_doc*``, ``fabric_doc_open_
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from dal.engine import attachment as attachments_
 from dal.engine.database import Database
@@ -29,6 +29,15 @@ class Shown:
     encoding_info: bool = False
     follows: bool = False
     atts_since: tuple[Revision, ...] | None = None
+
+    @property
+    def with_data(self) -> bool:
+        """Whether attachments are wanted with their data, those that are newer than some revisions at least."""
+        return self.attachments or self.atts_since is not None
+
+    def following(self) -> Shown:
+        """Return the same with data that follows the document in other parts."""
+        return replace(self, attachments=True, encoding_info=True, follows=True)
 
 
 PLAIN = Shown()
@@ -121,7 +130,8 @@ def show_attachments(node: Node, shown: Shown) -> dict[str, object]:
         since = max((rev[0] for rev in shown.atts_since if any(rev == one.revision for one in node.path())), default=0)
     members: dict[str, object] = {}
     for attachment in node.attachments:
-        newer = isinstance(attachment.revpos, int) and attachment.revpos > since
+        # A replicated attachment may have anything for a revpos; to Erlang, whatever is no number is greater than all.
+        newer = not isinstance(attachment.revpos, (int, float)) or attachment.revpos > since
         data = newer if shown.atts_since is not None else shown.attachments
         members[attachment.name] = attachments_.to_json(
             attachment, data=data, follows=shown.follows, encoding_info=shown.encoding_info
