@@ -98,6 +98,9 @@ def _checked_edits(
                 document = _with_attachments(document, merged)
         elif not old.deleted:
             error = Conflict()
+        elif any(attachment.is_stub for attachment in document.attachments):
+            # A document that is made again has no earlier revision to take attachments from; CouchDB finds out late.
+            raise ServerError("function_clause", error="unknown_error")
         error = error or _refused(db, document, may_design, validate, leaf)
         if error is None:
             accepted.append((index, document))
@@ -180,8 +183,7 @@ def _revision_id(document: Document, parent: Revision | None, attachments: tuple
 
 
 def _store(db: Database, doc_id: str, old: DocumentRecord | None, before: RevisionTree, tree: RevisionTree) -> None:
-    if tree is before:
-        return
+    # Stemmed even where the edit was refused: a limit that was lowered since takes effect, as a change of its own.
     tree = stem(tree, db.revs_limit)
     if tree != before:
         db.put(old, DocumentRecord(doc_id, tree, db.update_seq + 1))

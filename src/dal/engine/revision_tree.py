@@ -108,12 +108,11 @@ def merge(
     """
     if not tree:
         return (_chain(None, position, ids, (deleted, body, attachments)),), Merged.NEW_LEAF
-    if len(ids) == 2:
-        # The everyday edit: one more revision on top of a leaf.
-        for index, leaf in enumerate(tree):
-            if leaf.position == position - 1 and leaf.id == ids[1]:
-                tip = Node(position, ids[0], leaf, deleted, body, attachments)
-                return tree[:index] + (tip,) + tree[index + 1 :], Merged.NEW_LEAF
+    if len(ids) == 2 and len(tree) == 1:
+        # The everyday edit: one more revision on top of the only leaf.
+        leaf = tree[0]
+        if leaf.position == position - 1 and leaf.id == ids[1]:
+            return (Node(position, ids[0], leaf, deleted, body, attachments),), Merged.NEW_LEAF
     tip_content = (deleted, body, attachments)
     children = _children(tree)
     oldest_first = list(reversed(ids))
@@ -243,7 +242,8 @@ def stem(tree: RevisionTree, limit: int) -> RevisionTree:
         if tree[0].position <= limit:
             return tree
     elif _holds_twice(tree):
-        return _joined(tree, limit)
+        joined = _joined(tree, limit)
+        return tree if _outline(joined) == _outline(tree) else joined
     kept: dict[Node, None] = {}
     cut = False
     for leaf in tree:
@@ -262,7 +262,11 @@ def stem(tree: RevisionTree, limit: int) -> RevisionTree:
 
 def _holds_twice(tree: RevisionTree) -> bool:
     known = {node for leaf in tree for node in leaf.path()}
-    return len({node.id for node in known}) < len(known)
+    return len({node.revision for node in known}) < len(known)
+
+
+def _outline(tree: RevisionTree) -> list[list[tuple[int, bytes, bool]]]:
+    return [[(node.position, node.id, node.body is None) for node in leaf.path()] for leaf in tree]
 
 
 def _joined(tree: RevisionTree, limit: int) -> RevisionTree:
