@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from dal.endpoints import all_docs, attachments, bulk_docs, changes, databases, documents, find, purge, security, server, session
+from dal.endpoints import all_docs, attachments, bulk_docs, changes, databases, documents, find, local_documents, purge, security, server, session
 from dal.endpoints.call import Call
 from dal.errors import MethodNotAllowed, NotFound, NotSupported
 from dal.wire import Response, unquote
@@ -48,6 +48,15 @@ _DESIGN_ACTIONS = {
     "_nouveau": _NO_SEARCH,
     "_nouveau_info": _NO_SEARCH,
 }
+
+_DOCUMENT: Mapping[str, Endpoint] = {
+    "GET": documents.read,
+    "PUT": documents.write,
+    "DELETE": documents.delete,
+    "COPY": documents.copy,
+    "POST": documents.post_form,
+}
+_DOCUMENT_METHODS = "DELETE,GET,HEAD,POST,PUT,COPY"
 
 ROUTES: tuple[Route, ...] = (
     Route("/", {"GET": server.welcome}, "GET,HEAD"),
@@ -89,6 +98,12 @@ ROUTES: tuple[Route, ...] = (
     Route("/{db}/_ensure_full_commit", {"POST": databases.ensure_full_commit}, "POST"),
     Route("/{db}/_partition", {"*": databases.no_partition}),
     Route("/{db}/_partition/{partition}", {"GET": databases.partition_info, "POST": databases.post_partition}, "GET"),
+    Route(
+        "/{db}/_partition/{partition}/_all_docs",
+        {"GET": databases.partition_documents, "POST": databases.partition_documents},
+        "GET,HEAD,POST",
+    ),
+    Route("/{db}/_partition/{partition}/{rest...}", {"*": databases.refuse_in_partition}),
     Route("/{db}/_temp_view", {"*": server.temporary_view}),
     Route("/{db}/_temp_view/{rest...}", {"*": server.temporary_view}),
     Route("/{db}/_shards", unsupported="databases have no shards"),
@@ -117,17 +132,12 @@ ROUTES: tuple[Route, ...] = (
     Route("/{db}/_find", {"POST": find.query}, "POST"),
     Route("/{db}/_changes", {"GET": changes.read, "POST": changes.read}, "GET,POST,HEAD"),
     Route("/{db}/_changes/{rest...}", {"GET": changes.read, "POST": changes.read, "*": changes.refuse}),
-    Route(
-        "/{db}/{doc_id}",
-        {
-            "GET": documents.read,
-            "PUT": documents.write,
-            "DELETE": documents.delete,
-            "COPY": documents.copy,
-            "POST": documents.post_form,
-        },
-        "DELETE,GET,HEAD,POST,PUT,COPY",
-    ),
+    Route("/{db}/_local", {"*": local_documents.refuse_nameless}),
+    Route("/{db}/_local%2F", {"*": local_documents.refuse_nameless}),
+    Route("/{db}/_local/{local}", _DOCUMENT, _DOCUMENT_METHODS),
+    Route("/{db}/_local/{local}/{rest...}", {"*": local_documents.refuse_attachments}),
+    Route("/{db}/_design/{design}", _DOCUMENT, _DOCUMENT_METHODS),
+    Route("/{db}/{doc_id}", _DOCUMENT, _DOCUMENT_METHODS),
     Route("/{db}/_design/{design}/{name...}", _ATTACHMENT, attachments.METHODS),
     Route("/{db}/{doc_id}/{name...}", _ATTACHMENT, attachments.METHODS),
 )

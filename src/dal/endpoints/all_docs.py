@@ -50,7 +50,7 @@ def _keys(value: object, where: str) -> object:
 
 
 def _listed(call: Call, namespace: str, query: ViewQuery) -> dict[str, object]:
-    db, listing = call.db, _listing(query, design=namespace == "design")
+    db, listing = call.db, to_listing(query, design=namespace == "design")
     keys = query.keys if isinstance(query.keys, list) else None
     if namespace == "local":
         return list_local(db, keys, listing)
@@ -60,7 +60,7 @@ def _listed(call: Call, namespace: str, query: ViewQuery) -> dict[str, object]:
     return answer
 
 
-def _listing(query: ViewQuery, *, design: bool) -> Listing:
+def to_listing(query: ViewQuery, *, design: bool = False) -> Listing:
     """Turn keys into ids: values that are not text sort before every id."""
     start = query.start_key if query.start_key is not ABSENT else query.start_key_docid
     end = query.end_key if query.end_key is not ABSENT else query.end_key_docid

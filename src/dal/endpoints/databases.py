@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from hashlib import md5
 
+from dal.endpoints import all_docs
+from dal.endpoints.all_docs import to_listing
 from dal.endpoints.call import Call, json_response, url_encode
 from dal.endpoints.documents import batched, edit, location
+from dal.endpoints.view_query import ViewQuery, parse_parameters, validate_listing
 from dal.engine.database import Database
 from dal.engine.document import parse_document
 from dal.engine.partition import check_new_id, validate_partition
-from dal.errors import BadRequest, CouchError, MethodNotAllowed, ServerError
-from dal.wire import Response
+from dal.errors import BadRequest, CouchError, MethodNotAllowed, NotFound, NotSupported, ServerError
+from dal.wire import ABSENT, Response
 
 _MAX_DATABASES = 100
 
@@ -140,6 +144,30 @@ def partition_info(call: Call) -> Response:
     return json_response(described)
 
 
+def partition_documents(call: Call) -> Response:
+    """GET or POST ``_partition/{partition}/_all_docs``: the documents of one partition."""
+    partition = call.args["partition"]
+    if not call.db.partitioned:
+        raise BadRequest("database is not partitioned")
+    validate_partition(partition)
+    if call.param("partition") not in (None, partition):
+        raise BadRequest("Conflicting value for `partition` in query string")
+    # The parameters are sorted on the way, and of a repeated one the first is kept.
+    parameters = dict(reversed(call.params)) | {"partition": partition}
+    return all_docs.documents(replace(call, _params=sorted(parameters.items())))
+
+
+def refuse_in_partition(call: Call) -> Response:
+    """Any method below a partition: what it can list elsewhere is not emulated, and nothing else is there."""
+    if not call.db.partitioned:
+        raise BadRequest("database is not partitioned")
+    validate_partition(call.args["partition"])
+    parts = call.args["rest"].split("/")
+    if parts[0] in ("_find", "_explain", "_index") or (parts[0] == "_design" and parts[2:3] and parts[2][:1] == "_"):
+        raise NotSupported("a partition answers no queries but _all_docs")
+    raise NotFound("missing")
+
+
 def list_names(call: Call) -> Response:
     """GET ``_all_dbs``: the names in order, chosen with the parameters of ``_all_docs``."""
     return _listed(call, list(_chosen(call)))
@@ -152,8 +180,19 @@ def list_infos(call: Call) -> Response:
 
 
 def _chosen(call: Call) -> list[str]:
-    names = sorted(call.server.databases)
-    return names
+    """Return the names that the parameters choose, in the order that they ask for."""
+    query = parse_parameters(ViewQuery(), call.params, decoded=False)
+    validate_listing(query, partitioned=False)
+    if query.keys is not ABSENT:
+        # The list is a database to CouchDB, but not one that it can look keys up in.
+        raise ServerError("", error="function_clause")
+    wanted = to_listing(query)
+    low, high = (wanted.end, wanted.start) if wanted.descending else (wanted.start, wanted.end)
+    names = () if wanted.empty else sorted(call.server.databases, reverse=wanted.descending)
+    chosen = [name for name in names if (low is None or name >= low) and (high is None or name <= high)]
+    if not wanted.inclusive_end:
+        chosen = [name for name in chosen if name != wanted.end]
+    return chosen[wanted.skip :][: wanted.limit]
 
 
 def _listed(call: Call, rows: list[object]) -> Response:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
-from hashlib import md5
 
-from dal.endpoints.call import Call, accepts, json_response, url_encode
+from dal.endpoints import local_documents
+from dal.endpoints.call import Call, accepts, document_etag, json_response, url_encode
 from dal.endpoints.multipart import parse_related, write_mixed, write_related
 from dal.engine.attachment import fill_followers
 from dal.engine.document import Document, parse_document, validate_doc_id
-from dal.engine.document_read import PLAIN, Shown, open_leaves, open_revision, open_winner, show
+from dal.engine.document_read import PLAIN, Shown, open_leaves, open_local, open_revision, open_winner, show
 from dal.engine.document_update import Outcome, Validate, replicate_documents, update_documents
 from dal.engine.partition import check_new_id
 from dal.engine.revision import Revision, format_revision, parse_revision
@@ -34,12 +35,13 @@ _FLAGS = {
 class DocumentQuery:
     """The query parameters of a document request, read in order as CouchDB reads them."""
 
-    __slots__ = ("atts_since", "latest", "new_edits", "open_revs", "rev", "shown")
+    __slots__ = ("atts_since", "deleted", "latest", "new_edits", "open_revs", "rev", "shown")
 
     def __init__(self, call: Call) -> None:
         self.rev: Revision | None = None
         self.open_revs: list[Revision] | None | bool = False
         self.latest = False
+        self.deleted = False
         self.new_edits = True
         self.atts_since: tuple[Revision, ...] | None = None
         flags: dict[str, bool] = {}
@@ -48,6 +50,8 @@ class DocumentQuery:
                 flags |= _FLAGS[name]
             elif name == "latest" and value == "true":
                 self.latest = True
+            elif name == "deleted" and value == "true":
+                self.deleted = True
             elif name == "new_edits" and value in ("true", "false"):
                 self.new_edits = value == "true"
             elif name == "rev":
@@ -72,30 +76,25 @@ def etag(doc_id: str, node: Node) -> str:
     return document_etag(doc_id, node.rev)
 
 
-def document_etag(doc_id: str, rev: str) -> str:
-    rev_id = rev.partition("-")[2]
-    if len(rev_id) == 32:
-        return f'"{rev}"'
-    return f'"{md5(f"{doc_id}/{rev}".encode(), usedforsecurity=False).hexdigest()}"'
-
-
 def read(call: Call) -> Response:
     """GET and HEAD: the winner, or ``rev``, or several leaves with ``open_revs``."""
-    query = DocumentQuery(call)
-    doc_id = call.args["doc_id"]
+    doc_id = call.doc_id
     db = call.db
+    if call.args.get("doc_id", "").startswith("_design/"):
+        return _redirect(call)
+    query = DocumentQuery(call)
     check_readable(call, doc_id)
     if query.open_revs is not False:
         return _read_leaves(call, doc_id, query)
     if doc_id.startswith("_local/"):
-        return read_local(call, doc_id, query)
+        return local_documents.read(call, doc_id, revs=query.shown.revs)
     shown = query.shown
     if query.rev is not None and not query.latest:
         record, node = open_revision(db, doc_id, query.rev)
         # What concerns the document as a whole is not shown beside a revision that was asked for by name.
         shown = replace(shown, revs_info=False, conflicts=False, deleted_conflicts=False, local_seq=False)
     else:
-        record, node = open_winner(db, doc_id)
+        record, node = open_winner(db, doc_id, deleted=query.deleted)
     in_parts = bool(node.attachments) and shown.with_data and accepts(call.request, "multipart/related")
     document = show(db, record, node, shown.following() if in_parts else shown)
     headers: dict[str, str] = {}
@@ -107,6 +106,13 @@ def read(call: Call) -> Response:
         headers["content-type"], text = write_related(call.server.ids.next(), document, node.attachments)
         return Response(200, headers, body=text)
     return json_response(document, headers=headers)
+
+
+def _redirect(call: Call) -> Response:
+    """Send a reader of a design document to the path in which the slash of its id stands bare."""
+    head, *tail = re.split("_design%2F", call.request.path, flags=re.IGNORECASE)
+    query = f"?{call.request.query}" if call.request.query else ""
+    return Response(301, {"location": call.absolute_uri(head + "_design/" + "".join(tail) + query)})
 
 
 def _read_leaves(call: Call, doc_id: str, query: DocumentQuery) -> Response:
@@ -129,28 +135,11 @@ def _read_leaves(call: Call, doc_id: str, query: DocumentQuery) -> Response:
     return Response(200, {"content-type": content_type}, body=text)
 
 
-def read_local(call: Call, doc_id: str, query: DocumentQuery) -> Response:
-    """GET of a local document, which has neither a tree nor options, only ``revs``."""
-    local = call.db.storage.get_local(doc_id)
-    if local is None:
-        raise NotFound("missing")
-    from dal.engine.document import copy_members
-
-    document: dict[str, object] = {"_id": doc_id, "_rev": f"0-{local.revision}"}
-    copy_members(local.body, document)
-    if query.shown.revs:
-        document["_revisions"] = {"start": 0, "ids": [local.revision]}
-    tag = document_etag(doc_id, f"0-{local.revision}")
-    if call.has_etag(tag):
-        return Response(304, {"etag": tag})
-    return json_response(document, headers={"etag": tag})
-
-
 def write(call: Call) -> Response:
     """PUT: a new document or revision, or with ``new_edits=false`` one that was made elsewhere."""
     query = DocumentQuery(call)
     db = call.db
-    doc_id = validate_doc_id(call.args["doc_id"])
+    doc_id = validate_doc_id(call.doc_id)
     check_new_id(db, doc_id)
     value, parts = _sent(call)
     document = document_from(call, doc_id, parse_document(value))
@@ -284,7 +273,7 @@ def post_form(call: Call) -> Response:
         raise BadRequest("Referer header required.")
     if referer.partition("://")[2].partition("/")[0] != call.header("host"):
         raise BadRequest("Referer header must match host.")
-    validate_doc_id(call.args["doc_id"])
+    validate_doc_id(call.doc_id)
     if (call.header("content-type") or "").partition(";")[0] != "multipart/form-data":
         raise BadContentType("Content-Type must be multipart/form-data")
     raise NotSupported("forms with attachments are not taken")
@@ -315,10 +304,9 @@ def location(call: Call, doc_id: str) -> str:
 def delete(call: Call) -> Response:
     """DELETE: one more revision, with nothing in it but the deletion."""
     db = call.db
-    doc_id = call.args["doc_id"]
+    doc_id = call.doc_id
     if doc_id.startswith("_local/"):
-        if db.storage.get_local(doc_id) is None:
-            raise NotFound("missing")
+        open_local(db, doc_id)
     else:
         open_winner(db, doc_id)
     document = Document(doc_id, {}, deleted=True)
@@ -332,13 +320,13 @@ def copy(call: Call) -> Response:
     target_id, target_revision = _destination(call)
     validate_doc_id(target_id)
     check_new_id(call.db, target_id)
-    doc_id = call.args["doc_id"]
-    if revision is None:
-        _, node = open_winner(call.db, doc_id)
-    else:
-        _, node = open_revision(call.db, doc_id, revision)
+    doc_id = call.doc_id
     position, ids = (target_revision[0], (target_revision[1],)) if target_revision else (0, ())
-    document = Document(target_id, node.body or {}, position, ids, node.deleted, node.attachments)
+    if doc_id.startswith("_local/"):
+        document = Document(target_id, dict(open_local(call.db, doc_id).body), position, ids)
+    else:
+        _, node = open_winner(call.db, doc_id) if revision is None else open_revision(call.db, doc_id, revision)
+        document = Document(target_id, node.body or {}, position, ids, node.deleted, node.attachments)
     response = saved(call, document, located=True)
     response.status = 201
     return response
