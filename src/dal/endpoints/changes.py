@@ -6,7 +6,9 @@ Source: ``chttpd_db:handle_changes_req`` and ``parse_changes_query``, ``couch_ch
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from hashlib import md5
+from typing import TypeVar
 
 from dal.endpoints.call import JSON_TYPE, Call, json_response
 from dal.engine.changes import (
@@ -20,8 +22,14 @@ from dal.engine.changes import (
 )
 from dal.engine.changes_feed import FRAMINGS, MAX_WAIT_MS, ChangesFeed
 from dal.engine.document_read import Shown, open_winner
+from dal.engine.field_path import parse_field, project
+from dal.engine.find_options import parse_fields
+from dal.engine.selector import normalize_selector
+from dal.engine.selector_match import compile_selector
 from dal.errors import BadRequest, CouchError, NotFound, NotSupported, ServerError
 from dal.wire import Response, decode_json, unquote
+
+T = TypeVar("T")
 
 _INTEGER = re.compile(r"[+-]?[0-9]+\Z")
 _FEEDS = ("normal", *FRAMINGS)
@@ -218,10 +226,36 @@ def _doc_ids(call: Call) -> tuple[str, ...]:
     return tuple(str(item) for item in value)
 
 
-def _selector(call: Call) -> Filter | CouchError:
+def _selector(call: Call) -> Filter:
     if call.request.method != "POST":
         raise BadRequest("Selector must be specified in POST payload")
     body = call.json_object()
-    if type(body.get("selector")) is not dict:
+    selector, fields = body.get("selector"), body.get("fields", [])
+    if type(selector) is not dict:
         raise BadRequest("Selector error: expected a JSON object")
-    return NotSupported("_changes with a selector")
+    try:
+        normal = normalize_selector(selector)
+        if type(fields) is not list:
+            raise BadRequest("Selector error: fields must be JSON array")
+        names = parse_fields(fields)
+    except CouchError as error:
+        # Whatever error word a query would get, here it is the same one.
+        raise BadRequest(error.reason) from None
+    projected = None if names is None else _failing_late(lambda document: _project(document, names))
+    return Filter(matches=_failing_late(compile_selector(normal)), project=projected)
+
+
+def _project(document: dict[str, object], names: list[str]) -> dict[str, object]:
+    return project(document, [parse_field(name) for name in names])
+
+
+def _failing_late(function: Callable[[dict[str, object]], T]) -> Callable[[dict[str, object]], T]:
+    """Return a function whose errors are those of a feed that has begun: no more than that it failed."""
+
+    def guarded(document: dict[str, object]) -> T:
+        try:
+            return function(document)
+        except CouchError as error:
+            raise ServerError(f"{{mango_error,{error.error},{error.reason}}}", error="error") from None
+
+    return guarded

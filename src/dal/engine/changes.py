@@ -6,7 +6,7 @@ It knows nothing of requests, of waiting or of text: a reader asks for some rows
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import islice
 from typing import TypeAlias
@@ -21,7 +21,7 @@ NO_LIMIT = 1_000_000_000_000_000
 # Up to so many ids CouchDB looks the documents up; for more it reads the feed and passes over what is not listed.
 _MAX_LOOKED_UP_IDS = 1000
 
-Matcher: TypeAlias = "Callable[[Mapping[str, object]], bool]"
+Matcher: TypeAlias = "Callable[[dict[str, object]], bool]"
 Projection: TypeAlias = "Callable[[dict[str, object]], dict[str, object]]"
 
 

@@ -135,7 +135,8 @@ def _sort_field(value: object) -> tuple[str, str]:
     raise BadRequest(f"Invalid sort field: {pretty_term(value)}", error="invalid_sort_field")
 
 
-def _fields(value: object) -> list[str] | None:
+def parse_fields(value: object) -> list[str] | None:
+    """Return the field paths of a projection, None for all; raises ``invalid_fields``, ``invalid_field``."""
     if type(value) is not list:
         reason = f"Fields must be an array of strings, not: {print_term(value)}"
         raise BadRequest(reason, error="invalid_fields")
@@ -160,7 +161,7 @@ _OPTIONS: dict[str, tuple[object, Callable[[object], object]]] = {
     "limit": (DEFAULT_LIMIT, _natural),
     "skip": (0, _natural),
     "sort": ([], parse_sort),
-    "fields": (None, _fields),
+    "fields": (None, parse_fields),
     "partition": ("", _partition),
     "r": (1, parse_positive),
     "conflicts": (False, _boolean),
