@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from hashlib import md5
 from typing import cast
 
 from dal.engine.database import Database
@@ -37,6 +38,14 @@ class Call:
         if self._db is None:
             self._db = self.server.database(self.args["db"])
         return self._db
+
+    @property
+    def doc_id(self) -> str:
+        """The id of the document that the path names; in paths, the slash of two kinds of ids may stand bare."""
+        args = self.args
+        if "doc_id" in args:
+            return args["doc_id"]
+        return "_local/" + args["local"] if "local" in args else "_design/" + args["design"]
 
     @property
     def params(self) -> list[tuple[str, str]]:
@@ -166,3 +175,11 @@ def accepts(request: Request, kind: str) -> bool:
     if 0.0 in (qualities.get(kind), qualities.get(family)):
         return False
     return any(qualities.get(name, 0.0) > 0.0 for name in (kind, family, "*/*"))
+
+
+def document_etag(doc_id: str, rev: str) -> str:
+    """Return the ETag of a revision: its text, or a hash where ids of other forms could repeat on other servers."""
+    rev_id = rev.partition("-")[2]
+    if len(rev_id) == 32:
+        return f'"{rev}"'
+    return f'"{md5(f"{doc_id}/{rev}".encode(), usedforsecurity=False).hexdigest()}"'

@@ -14,6 +14,7 @@ from dal.engine.document import DocumentRecord, revisions_member, show_body
 from dal.engine.revision import Revision, format_revision
 from dal.engine.revision_tree import Node, find, find_missing, latest_leaves, ranked_leaves
 from dal.errors import NotFound
+from dal.storage.base import LocalDocument
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +63,14 @@ def open_revision(db: Database, doc_id: str, revision: Revision) -> tuple[Docume
     if record is None or node is None or node.body is None:
         raise NotFound("missing")
     return record, node
+
+
+def open_local(db: Database, doc_id: str) -> LocalDocument:
+    """Return a local document; raises ``NotFound("missing")``."""
+    local = db.storage.get_local(doc_id)
+    if local is None:
+        raise NotFound("missing")
+    return local
 
 
 def open_leaves(

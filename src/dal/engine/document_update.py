@@ -6,6 +6,7 @@ It knows nothing of requests. Nothing is stored before every document of a reque
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TypeAlias
@@ -18,6 +19,8 @@ from dal.engine.revision import Revision, format_revision, new_revision_id
 from dal.engine.revision_tree import Merged, Node, RevisionTree, find, merge, ranked_leaves, stem
 from dal.errors import BadRequest, Conflict, CouchError, ServerError
 from dal.storage.base import LocalDocument
+
+_NUMBER = re.compile(rb"[+-]?[0-9]+\Z")
 
 # What became of each document of a request: its new revision, or the error that its row shows.
 Outcome: TypeAlias = "str | CouchError"
@@ -270,10 +273,11 @@ def _after_write(db: Database, documents: Iterable[Document]) -> None:
 def write_local(db: Database, document: Document) -> Outcome:
     """Store or delete a local document, and return its revision. Local documents never conflict."""
     number = 0
-    if document.ids and not (document.position == 0 and document.ids[0].isdigit()):
-        return ServerError("Invalid rev format", error="error")
     if not document.deleted:
-        number = int(document.ids[0]) + 1 if document.ids else 1
+        text = document.ids[0] if document.ids else b"0"
+        if document.position != 0 or not _NUMBER.match(text):
+            return ServerError("Invalid rev format", error="error")
+        number = int(text) + 1
     local = None if document.deleted else LocalDocument(str(number), document.body)
     db.storage.write_local(document.doc_id, local)
     return f"0-{number}"
