@@ -271,12 +271,9 @@ def all_docs(world: World, r: Random) -> Source:
     if r.random() < 0.3:
         given = {name: value for name, value in given.items() if not isinstance(value, str) or name.endswith("key")}
         return {"request": {"method": "POST", "path": path, "body": given}}
-    quoted = {
-        name: [value] if isinstance(value, str) and "docid" not in name else value for name, value in given.items()
-    }
     query = {
-        name: canonical_text(value[0]) if isinstance(value, list) and name != "keys" else value
-        for name, value in quoted.items()
+        name: value if "docid" in name or not isinstance(value, str) else canonical_text(value)
+        for name, value in given.items()
     }
     return {"request": {"method": "GET", "path": path, "query": query}}
 

@@ -8,7 +8,7 @@ from dal.engine.document import Document, parse_document
 from dal.engine.document_update import Outcome
 from dal.engine.partition import check_new_id
 from dal.engine.revision import format_revision
-from dal.errors import BadRequest, CouchError
+from dal.errors import BadRequest, CouchError, ServerError
 from dal.wire import Response
 
 
@@ -22,9 +22,9 @@ def write(call: Call) -> Response:
     if type(values) is not list:
         raise BadRequest("`docs` parameter must be an array.")
     new_edits = body.get("new_edits", True)
+    documents = [_parse(call, value, new_edits) for value in values]
     if type(new_edits) is not bool:
         raise BadRequest("`new_edits` parameter must be a boolean.")
-    documents = [_parse(call, value, new_edits) for value in values]
     if not new_edits:
         refused = replicate(call, documents)
         return json_response([_refused_row(document, error) for document, error in refused], 201)
@@ -35,15 +35,18 @@ def write(call: Call) -> Response:
     return json_response(rows, 201)
 
 
-def _parse(call: Call, value: object, new_edits: bool) -> Document:
+def _parse(call: Call, value: object, new_edits: object) -> Document:
     document = parse_document(value)
     if document.doc_id:
         check_new_id(call.db, document.doc_id)
+    if type(new_edits) is not bool:
+        # CouchDB looks whether it is a boolean only after the documents, and then only where there are none.
+        raise ServerError("function_clause", error="unknown_error")
+    if not new_edits and not document.ids:
+        raise BadRequest("When `new_edits: false`, the document needs `_rev` or `_revisions` specified")
     for attachment in document.attachments:
         if attachment.name.startswith("_"):
             raise BadRequest(f"Attachment name '{attachment.name}' starts with prohibited character '_'")
-    if not new_edits and not document.ids:
-        raise BadRequest("When `new_edits: false`, the document needs `_rev` or `_revisions` specified")
     if document.doc_id == "":
         document.doc_id = call.server.ids.next()
         document.position, document.ids = 0, ()
