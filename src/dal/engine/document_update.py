@@ -162,7 +162,9 @@ def _edit(tree: RevisionTree, document: Document, attachments: tuple[Attachment,
         if position != 1 or document.deleted:
             return tree, Conflict()
         last = ranked_leaves(tree)[0]
-        revision_id = _revision_id(document, last.revision, attachments)
+        # By now, CouchDB has the attachments in their form on disk, of which the revision id takes in only how many.
+        unknown: list[tuple[str, str, bytes] | None] = [None] * len(attachments)
+        revision_id = new_revision_id(document.deleted, last.revision, document.term, unknown)
         position = last.position + 1
         merged, result = merge(tree, position, (revision_id, last.id), False, document.body, attachments)
     else:

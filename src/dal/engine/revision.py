@@ -18,6 +18,7 @@ Revision: TypeAlias = tuple[int, bytes]
 
 _POSITION = re.compile(rb"\+?[0-9]+\Z")
 _HEX_NUMBER = re.compile(rb"[+-]?[0-9a-fA-F]+\Z")
+_UNDEFINED = b"d\x00\x09undefined" * 3
 _ATOM = {True: b"d\x00\x04true", False: b"d\x00\x05false"}
 _FIRST = {deleted: b"\x83l\x00\x00\x00\x05" + atom + b"a\x00a\x00" for deleted, atom in _ATOM.items()}
 
@@ -79,12 +80,13 @@ def new_revision_id(
     deleted: bool,
     parent: Revision | None,
     term: bytes,
-    attachments: Sequence[tuple[str, str, bytes]] = (),
+    attachments: Sequence[tuple[str, str, bytes] | None] = (),
 ) -> bytes:
     """Return the id of the revision that an edit makes, as ``couch_db:new_revid`` does.
 
-    ``parent`` is the revision that the edit names, ``term`` the body's external term, ``attachments`` are their names, content types and MD5 digests in
-    the document's order. The same edit of the same parent has the same id on every server.
+    ``parent`` is the revision that the edit names, ``term`` the body's external term, ``attachments`` are their names,
+    content types and MD5 digests in the document's order; None for one of which CouchDB looks at a form that doesn't
+    tell them. The same edit of the same parent has the same id on every server.
 
     >>> from dal.engine.external_term import encode_term
     >>> new_revision_id(False, None, encode_term({"q": 1})).hex()
@@ -96,9 +98,10 @@ def new_revision_id(
     tail = b"jj"
     if attachments:
         # CouchDB gathers them by prepending, so the last one comes first.
-        entries = [
-            b"h\x03" + binary(name.encode()) + binary(kind.encode()) + binary(digest)
-            for name, kind, digest in reversed(attachments)
-        ]
+        entries = [b"h\x03" + (_UNDEFINED if one is None else _described(*one)) for one in reversed(attachments)]
         tail = b"l" + len(entries).to_bytes(4, "big") + b"".join(entries) + tail
     return md5(head + term + tail, usedforsecurity=False).digest()
+
+
+def _described(name: str, content_type: str, digest: bytes) -> bytes:
+    return binary(name.encode()) + binary(content_type.encode()) + binary(digest)
