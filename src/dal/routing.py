@@ -9,7 +9,22 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from dal.endpoints import all_docs, attachments, bulk_docs, changes, databases, documents, find, local_documents, purge, security, server, session
+from dal.endpoints import (
+    all_docs,
+    attachments,
+    bulk_docs,
+    bulk_get,
+    changes,
+    databases,
+    documents,
+    find,
+    local_documents,
+    purge,
+    revs_diff,
+    security,
+    server,
+    session,
+)
 from dal.endpoints.call import Call
 from dal.errors import MethodNotAllowed, NotFound, NotSupported
 from dal.wire import Response, unquote
@@ -117,6 +132,9 @@ ROUTES: tuple[Route, ...] = (
     Route("/{db}/_search_cleanup", unsupported=_NO_SEARCH),
     Route("/{db}/_nouveau_cleanup", unsupported=_NO_SEARCH),
     Route("/{db}/_bulk_docs", {"POST": bulk_docs.write}, "POST"),
+    Route("/{db}/_bulk_get", {"POST": bulk_get.read}, "POST"),
+    Route("/{db}/_revs_diff", {"POST": revs_diff.revs_diff}, "POST"),
+    Route("/{db}/_missing_revs", {"POST": revs_diff.missing_revs}, "POST"),
     *(
         route
         for name, endpoint in (

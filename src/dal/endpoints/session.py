@@ -12,8 +12,9 @@ from dal.endpoints.authentication import (
     user_properties,
 )
 from dal.endpoints.call import JSON_TYPE, Call, json_response
+from dal.engine.term_text import pretty_term
 from dal.errors import BadContentType, BadRequest, NotSupported, ServerError, Unauthorized
-from dal.wire import JSON, Response, encode_json
+from dal.wire import JSON, Response
 
 _FORM_TYPE = "application/x-www-form-urlencoded"
 
@@ -93,12 +94,12 @@ def _fields(text: str) -> dict[str, str]:
 
 
 def _erlang_text(value: JSON) -> str:
-    """Return a JSON value as CouchDB shows it in a reason: text as it is, a list as the text that it may be."""
+    """Return a JSON value as CouchDB shows it in a reason: text as it is, and so a list of nothing but text."""
     if isinstance(value, str):
         return value
-    if isinstance(value, list):
-        return "".join(chr(item) if type(item) is int and 0 <= item < 256 else _erlang_text(item) for item in value)
-    return encode_json(value).decode()
+    if isinstance(value, list) and all(isinstance(item, str) or item in range(256) for item in value):
+        return "".join(item if isinstance(item, str) else chr(cast(int, item)) for item in value)
+    return pretty_term(value)
 
 
 def _name(form: dict[str, str]) -> str:

@@ -11,6 +11,7 @@ by id, depth first. Nothing here knows of documents, sequences or storage.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from enum import Enum
 from itertools import islice
@@ -312,9 +313,9 @@ def find(tree: RevisionTree, revision: Revision) -> Node | None:
 
 
 def find_missing(tree: RevisionTree, revisions: Iterable[Revision]) -> list[Revision]:
-    """Return the revisions that the tree doesn't know, sorted, a repeated one as often as it was asked for."""
-    known = {node.revision for leaf in tree for node in leaf.path()}
-    return sorted(revision for revision in revisions if revision not in known)
+    """Return the revisions that the tree doesn't know, sorted. Each known one cancels one that was asked for."""
+    known = Counter(node.revision for node in {node for leaf in tree for node in leaf.path()})
+    return sorted((Counter(revisions) - known).elements())
 
 
 def latest_leaves(

@@ -13,8 +13,8 @@ from typing import cast
 
 from dal.engine.document import Document
 from dal.engine.security import UserContext, is_db_admin
+from dal.engine.term_text import pretty_term
 from dal.errors import CouchError, Forbidden, NotFound, ServerError
-from dal.wire import encode_json
 
 USERS = "_users"
 ID_PREFIX = "org.couchdb.user:"
@@ -94,7 +94,7 @@ def hash_password(document: Document, new_salt: str, known: dict[str, bytes]) ->
     if password is None:
         return document
     if type(password) is not str:
-        raise Forbidden(f"Password value of '{encode_json(password).decode()}' is invalid.")
+        raise Forbidden(f"Password value of '{pretty_term(password)}' is invalid.")
     salt = str(body.get("salt", new_salt)) if body.get("preserve_salt") is True else new_salt
     derived_key = derive_key("sha256", password.encode(), salt.encode(), ITERATIONS)
     known[derived_key] = password.encode()
