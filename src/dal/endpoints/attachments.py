@@ -6,11 +6,11 @@ import re
 from base64 import b64encode
 
 from dal.endpoints.call import Call, json_response, url_encode
-from dal.endpoints.documents import DocumentQuery, check_readable, edit, header_revision
+from dal.endpoints.documents import DocumentQuery, check_readable, edit, header_revision, redirect
 from dal.endpoints.multipart import write_ranges
 from dal.engine.attachment import DEFAULT_CONTENT_TYPE, Attachment
 from dal.engine.document import Document, validate_doc_id
-from dal.engine.document_read import open_leaves, open_revision, open_winner
+from dal.engine.document_read import open_leaves, open_local, open_revision, open_winner
 from dal.engine.partition import check_new_id
 from dal.engine.revision import parse_revision
 from dal.engine.revision_tree import Node
@@ -26,10 +26,6 @@ _INTEGER = re.compile(r"[+-]?[0-9]+\Z")
 _MAX_RANGES = 9
 
 
-def _doc_id(call: Call) -> str:
-    return call.args["doc_id"] if "doc_id" in call.args else "_design/" + call.args["design"]
-
-
 def _find(attachments: tuple[Attachment, ...], name: str) -> Attachment:
     for attachment in attachments:
         if attachment.name == name:
@@ -42,7 +38,9 @@ def _find(attachments: tuple[Attachment, ...], name: str) -> Attachment:
 
 def read(call: Call) -> Response:
     """GET and HEAD: the bytes, gzipped where they are stored so and the client takes it, or a range of them."""
-    attachment = _find(_opened(call).attachments, call.args["name"])
+    if call.args.get("doc_id", "").startswith("_design/"):
+        return redirect(call)
+    attachment = _find(_opened(call), call.args["name"])
     stored = attachment.data or b""
     headers = {
         "etag": f'"{b64encode(attachment.digest).decode()}"',
@@ -75,20 +73,23 @@ def read(call: Call) -> Response:
     return Response(206, headers, body=data[first : last + 1])
 
 
-def _opened(call: Call) -> Node:
-    """Return the revision that is asked for; raises ``NotFound``."""
+def _opened(call: Call) -> tuple[Attachment, ...]:
+    """Return the attachments of the revision that is asked for; raises ``NotFound``."""
     query = DocumentQuery(call)
-    doc_id = _doc_id(call)
+    db, doc_id = call.db, call.doc_id
     check_readable(call, doc_id)
+    if call.doc_id.startswith("_local/"):
+        open_local(db, doc_id)
+        return ()
     if query.rev is None:
-        return open_winner(call.db, doc_id)[1]
-    if query.latest:
-        _, found = open_leaves(call.db, doc_id, [query.rev], latest=True)
-        leaf = next((node for node in found if isinstance(node, Node)), None)
-        if leaf is None:
-            raise NotFound("missing")
-        return leaf
-    return open_revision(call.db, doc_id, query.rev)[1]
+        return open_winner(db, doc_id, deleted=query.deleted)[1].attachments
+    if not query.latest:
+        return open_revision(db, doc_id, query.rev)[1].attachments
+    _, found = open_leaves(db, doc_id, [query.rev], latest=True)
+    leaf = next((node for node in found if isinstance(node, Node)), None)
+    if leaf is None:
+        raise NotFound("missing")
+    return leaf.attachments
 
 
 def _accepted_encodings(call: Call) -> set[str] | Response:
@@ -170,7 +171,7 @@ def _range(text: str) -> tuple[int | None, int | None] | None:
 
 def write(call: Call) -> Response:
     """PUT: one more revision, with the attachment new or in the place of one of the same name."""
-    doc_id, name = _doc_id(call), _checked_name(call)
+    doc_id, name = call.doc_id, _checked_name(call)
     sent = _sent(call, name)
     document, others = _document(call, doc_id)
     document.attachments = (sent, *(one for one in others if one.name != name))
@@ -181,7 +182,7 @@ def write(call: Call) -> Response:
 
 def delete(call: Call) -> Response:
     """DELETE: one more revision, without the attachment."""
-    doc_id, name = _doc_id(call), _checked_name(call)
+    doc_id, name = call.doc_id, _checked_name(call)
     document, attachments = _document(call, doc_id)
     if not document.ids:
         attachments = open_winner(call.db, doc_id)[1].attachments
@@ -196,7 +197,7 @@ def _checked_name(call: Call) -> str:
     if name.startswith("_"):
         if "design" in call.args:
             # What looks like a function of a design document is looked for there first.
-            open_winner(call.db, _doc_id(call))
+            open_winner(call.db, call.doc_id)
         raise BadRequest(f"Attachment name '{name}' starts with prohibited character '_'")
     if any("\ud800" <= letter <= "\udfff" for letter in name):
         raise BadRequest("Attachment name is not UTF-8 encoded")

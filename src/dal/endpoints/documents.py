@@ -81,7 +81,7 @@ def read(call: Call) -> Response:
     doc_id = call.doc_id
     db = call.db
     if call.args.get("doc_id", "").startswith("_design/"):
-        return _redirect(call)
+        return redirect(call)
     query = DocumentQuery(call)
     check_readable(call, doc_id)
     if query.open_revs is not False:
@@ -108,7 +108,7 @@ def read(call: Call) -> Response:
     return json_response(document, headers=headers)
 
 
-def _redirect(call: Call) -> Response:
+def redirect(call: Call) -> Response:
     """Send a reader of a design document to the path in which the slash of its id stands bare."""
     head, *tail = re.split("_design%2F", call.request.path, flags=re.IGNORECASE)
     query = f"?{call.request.query}" if call.request.query else ""
