@@ -94,12 +94,20 @@ def _fields(text: str) -> dict[str, str]:
 
 
 def _erlang_text(value: JSON) -> str:
-    """Return a JSON value as CouchDB shows it in a reason: text as it is, and so a list of nothing but text."""
+    """Return a JSON value as CouchDB shows it in a reason: text, and lists of text and bytes, as they are."""
+    text = _flattened(value) if isinstance(value, (list, str)) else None
+    return pretty_term(value) if text is None else text.decode("utf-8", "replace")
+
+
+def _flattened(value: JSON) -> bytes | None:
     if isinstance(value, str):
-        return value
-    if isinstance(value, list) and all(isinstance(item, str) or item in range(256) for item in value):
-        return "".join(item if isinstance(item, str) else chr(cast(int, item)) for item in value)
-    return pretty_term(value)
+        return value.encode()
+    if type(value) is int and 0 <= value < 256:
+        return bytes((value,))
+    if not isinstance(value, list):
+        return None
+    parts = [_flattened(item) for item in value]
+    return None if None in parts else b"".join(part for part in parts if part is not None)
 
 
 def _name(form: dict[str, str]) -> str:
