@@ -12,6 +12,7 @@ from hashlib import md5
 from typing import cast
 
 from dal.engine.database import Database
+from dal.engine.external_term import encode_term
 from dal.engine.security import UserContext, is_db_admin
 from dal.engine.server import Server
 from dal.errors import BadContentType, BadRequest, CouchError, Forbidden, Unauthorized
@@ -177,9 +178,8 @@ def accepts(request: Request, kind: str) -> bool:
     return any(qualities.get(name, 0.0) > 0.0 for name in (kind, family, "*/*"))
 
 
-def document_etag(doc_id: str, rev: str) -> str:
-    """Return the ETag of a revision: its text, or a hash where ids of other forms could repeat on other servers."""
-    rev_id = rev.partition("-")[2]
-    if len(rev_id) == 32:
+def document_etag(doc_id: str, rev: str, body: dict[str, object]) -> str:
+    """Return the ETag of a revision: its text; of a local document, whose revisions repeat, a hash of all of it."""
+    if not doc_id.startswith("_local/"):
         return f'"{rev}"'
-    return f'"{md5(f"{doc_id}/{rev}".encode(), usedforsecurity=False).hexdigest()}"'
+    return f'"{md5(rev.encode() + encode_term(body), usedforsecurity=False).hexdigest()}"'

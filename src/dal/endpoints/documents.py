@@ -71,11 +71,6 @@ def parse_revisions(text: str) -> list[Revision]:
     return [parse_revision(item) for item in value]
 
 
-def etag(doc_id: str, node: Node) -> str:
-    """Return a revision's ETag: its text, or a hash where ids of other forms could repeat on other servers."""
-    return document_etag(doc_id, node.rev)
-
-
 def read(call: Call) -> Response:
     """GET and HEAD: the winner, or ``rev``, or several leaves with ``open_revs``."""
     doc_id = call.doc_id
@@ -99,7 +94,7 @@ def read(call: Call) -> Response:
     document = show(db, record, node, shown.following() if in_parts else shown)
     headers: dict[str, str] = {}
     if document.keys().isdisjoint(("_revs_info", "_conflicts", "_deleted_conflicts", "_local_seq")):
-        headers["etag"] = etag(doc_id, node)
+        headers["etag"] = f'"{node.rev}"'
         if call.has_etag(headers["etag"]):
             return Response(304, headers)
     if in_parts:
@@ -290,7 +285,7 @@ def saved(call: Call, document: Document, *, located: bool = False) -> Response:
 def written(call: Call, document: Document, rev: str, *, located: bool = False) -> Response:
     """Return the answer to a write: ``{"ok", "id", "rev"}`` with an ETag and, for PUT, a Location."""
     status = 200 if document.deleted else 201
-    headers = {"etag": document_etag(document.doc_id, rev)}
+    headers = {"etag": document_etag(document.doc_id, rev, document.body)}
     if located:
         headers["location"] = location(call, document.doc_id)
     return json_response({"ok": True, "id": document.doc_id, "rev": rev}, status, headers)

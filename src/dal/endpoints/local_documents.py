@@ -15,8 +15,7 @@ def read(call: Call, doc_id: str, *, revs: bool) -> Response:
     document = show_local(doc_id, local)
     if revs:
         document["_revisions"] = {"start": 0, "ids": [local.revision]}
-    # Each write gives it another number, but a document that is deleted and written again starts anew.
-    tag = document_etag(doc_id, f"0-{local.revision}")
+    tag = document_etag(doc_id, f"0-{local.revision}", dict(local.body))
     if call.has_etag(tag):
         return Response(304, {"etag": tag})
     return json_response(document, headers={"etag": tag})
