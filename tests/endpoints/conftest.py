@@ -46,7 +46,7 @@ def send(backend: MemoryBackend) -> Send:
         body: bytes = b"",
         **headers: str,
     ) -> Response:
-        sent = {name.replace("_", "-"): value for name, value in headers.items()}
+        sent = {"accept": "application/json", **{name.replace("_", "-"): value for name, value in headers.items()}}
         if user is not None:
             sent["authorization"] = "Basic " + b64encode(":".join(user).encode()).decode()
         if payload is not ABSENT:
