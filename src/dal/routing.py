@@ -18,6 +18,7 @@ from dal.endpoints import (
     databases,
     documents,
     find,
+    index,
     local_documents,
     purge,
     revs_diff,
@@ -148,6 +149,11 @@ ROUTES: tuple[Route, ...] = (
         )
     ),
     Route("/{db}/_find", {"POST": find.query}, "POST"),
+    Route("/{db}/_find/{rest...}", {"POST": find.query}, "POST"),
+    Route("/{db}/_explain", {"POST": index.explain}, "POST"),
+    Route("/{db}/_explain/{rest...}", {"POST": index.explain}, "POST"),
+    Route("/{db}/_index", {"GET": index.list_indexes, "POST": index.create}, "GET,POST"),
+    Route("/{db}/_index/{rest...}", unsupported="Mango indexes are not emulated"),
     Route("/{db}/_changes", {"GET": changes.read, "POST": changes.read}, "GET,POST,HEAD"),
     Route("/{db}/_changes/{rest...}", {"GET": changes.read, "POST": changes.read, "*": changes.refuse}),
     Route("/{db}/_local", {"*": local_documents.refuse_nameless}),
@@ -171,17 +177,17 @@ class _Pattern:
         self.route = route
         self.size = len(segments)
         self.open_ended = bool(segments) and segments[-1].endswith("...}")
-        self.fixed = [(index, text) for index, text in enumerate(segments) if not text.startswith("{")]
-        self.named = [(index, text.strip("{.}")) for index, text in enumerate(segments) if text.startswith("{")]
+        self.fixed = [(place, text) for place, text in enumerate(segments) if not text.startswith("{")]
+        self.named = [(place, text.strip("{.}")) for place, text in enumerate(segments) if text.startswith("{")]
 
     def match(self, segments: Sequence[str]) -> dict[str, str] | None:
         """Return the values of the pattern's names, or None where the path is another's."""
         if len(segments) < self.size if self.open_ended else len(segments) != self.size:
             return None
-        for index, text in self.fixed:
-            if segments[index] != text:
+        for place, text in self.fixed:
+            if segments[place] != text:
                 return None
-        args = {name: segments[index] for index, name in self.named}
+        args = {name: segments[place] for place, name in self.named}
         if self.open_ended:
             args[self.named[-1][1]] = "/".join(segments[self.size - 1 :])
         return args
@@ -197,11 +203,11 @@ def split_path(path: str) -> list[str]:
 
 def _index(routes: Sequence[Route]) -> dict[str, list[_Pattern]]:
     """Group patterns below a database by the segment that tells most: the second."""
-    index: dict[str, list[_Pattern]] = {}
+    patterns: dict[str, list[_Pattern]] = {}
     for route in routes:
         if route.pattern.startswith("/{db}"):
-            index.setdefault(_key(split_path(route.pattern)), []).append(_Pattern(route))
-    return index
+            patterns.setdefault(_key(split_path(route.pattern)), []).append(_Pattern(route))
+    return patterns
 
 
 def _key(segments: Sequence[str]) -> str:

@@ -49,7 +49,6 @@ def _parse(call: Call, value: object, new_edits: object) -> Document:
             raise BadRequest(f"Attachment name '{attachment.name}' starts with prohibited character '_'")
     if document.doc_id == "":
         document.doc_id = call.server.ids.next()
-        document.position, document.ids = 0, ()
     return document
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from dal.engine.partition import validate_partition
 from dal.engine.term_text import pretty_term
@@ -60,7 +60,7 @@ def parse_parameters(query: ViewQuery, parameters: Iterable[tuple[str, object]],
     return query
 
 
-_Changes: TypeAlias = "dict[str, object]"
+_Changes: TypeAlias = "dict[str, Any]"
 
 
 def _json(value: object, decoded: bool) -> object:

@@ -9,10 +9,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final, cast
 
-from dal.engine.partition import IllegalPartition, validate_partition
+from dal.engine.partition import validate_partition
 from dal.engine.selector import Selector, normalize_selector
 from dal.engine.term_text import pretty_term, print_term
-from dal.errors import BadRequest, ServerError
+from dal.errors import BadRequest, IllegalPartition, ServerError
 
 DEFAULT_LIMIT = 25
 _REQUIRED: Final = object()
@@ -114,7 +114,7 @@ def _ok_or_false(value: object) -> str | bool:
 
 
 def parse_sort(value: object) -> list[tuple[str, str]]:
-    """Return fields and directions; raises ``invalid_sort_json``, ``invalid_sort_field``, ``unsupported_mixed_sort``."""
+    """Return fields and directions; raises ``CouchError`` for what is none, and for directions that differ."""
     if type(value) is not list:
         reason = f"Sort must be an array of sort specs, not: {pretty_term(value)}"
         raise BadRequest(reason, error="invalid_sort_json")
