@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import replace
 
 from dal.endpoints import local_documents
 from dal.endpoints.call import Call, accepts, document_etag, json_response, url_encode
@@ -86,8 +85,7 @@ def read(call: Call) -> Response:
     shown = query.shown
     if query.rev is not None and not query.latest:
         record, node = open_revision(db, doc_id, query.rev)
-        # What concerns the document as a whole is not shown beside a revision that was asked for by name.
-        shown = replace(shown, revs_info=False, conflicts=False, deleted_conflicts=False, local_seq=False)
+        shown = shown.of_revision()
     else:
         record, node = open_winner(db, doc_id, deleted=query.deleted)
     in_parts = bool(node.attachments) and shown.with_data and accepts(call.request, "multipart/related")
@@ -119,12 +117,13 @@ def _read_leaves(call: Call, doc_id: str, query: DocumentQuery) -> Response:
     found = {item.revision: item for item in opened if isinstance(item, Node)}
     leaves = [found[revision] for revision in sorted(found)] if record is not None else []
     missing = [format_revision(*item) for item in sorted({item for item in opened if not isinstance(item, Node)})]
+    shown = query.shown.of_revision()
     if not accepts(call.request, "multipart/mixed"):
-        rows: list[object] = [{"ok": show(call.db, record, leaf, query.shown)} for leaf in leaves if record]
+        rows: list[object] = [{"ok": show(call.db, record, leaf, shown)} for leaf in leaves if record]
         return json_response([*rows, *({"missing": rev} for rev in missing)])
     boundary, inner = call.server.ids.next(), call.server.ids.next()
-    shown = query.shown.following()
-    parts = [write_related(inner, show(call.db, record, leaf, shown), leaf.attachments) for leaf in leaves if record]
+    following = shown.following()
+    parts = [write_related(inner, show(call.db, record, leaf, following), leaf.attachments) for leaf in leaves if record]
     parts += (('application/json; error="true"', encode_json({"missing": rev})) for rev in missing)
     content_type, text = write_mixed(boundary, parts)
     return Response(200, {"content-type": content_type}, body=text)

@@ -116,7 +116,8 @@ def parse_document(value: object) -> Document:
     """
     if type(value) is not dict:
         raise BadRequest("Document must be a JSON object")
-    doc_id = validate_doc_id(value.pop("_id")) if "_id" in value else ""
+    # Members are judged in their order: an id that does not come first may have another's error come before its own.
+    doc_id = validate_doc_id(value.pop("_id")) if next(iter(value), None) == "_id" else ""
     try:
         document = Document(doc_id, value) if value.keys() <= _plain_names else _parse_members(doc_id, value)
     except OverflowError:
@@ -135,7 +136,9 @@ def _parse_members(doc_id: str, value: dict[str, object]) -> Document:
     attachments: tuple[Attachment, ...] = ()
     for name in special:
         member = value[name] if name in _KEPT else value.pop(name)
-        if name == "_rev":
+        if name == "_id":
+            doc_id = validate_doc_id(member)
+        elif name == "_rev":
             if (position, ids) == (0, ()):
                 position, rev_id = parse_revision(member)
                 ids = (rev_id,)

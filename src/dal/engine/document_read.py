@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 
 from dal.engine import attachment as attachments_
 from dal.engine.database import Database
@@ -35,6 +36,10 @@ class Shown:
     def with_data(self) -> bool:
         """Whether attachments are wanted with their data, those that are newer than some revisions at least."""
         return self.attachments or self.atts_since is not None
+
+    def of_revision(self) -> Shown:
+        """Return the same without what concerns the document as a whole, for revisions that are asked for by name."""
+        return replace(self, revs_info=False, conflicts=False, deleted_conflicts=False, local_seq=False)
 
     def following(self) -> Shown:
         """Return the same with data that follows the document in other parts."""
@@ -106,15 +111,18 @@ def show(db: Database, record: DocumentRecord, node: Node, shown: Shown = PLAIN)
     if shown is not PLAIN:
         if shown.revs:
             document["_revisions"] = revisions_member(node, db.revs_limit)
-        _show_meta(document, record, node, shown)
+        _show_meta(document, record, node, shown, db.revs_limit)
     if node.attachments:
         document["_attachments"] = show_attachments(node, shown)
     return document
 
 
-def _show_meta(document: dict[str, object], record: DocumentRecord, node: Node, shown: Shown) -> None:
+def _show_meta(
+    document: dict[str, object], record: DocumentRecord, node: Node, shown: Shown, revs_limit: int
+) -> None:
     if shown.revs_info:
-        document["_revs_info"] = [{"rev": ancestor.rev, "status": _status(ancestor)} for ancestor in node.path()]
+        known = islice(node.path(), revs_limit)
+        document["_revs_info"] = [{"rev": ancestor.rev, "status": _status(ancestor)} for ancestor in known]
     others = ranked_leaves(record.tree)[1:] if shown.conflicts or shown.deleted_conflicts else []
     live = [leaf.rev for leaf in others if not leaf.deleted]
     dead = [leaf.rev for leaf in others if leaf.deleted]
