@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, TypeVar,
 from dal.backends import open_backend, with_database
 from dal.backends.base import BaseBackend
 from dal.config import choose_backend
+from dal.errors import Unreachable
 from dal.operations import databases, documents, many
 from dal.operations.feed import ChangeLines
 from dal.operations.operation import Operation, add_query, as_method
@@ -149,18 +150,13 @@ class CouchDAL:
     ) -> ChangesResult: ...
 
     @overload
-    def changes(
-        self, feed: Literal["continuous", "eventsource"], **options: Unpack[ChangesOptions]
-    ) -> Iterator[Change]: ...
+    def changes(self, feed: Literal["continuous", "eventsource"], **options: Unpack[ChangesOptions]) -> ChangeFeed: ...
 
-    def changes(
-        self, feed: many.Feed = "normal", **options: Unpack[ChangesOptions]
-    ) -> ChangesResult | Iterator[Change]:
+    def changes(self, feed: many.Feed = "normal", **options: Unpack[ChangesOptions]) -> ChangesResult | ChangeFeed:
         """Return what changed after ``since``, oldest first: see ``ChangesOptions`` for what can be asked.
 
         ``"longpoll"`` waits until there is something. ``"continuous"`` and ``"eventsource"`` yield changes as they
-        come, until nothing came for ``timeout`` milliseconds; with ``heartbeat`` they go on for ever. Closing the
-        iterator ends the feed.
+        come, until nothing came for ``timeout`` milliseconds; with ``heartbeat`` they go on until they are closed.
         """
         operation = many.changes(feed, **options)
         if feed in ("normal", "longpoll"):
@@ -168,19 +164,55 @@ class CouchDAL:
         response = self.backend.send(operation.request(self.backend))
         if response.status >= 400:
             self.backend.result(response)
-        return _changes_of(response)
+        return ChangeFeed(response)
 
     def _run(self, operation: Operation[T]) -> T:
         return operation.result(self.backend, self.backend.send(operation.request(self.backend)))
 
 
-def _changes_of(response: Response) -> Iterator[Change]:
-    stream = response.stream if response.stream is not None else (response.content(),)
-    lines = ChangeLines()
-    try:
-        for chunk in cast("Iterable[bytes]", stream):
-            yield from lines.feed(chunk)
-    finally:
-        close = getattr(stream, "close", None)
+class ChangeFeed:
+    """Changes as they come. Closing it, or leaving its ``with`` block, ends the feed.
+
+    Another thread may close it too: that ends a wait for a change at once on the emulator, with the next heartbeat
+    on a real server.
+    """
+
+    def __init__(self, response: Response) -> None:
+        self._stream = response.stream if response.stream is not None else [response.content()]
+        self._changes = self._read()
+        self._closed = False
+
+    def _read(self) -> Iterator[Change]:
+        lines = ChangeLines()
+        try:
+            for chunk in cast("Iterable[bytes]", self._stream):
+                if self._closed:
+                    return
+                yield from lines.feed(chunk)
+        except Unreachable:
+            # A connection that was closed on purpose did not break off.
+            if not self._closed:
+                raise
+        finally:
+            self.close()
+
+    def __iter__(self) -> ChangeFeed:
+        return self
+
+    def __next__(self) -> Change:
+        return next(self._changes)
+
+    def close(self) -> None:
+        """End the feed, and give back its connection."""
+        self._closed = True
+        close = getattr(self._stream, "close", None)
         if close is not None:
             close()
+
+    def __enter__(self) -> ChangeFeed:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()

@@ -19,7 +19,7 @@ BACKENDS = ("memory", "couch")
 
 # A named tuple, because everybody imports this module and a dataclass takes five times as long to make.
 class Settings(NamedTuple):
-    """What the environment says about a server: ``COUCHDB_URL``, ``_USER``, ``_PASSWORD``, ``_DATABASE``, ``_TIMEOUT``."""
+    """``COUCHDB_URL``, ``COUCHDB_USER``, ``COUCHDB_PASSWORD``, ``COUCHDB_DATABASE`` and ``COUCHDB_TIMEOUT``."""
 
     url: str | None = None
     user: str | None = None

@@ -116,9 +116,10 @@ class ChangesFeed:
             return b"", None
         if self._first is not None:
             step, self._first = self._first, None
-        else:
-            with self._server.lock:
-                step = self._advance()
+            # Whoever polls subscribed after this was read, and has not been told of what was written in between.
+            return self._text(step), None if step.seconds is None else 0.0
+        with self._server.lock:
+            step = self._advance()
         return self._text(step), step.seconds
 
     def _advance(self) -> _Step:
@@ -184,10 +185,12 @@ class ChangesFeed:
             self._db.watchers[self] = wake
 
     def close(self) -> None:
-        """End the feed and forget the subscription."""
+        """End the feed, whoever waits for it, and forget the subscription."""
         self._ended = True
         with self._server.lock:
-            self._db.watchers.pop(self, None)
+            wake = self._db.watchers.pop(self, None)
+        if wake is not None:
+            wake()
 
     def __iter__(self) -> Iterator[bytes]:
         """Yield the text as it comes, blocking while there is nothing new."""

@@ -123,8 +123,8 @@ class _LaterSignature(Signature):
         own = Parameter("self", Parameter.POSITIONAL_ONLY)
         return MappingProxyType({"self": own, **signature(self._operation).parameters})
 
-    def replace(self, **changes: Any) -> Signature:  # type: ignore[override] - what comes back is an ordinary one
-        # A bound method's signature is this one without its first parameter.
+    def replace(self, **changes: Any) -> Signature:  # type: ignore[override]
+        # For a bound method, whose signature is an ordinary one: this one without its first parameter.
         return Signature(list(self.parameters.values())).replace(**changes)
 
 
