@@ -8,8 +8,10 @@ otherwise than CouchDB.
 from __future__ import annotations
 
 import os
+import re
 import uuid
 from collections.abc import Callable, Mapping
+from hashlib import md5
 from random import Random
 from typing import Any, TypeAlias
 from urllib.parse import quote, unquote, urlsplit
@@ -122,14 +124,17 @@ def body(r: Random, odd: float = 0.06) -> Source:
 
 
 def replicated(world: World, r: Random, doc_id: str) -> Source:
-    """Return a document with a history, as a replicator sends it."""
-    start = r.randint(1, 5)
-    rev = world.rev(r, doc_id, odd=0.05)
-    ids = [r.choice("0123456789abcdef") * 32 for _ in range(r.randint(1, start))]
-    if isinstance(rev, str) and rev.count("-") == 1 and rev.partition("-")[0].isdigit() and r.random() < 0.6:
-        # A child of what is there, so that branches grow.
-        start, ids = int(rev.partition("-")[0]) + len(ids), [*ids, rev.partition("-")[2]]
-    return {"_id": doc_id, **body(r, odd=0.02), "_revisions": {"start": start, "ids": ids}}
+    """Return a document with a history, as a replicator sends it: some of it may be known here, or cut off there."""
+    rev = world.rev(r, doc_id, odd=0)
+    position, ids = int(rev.partition("-")[0]), [rev.partition("-")[2]]
+    if r.random() < 0.4:
+        position, ids = r.randint(0, 3), []
+    for _ in range(r.randint(1, 3)):
+        # An id is made of what came before, so that no revision has two histories.
+        position += 1
+        parent = ids[0] if ids else ""
+        ids.insert(0, md5(f"{position}{parent}{r.choice('abc')}".encode(), usedforsecurity=False).hexdigest())
+    return {"_id": doc_id, **body(r, odd=0.02), "_revisions": {"start": position, "ids": ids}}
 
 
 # --- one function for each family of requests ------------------------------------------------------------------------
@@ -251,7 +256,11 @@ def revs_diff(world: World, r: Random) -> Source:
 
 def all_docs(world: World, r: Random) -> Source:
     def key() -> Any:
-        return r.choice((*world.ids, "", "zz", "_design/d", "\ufff0")) if r.random() < 0.9 else r.choice(VALUES)
+        return (
+            r.choice((*world.ids, "", "zz", "_design/d", "\ufff0"))
+            if r.random() < 0.9
+            else r.choice((None, 1, [], {}, ["a"]))
+        )
 
     parameters: dict[str, Callable[[], Any]] = {
         **dict.fromkeys(("key", "startkey", "endkey", "start_key", "end_key"), key),

@@ -53,10 +53,11 @@ def _listed(call: Call, namespace: str, query: ViewQuery) -> dict[str, object]:
     db, listing = call.db, to_listing(query, design=namespace == "design")
     keys = query.keys if isinstance(query.keys, list) else None
     if namespace == "local":
-        return list_local(db, keys, listing)
-    answer = list_range(db, listing) if keys is None else list_keys(db, keys, listing)
+        answer = list_local(db, keys, listing)
+    else:
+        answer = list_range(db, listing) if keys is None else list_keys(db, keys, listing)
     if query.update_seq:
-        answer["update_seq"] = db.seq(db.update_seq) if keys is None else None
+        answer["update_seq"] = None if keys is not None or namespace == "local" else db.seq(db.update_seq)
     return answer
 
 

@@ -63,6 +63,8 @@ def _parse(value: JSON) -> _Wanted:
     if "id" not in value:
         return _Wanted(None, error=_error(None, None, BadRequest("document id missed")))
     doc_id = value["id"]
+    if type(doc_id) is not str:
+        raise ServerError("function_clause", error="unknown_error")
     try:
         validate_doc_id(doc_id)
     except IllegalDocId as error:

@@ -122,8 +122,8 @@ def _read_leaves(call: Call, doc_id: str, query: DocumentQuery) -> Response:
         rows: list[object] = [{"ok": show(call.db, record, leaf, shown)} for leaf in leaves if record]
         return json_response([*rows, *({"missing": rev} for rev in missing)])
     boundary, inner = call.server.ids.next(), call.server.ids.next()
-    following = shown.following()
-    parts = [write_related(inner, show(call.db, record, leaf, following), leaf.attachments) for leaf in leaves if record]
+    shown = shown.following()
+    parts = [write_related(inner, show(call.db, record, leaf, shown), leaf.attachments) for leaf in leaves if record]
     parts += (('application/json; error="true"', encode_json({"missing": rev})) for rev in missing)
     content_type, text = write_mixed(boundary, parts)
     return Response(200, {"content-type": content_type}, body=text)
