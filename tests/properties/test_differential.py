@@ -62,13 +62,10 @@ class World:
             doc_id = next((value[k] for k in ("_id", "id") if isinstance(value.get(k), str)), doc_id)
             for name in ("_rev", "rev"):
                 rev = value.get(name)
-                if (
-                    doc_id
-                    and isinstance(rev, str)
-                    and rev != "undefined"
-                    and rev not in self.revs.setdefault(doc_id, [])
-                ):
-                    self.revs[doc_id].append(rev)
+                if doc_id and isinstance(rev, str) and re.fullmatch(r"\d+-\w+", rev):
+                    known = self.revs.setdefault(doc_id, [])
+                    if rev not in known:
+                        known.append(rev)
             for member in value.values():
                 self.learn(member, doc_id)
 
