@@ -189,12 +189,12 @@ def revisions_member(node: Node, limit: int) -> dict[str, object]:
 
 
 def show_body(doc_id: str, node: Node) -> dict[str, object]:
-    """Return ``_id``, ``_rev``, ``_deleted`` and a copy of the body: what every shown document begins with."""
+    """Return ``_id``, ``_rev``, a copy of the body and ``_deleted``: what every shown document begins with."""
     shown: dict[str, object] = {"_id": doc_id, "_rev": node.rev}
-    if node.deleted:
-        shown["_deleted"] = True
     if node.body:
         copy_members(node.body, shown)
+    if node.deleted:
+        shown["_deleted"] = True
     return shown
 
 
