@@ -114,12 +114,7 @@ ROUTES: tuple[Route, ...] = (
     Route("/{db}/_ensure_full_commit", {"POST": databases.ensure_full_commit}, "POST"),
     Route("/{db}/_partition", {"*": databases.no_partition}),
     Route("/{db}/_partition/{partition}", {"GET": databases.partition_info, "POST": databases.post_partition}, "GET"),
-    Route(
-        "/{db}/_partition/{partition}/_all_docs",
-        {"GET": databases.partition_documents, "POST": databases.partition_documents},
-        "GET,HEAD,POST",
-    ),
-    Route("/{db}/_partition/{partition}/{rest...}", {"*": databases.refuse_in_partition}),
+    Route("/{db}/_partition/{partition}/{rest...}", {"*": databases.in_partition}),
     Route("/{db}/_temp_view", {"*": server.temporary_view}),
     Route("/{db}/_temp_view/{rest...}", {"*": server.temporary_view}),
     Route("/{db}/_shards", unsupported="databases have no shards"),

@@ -11,9 +11,10 @@ from dal.endpoints.multipart import write_mixed, write_related
 from dal.engine.database import Database
 from dal.engine.document import DocumentRecord, validate_doc_id
 from dal.engine.document_read import Shown, open_leaves, show
+from dal.engine.partition import check_new_id
 from dal.engine.revision import Revision, format_revision, parse_revision
 from dal.engine.revision_tree import Node
-from dal.errors import BadRequest, CouchError, IllegalDocId, ServerError
+from dal.errors import BadRequest, CouchError, ServerError
 from dal.wire import ABSENT, JSON, Response, encode_json
 
 _REFUSED = ("open_revs", "new_edits", "w", "rev", "atts_since")
@@ -43,7 +44,7 @@ def read(call: Call) -> Response:
     query = DocumentQuery(call)
     if type(values) is not list:
         raise ServerError("function_clause")
-    wanted = [_parse(value) for value in values]
+    wanted = [_parse(db, value) for value in values]
     shown = replace(query.shown, revs_info=False, conflicts=False, deleted_conflicts=False, local_seq=False)
     if _in_parts(call):
         return _multipart(call, wanted, shown, query.latest)
@@ -57,7 +58,7 @@ def read(call: Call) -> Response:
     return json_response({"results": results})
 
 
-def _parse(value: JSON) -> _Wanted:
+def _parse(db: Database, value: JSON) -> _Wanted:
     if type(value) is not dict or not value:
         return _Wanted(None, error=_error(None, None, BadRequest("document must be a JSON object")))
     if "id" not in value:
@@ -66,8 +67,8 @@ def _parse(value: JSON) -> _Wanted:
     if type(doc_id) is not str:
         raise ServerError("function_clause", error="unknown_error")
     try:
-        validate_doc_id(doc_id)
-    except IllegalDocId as error:
+        check_new_id(db, validate_doc_id(doc_id))
+    except BadRequest as error:
         return _Wanted(doc_id, error=_error(doc_id, None, error))
     bad: JSON = value.get("rev")
     try:

@@ -144,26 +144,22 @@ def partition_info(call: Call) -> Response:
     return json_response(described)
 
 
-def partition_documents(call: Call) -> Response:
-    """GET or POST ``_partition/{partition}/_all_docs``: the documents of one partition."""
-    partition = call.args["partition"]
+def in_partition(call: Call) -> Response:
+    """Any method below ``_partition/{partition}``: of what there is, only ``_all_docs`` is emulated."""
+    partition, rest = call.args["partition"], call.args["rest"]
     if not call.db.partitioned:
         raise BadRequest("database is not partitioned")
     validate_partition(partition)
     if call.param("partition") not in (None, partition):
         raise BadRequest("Conflicting value for `partition` in query string")
-    # The parameters are sorted on the way, and of a repeated one the first is kept.
-    parameters = dict(reversed(call.params)) | {"partition": partition}
-    return all_docs.documents(replace(call, _params=sorted(parameters.items())))
-
-
-def refuse_in_partition(call: Call) -> Response:
-    """Any method below a partition: what it can list elsewhere is not emulated, and nothing else is there."""
-    if not call.db.partitioned:
-        raise BadRequest("database is not partitioned")
-    validate_partition(call.args["partition"])
-    parts = call.args["rest"].split("/")
-    if parts[0] in ("_find", "_explain", "_index") or (parts[0] == "_design" and parts[2:3] and parts[2][:1] == "_"):
+    first, _, more = rest.partition("/")
+    if rest == "_all_docs":
+        if call.request.method not in ("GET", "HEAD", "POST"):
+            raise MethodNotAllowed("Only GET,HEAD,POST allowed", headers={"allow": "GET,HEAD,POST"})
+        # The parameters are sorted on the way, and of a repeated one the first is kept.
+        parameters = dict(reversed(call.params)) | {"partition": partition}
+        return all_docs.documents(replace(call, _params=sorted(parameters.items())))
+    if first in ("_all_docs", "_find", "_explain", "_index") or (first == "_design" and "/_" in more):
         raise NotSupported("a partition answers no queries but _all_docs")
     raise NotFound("missing")
 

@@ -70,9 +70,7 @@ def _before(db: Database, start: str | None, descending: bool) -> int:
 
 def _rows(db: Database, records: Iterable[DocumentRecord], shown: Shown | None) -> list[object]:
     if shown is None:
-        return [
-            {"id": record.doc_id, "key": record.doc_id, "value": {"rev": record.winner.rev}} for record in records
-        ]
+        return [{"id": record.doc_id, "key": record.doc_id, "value": {"rev": record.winner.rev}} for record in records]
     rows: list[object] = []
     for record in records:
         document = show(db, record, record.winner, shown)
@@ -99,6 +97,8 @@ def _key_row(db: Database, key: object, shown: Shown | None) -> dict[str, object
     if doc_id is not None and doc_id.startswith(_LOCAL):
         local = db.storage.get_local(doc_id)
         return {"key": key, "error": "not_found"} if local is None else _local_row(doc_id, local, shown)
+    if doc_id is not None:
+        db.check_located(doc_id)
     record = db.storage.get(doc_id) if doc_id is not None else None
     if record is None:
         return {"key": key, "error": "not_found"}
@@ -132,9 +132,7 @@ def list_local(db: Database, keys: Sequence[object] | None, listing: Listing) ->
         if listing.descending:
             wanted.reverse()
         wanted = wanted[listing.skip : _stop(listing)]
-        rows = [
-            _key_row(db, key, listing.shown) for key in wanted if isinstance(key, str) and key.startswith(_LOCAL)
-        ]
+        rows = [_key_row(db, key, listing.shown) for key in wanted if isinstance(key, str) and key.startswith(_LOCAL)]
     return {"total_rows": None, "offset": None, "rows": rows}
 
 
@@ -166,5 +164,3 @@ def show_local(doc_id: str, local: LocalDocument) -> dict[str, object]:
     document: dict[str, object] = {"_id": doc_id, "_rev": f"0-{local.revision}"}
     copy_members(local.body, document)
     return document
-
-
