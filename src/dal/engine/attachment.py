@@ -11,7 +11,7 @@ from binascii import Error as Base64Error
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from hashlib import md5
-from typing import cast
+from typing import Final, cast
 
 from dal.errors import BadRequest, MissingStub, ServerError
 
@@ -19,6 +19,8 @@ _COMPRESSIBLE = ("application/javascript", "application/json", "application/xml"
 _COMPRESSION_LEVEL = 8
 # What tells zlib to write and read gzip's header.
 _GZIP = zlib.MAX_WBITS | 16
+# The revpos of a stub that tells none.
+UNCLAIMED: Final = object()
 DEFAULT_CONTENT_TYPE = "application/octet-stream"
 
 
@@ -27,7 +29,7 @@ class Attachment:
     """An attachment as it is stored: ``data`` are the stored bytes, gzipped where ``encoding`` is ``"gzip"``.
 
     ``length`` counts the original bytes; where a client sent gzipped ones and did not say, the gzipped ones. A stub
-    that a client sent has no data yet; its ``revpos`` is what the client claims (None: nothing), and ``merge_stubs``
+    that a client sent has no data yet; its ``revpos`` is what the client claims, or ``UNCLAIMED``, and ``merge_stubs``
     puts the stored attachment in its place. ``follows`` marks one whose data comes in later parts of a multipart body:
     ``size`` bytes of them, as the client claims.
     """
@@ -66,7 +68,7 @@ def from_json(name: str, members: Mapping[str, object]) -> Attachment:
     content_type = cast(str, members.get("content_type", DEFAULT_CONTENT_TYPE))
     if members.get("stub") is True:
         _declared_encoding(members)
-        return Attachment(name, content_type, None, members.get("revpos"))
+        return Attachment(name, content_type, None, members.get("revpos", UNCLAIMED))
     if members.get("follows") is True:
         return _follower(name, content_type, members)
     try:
@@ -175,11 +177,15 @@ def merge_stubs(doc_id: str, attachments: Iterable[Attachment], known: Iterable[
     for attachment in attachments:
         if attachment.is_stub:
             found = by_name.get(attachment.name)
-            if found is None or attachment.revpos not in (None, found.revpos):
+            if found is None or not _fits(attachment.revpos, found.revpos):
                 raise MissingStub(f"Invalid attachment stub in {doc_id} for {attachment.name}")
             attachment = found
         merged.append(attachment)
     return tuple(merged)
+
+
+def _fits(claimed: object, revpos: object) -> bool:
+    return claimed is UNCLAIMED or (claimed == revpos and type(claimed) is not bool)
 
 
 def to_json(
