@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import islice
 
 from dal.engine import attachment as attachments_
 from dal.engine.database import Database
@@ -111,18 +110,15 @@ def show(db: Database, record: DocumentRecord, node: Node, shown: Shown = PLAIN)
     if shown is not PLAIN:
         if shown.revs:
             document["_revisions"] = revisions_member(node, db.revs_limit)
-        _show_meta(document, record, node, shown, db.revs_limit)
+        _show_meta(document, record, node, shown)
     if node.attachments:
         document["_attachments"] = show_attachments(node, shown)
     return document
 
 
-def _show_meta(
-    document: dict[str, object], record: DocumentRecord, node: Node, shown: Shown, revs_limit: int
-) -> None:
+def _show_meta(document: dict[str, object], record: DocumentRecord, node: Node, shown: Shown) -> None:
     if shown.revs_info:
-        known = islice(node.path(), revs_limit)
-        document["_revs_info"] = [{"rev": ancestor.rev, "status": _status(ancestor)} for ancestor in known]
+        document["_revs_info"] = [{"rev": ancestor.rev, "status": _status(ancestor)} for ancestor in node.path()]
     others = ranked_leaves(record.tree)[1:] if shown.conflicts or shown.deleted_conflicts else []
     live = [leaf.rev for leaf in others if not leaf.deleted]
     dead = [leaf.rev for leaf in others if leaf.deleted]
