@@ -1,31 +1,16 @@
 """The table of CouchDB's endpoints: method and path to the function that answers, or the reason why none does.
 
-It imports the endpoints and is imported by the memory backend alone. To add an endpoint, add its row.
+It names the endpoints, imports each when it is needed, and is imported by the memory backend alone. To add an endpoint, add its row.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from functools import cache
+from importlib import import_module
+from typing import TypeAlias, cast
 
-from dal.endpoints import (
-    all_docs,
-    attachments,
-    bulk_docs,
-    bulk_get,
-    changes,
-    databases,
-    documents,
-    find,
-    index,
-    local_documents,
-    purge,
-    revs_diff,
-    security,
-    server,
-    session,
-)
 from dal.endpoints.call import Call
 from dal.errors import MethodNotAllowed, NotFound, NotSupported
 from dal.wire import Response, unquote
@@ -37,17 +22,18 @@ Endpoint: TypeAlias = Callable[[Call], Response]
 class Route:
     """One row: a path pattern, its endpoints by method, and CouchDB's wording of the methods that it allows.
 
-    ``{name}`` stands for one segment, ``{name...}`` for all that follow. A GET endpoint answers HEAD as well, one for
+    An endpoint is named ``module.function`` within ``dal.endpoints``, and imported when it is first asked for: most
+    processes need few of them. ``{name}`` stands for one segment, ``{name...}`` for all that follow. A GET endpoint answers HEAD as well, one for
     ``*`` every method that has none of its own. ``unsupported`` is the reason of the 501 that every method gets.
     """
 
     pattern: str
-    endpoints: Mapping[str, Endpoint] = field(default_factory=dict)
+    endpoints: Mapping[str, str] = field(default_factory=dict)
     allow: str = ""
     unsupported: str = ""
 
 
-_ATTACHMENT = {"GET": attachments.read, "PUT": attachments.write, "DELETE": attachments.delete}
+_ATTACHMENT = {"GET": "attachments.read", "PUT": "attachments.write", "DELETE": "attachments.delete"}
 
 _NO_JAVASCRIPT = "design documents' functions are not run"
 _NO_SEARCH = "there is no full-text search"
@@ -65,26 +51,26 @@ _DESIGN_ACTIONS = {
     "_nouveau_info": _NO_SEARCH,
 }
 
-_DOCUMENT: Mapping[str, Endpoint] = {
-    "GET": documents.read,
-    "PUT": documents.write,
-    "DELETE": documents.delete,
-    "COPY": documents.copy,
-    "POST": documents.post_form,
+_DOCUMENT: Mapping[str, str] = {
+    "GET": "documents.read",
+    "PUT": "documents.write",
+    "DELETE": "documents.delete",
+    "COPY": "documents.copy",
+    "POST": "documents.post_form",
 }
 _DOCUMENT_METHODS = "DELETE,GET,HEAD,POST,PUT,COPY"
 
 ROUTES: tuple[Route, ...] = (
-    Route("/", {"GET": server.welcome}, "GET,HEAD"),
-    Route("/_up", {"GET": server.up}, "GET,HEAD"),
-    Route("/_uuids", {"GET": server.uuids}, "GET"),
+    Route("/", {"GET": "server.welcome"}, "GET,HEAD"),
+    Route("/_up", {"GET": "server.up"}, "GET,HEAD"),
+    Route("/_uuids", {"GET": "server.uuids"}, "GET"),
     Route(
-        "/_session", {"GET": session.read, "POST": session.log_in, "DELETE": session.log_out}, "GET,HEAD,POST,DELETE"
+        "/_session", {"GET": "session.read", "POST": "session.log_in", "DELETE": "session.log_out"}, "GET,HEAD,POST,DELETE"
     ),
-    Route("/_all_dbs", {"GET": databases.list_names}, "GET,HEAD"),
-    Route("/_dbs_info", {"GET": databases.list_infos, "POST": databases.post_infos}, "GET,HEAD,POST"),
-    Route("/_active_tasks", {"GET": server.active_tasks}, "GET,HEAD"),
-    Route("/_membership", {"GET": server.membership}, "GET"),
+    Route("/_all_dbs", {"GET": "databases.list_names"}, "GET,HEAD"),
+    Route("/_dbs_info", {"GET": "databases.list_infos", "POST": "databases.post_infos"}, "GET,HEAD,POST"),
+    Route("/_active_tasks", {"GET": "server.active_tasks"}, "GET,HEAD"),
+    Route("/_membership", {"GET": "server.membership"}, "GET"),
     Route("/_replicate", unsupported="replications are not run; replicate with a client instead"),
     Route("/_scheduler", unsupported="replications are not run"),
     Route("/_db_updates", unsupported="there is no feed of databases"),
@@ -98,25 +84,25 @@ ROUTES: tuple[Route, ...] = (
     Route("/favicon.ico", unsupported="there is no web interface"),
     Route(
         "/{db}",
-        {"GET": databases.read, "PUT": databases.create, "DELETE": databases.delete, "POST": databases.post},
+        {"GET": "databases.read", "PUT": "databases.create", "DELETE": "databases.delete", "POST": "databases.post"},
         "DELETE,GET,HEAD,POST",
     ),
-    Route("/{db}/_security", {"GET": security.read, "PUT": security.write}, "PUT,GET"),
-    Route("/{db}/_revs_limit", {"GET": security.read_revs_limit, "PUT": security.write_revs_limit}, "PUT,GET"),
-    Route("/{db}/_purge", {"POST": purge.write}, "POST"),
-    Route("/{db}/_purged_infos", {"GET": purge.read_infos}, "GET"),
-    Route("/{db}/_purged_infos_limit", {"GET": purge.read_infos_limit, "PUT": purge.write_infos_limit}, "GET,PUT"),
-    Route("/{db}/_compact", {"POST": purge.compact_database}, "POST"),
-    Route("/{db}/_compact/{name}", {"POST": purge.compact_view}, "POST"),
-    Route("/{db}/_compact/{name}/{rest...}", {"POST": purge.compact_view}, "POST"),
-    Route("/{db}/_view_cleanup", {"POST": purge.clean_up_views}, "POST"),
-    Route("/{db}/_view_cleanup/{rest...}", {"POST": purge.clean_up_views}, "POST"),
-    Route("/{db}/_ensure_full_commit", {"POST": databases.ensure_full_commit}, "POST"),
-    Route("/{db}/_partition", {"*": databases.no_partition}),
-    Route("/{db}/_partition/{partition}", {"GET": databases.partition_info, "POST": databases.post_partition}, "GET"),
-    Route("/{db}/_partition/{partition}/{rest...}", {"*": databases.in_partition}),
-    Route("/{db}/_temp_view", {"*": server.temporary_view}),
-    Route("/{db}/_temp_view/{rest...}", {"*": server.temporary_view}),
+    Route("/{db}/_security", {"GET": "security.read", "PUT": "security.write"}, "PUT,GET"),
+    Route("/{db}/_revs_limit", {"GET": "security.read_revs_limit", "PUT": "security.write_revs_limit"}, "PUT,GET"),
+    Route("/{db}/_purge", {"POST": "purge.write"}, "POST"),
+    Route("/{db}/_purged_infos", {"GET": "purge.read_infos"}, "GET"),
+    Route("/{db}/_purged_infos_limit", {"GET": "purge.read_infos_limit", "PUT": "purge.write_infos_limit"}, "GET,PUT"),
+    Route("/{db}/_compact", {"POST": "purge.compact_database"}, "POST"),
+    Route("/{db}/_compact/{name}", {"POST": "purge.compact_view"}, "POST"),
+    Route("/{db}/_compact/{name}/{rest...}", {"POST": "purge.compact_view"}, "POST"),
+    Route("/{db}/_view_cleanup", {"POST": "purge.clean_up_views"}, "POST"),
+    Route("/{db}/_view_cleanup/{rest...}", {"POST": "purge.clean_up_views"}, "POST"),
+    Route("/{db}/_ensure_full_commit", {"POST": "databases.ensure_full_commit"}, "POST"),
+    Route("/{db}/_partition", {"*": "databases.no_partition"}),
+    Route("/{db}/_partition/{partition}", {"GET": "databases.partition_info", "POST": "databases.post_partition"}, "GET"),
+    Route("/{db}/_partition/{partition}/{rest...}", {"*": "databases.in_partition"}),
+    Route("/{db}/_temp_view", {"*": "server.temporary_view"}),
+    Route("/{db}/_temp_view/{rest...}", {"*": "server.temporary_view"}),
     Route("/{db}/_shards", unsupported="databases have no shards"),
     Route("/{db}/_shards/{doc_id}", unsupported="databases have no shards"),
     Route("/{db}/_sync_shards", unsupported="databases have no shards"),
@@ -127,38 +113,41 @@ ROUTES: tuple[Route, ...] = (
     ),
     Route("/{db}/_search_cleanup", unsupported=_NO_SEARCH),
     Route("/{db}/_nouveau_cleanup", unsupported=_NO_SEARCH),
-    Route("/{db}/_bulk_docs", {"POST": bulk_docs.write}, "POST"),
-    Route("/{db}/_bulk_get", {"POST": bulk_get.read}, "POST"),
-    Route("/{db}/_revs_diff", {"POST": revs_diff.revs_diff}, "POST"),
-    Route("/{db}/_missing_revs", {"POST": revs_diff.missing_revs}, "POST"),
+    Route("/{db}/_bulk_docs", {"POST": "bulk_docs.write"}, "POST"),
+    Route("/{db}/_bulk_get", {"POST": "bulk_get.read"}, "POST"),
+    Route("/{db}/_revs_diff", {"POST": "revs_diff.revs_diff"}, "POST"),
+    Route("/{db}/_missing_revs", {"POST": "revs_diff.missing_revs"}, "POST"),
     *(
         route
-        for name, endpoint in (
-            ("all", all_docs.documents),
-            ("design", all_docs.design_documents),
-            ("local", all_docs.local_documents),
+        for name, endpoint, queries in (
+            ("all", "all_docs.documents", "all_docs.document_queries"),
+            ("design", "all_docs.design_documents", "all_docs.design_document_queries"),
+            ("local", "all_docs.local_documents", "all_docs.local_document_queries"),
         )
         for route in (
             Route(f"/{{db}}/_{name}_docs", {"GET": endpoint, "POST": endpoint}, "GET,HEAD,POST"),
-            Route(f"/{{db}}/_{name}_docs/queries", {"POST": all_docs.queries(name)}, "POST"),
+            Route(f"/{{db}}/_{name}_docs/queries", {"POST": queries}, "POST"),
         )
     ),
-    Route("/{db}/_find", {"POST": find.query}, "POST"),
-    Route("/{db}/_find/{rest...}", {"POST": find.query}, "POST"),
-    Route("/{db}/_explain", {"POST": index.explain}, "POST"),
-    Route("/{db}/_explain/{rest...}", {"POST": index.explain}, "POST"),
-    Route("/{db}/_index", {"GET": index.list_indexes, "POST": index.create}, "GET,POST"),
-    Route("/{db}/_index/{rest...}", unsupported="Mango indexes are not emulated"),
-    Route("/{db}/_changes", {"GET": changes.read, "POST": changes.read}, "GET,POST,HEAD"),
-    Route("/{db}/_changes/{rest...}", {"GET": changes.read, "POST": changes.read, "*": changes.refuse}),
-    Route("/{db}/_local", {"*": local_documents.refuse_nameless}),
-    Route("/{db}/_local%2F", {"*": local_documents.refuse_nameless}),
+    Route("/{db}/_find", {"POST": "find.query"}, "POST"),
+    Route("/{db}/_find/{rest...}", {"POST": "find.query"}, "POST"),
+    Route("/{db}/_explain", {"POST": "find.explain_query"}, "POST"),
+    Route("/{db}/_explain/{rest...}", {"POST": "find.explain_query"}, "POST"),
+    Route("/{db}/_index", {"GET": "index.read", "POST": "index.create"}, "GET,POST"),
+    Route("/{db}/_index/_bulk_delete", {"POST": "index.bulk_delete"}, "POST"),
+    Route("/{db}/_index/_design/{design}/{type}/{name}", {"DELETE": "index.delete"}, "DELETE"),
+    Route("/{db}/_index/{design}/{type}/{name}", {"DELETE": "index.delete"}, "DELETE"),
+    Route("/{db}/_index/{rest...}", {"*": "index.not_found"}),
+    Route("/{db}/_changes", {"GET": "changes.read", "POST": "changes.read"}, "GET,POST,HEAD"),
+    Route("/{db}/_changes/{rest...}", {"GET": "changes.read", "POST": "changes.read", "*": "changes.refuse"}),
+    Route("/{db}/_local", {"*": "local_documents.refuse_nameless"}),
+    Route("/{db}/_local%2F", {"*": "local_documents.refuse_nameless"}),
     Route("/{db}/_local/{local}", _DOCUMENT, _DOCUMENT_METHODS),
-    Route("/{db}/_local/{local}/{rest...}", {"*": local_documents.refuse_attachments}),
+    Route("/{db}/_local/{local}/{rest...}", {"*": "local_documents.refuse_attachments"}),
     Route("/{db}/_design/{design}", _DOCUMENT, _DOCUMENT_METHODS),
     Route("/{db}/{doc_id}", _DOCUMENT, _DOCUMENT_METHODS),
-    Route("/{db}/_design/{design}/{name...}", _ATTACHMENT, attachments.METHODS),
-    Route("/{db}/{doc_id}/{name...}", _ATTACHMENT, attachments.METHODS),
+    Route("/{db}/_design/{design}/{name...}", _ATTACHMENT, "DELETE,GET,HEAD,PUT"),
+    Route("/{db}/{doc_id}/{name...}", _ATTACHMENT, "DELETE,GET,HEAD,PUT"),
 )
 
 
@@ -236,4 +225,11 @@ def find_endpoint(route: Route, method: str) -> Endpoint:
     found = route.endpoints.get("GET" if method == "HEAD" else method) or route.endpoints.get("*")
     if found is None:
         raise MethodNotAllowed(f"Only {route.allow} allowed", headers={"allow": route.allow})
-    return found
+    return load_endpoint(found)
+
+
+@cache
+def load_endpoint(name: str) -> Endpoint:
+    """Return the function that a row names, importing its module."""
+    module, _, function = name.partition(".")
+    return cast(Endpoint, getattr(import_module(f"dal.endpoints.{module}"), function))

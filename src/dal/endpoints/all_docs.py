@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from dal.endpoints.call import Call, json_response
 from dal.endpoints.view_query import MAX_LIMIT, ViewQuery, parse_parameters, validate_listing
 from dal.engine.all_docs import Listing, list_keys, list_local, list_range
@@ -101,23 +99,31 @@ def _shown(query: ViewQuery) -> Shown | None:
     )
 
 
-def queries(namespace: str) -> Callable[[Call], Response]:
-    """Return the endpoint that answers several queries at once, each with totals of its own."""
+def document_queries(call: Call) -> Response:
+    """POST ``{"queries": [...]}``: several queries at once, each with totals of its own."""
+    return _answer_queries(call, "all")
 
-    def answer(call: Call) -> Response:
-        db = call.db
-        values = call.json_object().get("queries", ABSENT)
-        if values is ABSENT:
-            raise BadRequest("POST body must include `queries` parameter.")
-        if type(values) is not list:
-            raise BadRequest("`queries` member must be an array.")
-        shared = parse_parameters(ViewQuery(), call.params, decoded=False)
-        parsed = [_query(shared, value) for value in values]
-        for query in parsed:
-            validate_listing(query, partitioned=db.partitioned)
-        return json_response({"results": [_listed(call, namespace, query) for query in parsed]})
 
-    return answer
+def design_document_queries(call: Call) -> Response:
+    return _answer_queries(call, "design")
+
+
+def local_document_queries(call: Call) -> Response:
+    return _answer_queries(call, "local")
+
+
+def _answer_queries(call: Call, namespace: str) -> Response:
+    db = call.db
+    values = call.json_object().get("queries", ABSENT)
+    if values is ABSENT:
+        raise BadRequest("POST body must include `queries` parameter.")
+    if type(values) is not list:
+        raise BadRequest("`queries` member must be an array.")
+    shared = parse_parameters(ViewQuery(), call.params, decoded=False)
+    parsed = [_query(shared, value) for value in values]
+    for query in parsed:
+        validate_listing(query, partitioned=db.partitioned)
+    return json_response({"results": [_listed(call, namespace, query) for query in parsed]})
 
 
 def _query(shared: ViewQuery, value: JSON) -> ViewQuery:

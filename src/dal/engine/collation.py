@@ -6,10 +6,6 @@ Strings compare by the Unicode collation of CLDR root, as ICU gives it. The libr
 
 from __future__ import annotations
 
-import ctypes
-import ctypes.util
-import glob
-import re
 import sys
 from collections.abc import Callable
 from typing import Any, TypeAlias, cast
@@ -89,6 +85,10 @@ def _collator() -> Callable[[str], bytes]:
 
 
 def _find_icu() -> tuple[str, Callable[[str], bytes]] | None:
+    # What follows is slow to import, and most processes compare no strings.
+    import ctypes.util
+    import glob
+
     names = [ctypes.util.find_library("icui18n"), ctypes.util.find_library("icucore"), "icu.dll", "libicucore.dylib"]
     found = [path for folder in _FOLDERS for path in sorted(glob.glob(f"{folder}/libicui18n.so*"), reverse=True)]
     for name in [*found, *names]:
@@ -103,8 +103,11 @@ def _find_icu() -> tuple[str, Callable[[str], bytes]] | None:
     return None
 
 
-def _bind(library: ctypes.CDLL, path: str) -> tuple[str, Callable[[str], bytes]] | None:
+def _bind(library: Any, path: str) -> tuple[str, Callable[[str], bytes]] | None:
     """Return the sort-key function of an ICU library, whose functions carry its version in their names."""
+    import ctypes
+    import re
+
     version = re.search(r"(\d+)(?:\.\d+)*$", path)
     for suffix in ("", *([f"_{version.group(1)}"] if version else []), *(f"_{number}" for number in range(90, 48, -1))):
         if hasattr(library, f"ucol_open{suffix}"):
