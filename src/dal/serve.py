@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import h11
 import uvicorn
+from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from dal.asgi import Application
@@ -20,7 +21,13 @@ _BACKLOG = 1024
 
 
 class _Protocol(H11Protocol):
-    """Answers what is not HTTP in CouchDB's manner, and closes nothing but that connection."""
+    """Answers what is not HTTP in CouchDB's manner, and notices when the client of a feed goes away."""
+
+    def handle_events(self) -> None:
+        super().handle_events()
+        # Reading stops where the client sent more than its request; but only who reads is told of its departure.
+        if self.conn.their_state is h11.DONE and len(self.conn.trailing_data[0]) < HIGH_WATER_LIMIT:
+            self.flow.resume_reading()
 
     def send_400_response(self, msg: str) -> None:
         body = encode_json({"error": "bad_request", "reason": msg}) + b"\n"

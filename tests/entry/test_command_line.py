@@ -1,0 +1,182 @@
+"""The command ``couchdal`` as a process: what it prints, serves and refuses, and how it ends."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from base64 import b64encode
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+
+from dal.cli import SUBCOMMANDS, main
+from dal.transcript import RECORDED_ADMIN
+
+SOURCE = Path(__file__).parents[2] / "src"
+
+
+def environment(**more: str) -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("COUCHDB_", "DAL_"))}
+    return {**kept, "PYTHONPATH": str(SOURCE), **more}
+
+
+@contextmanager
+def couchdal_serve(*arguments: str, **env: str) -> Iterator[tuple[str, subprocess.Popen[str]]]:
+    """Run the command on a free port; yields the address that it prints."""
+    command = [sys.executable, "-m", "dal.cli", "serve", "--port", "0", *arguments]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment(**env)
+    ) as process:
+        try:
+            assert process.stdout
+            line = process.stdout.readline()
+            found = re.search(r"http://127\.0\.0\.1:[1-9]\d*$", line.strip())
+            assert found, (line, process.stderr and process.stderr.read())
+            yield found[0], process
+        finally:
+            process.kill()
+
+
+def ask(url: str, method: str = "GET", user: tuple[str, str] | None = None) -> tuple[int, dict[str, object]]:
+    headers = {"Authorization": "Basic " + b64encode(":".join(user).encode()).decode()} if user else {}
+    try:
+        with urllib.request.urlopen(urllib.request.Request(url, method=method, headers=headers)) as answer:
+            return answer.status, json.load(answer)
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, json.load(error)
+
+
+def test_serves_an_empty_couchdb_on_the_port_that_it_prints() -> None:
+    with couchdal_serve() as (url, _):
+        assert ask(url)[1]["couchdb"] == "Welcome"
+        assert ask(f"{url}/db", "PUT") == (201, {"ok": True})
+        assert ask(f"{url}/db")[1]["doc_count"] == 0
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals are sent otherwise on Windows")
+@pytest.mark.parametrize("ended_by", [signal.SIGINT, signal.SIGTERM])
+def test_interrupt_ends_it_at_once_with_feeds_open(ended_by: signal.Signals) -> None:
+    with couchdal_serve() as (url, process), ExitStack() as open_feeds:
+        ask(f"{url}/db", "PUT")
+        port = int(url.rpartition(":")[2])
+        feeds = [open_feeds.enter_context(closing(socket.create_connection(("127.0.0.1", port)))) for _ in range(100)]
+        for number, feed in enumerate(feeds):
+            kind = ("continuous", "eventsource", "longpoll")[number % 3]
+            feed.sendall(f"GET /db/_changes?feed={kind}&heartbeat=60000 HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+            assert feed.recv(12) == b"HTTP/1.1 200"
+        begun = time.monotonic()
+        process.send_signal(ended_by)
+        status = process.wait(10)
+        assert time.monotonic() - begun < 2
+        assert status == (0 if ended_by == signal.SIGINT else -signal.SIGTERM)
+        assert process.stderr
+        assert "Traceback" not in process.stderr.read()
+        for feed in feeds:
+            # Not cut off: the last chunk was sent.
+            feed.settimeout(5)
+            answer = b""
+            while more := feed.recv(65536):
+                answer += more
+            assert answer.endswith(b"0\r\n\r\n")
+
+
+def test_admin_is_asked_for_credentials() -> None:
+    with couchdal_serve("--admin", "root:p:w") as (url, _):
+        assert ask(f"{url}/_up")[0] == 200
+        assert ask(f"{url}/db", "PUT") == (401, {"error": "unauthorized", "reason": "You are not a server admin."})
+        assert ask(f"{url}/db", "PUT", ("root", "p:w"))[0] == 201
+        assert ask(f"{url}/_all_dbs", "GET", ("root", "wrong"))[1]["error"] == "unauthorized"
+
+
+def test_couch_is_stood_before(served_address: str) -> None:
+    user, password = RECORDED_ADMIN
+    configured = {"COUCHDB_URL": served_address, "COUCHDB_USER": user, "COUCHDB_PASSWORD": password}
+    with couchdal_serve("--backend", "couch", **configured) as (url, _):
+        assert ask(f"{url}/through", "PUT") == (201, {"ok": True})
+        assert ask(f"{served_address}/through", "GET", RECORDED_ADMIN)[1]["db_name"] == "through"
+        assert ask(f"{url}/_session")[1]["userCtx"]["name"] == user  # type: ignore[index,call-overload]
+        assert ask(f"{url}/_session", "GET", ("nobody", "wrong"))[0] == 401
+        assert ask(f"{url}/through", "DELETE")[0] == 200
+
+
+def test_unreachable_couch_is_a_bad_gateway() -> None:
+    with closing(socket.create_server(("127.0.0.1", 0))) as listener:
+        port = listener.getsockname()[1]
+    with couchdal_serve("--backend", "couch", COUCHDB_URL=f"http://u:secret@127.0.0.1:{port}") as (url, _):
+        status, body = ask(f"{url}/_up")
+    assert (status, body["error"]) == (502, "bad_gateway")
+    assert "secret" not in str(body)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["serve", "--backend", "couch"], "COUCHDB_URL"),
+        (["serve", "--backend", "couch", "--admin", "a:b"], "--admin is for the embedded CouchDB"),
+        (["serve", "--host", "203.0.113.1"], "cannot listen on 203.0.113.1 port 5984"),
+    ],
+)
+def test_what_cannot_be_served_is_told_in_a_line(
+    arguments: list[str], said: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("COUCHDB_URL", raising=False)
+    assert main(arguments) == 1
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.startswith("couchdal serve: ")
+    assert said in printed.err
+    assert printed.err.count("\n") == 1
+
+
+def test_port_in_use_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    with closing(socket.create_server(("127.0.0.1", 0))) as taken:
+        assert main(["serve", "--port", str(taken.getsockname()[1])]) == 1
+    assert "Address already in use" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["unknown"],
+        ["serve", "--backend", "mongo"],
+        ["serve", "--port", "65536"],
+        ["serve", "--port", "x"],
+        ["serve", "--admin", "secret"],
+        ["serve", "--admin", ":secret"],
+    ],
+)
+def test_wrong_arguments_are_refused_with_the_usage(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert ended.value.code == 2
+    printed = capsys.readouterr().err
+    assert printed.startswith("usage: couchdal")
+    assert "secret" not in printed
+
+
+@pytest.mark.parametrize("name", SUBCOMMANDS)
+def test_every_subcommand_has_help(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main([name, "--help"])
+    assert ended.value.code == 0
+    assert SUBCOMMANDS[name].purpose in capsys.readouterr().out
+
+
+def test_version_is_the_installed_one(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["--version"])
+    assert ended.value.code == 0
+    assert capsys.readouterr().out == f"couchdal {version('couchdal')}\n"

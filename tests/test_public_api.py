@@ -1,0 +1,108 @@
+"""What the package offers by name, and what importing it costs."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import typing
+from pathlib import Path
+
+import pytest
+
+import dal
+
+SOURCE = Path(dal.__file__).parents[1]
+# Too slow, or of no use, to whoever has no server.
+UNWANTED = ("httpx2", "httpcore2", "h11", "uvicorn", "starlette", "anyio", "asyncio", "ssl", "sqlite3", "urllib.parse")
+
+
+def python(code: str) -> str:
+    ended = subprocess.run(
+        [sys.executable, "-c", code], env={"PYTHONPATH": str(SOURCE)}, capture_output=True, text=True, check=True
+    )
+    return ended.stdout
+
+
+def test_public_names_are_these() -> None:
+    assert dal.__all__ == [
+        "JSON",
+        "AsyncBackend",
+        "AsyncCouchBackend",
+        "AsyncCouchDAL",
+        "BackendError",
+        "BadContentType",
+        "BadRequest",
+        "BaseBackend",
+        "Conflict",
+        "CouchBackend",
+        "CouchDAL",
+        "CouchError",
+        "DocValidation",
+        "FileExists",
+        "Forbidden",
+        "Gone",
+        "IllegalDatabaseName",
+        "IllegalDocId",
+        "IllegalPartition",
+        "MemoryBackend",
+        "MethodNotAllowed",
+        "MissingStub",
+        "NotConfigured",
+        "NotFound",
+        "NotJSON",
+        "NotSupported",
+        "PreconditionFailed",
+        "QueryParseError",
+        "Request",
+        "ResetRefused",
+        "Response",
+        "ServerError",
+        "TimedOut",
+        "TooLarge",
+        "Unauthorized",
+        "Unreachable",
+    ]
+
+
+@pytest.mark.parametrize("name", dal.__all__)
+def test_public_name_can_be_imported(name: str) -> None:
+    assert getattr(dal, name) is not None
+
+
+def test_unknown_name_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="'nothing'"):
+        dal.nothing  # noqa: B018
+    with pytest.raises(ImportError):
+        exec("from dal import nothing")
+
+
+def test_every_exception_of_the_package_is_public() -> None:
+    from dal import errors
+
+    raised = {name for name, value in vars(errors).items() if isinstance(value, type) and issubclass(value, Exception)}
+    assert raised <= set(dal.__all__)
+
+
+def test_package_is_typed() -> None:
+    assert Path(dal.__file__).with_name("py.typed").exists()
+    assert typing.get_type_hints(dal.BaseBackend.send)["return"] is dal.Response
+
+
+def test_memory_path_imports_neither_http_nor_an_event_loop() -> None:
+    used = "from dal import CouchDAL; CouchDAL('memory').get('/_bulk_docs', 'POST', {'docs': [{'x': 1}]})"
+    loaded = python(f"{used}; import sys; print(*sys.modules)").split()
+    assert "dal.backends.memory" in loaded
+    assert not [
+        name for name in loaded if name in UNWANTED or name in ("dal.backends.couch", "dal.backends.event_loop")
+    ]
+
+
+def test_couch_path_does_not_import_the_emulator() -> None:
+    used = "from dal import CouchDAL, CouchBackend; CouchDAL(CouchBackend('http://localhost'))"
+    loaded = python(f"{used}; import sys; print(*sys.modules)").split()
+    assert not [name for name in loaded if name.startswith(("dal.engine", "dal.endpoints", "dal.storage"))]
+
+
+def test_import_alone_loads_no_module_of_the_package() -> None:
+    loaded = python("import dal, sys; print(*sys.modules)").split()
+    assert [name for name in loaded if name.startswith("dal")] == ["dal"]
