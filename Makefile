@@ -66,4 +66,4 @@ parity: $(PYTHON_READY)
 	@COUCHDB_URL="$(COUCHDB_URL)" $(BIN)/python -m pytest tests/parity/test_transcripts.py -q --no-header -n auto
 
 bench: $(PYTHON_READY)
-	$(BIN)/python -m pytest bench --benchmark-only --benchmark-disable-gc --benchmark-columns=median,min,rounds
+	$(BIN)/python -m pytest bench --benchmark-disable-gc --benchmark-columns=median,min,rounds

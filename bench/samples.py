@@ -7,6 +7,7 @@ import string
 
 Documents = list[dict[str, object]]
 
+
 def make_documents(count: int, seed: int = 1) -> Documents:
     """Return documents of about 300 bytes: texts, numbers, a flag, a list and a nested object."""
     chance = random.Random(seed)

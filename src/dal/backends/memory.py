@@ -121,7 +121,7 @@ _default_lock = Lock()
 
 def default_backend() -> MemoryBackend:
     """Return the memory server that all of this process's handles share, as they would share one CouchDB."""
-    global _default  # noqa: PLW0603 - the one server of the process, as DESIGN has it
+    global _default
     with _default_lock:
         if _default is None:
             _default = MemoryBackend()

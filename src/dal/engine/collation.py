@@ -78,7 +78,7 @@ _name = ""
 
 
 def _collator() -> Callable[[str], bytes]:
-    global _sort_key, _name  # noqa: PLW0603 - found once for the process
+    global _sort_key, _name
     if _sort_key is None:
         _name, _sort_key = _find_icu() or ("code points (no ICU library found)", lambda text: text.encode())
     return _sort_key
