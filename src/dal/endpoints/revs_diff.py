@@ -31,7 +31,13 @@ def _lacking(call: Call) -> dict[str, tuple[list[str], list[str]]]:
 
 
 def _revisions(value: object) -> list[Revision]:
-    # CouchDB has no clause for anything but texts here, and says so as an internal error.
-    if type(value) is not list or not all(type(rev) in (str, list) for rev in value):
+    if type(value) is not list:
         raise ServerError("function_clause")
-    return [parse_revision(rev) for rev in value]
+    return [_revision(rev) for rev in value]
+
+
+def _revision(rev: object) -> Revision:
+    # CouchDB has no clause for anything but texts here, and says so as an internal error.
+    if type(rev) not in (str, list):
+        raise ServerError("function_clause")
+    return parse_revision(rev)

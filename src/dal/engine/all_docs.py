@@ -46,7 +46,8 @@ def list_range(db: Database, listing: Listing) -> dict[str, object]:
         else:
             start, end = max(start or low, low), min(end or high, high)
     total = _count_design(db) if listing.design else db.doc_count
-    before = _before(db, start, listing.descending)
+    # Backwards from below every id, a reader has passed them all.
+    before = db.doc_count if listing.empty and listing.descending else _before(db, start, listing.descending)
     stop = None if listing.limit is None else listing.skip + listing.limit
     records: Iterable[DocumentRecord] = ()
     if not listing.empty:
