@@ -169,6 +169,13 @@ def test_uuids_gives_as_many_ids_as_asked(send, count, status):
         assert len(set(response.value()["uuids"])) == int(count)
 
 
+def test_generated_ids_sort_in_the_order_of_their_documents(send):
+    send("PUT", "/db")
+    made = [send("POST", "/db", {"n": number}).value()["id"] for number in range(20)]
+    assert made == sorted(made)
+    assert all(len(doc_id) == 32 for doc_id in made)
+
+
 def test_same_requests_get_the_same_answers_in_every_run():
     def run():
         backend = MemoryBackend()

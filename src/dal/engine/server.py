@@ -45,7 +45,10 @@ class Clock:
 
 
 class Ids:
-    """Document ids and secrets: 32 hex digits, a fixed run of them for each seed."""
+    """Document ids and secrets: 32 hex digits, a fixed run of them for each seed.
+
+    As CouchDB's own ids do, those of one run share their beginning and rise, so that documents sort as they came.
+    """
 
     def __init__(self, seed: int = 0) -> None:
         self._seed = seed
@@ -53,7 +56,8 @@ class Ids:
 
     def next(self) -> str:
         self._count += 1
-        return self.named(str(self._count))
+        run, number = divmod(self._count, 1 << 24)
+        return f"{self.named(f'run {run}')[:26]}{number:06x}"
 
     def named(self, purpose: str) -> str:
         """Return the id for one purpose, which is the same whenever it is asked for."""
