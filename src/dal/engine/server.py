@@ -26,7 +26,7 @@ _MAX_LAST_SEGMENT_LENGTH = 238
 
 
 class Clock:
-    """Time as the engine sees it. The date stands still, so that answers can be repeated; waiting needs time that passes.
+    """Time as the engine sees it. The date stands still, so that answers can be repeated; waiting needs passing time.
 
     ``monotonic`` is what measures it; without one, that stands still too.
     """
