@@ -51,7 +51,7 @@ def test_isolated_test(benchmark, role: str) -> None:  # type: ignore[no-untyped
     def couchdal() -> None:
         handle = dal.database("t" + uuid.uuid4().hex)
         handle.create_database()
-        handle.put_document({"_id": "a", "type": "task"})
+        handle.put_document("a", {"type": "task"})
         handle.find({"type": "task"})
         handle.delete_database()
 
