@@ -189,13 +189,25 @@ def revisions_member(node: Node, limit: int) -> dict[str, object]:
 
 
 def show_body(doc_id: str, node: Node) -> dict[str, object]:
-    """Return ``_id``, ``_rev``, a copy of the body and ``_deleted``: what every shown document begins with."""
-    shown: dict[str, object] = {"_id": doc_id, "_rev": node.rev}
-    if node.body:
-        copy_members(node.body, shown)
+    """Return ``_id``, ``_rev``, ``_deleted`` and a copy of the body: what every shown document begins with."""
+    body = node.body
+    if not body:
+        shown: dict[str, object] = {"_id": doc_id, "_rev": node.rev}
+        return {**shown, "_deleted": True} if node.deleted else shown
     if node.deleted:
-        shown["_deleted"] = True
+        shown = {"_id": doc_id, "_rev": node.rev, "_deleted": True, **body}
+    else:
+        shown = {"_id": doc_id, "_rev": node.rev, **body}
+    nested = node.nested
+    if nested is None:
+        nested = node.nested = tuple(name for name, member in body.items() if type(member) in _COPIED)
+    for name in nested:
+        shown[name] = _copy(body[name])
     return shown
+
+
+# What is not shown as it is stored: structures, which are copied, and floats, see shown_float.
+_COPIED = frozenset((dict, list, float))
 
 
 def copy_members(members: Mapping[str, object], into: dict[str, object]) -> None:

@@ -22,9 +22,12 @@ from dal.engine.revision import Revision, format_revision
 
 
 class Node:
-    """One revision in a tree. ``body`` is None where only the id is known. Never changed once it is in a tree."""
+    """One revision in a tree. ``body`` is None where only the id is known. Never changed once it is in a tree.
 
-    __slots__ = ("attachments", "body", "deleted", "id", "parent", "position")
+    ``nested`` remembers for readers which members of the body have to be copied; None until one has looked.
+    """
+
+    __slots__ = ("_rev", "attachments", "body", "deleted", "id", "nested", "parent", "position")
 
     def __init__(
         self,
@@ -41,6 +44,8 @@ class Node:
         self.deleted = deleted
         self.body = body
         self.attachments = attachments
+        self.nested: tuple[str, ...] | None = None
+        self._rev: str | None = None
 
     @property
     def revision(self) -> Revision:
@@ -48,7 +53,10 @@ class Node:
 
     @property
     def rev(self) -> str:
-        return format_revision(self.position, self.id)
+        """The revision's text, made once."""
+        if self._rev is None:
+            self._rev = format_revision(self.position, self.id)
+        return self._rev
 
     def path(self) -> Iterator[Node]:
         """Yield this node and its ancestors, newest first."""
