@@ -74,7 +74,7 @@ def _serve(arguments: Arguments) -> int:
     application = Application(backend, max_http_request_size=limit)
     # Ctrl-C is how it is meant to end.
     with suppress(KeyboardInterrupt):
-        serve(application, listener, lambda: print(f"{backend.name} answers at {address_of(listener)}", flush=True))
+        serve(application, listener, lambda: print(f"listening at {address_of(listener)} for {backend.name}", flush=True))
     return 0
 
 
@@ -83,7 +83,16 @@ def _served_backend(arguments: Arguments) -> BaseBackend:
         return open_backend(arguments.backend)
     from dal.backends.memory import MemoryBackend
 
-    return MemoryBackend(admin=arguments.admin)
+    if arguments.admin is None:
+        return MemoryBackend()
+    # Where credentials count, cookies have to expire, and their secret must not be known to whoever read this.
+    from secrets import randbits
+    from time import monotonic, time
+
+    from dal.engine.server import Clock, Ids, Server
+
+    server = Server(clock=Clock(monotonic=monotonic, date=time), ids=Ids(randbits(128)))
+    return MemoryBackend(admin=arguments.admin, server=server)
 
 
 def _port(text: str) -> int:

@@ -28,16 +28,23 @@ _MAX_LAST_SEGMENT_LENGTH = 238
 class Clock:
     """Time as the engine sees it. The date stands still, so that answers can be repeated; waiting needs passing time.
 
-    ``monotonic`` is what measures it; without one, that stands still too.
+    ``monotonic`` is what measures it; without one, that stands still too. ``date`` makes the date pass as well, as a
+    server needs it whose cookies shall expire.
     """
 
-    def __init__(self, now: float = 1_700_000_000.0, monotonic: Callable[[], float] | None = None) -> None:
+    def __init__(
+        self,
+        now: float = 1_700_000_000.0,
+        monotonic: Callable[[], float] | None = None,
+        date: Callable[[], float] | None = None,
+    ) -> None:
         self._now = now
         self._monotonic = monotonic
+        self._date = date
 
     def now(self) -> float:
         """Return seconds since 1970."""
-        return self._now
+        return self._now if self._date is None else self._date()
 
     def monotonic(self) -> float:
         """Return seconds that never go back, for time-outs."""
