@@ -81,14 +81,11 @@ def _serve(arguments: Arguments) -> int:
 def _served_backend(arguments: Arguments) -> BaseBackend:
     if arguments.admin is None:
         return open_backend(arguments.backend)
-    from dal.backends.memory import MemoryBackend
-
-    if arguments.admin is None:
-        return MemoryBackend()
     # Where credentials count, cookies have to expire, and their secret must not be known to whoever read this.
     from secrets import randbits
     from time import monotonic, time
 
+    from dal.backends.memory import MemoryBackend
     from dal.engine.server import Clock, Ids, Server
 
     server = Server(clock=Clock(monotonic=monotonic, date=time), ids=Ids(randbits(128)))
