@@ -124,7 +124,12 @@ class _SequenceLog(Generic[R]):
                 yield record
 
     def count_after(self, seq: int) -> int:
+        records = self._records
         first = bisect_right(self._seqs, seq)
-        later = len(self._records) - first
-        # Most often nothing was superseded, or little comes after.
-        return later - self._records[first:].count(None) if self._blanks and later else later
+        later = len(records) - first
+        if not self._blanks or not later:
+            return later
+        # Blanks are counted on the shorter side: a reader of everything begins at one end, a late one at the other.
+        if first < later:
+            return later - self._blanks + records[:first].count(None)
+        return later - records[first:].count(None)
