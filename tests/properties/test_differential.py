@@ -60,7 +60,7 @@ class World:
         members = request.get("body", {})
         for document in (members, *members.get("docs", ())) if isinstance(members, dict) else ():
             if isinstance(document, dict) and document.get("_deleted"):
-                self.deleted.add(document.get("_id") or unquote(request["path"][1:]))
+                self.deleted.add(str(document.get("_id") or unquote(request["path"][1:])))
         if request["method"] == "DELETE":
             self.deleted.add(unquote(request["path"][1:]))
 

@@ -84,7 +84,7 @@ def _checked_edits(
     validate: Validate | None,
 ) -> list[tuple[int, Document]]:
     """Check revisions against what is stored before the request, as CouchDB does when it runs validation functions."""
-    accepted = []
+    accepted, unwritable = [], False
     for index, document in edits:
         old = db.storage.get(document.doc_id)
         error: CouchError | None = None
@@ -102,13 +102,15 @@ def _checked_edits(
         elif not old.deleted:
             error = Conflict()
         elif any(attachment.is_stub for attachment in document.attachments):
-            # A document that is made again has no earlier revision to take attachments from; CouchDB finds out late.
-            raise ServerError("function_clause", error="unknown_error")
+            # A document that is made again has no revision to take attachments from, as CouchDB finds out when it writes.
+            unwritable = True
         error = error or _refused(db, document, may_design, validate, leaf)
         if error is None:
             accepted.append((index, document))
         else:
             outcomes[index] = error
+    if unwritable:
+        raise ServerError("function_clause", error="unknown_error")
     return accepted
 
 
