@@ -41,9 +41,9 @@ def couchdal_serve(*arguments: str, **env: str) -> Iterator[tuple[str, subproces
         try:
             assert process.stdout
             line = process.stdout.readline()
-            found = re.search(r"http://127\.0\.0\.1:[1-9]\d*$", line.strip())
+            found = re.match(r"listening at (http://127\.0\.0\.1:[1-9]\d*) for ", line)
             assert found, (line, process.stderr and process.stderr.read())
-            yield found[0], process
+            yield found[1], process
         finally:
             process.kill()
 

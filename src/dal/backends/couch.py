@@ -9,26 +9,15 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from threading import Lock
-from typing import Literal, TypeAlias
-from urllib.parse import SplitResult, unquote, urlsplit
 from weakref import WeakKeyDictionary
 
 import httpx2
 
-from dal.backends.authentication import (
-    Anonymous,
-    Authentication,
-    BasicAuthentication,
-    CookieAuthentication,
-    Exchange,
-    has_credentials,
-)
+from dal.backends.address import Address, AuthenticationName, find_address
+from dal.backends.authentication import Anonymous, Authentication, Exchange, has_credentials
 from dal.backends.base import AsyncBackend, BaseBackend
-from dal.config import Settings, read_settings
-from dal.errors import NotConfigured, TimedOut, Unreachable
+from dal.errors import TimedOut, Unreachable
 from dal.wire import Request, Response
-
-AuthenticationName: TypeAlias = Literal["basic", "cookie"]
 
 # Meant for one connection only (RFC 9110, 7.6.1), or said anew by whoever sends the next message.
 _HOP_BY_HOP = frozenset(
@@ -54,19 +43,14 @@ _LIMITS = httpx2.Limits(max_connections=None, max_keepalive_connections=20, keep
 class _Server:
     """Where a CouchDB is and how requests are put to it; shared by every backend object that talks to it."""
 
-    def __init__(self, settings: Settings, auth: AuthenticationName) -> None:
-        if settings.url is None:
-            raise NotConfigured("no CouchDB is named: set COUCHDB_URL or pass url=")
-        parts = _split_url(settings.url)
-        host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
-        port = f":{parts.port}" if parts.port else ""
-        self.prefix = parts.path.rstrip("/")
-        self.name = f"{parts.scheme}://{host}{port}{self.prefix}"
-        self.url = httpx2.URL(f"{parts.scheme}://{host}{port}/")
-        self.timeout_s = settings.timeout_s
-        self.authentication = _authentication(settings, parts, auth, self.name)
+    def __init__(self, address: Address) -> None:
+        self.name = address.name
+        self.prefix = address.prefix
+        self.url = httpx2.URL(address.origin)
+        self.timeout_s = address.timeout_s
+        self.authentication = address.authentication
         # Loading certificates takes longer than a hundred requests, and plain HTTP needs none.
-        self.verify = parts.scheme == "https"
+        self.verify = address.origin.startswith("https:")
 
     def exchange(self, request: Request) -> Exchange:
         """Return what has to be sent for a request; one that brings its own credentials goes as it is."""
@@ -82,7 +66,9 @@ class _Server:
         sent = [(name, value) for name, value in headers.items() if name not in _HOP_BY_HOP]
         if is_feed(request):
             timeout["read"] = None
-            # CouchDB 3.5 ends an event source twice: the second end would be read as the answer to the next request.
+        if is_feed(request) or request.path.endswith("/queries"):
+            # CouchDB 3.5 ends an event source twice, and a failed list of queries: the second end would be read as
+            # the answer to the next request.
             sent.append(("connection", "close"))
         return httpx2.Request(
             request.method,
@@ -124,10 +110,10 @@ class CouchBackend(BaseBackend):
         timeout: float | None = None,
         auth: AuthenticationName = "basic",
     ) -> None:
-        settings = _settings(url, user, password, database, timeout)
-        self._server = _Server(settings, auth)
-        self.name = self._server.name
-        self.database = settings.database
+        address = find_address(url, user, password, database, timeout, auth)
+        self._server = _Server(address)
+        self.name = address.name
+        self.database = address.database
         self._pool = _Pool(self._server)
 
     def __repr__(self) -> str:
@@ -177,8 +163,8 @@ class AsyncCouchBackend(AsyncBackend):
         timeout: float | None = None,
         auth: AuthenticationName = "basic",
     ) -> None:
-        settings = _settings(url, user, password, database, timeout)
-        self._take(_Server(settings, auth), settings.database)
+        address = find_address(url, user, password, database, timeout, auth)
+        self._take(_Server(address), address.database)
 
     @classmethod
     def _of(cls, server: _Server, database: str | None) -> AsyncCouchBackend:
@@ -306,49 +292,3 @@ def _headers(answer: httpx2.Response, request: Request) -> dict[str, str]:
         # The one thing that tells how long the body would have been.
         kept["content-length"] = answer.headers["content-length"]
     return kept
-
-
-def _settings(
-    url: str | None, user: str | None, password: str | None, database: str | None, timeout: float | None
-) -> Settings:
-    """Complete the arguments from the environment."""
-    found = read_settings()
-    if timeout is not None and not timeout > 0:
-        raise NotConfigured(f"timeout must be a positive number of seconds, not {timeout!r}")
-    # The environment's credentials are for the environment's server: they are not shown to another one.
-    own = Settings() if url is not None else found
-    return Settings(
-        url=url or own.url,
-        user=user or own.user,
-        password=password if password is not None else own.password,
-        database=database or found.database,
-        timeout_s=timeout or found.timeout_s,
-    )
-
-
-def _split_url(url: str) -> SplitResult:
-    """Return the parts of a server's address; raises ``NotConfigured``, never quoting what may be a password."""
-    try:
-        parts = urlsplit(url)
-        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        usable = False
-    # An "@" so late means a password with an unescaped "/", "?" or "#": what looks like the host is a part of it.
-    if not usable or parts.query or parts.fragment or "@" in parts.path:
-        raise NotConfigured(
-            "the CouchDB address must look like http://host:5984 or http://user:password@host:5984, with special"
-            " characters in the password percent-encoded"
-        )
-    return parts
-
-
-def _authentication(settings: Settings, parts: SplitResult, auth: AuthenticationName, server: str) -> Authentication:
-    user = settings.user or unquote(parts.username or "")
-    password = settings.password if settings.password is not None else unquote(parts.password or "")
-    if auth not in ("basic", "cookie"):
-        raise ValueError(f"auth is {auth!r}, and must be 'basic' or 'cookie'")
-    if not user:
-        return Anonymous()
-    if not password:
-        raise NotConfigured(f"a user but no password is given for {server}: set COUCHDB_PASSWORD", server)
-    return BasicAuthentication(user, password) if auth == "basic" else CookieAuthentication(user, password)
