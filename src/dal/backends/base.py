@@ -200,9 +200,7 @@ def quote(segment: str) -> str:
     if segment in (".", ".."):
         # Clients and gateways take these for directions unless they are escaped; CouchDB reads the escapes as dots.
         return segment.replace(".", "%2E")
-    from urllib.parse import quote as percent_encode  # needed by few requests, and slow to import
-
-    return percent_encode(segment, safe="")
+    return _RESERVED.sub(lambda match: b"%%%02X" % match[0][0], segment.encode()).decode("ascii")
 
 
 def _sendable(path: str) -> str:
