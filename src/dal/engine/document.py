@@ -189,13 +189,13 @@ def revisions_member(node: Node, limit: int) -> dict[str, object]:
 
 
 def show_body(doc_id: str, node: Node) -> dict[str, object]:
-    """Return ``_id``, ``_rev``, ``_deleted`` and a copy of the body: what every shown document begins with."""
+    """Return ``_id``, ``_rev``, a copy of the body and ``_deleted``: what every shown document begins with."""
     body = node.body
     if not body:
         shown: dict[str, object] = {"_id": doc_id, "_rev": node.rev}
         return {**shown, "_deleted": True} if node.deleted else shown
     if node.deleted:
-        shown = {"_id": doc_id, "_rev": node.rev, "_deleted": True, **body}
+        shown = {"_id": doc_id, "_rev": node.rev, **body, "_deleted": True}
     else:
         shown = {"_id": doc_id, "_rev": node.rev, **body}
     nested = node.nested
