@@ -55,6 +55,15 @@ def test_changes_lists_rows_with_last_seq_and_pending(send, db):
     assert (body["last_seq"], body["pending"]) == (body["results"][-1]["seq"], 1)
 
 
+def test_deletion_is_a_row_whose_document_says_so_after_its_body(send, db):
+    rev = send("GET", f"{db}/a").value()["_rev"]
+    docs = [{"_id": "a", "_rev": rev, "_deleted": True, "why": "x"}]
+    assert send("POST", f"{db}/_bulk_docs", {"docs": docs}).status == 201
+    row = send("GET", f"{db}/_changes?include_docs=true").value()["results"][-1]
+    assert row["deleted"] is True
+    assert list(row["doc"]) == ["_id", "_rev", "why", "_deleted"]
+
+
 def test_changes_takes_parameter_names_in_any_case_and_flags_only_as_true(send, db):
     assert ids(send("GET", f"{db}/_changes?LIMIT=1")) == ["a"]
     assert ids(send("GET", f"{db}/_changes?Descending=true")) == ["c", "b", "a"]
