@@ -48,13 +48,28 @@ def _bytes(text: str) -> str:
     return f"<<{','.join(map(str, text.encode()))}>>"
 
 
+# How ``~p`` writes the control characters that it takes for printable.
+_ESCAPES = str.maketrans(
+    {
+        "\\": "\\\\",
+        '"': '\\"',
+        "\b": "\\b",
+        "\t": "\\t",
+        "\n": "\\n",
+        "\v": "\\v",
+        "\f": "\\f",
+        "\r": "\\r",
+        "\x1b": "\\e",
+    }
+)
+_PRINTABLE = frozenset((*range(8, 14), 27, *range(32, 127), *range(160, 256)))
+
+
 def _text(text: str) -> str:
-    if not text:
-        return "<<>>"
-    if not text.isprintable():
+    # Erlang judges the bytes, as if they were Latin-1: of two bytes of UTF-8, the second may make it give up.
+    if not text or not _PRINTABLE.issuperset(text.encode()):
         return _bytes(text)
-    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
-    return f'<<"{escaped}">>' if text.isascii() else f'<<"{escaped}"/utf8>>'
+    return f'<<"{text.translate(_ESCAPES)}">>'
 
 
 def print_float(value: float) -> str:
