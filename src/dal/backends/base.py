@@ -46,6 +46,7 @@ SERVER_PATHS = frozenset(
 
 # What a request line cannot carry as it stands. A "#" is escaped because servers cut a path off there.
 _UNSENDABLE = re.compile('[^!-"$-~]')
+_RESERVED = re.compile(b"[^A-Za-z0-9._~-]")
 
 
 class Backend:
