@@ -22,7 +22,7 @@ from dal.engine.changes import (
 )
 from dal.engine.changes_feed import FRAMINGS, MAX_WAIT_MS, ChangesFeed
 from dal.engine.document_read import Shown, open_winner
-from dal.engine.field_path import parse_field, project
+from dal.engine.field_path import compile_projection
 from dal.engine.find_options import parse_fields
 from dal.engine.selector import normalize_selector
 from dal.engine.selector_match import compile_selector
@@ -241,12 +241,8 @@ def _selector(call: Call) -> Filter:
     except CouchError as error:
         # Whatever error word a query would get, here it is the same one.
         raise BadRequest(error.reason) from None
-    projected = None if names is None else _failing_late(lambda document: _project(document, names))
+    projected = None if names is None else _failing_late(compile_projection(names))
     return Filter(matches=_failing_late(compile_selector(normal)), project=projected)
-
-
-def _project(document: dict[str, object], names: list[str]) -> dict[str, object]:
-    return project(document, [parse_field(name) for name in names])
 
 
 def _failing_late(function: Callable[[dict[str, object]], T]) -> Callable[[dict[str, object]], T]:

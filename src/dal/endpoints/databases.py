@@ -145,7 +145,7 @@ def partition_info(call: Call) -> Response:
 
 
 def in_partition(call: Call) -> Response:
-    """Any method below ``_partition/{partition}``: of what there is, only ``_all_docs`` is emulated."""
+    """Any method below ``_partition/{partition}``: ``_all_docs`` and Mango's queries; views are not emulated."""
     partition, rest = call.args["partition"], call.args["rest"]
     if not call.db.partitioned:
         raise BadRequest("database is not partitioned")
@@ -153,14 +153,21 @@ def in_partition(call: Call) -> Response:
     if call.param("partition") not in (None, partition):
         raise BadRequest("Conflicting value for `partition` in query string")
     first, _, more = rest.partition("/")
+    # The parameters are sorted on the way, and of a repeated one the first is kept.
+    parameters = dict(reversed(call.params)) | {"partition": partition}
+    inner = replace(call, _params=sorted(parameters.items()))
     if rest == "_all_docs":
         if call.request.method not in ("GET", "HEAD", "POST"):
             raise MethodNotAllowed("Only GET,HEAD,POST allowed", headers={"allow": "GET,HEAD,POST"})
-        # The parameters are sorted on the way, and of a repeated one the first is kept.
-        parameters = dict(reversed(call.params)) | {"partition": partition}
-        return all_docs.documents(replace(call, _params=sorted(parameters.items())))
-    if first in ("_all_docs", "_find", "_explain", "_index") or (first == "_design" and "/_" in more):
-        raise NotSupported("a partition answers no queries but _all_docs")
+        return all_docs.documents(inner)
+    if first in ("_find", "_explain"):
+        from dal.endpoints import find  # requests for databases don't need the query engine
+
+        if call.request.method != "POST":
+            raise MethodNotAllowed("Only POST allowed", headers={"allow": "POST"})
+        return find.query(inner) if first == "_find" else find.explain_query(inner)
+    if first in ("_all_docs", "_index") or (first == "_design" and "/_" in more):
+        raise NotSupported("a partition answers no queries but _all_docs, _find and _explain")
     raise NotFound("missing")
 
 

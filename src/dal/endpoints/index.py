@@ -1,34 +1,163 @@
-"""``/{db}/_index`` and ``/{db}/_explain``: their requests are checked, and then refused. Source: ``mango_httpd``."""
+"""``/{db}/_index``: Mango's indexes, listed, created and deleted. Source: ``mango_httpd:handle_index_req``."""
 
 from __future__ import annotations
 
-from dal.endpoints.call import Call
-from dal.engine.find_options import parse_find_options
-from dal.errors import CouchError, NotSupported, ServerError
+import re
+from collections.abc import Mapping
+from typing import cast
+
+from dal.endpoints.call import Call, json_response
+from dal.endpoints.documents import edit
+from dal.engine.document import Document, validate_doc_id
+from dal.engine.document_update import Outcome
+from dal.engine.external_term import encode_term
+from dal.engine.find_options import parse_bulk_delete, parse_index_definition, parse_index_request
+from dal.engine.index_definition import (
+    EMPTY_BODY,
+    IndexDefinition,
+    generated_name,
+    list_indexes,
+    with_index,
+    with_partitioned,
+    without_index,
+)
+from dal.engine.revision_tree import Node
+from dal.engine.term_text import print_term
+from dal.errors import BadRequest, CouchError, NotFound, ServerError
 from dal.wire import Response
 
-_NO_INDEXES = "Mango indexes are not emulated: every _find reads all documents"
+_INTEGER = re.compile(r"[+-]?[0-9]+\Z")
+_UNAVAILABLE = ("text", "nouveau")
 
 
-def list_indexes(call: Call) -> Response:
-    """GET: the indexes of a database."""
-    _ = call.db
-    raise NotSupported(_NO_INDEXES)
+def read(call: Call) -> Response:
+    """GET: the indexes, the special one first; ``limit`` and ``skip`` page through them."""
+    bounds = {name: _bound(value) for name, value in reversed(call.params) if name in ("limit", "skip")}
+    indexes = list_indexes(call.db)
+    limit, skip = bounds.get("limit", len(indexes)), bounds.get("skip", 0)
+    if limit < 1 or skip < 0:
+        raise _bad_bounds()
+    shown = [index.to_json() for index in indexes[skip : skip + limit]]
+    return json_response({"total_rows": len(indexes), "indexes": shown})
+
+
+def _bound(text: str) -> int:
+    if not _INTEGER.match(text):
+        raise _bad_bounds()
+    return int(text)
+
+
+def _bad_bounds() -> CouchError:
+    return ServerError("Index parameter ranges: limit > 1, skip > 0", error="invalid_list_index_params")
 
 
 def create(call: Call) -> Response:
-    """POST ``{"index": ...}``: a new index, which is a design document and needs the rights for one."""
+    """POST ``{"index": ...}``: write the index into its design document, unless it is there already."""
     call.require_json_type()
-    call.json_object()
-    refused = call.db_admin_error("unauthorized")
-    if isinstance(refused, CouchError):
-        reason = f"Unknown error while saving the design document: {refused.error}"
-        raise ServerError(reason, error="error_saving_ddoc")
-    raise NotSupported(_NO_INDEXES)
+    _ = call.db
+    request = parse_index_request(call.json_object())
+    kind = request["type"]
+    if kind in _UNAVAILABLE:
+        raise CouchError(str(kind), status=503, error="required index service unavailable")
+    if kind != "json":
+        raise BadRequest(f"Invalid type for index: {kind}", error="invalid_index")
+    name = cast("str | None", request["name"]) or generated_name(request)
+    ddoc = cast("str | None", request["ddoc"]) or generated_name(request)
+    doc_id = ddoc if ddoc.startswith("_design/") else f"_design/{ddoc}"
+    definition = parse_index_definition(request["index"])
+    node, body = _load(call, doc_id)
+    validate_doc_id(doc_id)
+    partitioned = cast("bool | None", request["partitioned"])
+    changed = with_index(body, name, definition, request["index"])
+    changed = with_partitioned(changed, partitioned, doc_id=doc_id, is_new=node is None)
+    exists = node is not None and encode_term(changed) == encode_term(dict(body))
+    if not exists:
+        outcome = _save(call, doc_id, node, changed)
+        if isinstance(outcome, CouchError):
+            raise _not_saved(outcome)
+    return json_response({"result": "exists" if exists else "created", "id": doc_id, "name": name})
 
 
-def explain(call: Call) -> Response:
-    """POST a query: how it would be answered."""
+def _load(call: Call, doc_id: str) -> tuple[Node | None, Mapping[str, object]]:
+    """Return a design document's winner and its body, or what a new one begins with.
+
+    Raises ``BadRequest`` (``invalid_ddoc_lang``) for one that holds something else than indexes.
+    """
+    record = call.db.storage.get(doc_id)
+    if record is None or record.deleted:
+        return None, EMPTY_BODY
+    body = record.winner.body or {}
+    if body.get("language") != "query":
+        entry = f"{{{print_term('language')},{print_term(body.get('language'))}}}"
+        found = entry if "language" in body else "false"
+        raise BadRequest(f"Existing design doc has an invalid language: {found}", error="invalid_ddoc_lang")
+    return record.winner, body
+
+
+def _save(call: Call, doc_id: str, node: Node | None, body: dict[str, object], deleted: bool = False) -> Outcome:
+    position, ids, attachments = (node.position, (node.id,), node.attachments) if node is not None else (0, (), ())
+    (outcome,) = edit(call, [Document(doc_id, body, position, ids, deleted, attachments)])
+    return outcome
+
+
+def _not_saved(error: CouchError) -> CouchError:
+    if error.error == "conflict":
+        reason = "Encountered a conflict while saving the design document."
+    else:
+        reason = f"Unknown error while saving the design document: {error.error}"
+    return ServerError(reason, error="error_saving_ddoc")
+
+
+def delete(call: Call) -> Response:
+    """DELETE ``_index/{ddoc}/{type}/{name}``: take the index out of its design document."""
+    doc_id, kind, name = _design_id(call.args["design"]), call.args["type"], call.args["name"]
+    for index in list_indexes(call.db):
+        if (index.ddoc, index.name) == (doc_id, name) and kind == "json":
+            _delete(call, index)
+            return json_response({"ok": True})
+    raise NotFound("missing")
+
+
+def _design_id(name: str) -> str:
+    return name if name.startswith("_design/") else f"_design/{name}"
+
+
+def _delete(call: Call, index: IndexDefinition) -> None:
+    """Take one index out, and delete the design document with its last. CouchDB doesn't look at what became of it."""
+    doc_id = index.ddoc or ""
+    node, body = _load(call, doc_id)
+    body = without_index(body, index.name)
+    deleted = body == EMPTY_BODY
+    _save(call, doc_id, node, {} if deleted else dict(body), deleted)
+
+
+def bulk_delete(call: Call) -> Response:
+    """POST ``_index/_bulk_delete`` with ``{"docids": [...]}``: delete by design document.
+
+    One after the other, by the list of indexes as it was before: a failure leaves the earlier ones deleted.
+    """
     call.require_json_type()
-    parse_find_options(call.json_object())
-    raise NotSupported(_NO_INDEXES)
+    db = call.db
+    names = parse_bulk_delete(call.json_object())
+    indexes = list_indexes(db)
+    success: list[dict[str, object]] = []
+    failed: list[dict[str, object]] = []
+    for name in names:
+        if type(name) is not str:
+            raise ServerError("badarg", error="unknown_error")
+        doc_id = _design_id(name)
+        found = [index for index in indexes if index.ddoc == doc_id]
+        if not found:
+            failed.insert(0, {"id": doc_id, "error": "not_found"})
+            continue
+        if len(found) > 1:
+            raise ServerError("a design document with several indexes", error="case_clause")
+        _delete(call, found[0])
+        success.insert(0, {"id": doc_id, "ok": True})
+    return json_response({"success": success, "fail": failed})
+
+
+def not_found(call: Call) -> Response:
+    """Any other path below ``_index``."""
+    _ = call.db
+    raise NotFound("missing")

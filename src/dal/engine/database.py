@@ -7,12 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from dal.engine.document import DocumentRecord
 from dal.engine.revision import Revision
 from dal.errors import BadRequest, IllegalDocId
 from dal.storage.base import Storage
+
+if TYPE_CHECKING:
+    from dal.engine.index import JsonIndex
+    from dal.engine.index_definition import IndexDefinition
 
 DEFAULT_REVS_LIMIT = 1000
 DEFAULT_PURGED_INFOS_LIMIT = 1000
@@ -51,6 +55,10 @@ class Database:
     validation_loaded: bool = False
     deleted: bool = False
     watchers: dict[object, Callable[[], None]] = field(default_factory=dict)
+    # What Mango's indexes have read from the documents up to some update sequence, and from which design documents
+    # their definitions were read. Both are only kept for speed: whoever takes changes back clears ``indexes``.
+    indexes: dict[tuple[str | None, str], tuple[IndexDefinition, JsonIndex]] = field(default_factory=dict)
+    index_definitions: tuple[tuple[DocumentRecord, ...], tuple[IndexDefinition, ...]] | None = None
 
     def seq(self, number: int) -> str:
         """Return the text of an update sequence."""

@@ -6,13 +6,14 @@ It knows nothing of selectors. Source: ``mango_util:parse_field``, ``mango_doc``
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from typing import Final, cast
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final, TypeAlias, cast
 
-from dal.errors import BadRequest
+from dal.errors import BadRequest, CouchError, ServerError
 
 _SEPARATOR = re.compile(r"(?<!\\)\.")
-_INDEX = re.compile(r"[+-]?[0-9]+\Z")
+# What Erlang reads as an integer; more digits than any array has items are no index.
+_INDEX = re.compile(r"[+-]?[0-9]{1,18}\Z")
 
 
 class Missing:
@@ -57,21 +58,64 @@ def get_field(value: object, path: Sequence[str]) -> object:
     return value
 
 
-def set_field(into: dict[str, object], path: Sequence[str], value: object) -> None:
-    """Put a value at a path of a projection, making objects on the way: of array indexes, too."""
-    for name in path[:-1]:
-        found = into.get(name)
-        if type(found) is not dict:
-            found = into[name] = {}
-        into = cast("dict[str, object]", found)
-    into[path[-1]] = value
+def set_field(into: object, path: Sequence[str], value: object) -> object:
+    """Return a copy of a value with another one put at a path, with objects made on the way: for array indexes, too.
+
+    Where there is an array already, CouchDB puts the value one place too early, and falls over the index 0.
+    """
+    name, rest = path[0], path[1:]
+    if type(into) is dict:
+        members = dict(cast("dict[str, object]", into))
+        members[name] = set_field(members.get(name, {}), rest, value) if rest else value
+        return members
+    if type(into) is list:
+        index = int(name) if _INDEX.match(name) else -1
+        if 0 <= index < len(into):
+            item = set_field(into[index], rest, value) if rest else value
+            if index == 0:
+                raise ServerError("function_clause", error="unknown_error")
+            return [*into[: index - 1], item, *into[index:]]
+    return into
 
 
-def project(document: dict[str, object], paths: Sequence[Sequence[str]]) -> dict[str, object]:
-    """Return the members of a document that some field paths name, in the order of the paths."""
+Projection: TypeAlias = "Callable[[Mapping[str, object]], dict[str, object]]"
+
+
+def compile_projection(fields: Sequence[object]) -> Projection:
+    """Return a function that gives the members of a document that some field paths name, in the order of the paths.
+
+    What it gives shares its parts with the document. It raises ``CouchError`` for a field that is no path: CouchDB
+    notices when a document is projected.
+    """
+    try:
+        paths = [parse_field(_checked(field)) for field in fields]
+    except CouchError as error:
+        failure = error
+
+        def fail(document: Mapping[str, object]) -> dict[str, object]:
+            raise failure
+
+        return fail
+    if all(len(path) == 1 for path in paths):
+        names = [path[0] for path in paths]
+        return lambda document: {name: document[name] for name in names if name in document}
+    if not any(_INDEX.match(name) for path in paths for name in path):
+        return lambda document: _project(document, paths)
+    # CouchDB projects twice, once where the document is and once where the answer is put together. It shows only where
+    # array indexes are among the paths.
+    return lambda document: _project(_project(document, paths), paths)
+
+
+def _checked(field: object) -> str:
+    if type(field) is not str:
+        raise ServerError("badarg", error="unknown_error")
+    return field
+
+
+def _project(document: Mapping[str, object], paths: Sequence[Sequence[str]]) -> dict[str, object]:
     projected: dict[str, object] = {}
     for path in paths:
         value = get_field(document, path)
         if not isinstance(value, Missing):
-            set_field(projected, path, value)
+            projected = cast("dict[str, object]", set_field(projected, path, value))
     return projected

@@ -1,25 +1,30 @@
 """Answering a query: which rows are read, in which order, and where the answer begins and ends.
 
-It knows nothing of requests. Source: ``mango_cursor_view``, ``mango_execution_stats``.
+It knows nothing of requests, and leaves it to the planner which index is used. Source: ``mango_cursor_view``,
+``mango_execution_stats``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias, cast
 
 from dal.engine.bookmark import pack_bookmark, unpack_bookmark
 from dal.engine.database import Database
 from dal.engine.document import DocumentRecord, copy_members
-from dal.engine.document_read import Shown, show
-from dal.engine.field_path import parse_field, project
+from dal.engine.document_read import PLAIN, Shown, show
+from dal.engine.field_path import compile_projection, parse_field, set_field
 from dal.engine.find_options import FindOptions
-from dal.engine.key_range import Extreme, KeyRange, field_range, indexable_fields
-from dal.engine.selector_match import compile_selector
-from dal.errors import BadRequest, QueryParseError
+from dal.engine.index import Row, open_index
+from dal.engine.index_definition import IndexDefinition
+from dal.engine.key_range import Extreme
+from dal.engine.mango_planner import Plan, covers, key_bounds, make_plan, named_by, selector_fields, shown_use_index
+from dal.engine.selector_match import compile_selector, reads_metadata
+from dal.errors import QueryParseError
 
 _SCAN_WARNING_RATIO = 10
-_NO_INDEX = "No matching index found, create an index to optimize query time."
+NO_INDEX_WARNING = "No matching index found, create an index to optimize query time."
 _HIGH_RATIO = (
     "The number of documents examined is high in proportion to the number of results returned. "
     "Consider adding a more specific index to improve this."
@@ -33,13 +38,14 @@ class ExecutionStats:
 
     keys_examined: int = 0
     docs_examined: int = 0
+    quorum_docs_examined: int = 0
     results: int = 0
 
-    def shown(self, quorum: bool) -> dict[str, object]:
+    def to_json(self) -> dict[str, object]:
         return {
             "total_keys_examined": self.keys_examined,
-            "total_docs_examined": 0 if quorum else self.docs_examined,
-            "total_quorum_docs_examined": self.docs_examined if quorum else 0,
+            "total_docs_examined": self.docs_examined,
+            "total_quorum_docs_examined": self.quorum_docs_examined,
             "results_returned": self.results,
             "execution_time_ms": 0.0,
         }
@@ -48,140 +54,208 @@ class ExecutionStats:
 def find(db: Database, options: FindOptions) -> dict[str, object]:
     """Return the answer to a query: ``docs``, ``bookmark``, and where they apply ``execution_stats`` and ``warning``.
 
-    Raises ``CouchError`` for a sort that no index serves, an index that is not there, or a malformed bookmark.
+    Nothing in it is shared. Raises ``CouchError`` for a sort that no index serves, an index that is not there, a
+    malformed bookmark, or a condition that fails.
     """
-    if options.partition and not db.partitioned:
-        raise QueryParseError("`partition` parameter is not supported on this db")
-    _check_index(db, options)
-    key_range = field_range(options.selector, "_id") if "_id" in indexable_fields(options.selector) else KeyRange()
-    if key_range is None or _matches_nothing(options):
+    plan = make_plan(db, options)
+    if plan.is_empty:
         return {"docs": []}
-    scan = _Scan(db, options, key_range)
-    documents = scan.run()
-    answer: dict[str, object] = {"docs": documents, "bookmark": scan.bookmark()}
+    cursor = _Cursor(db, options, plan)
+    answer: dict[str, object] = {"docs": cursor.run(), "bookmark": cursor.bookmark()}
     if options.execution_stats:
-        answer["execution_stats"] = scan.stats.shown(options.r > 1)
-    answer["warning"] = "\n".join(_warnings(options, scan.stats))
+        answer["execution_stats"] = cursor.stats.to_json()
+    warnings = list(_warnings(options, cursor.index, cursor.stats))
+    if warnings:
+        answer["warning"] = "\n".join(warnings)
     return answer
 
 
-def _check_index(db: Database, options: FindOptions) -> None:
-    """See to it that a scan over all documents can serve the query: sorted by ``_id`` or not at all."""
-    fields = [field for field, _ in options.sort]
-    if fields and (fields != ["_id"] or "_id" not in indexable_fields(options.selector)):
-        reason = "No index exists for this sort, try indexing by the sort fields."
-        raise BadRequest(reason, error="no_usable_index")
-    if options.allow_fallback or options.use_index == []:
-        if not options.allow_fallback:
-            reason = "You must specify an index with the `use_index` parameter."
-            raise BadRequest(reason, error="invalid_index")
-        return
-    reason = f"{_index_name(options.use_index)} specified by `use_index` could not be found or it is not suitable."
-    raise BadRequest(reason, error="invalid_index")
-
-
-def _index_name(use_index: list[str]) -> str:
-    design = use_index[0].removeprefix("_design/")
-    return f"_design/{design}" + (f", {use_index[1]}" if len(use_index) > 1 else "")
-
-
-def _matches_nothing(options: FindOptions) -> bool:
-    """Whether the selector is only an empty list of alternatives, which CouchDB doesn't run."""
-    return options.selector in ({"$and": []}, {"$or": []})
-
-
-def _warnings(options: FindOptions, stats: ExecutionStats) -> Iterator[str]:
-    if options.use_index:
+def _warnings(options: FindOptions, index: IndexDefinition, stats: ExecutionStats) -> Iterator[str]:
+    if options.use_index and not named_by([index], options.use_index):
         why = "it does not contain a valid index" if len(options.use_index) == 1 else "it is not a valid index"
-        yield f"{_index_name(options.use_index)} was not used because {why} for this query."
-    yield _NO_INDEX
-    if stats.docs_examined > _SCAN_WARNING_RATIO * max(stats.results, 1):
+        yield f"{shown_use_index(options.use_index)} was not used because {why} for this query."
+    if not index.is_json:
+        yield NO_INDEX_WARNING
+    if stats.docs_examined + stats.quorum_docs_examined > _SCAN_WARNING_RATIO * max(stats.results, 1):
         yield _HIGH_RATIO
 
 
-class _Scan:
-    """One pass over the documents in the order of their ids."""
+def required_fields(options: FindOptions) -> list[object] | None:
+    """Return what has to be read of a document to answer a query; None for all of it."""
+    return None if options.fields is None else [*options.fields, *selector_fields(options.selector)]
 
-    def __init__(self, db: Database, options: FindOptions, key_range: KeyRange) -> None:
-        self.db = db
-        self.options = options
+
+def _always(document: Mapping[str, object]) -> bool:
+    return True
+
+
+# A row as it is read: the document's id, the row's key, the document as far as it is needed, and where it is stored.
+_Row: TypeAlias = "tuple[str, object, Mapping[str, object], DocumentRecord | None]"
+
+
+class _Cursor:
+    """One pass over the rows of an index, or over the documents in the order of their ids.
+
+    With ``r`` above 1, CouchDB reads the documents in another place than the rows, and counts them as ``quorum``.
+    """
+
+    def __init__(self, db: Database, options: FindOptions, plan: Plan) -> None:
+        assert plan.index is not None
+        self.index = plan.index
         self.stats = ExecutionStats()
-        self.descending = bool(options.sort) and options.sort[0][1] == "desc"
-        self.key_range = key_range
-        self.skip = options.skip
-        self.last: str | None = None
-        self.resumed: str | None = None
+        self._db = db
+        self._options = options
+        self._descending = bool(options.sort) and options.sort[0][1] == "desc"
+        self._covered = covers(self.index, required_fields(options))
+        self._quorum = options.r > 1 and not self._covered
+        start, end = key_bounds(plan)
+        self._start, self._end = (end, start) if self._descending else (start, end)
+        self._start_id = ""
+        self._resumes = options.bookmark is not None
         if options.bookmark is not None:
-            self.resumed, _ = unpack_bookmark(options.bookmark)
-            self.skip += 1
-        self.matches = compile_selector(options.selector)
-        paths = [parse_field(field) for field in options.fields or ()]
-        self.project: Callable[[dict[str, object]], dict[str, object]] | None = None
-        if options.fields is not None:
-            self.project = lambda document: project(document, paths)
+            self._start_id, self._start = unpack_bookmark(options.bookmark)
+        self._matches = compile_selector(options.selector)
+        self._project = None if options.fields is None else compile_projection(options.fields)
+        self._needs_whole = reads_metadata(options.selector)
+        self._last: tuple[str, object] | None = None
 
     def run(self) -> list[dict[str, object]]:
         """Return the documents of this page, and count what was looked at.
 
-        The scan ends at the first match beyond the page, which it has looked at. What was counted since the last match
-        is not told when a matching design document is passed over: its shard never reports it.
+        The scan ends at the first match beyond the page, which it has looked at. What was looked at is told with the
+        next match: where that is passed over, as a design document or as the last row of the page before, it is lost.
         """
         documents: list[dict[str, object]] = []
-        skip, limit, examined, reported = self.skip, self.options.limit, 0, 0
-        dropped = 0
-        for record in self._records():
+        skip, limit, examined = self._options.skip, self._options.limit, 0
+        matches = _always if self._quorum else self._matches
+        rows = self._rows()
+        if self._resumes and self._options.partition:
+            # Of a partition, whatever row comes first is passed over, and is not even looked at.
+            self._resumes = False
+            next(rows, None)
+        for doc_id, key, document, record in rows:
             examined += 1
-            document = self._view(record)
-            if not self.matches(document):
+            if not matches(document):
                 continue
-            if record.doc_id.startswith("_design/"):
-                dropped += examined - reported
-                reported = examined
+            shown = None if self._quorum else self._shown(document, record)
+            counted, examined = examined, 0
+            if self._resumes:
+                self._resumes = False
                 continue
-            reported = examined
-            if len(documents) < limit:
+            if not self.index.is_json and doc_id.startswith("_design/"):
+                continue
+            self._count(counted)
+            if shown is None:
+                shown = self._reread(record)
+                if shown is None:
+                    continue
+            if limit > 0:
                 # The next page begins behind the last row that was shown or skipped.
-                self.last = record.doc_id
+                self._last = (doc_id, key)
             if skip > 0:
                 skip -= 1
-            elif len(documents) < limit:
-                documents.append(self._shown(document))
+            elif limit > 0:
+                limit -= 1
+                documents.append(_copied(shown))
+                self.stats.results += 1
             else:
-                break
-        self.stats.keys_examined = self.stats.docs_examined = examined - dropped
-        self.stats.results = len(documents)
+                return documents
+        self._count(examined)
         return documents
 
-    def _records(self) -> Iterator[DocumentRecord]:
-        if not isinstance(self.key_range.high, Extreme | str):
-            # Every other value is below every id.
-            return iter(())
-        low, high = _text(self.key_range.low), _text(self.key_range.high)
-        if self.resumed is not None:
-            low, high = (low, self.resumed) if self.descending else (self.resumed, high)
-        start, end = (high, low) if self.descending else (low, high)
-        return self.db.storage.live(start, end, descending=self.descending)
-
-    def _view(self, record: DocumentRecord) -> dict[str, object]:
-        """Return the document as the selector sees it; its parts are shared with the store, and only looked at."""
-        node = record.winner
-        if node.attachments or self.options.conflicts:
-            return show(self.db, record, node, _CONFLICTS if self.options.conflicts else Shown())
-        return {"_id": record.doc_id, "_rev": node.rev, **(node.body or {})}
-
-    def _shown(self, document: dict[str, object]) -> dict[str, object]:
-        if self.project is not None:
-            document = self.project(document)
-        copied: dict[str, object] = {}
-        copy_members(document, copied)
-        return copied
+    def _count(self, examined: int) -> None:
+        self.stats.keys_examined += examined
+        if not self._quorum and not self._covered:
+            self.stats.docs_examined += examined
 
     def bookmark(self) -> str:
         """Return where the next page begins; where nothing matched, the bookmark that was sent."""
-        if self.last is None:
-            return self.options.bookmark or "nil"
-        return pack_bookmark(self.last, self.last)
+        if self._last is None:
+            return self._options.bookmark or "nil"
+        return pack_bookmark(*self._last)
+
+    # --- rows ---------------------------------------------------------------------------------------------------------
+
+    def _rows(self) -> Iterator[_Row]:
+        return self._indexed() if self.index.is_json else self._scanned()
+
+    def _scanned(self) -> Iterator[_Row]:
+        if self._options.partition and not self._db.partitioned:
+            raise QueryParseError("`partition` parameter is not supported on this db")
+        bounds = self._id_bounds()
+        if bounds is None:
+            return
+        start, end = bounds
+        whole = self._needs_whole
+        for record in self._db.storage.live(start, end, descending=self._descending):
+            doc_id = record.doc_id
+            yield doc_id, doc_id, self._whole(record) if whole else record.winner.body or {}, record
+
+    def _id_bounds(self) -> tuple[str | None, str | None] | None:
+        """Return the first and the last id to read; None where there is none. All that is no text is below every id."""
+        low, high = (self._end, self._start) if self._descending else (self._start, self._end)
+        if type(high) is not str and not isinstance(high, Extreme):
+            return None
+        first, last = low if type(low) is str else None, high if type(high) is str else None
+        if isinstance(low, Extreme):
+            return None
+        partition = self._options.partition
+        if partition:
+            # ";" is the character behind the colon.
+            first = max(first or "", f"{partition}:")
+            last = min(last, f"{partition};") if last is not None else f"{partition};"
+        return (last, first) if self._descending else (first, last)
+
+    def _indexed(self) -> Iterator[_Row]:
+        db, index = self._db, open_index(self._db, self.index)
+        rows = index.rows(
+            (self._start, self._start_id), self._end, partition=self._options.partition, descending=self._descending
+        )
+        if self._covered:
+            paths = [parse_field(column) for column in self.index.columns]
+            for row in rows:
+                yield row.doc_id, row.values, _rebuilt(row, paths), None
+            return
+        whole = self._needs_whole
+        for doc_id, values in rows:
+            record = db.storage.get(doc_id)
+            assert record is not None
+            yield doc_id, values, self._whole(record) if whole else record.winner.body or {}, record
+
+    # --- documents ----------------------------------------------------------------------------------------------------
+
+    def _whole(self, record: DocumentRecord) -> dict[str, object]:
+        """Return the document as the selector sees it; its parts are shared with the store, and only looked at."""
+        node = record.winner
+        if node.attachments or self._options.conflicts:
+            return show(self._db, record, node, _CONFLICTS if self._options.conflicts else PLAIN)
+        return {"_id": record.doc_id, "_rev": node.rev, **(node.body or {})}
+
+    def _shown(self, document: Mapping[str, object], record: DocumentRecord | None) -> dict[str, object]:
+        """Return what the answer shows of a document that matched; its parts are shared with the store."""
+        if record is not None and not self._needs_whole:
+            document = self._whole(record)
+        return dict(document) if self._project is None else self._project(document)
+
+    def _reread(self, record: DocumentRecord | None) -> dict[str, object] | None:
+        """Read a document by itself, as for a quorum; conflicts are not shown then."""
+        self.stats.quorum_docs_examined += 1
+        assert record is not None
+        document = show(self._db, record, record.winner)
+        if not self._matches(document):
+            return None
+        return document if self._project is None else self._project(document)
 
 
-def _text(bound: object) -> str | None:
-    return None if isinstance(bound, Extreme) or type(bound) is not str else bound
+def _rebuilt(row: Row, paths: Sequence[Sequence[str]]) -> dict[str, object]:
+    """Return as much of a document as its row knows."""
+    document: object = {"_id": row.doc_id}
+    for path, value in zip(reversed(paths), reversed(row.values), strict=True):
+        document = set_field(document, path, value)
+    return cast("dict[str, object]", document)
+
+
+def _copied(document: Mapping[str, object]) -> dict[str, object]:
+    copied: dict[str, object] = {}
+    copy_members(document, copied)
+    return copied

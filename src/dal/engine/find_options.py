@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Final, cast
+from typing import Final, TypeAlias, cast
 
 from dal.engine.partition import validate_partition
 from dal.engine.selector import Selector, normalize_selector
 from dal.engine.term_text import pretty_term, print_term
-from dal.errors import BadRequest, IllegalPartition, ServerError
+from dal.errors import BadRequest, CouchError, IllegalPartition, ServerError
 
 DEFAULT_LIMIT = 25
 _REQUIRED: Final = object()
@@ -28,7 +28,7 @@ class FindOptions:
     limit: int
     skip: int
     sort: list[tuple[str, str]]
-    fields: list[str] | None
+    fields: list[object] | None
     partition: str
     r: int
     conflicts: bool
@@ -40,9 +40,32 @@ class FindOptions:
 
 
 def parse_find_options(body: Mapping[str, object]) -> FindOptions:
-    """Return the options of a request; raises ``CouchError`` for the first that is not as CouchDB wants it."""
+    """Return the options of a query; raises ``CouchError`` for the first that is not as CouchDB wants it."""
+    return FindOptions(**_parse(body, _FIND))  # type: ignore[arg-type]
+
+
+def parse_index_request(body: Mapping[str, object]) -> dict[str, object]:
+    """Return the members of a request for an index, None where a name or an option is not given; raises likewise."""
+    return _parse(body, _INDEX_REQUEST)
+
+
+def parse_index_definition(value: object) -> dict[str, object]:
+    """Return an index's definition as it is stored: fields with directions, and a normalised partial filter."""
+    if type(value) is not dict:
+        raise BadRequest(f"JSON indexes must be an object, not: {print_term(value)}", error="invalid_index")
+    members = _parse(value, _INDEX_DEFINITION)
+    members["fields"] = dict(cast("list[tuple[str, str]]", members["fields"]))
+    return members
+
+
+def parse_bulk_delete(body: Mapping[str, object]) -> list[object]:
+    """Return the names of design documents of a bulk deletion; raises ``CouchError``."""
+    return cast("list[object]", _parse(body, _BULK_DELETE)["docids"])
+
+
+def _parse(body: Mapping[str, object], options: _Options) -> dict[str, object]:
     values: dict[str, object] = {}
-    for name, (default, parse) in _OPTIONS.items():
+    for name, (default, parse) in options.items():
         if name in body:
             values[name] = parse(body[name])
         elif default is _REQUIRED:
@@ -50,9 +73,9 @@ def parse_find_options(body: Mapping[str, object]) -> FindOptions:
         else:
             values[name] = default
     for name in body:
-        if name not in _OPTIONS:
+        if name not in options:
             raise BadRequest(f"Invalid key {name} for this request.", error="invalid_key")
-    return FindOptions(**values)  # type: ignore[arg-type]
+    return values
 
 
 def _selector(value: object) -> Selector:
@@ -81,8 +104,13 @@ def _bookmark(value: object) -> str | None:
     if value is None or value == "":
         return None
     if type(value) is not str:
-        raise ServerError(f"Unknown Error: mango_opts :: {{invalid_bookmark,{print_term(value)}}}")
+        raise _unknown("invalid_bookmark", value)
     return value
+
+
+def _unknown(word: str, value: object) -> CouchError:
+    """Return the error that CouchDB has no text for."""
+    return ServerError(f"Unknown Error: mango_opts :: {{{word},{print_term(value)}}}")
 
 
 def _natural(value: object) -> int:
@@ -110,7 +138,7 @@ def _ok_or_false(value: object) -> str | bool:
         return "ok"
     if value == "false" or value is False:
         return False
-    raise ServerError(f"Unknown Error: mango_opts :: {{invalid_ok_or_false_value,{print_term(value)}}}")
+    raise _unknown("invalid_ok_or_false_value", value)
 
 
 def parse_sort(value: object) -> list[tuple[str, str]]:
@@ -154,7 +182,41 @@ def _partition(value: object) -> str:
     return value
 
 
-_OPTIONS: dict[str, tuple[object, Callable[[object], object]]] = {
+def _anything(value: object) -> object:
+    return value
+
+
+def _string(value: object) -> str:
+    if type(value) is not str:
+        raise BadRequest(f"Invalid string: {print_term(value)}", error="invalid_string")
+    return value
+
+
+def _name(value: object) -> str:
+    if value == "":
+        raise BadRequest("Index name or ddoc cannot be empty string", error="invalid_empty_string")
+    return _string(value)
+
+
+def _partitioned(value: object) -> bool:
+    if type(value) is not bool:
+        raise _unknown("invalid_partitioned_value", value)
+    return value
+
+
+def _design_names(value: object) -> list[object]:
+    if type(value) is not list:
+        reason = f"Bulk Delete requires an array of non-null docids. Docids: {print_term(value)}"
+        raise BadRequest(reason, error="invalid_bulk_docs")
+    for item in value:
+        parse_use_index(item)
+    return value
+
+
+_Options: TypeAlias = "dict[str, tuple[object, Callable[[object], object]]]"
+
+# What each body may hold, in the order in which it is checked: the default, and what a given value has to pass.
+_FIND: _Options = {
     "selector": (_REQUIRED, _selector),
     "use_index": ([], parse_use_index),
     "bookmark": (None, _bookmark),
@@ -171,3 +233,16 @@ _OPTIONS: dict[str, tuple[object, Callable[[object], object]]] = {
     "execution_stats": (False, _boolean),
     "allow_fallback": (True, _boolean),
 }
+_INDEX_REQUEST: _Options = {
+    "index": (_REQUIRED, _anything),
+    "type": ("json", _string),
+    "name": (None, _name),
+    "ddoc": (None, _name),
+    "w": (2, parse_positive),
+    "partitioned": (None, _partitioned),
+}
+_INDEX_DEFINITION: _Options = {
+    "fields": (_REQUIRED, parse_sort),
+    "partial_filter_selector": ({}, _selector),
+}
+_BULK_DELETE: _Options = {"docids": (_REQUIRED, _design_names), "w": (2, parse_positive)}

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Final, TypeAlias, cast
 
 from dal.engine.collation import compare_json
+from dal.errors import ServerError
 
 _INDEXABLE = frozenset(("$lt", "$lte", "$eq", "$gt", "$gte", "$beginsWith", "$exists"))
 # What ``$beginsWith`` puts behind its prefix to get the upper bound.
@@ -57,9 +58,19 @@ def _indexable(selector: Mapping[str, object]) -> list[str]:
     return [name] if next(iter(cast("dict[str, object]", argument))) in _INDEXABLE else []
 
 
-def field_range(selector: Mapping[str, object], field: str) -> Range:
-    """Return the range of one field's values that a normalised selector can match."""
-    return _narrowed(selector, field, KeyRange())
+def field_ranges(selector: Mapping[str, object]) -> list[tuple[str, Range]]:
+    """Return which values of each indexable field a normalised selector can match.
+
+    Where it contradicts itself, the empty range of that field is all there is. Raises ``ServerError`` where a prefix
+    contradicts what came before: CouchDB falls over it.
+    """
+    ranges: list[tuple[str, Range]] = []
+    for field in indexable_fields(selector):
+        found = _narrowed(selector, field, KeyRange())
+        if found is None:
+            return [(field, None)]
+        ranges.append((field, found))
+    return ranges
 
 
 def _narrowed(selector: Mapping[str, object], field: str, within: Range) -> Range:
@@ -75,7 +86,9 @@ def _narrowed(selector: Mapping[str, object], field: str, within: Range) -> Rang
     operator, value = next(iter(cast("dict[str, object]", argument).items()))
     if operator == "$beginsWith":
         lower = _bounded("$gte", value, within)
-        return lower and _bounded("$lte", cast(str, value) + _LAST_CHARACTER, lower)
+        if lower is None:
+            raise ServerError("empty", error="badmatch")
+        return _bounded("$lte", cast(str, value) + _LAST_CHARACTER, lower)
     return _bounded(operator, value, within)
 
 

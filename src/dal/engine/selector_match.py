@@ -18,12 +18,23 @@ from dal.errors import CouchError, ServerError
 Matcher: TypeAlias = Callable[[object], bool]
 
 
-def compile_selector(selector: Mapping[str, object]) -> Callable[[dict[str, object]], bool]:
+def compile_selector(selector: Mapping[str, object]) -> Callable[[Mapping[str, object]], bool]:
     """Return a function that tells whether a document matches a normalised selector.
 
     Some errors show only when a document reaches the condition: an empty part in a field path, a division by zero.
     """
-    return cast("Callable[[dict[str, object]], bool]", _compile(selector, raw=False) if selector else _always)
+    return cast("Callable[[Mapping[str, object]], bool]", _compile(selector, raw=False) if selector else _always)
+
+
+def reads_metadata(selector: Mapping[str, object]) -> bool:
+    """Whether a normalised selector looks at more of a document than its own members: at ``_id``, ``_rev`` and such."""
+    if not selector:
+        return False
+    name, argument = next(iter(selector.items()))
+    if name in ("$and", "$or", "$not"):
+        return any(map(reads_metadata, argument if type(argument) is list else [cast(Selector, argument)]))
+    # An escaped or an empty name is looked at more closely later, if at all.
+    return not name or name[0] in "_\\$"
 
 
 def _always(value: object) -> bool:
@@ -257,7 +268,7 @@ def same(a: object, b: object) -> bool:
     if type(a) is dict:
         members = cast("dict[str, object]", b)
         return list(a) == list(members) and all(map(same, a.values(), members.values()))
-    return a == b and (type(a) is not float or str(a) == str(b))
+    return a == b
 
 
 def _all(argument: object) -> Matcher:
