@@ -102,7 +102,7 @@ def _checked_edits(
         elif not old.deleted:
             error = Conflict()
         elif any(attachment.is_stub for attachment in document.attachments):
-            # A document that is made again has no revision to take attachments from, as CouchDB finds out when it writes.
+            # A document that is made again has no revision to take them from, as CouchDB finds out when it writes.
             unwritable = True
         error = error or _refused(db, document, may_design, validate, leaf)
         if error is None:
