@@ -5,14 +5,15 @@ It knows nothing of databases. Source: ``mango_selector:match``.
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypeAlias, cast
 
 from dal.engine.collation import json_key, string_key
 from dal.engine.field_path import NOT_FOUND, Missing, get_field, parse_field
+from dal.engine.grapheme import begins_with
 from dal.engine.regex import compile_regex
 from dal.engine.selector import Selector, invalid_operator
+from dal.engine.term_order import is_same_term, term_key
 from dal.errors import CouchError, ServerError
 
 Matcher: TypeAlias = Callable[[object], bool]
@@ -142,21 +143,6 @@ _RANGES: dict[str, Callable[[object, object], bool]] = {
 }
 
 
-def term_key(value: object) -> tuple[object, ...]:
-    """Return a key for Erlang's order of terms: numbers, atoms, objects, arrays, strings by their bytes."""
-    kind = type(value)
-    if kind is str:
-        return (4, cast(str, value).encode())
-    if kind is int or kind is float:
-        return (0, value)
-    if value is None or kind is bool:
-        return (1, {None: "null", True: "true", False: "false"}[cast("bool | None", value)])
-    if kind is list:
-        return (3, [term_key(item) for item in cast("list[object]", value)])
-    members = cast("dict[str, object]", value).items()
-    return (2, [((name.encode(),), term_key(member)) for name, member in members])
-
-
 def _range(name: str, argument: object, raw: bool) -> Matcher:
     compare, make_key = _RANGES[name], term_key if raw else json_key
     bound = make_key(argument)
@@ -258,19 +244,6 @@ _NESTED: dict[str, Callable[[Matcher], Matcher]] = {
 # --- operators of one kind of value ----------------------------------------------------------------------------------
 
 
-def same(a: object, b: object) -> bool:
-    """Whether two values are one term: 1 is not 1.0, and the order of members counts."""
-    if type(a) is not type(b):
-        return False
-    if type(a) is list:
-        other = cast("list[object]", b)
-        return len(a) == len(other) and all(map(same, a, other))
-    if type(a) is dict:
-        members = cast("dict[str, object]", b)
-        return list(a) == list(members) and all(map(same, a.values(), members.values()))
-    return a == b
-
-
 def _all(argument: object) -> Matcher:
     wanted = cast("list[object]", argument)
     if not wanted:
@@ -280,7 +253,7 @@ def _all(argument: object) -> Matcher:
     def match(value: object) -> bool:
         if type(value) is not list:
             return False
-        if all(any(same(item, one) for one in value) for item in wanted):
+        if all(any(is_same_term(item, one) for one in value) for item in wanted):
             return True
         return nested is not None and term_key(value) == nested
 
@@ -324,22 +297,7 @@ def _regex(argument: object) -> Matcher:
 
 def _begins_with(argument: object) -> Matcher:
     prefix = cast(str, argument)
-
-    def match(value: object) -> bool:
-        if type(value) is not str or not value.startswith(prefix):
-            return False
-        # A prefix ends where a letter ends, as a reader sees letters: with its accents.
-        return not prefix or len(value) == len(prefix) or not _extends(value[len(prefix) - 1], value[len(prefix)])
-
-    return match
-
-
-def _extends(before: str, letter: str) -> bool:
-    """Whether a character belongs to the one before it, as in Unicode's grapheme clusters."""
-    if letter.isascii():
-        return before == "\r" and letter == "\n"
-    joined = letter == "\u200d" or (before == "\u200d" and not letter.isalnum())
-    return joined or unicodedata.category(letter).startswith("M") or "\U0001f3fb" <= letter <= "\U0001f3ff"
+    return lambda value: type(value) is str and begins_with(value, prefix)
 
 
 _OPERATORS: dict[str, Callable[[object], Matcher]] = {
