@@ -138,7 +138,11 @@ def absolute_uri(request: Request, path: str) -> str:
 
 def error_response(error: CouchError, request: Request) -> Response:
     """Return the answer that an error gives."""
-    body = dict(error.body)
+    # A reason may quote what no UTF-8 is; CouchDB shows a replacement character for each such byte.
+    body = {
+        name: value.encode("utf-8", "surrogateescape").decode("utf-8", "replace") if isinstance(value, str) else value
+        for name, value in error.body.items()
+    }
     if error.status == 500 and error.error not in ("error",):
         # CouchDB adds the hash of the stack trace.
         body["ref"] = 0
