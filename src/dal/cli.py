@@ -74,7 +74,9 @@ def _serve(arguments: Arguments) -> int:
     application = Application(backend, max_http_request_size=limit)
     # Ctrl-C is how it is meant to end.
     with suppress(KeyboardInterrupt):
-        serve(application, listener, lambda: print(f"listening at {address_of(listener)} for {backend.name}", flush=True))
+        serve(
+            application, listener, lambda: print(f"listening at {address_of(listener)} for {backend.name}", flush=True)
+        )
     return 0
 
 

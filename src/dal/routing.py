@@ -1,6 +1,7 @@
 """The table of CouchDB's endpoints: method and path to the function that answers, or the reason why none does.
 
-It names the endpoints, imports each when it is needed, and is imported by the memory backend alone. To add an endpoint, add its row.
+It names the endpoints, imports each when it is needed, and is imported by the memory backend alone. To add an endpoint,
+add its row.
 """
 
 from __future__ import annotations
@@ -23,8 +24,9 @@ class Route:
     """One row: a path pattern, its endpoints by method, and CouchDB's wording of the methods that it allows.
 
     An endpoint is named ``module.function`` within ``dal.endpoints``, and imported when it is first asked for: most
-    processes need few of them. ``{name}`` stands for one segment, ``{name...}`` for all that follow. A GET endpoint answers HEAD as well, one for
-    ``*`` every method that has none of its own. ``unsupported`` is the reason of the 501 that every method gets.
+    processes need few of them. ``{name}`` stands for one segment, ``{name...}`` for all that follow. A GET endpoint
+    answers HEAD as well, one for ``*`` every method that has none of its own. ``unsupported`` is the reason of the 501
+    that every method gets.
     """
 
     pattern: str
@@ -65,7 +67,9 @@ ROUTES: tuple[Route, ...] = (
     Route("/_up", {"GET": "server.up"}, "GET,HEAD"),
     Route("/_uuids", {"GET": "server.uuids"}, "GET"),
     Route(
-        "/_session", {"GET": "session.read", "POST": "session.log_in", "DELETE": "session.log_out"}, "GET,HEAD,POST,DELETE"
+        "/_session",
+        {"GET": "session.read", "POST": "session.log_in", "DELETE": "session.log_out"},
+        "GET,HEAD,POST,DELETE",
     ),
     Route("/_all_dbs", {"GET": "databases.list_names"}, "GET,HEAD"),
     Route("/_dbs_info", {"GET": "databases.list_infos", "POST": "databases.post_infos"}, "GET,HEAD,POST"),
@@ -99,7 +103,9 @@ ROUTES: tuple[Route, ...] = (
     Route("/{db}/_view_cleanup/{rest...}", {"POST": "purge.clean_up_views"}, "POST"),
     Route("/{db}/_ensure_full_commit", {"POST": "databases.ensure_full_commit"}, "POST"),
     Route("/{db}/_partition", {"*": "databases.no_partition"}),
-    Route("/{db}/_partition/{partition}", {"GET": "databases.partition_info", "POST": "databases.post_partition"}, "GET"),
+    Route(
+        "/{db}/_partition/{partition}", {"GET": "databases.partition_info", "POST": "databases.post_partition"}, "GET"
+    ),
     Route("/{db}/_partition/{partition}/{rest...}", {"*": "databases.in_partition"}),
     Route("/{db}/_temp_view", {"*": "server.temporary_view"}),
     Route("/{db}/_temp_view/{rest...}", {"*": "server.temporary_view"}),

@@ -11,7 +11,6 @@ import pytest
 from dal import BaseBackend, CouchBackend, CouchDAL, MemoryBackend
 from dal.transcript import RECORDED_ADMIN
 
-
 LIVE = os.environ.get("COUCHDB_URL")
 
 

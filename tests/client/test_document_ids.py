@@ -16,7 +16,7 @@ from dal.transcript import RECORDED_ADMIN
 ODD_IDS = [
     "a/b", "a+b", "a b", "a%b", "a%2Fb", "%zz", "a?b=c", "a#b", "a&b", "a;b", "a=b", "a\\b", "a\nb\r\n", "\x7f", "\x00",
     ".", "..", "...", "./a", "../a", "a/../b", "a//b", "/", "//", "/a", "a/", " ", "é", "e\u0301", "日本", "\U0001f600",
-    '"', "'", "<a>", "{}", "[0]", "|", "^", "`", "~", "a:b", "a@b", "http://x/", "_design/x", "_design/a/b", 
+    '"', "'", "<a>", "{}", "[0]", "|", "^", "`", "~", "a:b", "a@b", "http://x/", "_design/x", "_design/a/b",
     "_design/é", "_design/_x", "a/_all_docs", "~_x", "x" * 200,
 ]  # fmt: skip
 

@@ -94,9 +94,7 @@ def _shown(query: ViewQuery) -> Shown | None:
         return None
     if not (query.conflicts or query.attachments or query.att_encoding_info):
         return PLAIN
-    return Shown(
-        conflicts=query.conflicts, attachments=query.attachments, encoding_info=query.att_encoding_info
-    )
+    return Shown(conflicts=query.conflicts, attachments=query.attachments, encoding_info=query.att_encoding_info)
 
 
 def document_queries(call: Call) -> Response:
@@ -130,4 +128,3 @@ def _query(shared: ViewQuery, value: JSON) -> ViewQuery:
     if type(value) is not dict:
         raise BadRequest("Request body must be a JSON object")
     return parse_parameters(shared, value.items(), decoded=True)
-

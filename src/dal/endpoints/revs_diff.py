@@ -10,7 +10,7 @@ from dal.wire import Response
 
 
 def revs_diff(call: Call) -> Response:
-    """POST ``{id: [rev]}``: for each id that lacks some, ``missing``, and ``possible_ancestors`` where there are any."""
+    """POST ``{id: [rev]}``: for each id that lacks some, ``missing``, and ``possible_ancestors`` if any."""
     answer: dict[str, object] = {}
     for doc_id, (missing, ancestors) in _lacking(call).items():
         answer[doc_id] = {"missing": missing, "possible_ancestors": ancestors} if ancestors else {"missing": missing}

@@ -15,7 +15,14 @@ Key: TypeAlias = "tuple[Any, ...]"
 _NULL, _FALSE, _TRUE = (0,), (1,), (2,)
 _NUMBER, _STRING, _ARRAY, _OBJECT = 3, 4, 5, 6
 _UTF16 = f"utf-16-{sys.byteorder[:1]}e"
-_FOLDERS = ("/usr/lib/*-linux-*", "/usr/lib64", "/usr/lib", "/lib/*-linux-*", "/opt/homebrew/opt/icu4c*/lib", "/usr/local/lib")
+_FOLDERS = (
+    "/usr/lib/*-linux-*",
+    "/usr/lib64",
+    "/usr/lib",
+    "/lib/*-linux-*",
+    "/opt/homebrew/opt/icu4c*/lib",
+    "/usr/local/lib",
+)
 _KEYS_LIMIT = 65536
 
 _keys: dict[str, bytes] = {}
@@ -135,4 +142,3 @@ def _bind(library: Any, path: str) -> tuple[str, Callable[[str], bytes]] | None:
             size = needed
 
     return f"ICU{suffix.replace('_', ' ')}", sort_key
-

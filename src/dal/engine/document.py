@@ -226,9 +226,7 @@ def _copy(value: object) -> object:
         copy_members(cast("dict[str, object]", value), copied)
         return copied
     if kind is list:
-        return [
-            item if type(item) is str or type(item) is int else _copy(item) for item in cast("list[object]", value)
-        ]
+        return [item if type(item) is str or type(item) is int else _copy(item) for item in cast("list[object]", value)]
     if kind is float:
         return shown_float(cast(float, value))
     return value

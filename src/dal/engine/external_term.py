@@ -117,10 +117,9 @@ def _append_list(items: list[Any], append: Callable[[bytes], None]) -> None:
         append(_NIL)
         return
     # To Erlang, a list of bytes is a string, and it has a form of its own for those of up to 65535.
-    if type(items[0]) is int and len(items) < 65536:
-        if all(type(item) is int and 0 <= item <= 255 for item in items):
-            append(b"k" + len(items).to_bytes(2, "big") + bytes(items))
-            return
+    if type(items[0]) is int and len(items) < 65536 and all(type(one) is int and 0 <= one <= 255 for one in items):
+        append(b"k" + len(items).to_bytes(2, "big") + bytes(items))
+        return
     append(_LENGTH(b"l", len(items)))
     for item in items:
         if type(item) is str:

@@ -263,9 +263,7 @@ def stem(tree: RevisionTree, limit: int) -> RevisionTree:
             kept[node] = None
     if not cut:
         return tree
-    replaced = {
-        node: node.with_parent(None) for node in kept if node.parent is not None and node.parent not in kept
-    }
+    replaced = {node: node.with_parent(None) for node in kept if node.parent is not None and node.parent not in kept}
     return _ordered(_rebuild(tree, replaced))
 
 
@@ -326,9 +324,7 @@ def find_missing(tree: RevisionTree, revisions: Iterable[Revision]) -> list[Revi
     return sorted((Counter(revisions) - known).elements())
 
 
-def latest_leaves(
-    tree: RevisionTree, revisions: Sequence[Revision]
-) -> tuple[list[Node], list[Revision]]:
+def latest_leaves(tree: RevisionTree, revisions: Sequence[Revision]) -> tuple[list[Node], list[Revision]]:
     """Return the leaves at or above the given revisions, each once, and the revisions that are not in the tree."""
     wanted = set(revisions)
     found: set[Revision] = set()
