@@ -15,7 +15,7 @@ from dal.wire import encode_json
 
 # What CouchDB allows an idle connection. A shorter time would race with clients that are about to use theirs again.
 _KEEP_ALIVE_S = 300
-# Feeds are ended at once; this is for what else may hang, such as a body that never comes.
+# Feeds and bodies that are still coming are ended at once; this is for what else may hang.
 _GRACE_S = 1
 _BACKLOG = 1024
 
@@ -63,6 +63,10 @@ class _Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._application.end_streams()
+        for connection in list(self.server_state.connections):
+            # The rest of a body that is still coming would only be waited for.
+            if isinstance(connection, _Protocol) and connection.cycle is not None and connection.cycle.more_body:
+                connection.transport.abort()
         await super().shutdown(sockets)
 
 
@@ -97,6 +101,7 @@ def serve(application: Application, listener: socket.socket, ready: Callable[[],
         http=_Protocol,
         ws="none",
         access_log=False,
+        proxy_headers=False,
         log_level="error",
         server_header=False,
         backlog=_BACKLOG,
