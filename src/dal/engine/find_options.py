@@ -144,8 +144,7 @@ def _ok_or_false(value: object) -> str | bool:
 def parse_sort(value: object) -> list[tuple[str, str]]:
     """Return fields and directions; raises ``CouchError`` for what is none, and for directions that differ."""
     if type(value) is not list:
-        reason = f"Sort must be an array of sort specs, not: {pretty_term(value)}"
-        raise BadRequest(reason, error="invalid_sort_json")
+        raise BadRequest(_behind("Sort must be an array of sort specs, not: ", value), error="invalid_sort_json")
     fields = [_sort_field(item) for item in value]
     if len({direction for _, direction in fields}) > 1:
         reason = "Sorts currently only support a single direction for all fields."
@@ -160,7 +159,11 @@ def _sort_field(value: object) -> tuple[str, str]:
         ((name, direction),) = value.items()
         if direction in ("asc", "desc"):
             return name, direction
-    raise BadRequest(f"Invalid sort field: {pretty_term(value)}", error="invalid_sort_field")
+    raise BadRequest(_behind("Invalid sort field: ", value), error="invalid_sort_field")
+
+
+def _behind(text: str, value: object) -> str:
+    return text + pretty_term(value, len(text) + 1)
 
 
 def parse_fields(value: object) -> list[str] | None:

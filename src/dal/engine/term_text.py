@@ -1,12 +1,13 @@
-"""JSON values as Erlang prints them, for the reasons of errors. It knows nothing of errors."""
+"""JSON values as Erlang prints them, for the reasons of errors. It knows nothing of errors.
+
+Source: ``io_lib:write`` and ``io_lib_pretty`` of Erlang's standard library, whose ``~w`` and ``~p`` CouchDB uses.
+"""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable
-from typing import TypeAlias
-
-_Binary: TypeAlias = Callable[[str], str]
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import cast
 
 
 def print_term(value: object) -> str:
@@ -15,37 +16,85 @@ def print_term(value: object) -> str:
     >>> print_term({"a": [1, None]})
     '{[{<<97>>,[1,null]}]}'
     """
-    return _print(value, _bytes)
+    if isinstance(value, str):
+        return _bytes(value)
+    if isinstance(value, dict):
+        members = ",".join(f"{{{_bytes(name)},{print_term(member)}}}" for name, member in value.items())
+        return f"{{[{members}]}}"
+    if isinstance(value, (list, tuple)):
+        return f"[{','.join(map(print_term, value))}]"
+    return _number_or_word(value)
 
 
-def pretty_term(value: object) -> str:
-    """Return a value as ``~p`` prints it on one line: binaries as text where they are printable.
-
-    >>> pretty_term({"a": "b"})
-    '{[{<<"a">>,<<"b">>}]}'
-    """
-    return _print(value, _text)
-
-
-def _print(value: object, binary: _Binary) -> str:
+def _number_or_word(value: object) -> str:
     if value is None:
         return "null"
     if isinstance(value, bool):
         return "true" if value else "false"
-    if isinstance(value, float):
-        return print_float(value)
-    if isinstance(value, str):
-        return binary(value)
-    if isinstance(value, dict):
-        members = ",".join(f"{{{binary(name)},{_print(member, binary)}}}" for name, member in value.items())
-        return f"{{[{members}]}}"
-    if isinstance(value, (list, tuple)):
-        return f"[{','.join(_print(item, binary) for item in value)}]"
-    return str(value)
+    return print_float(value) if isinstance(value, float) else str(value)
 
 
 def _bytes(text: str) -> str:
     return f"<<{','.join(map(str, text.encode()))}>>"
+
+
+def pretty_term(value: object, column: int = 1) -> str:
+    """Return a value as ``~p`` prints it: binaries, and arrays of small integers, as text where they are printable.
+
+    Lines are broken before column 80; ``column`` is where the first one begins.
+
+    >>> pretty_term({"a": ["b", [72, 105]]})
+    '{[{<<"a">>,[<<"b">>,"Hi"]}]}'
+    """
+    node = _node(value)
+    if not node.brackets and not node.is_bytes:
+        return _decoded(node.inline)
+    return _decoded(_Layout(len(node.inline)).show(node, column, " " * (column - 1), 0, 0))
+
+
+def _decoded(text: str) -> str:
+    # Up to here a character is a byte, as it is to Erlang.
+    return text.encode("latin-1").decode("utf-8", "replace")
+
+
+@dataclass(frozen=True, slots=True)
+class _Node:
+    """A value to be laid out: its text on one line, and if it is an array or a tuple, its brackets and items."""
+
+    inline: str
+    brackets: str = ""
+    items: tuple[_Node, ...] = ()
+    is_bytes: bool = False
+
+    @property
+    def is_plain(self) -> bool:
+        return not self.brackets and not self.is_bytes
+
+
+def _node(value: object) -> _Node:
+    if isinstance(value, str):
+        return _binary(value)
+    if isinstance(value, dict):
+        members = [_nested("{}", (_binary(name), _node(member))) for name, member in value.items()]
+        return _nested("{}", [_nested("[]", members) if members else _Node("[]")])
+    if isinstance(value, (list, tuple)):
+        if value and all(type(item) is int for item in value) and _PRINTABLE.issuperset(value):
+            return _Node(_quoted("".join(map(chr, cast("list[int]", value)))))
+        return _nested("[]", map(_node, value)) if value else _Node("[]")
+    return _Node(_number_or_word(value))
+
+
+def _nested(brackets: str, nodes: Iterable[_Node]) -> _Node:
+    items = tuple(nodes)
+    return _Node(f"{brackets[0]}{','.join(item.inline for item in items)}{brackets[1]}", brackets, items)
+
+
+def _binary(text: str) -> _Node:
+    # Erlang judges the bytes, as if they were Latin-1: of two bytes of UTF-8, the second may make it give up.
+    data = text.encode()
+    if data and _PRINTABLE.issuperset(data):
+        return _Node(f"<<{_quoted(data.decode('latin-1'))}>>")
+    return _Node(_bytes(text), is_bytes=bool(data))
 
 
 # How ``~p`` writes the control characters that it takes for printable.
@@ -65,29 +114,100 @@ _ESCAPES = str.maketrans(
 _PRINTABLE = frozenset((*range(8, 14), 27, *range(32, 127), *range(160, 256)))
 
 
-def _text(text: str) -> str:
-    # Erlang judges the bytes, as if they were Latin-1: of two bytes of UTF-8, the second may make it give up.
-    if not text or not _PRINTABLE.issuperset(text.encode()):
-        return _bytes(text)
-    return f'<<"{text.translate(_ESCAPES)}">>'
+def _quoted(text: str) -> str:
+    return f'"{text.translate(_ESCAPES)}"'
+
+
+_LINE_LENGTH = 80
+
+
+class _Layout:
+    """Breaks a term into lines. ``room`` is the length of the whole: no line gets longer than that, either.
+
+    In its methods, ``column`` and ``indent`` say where a term begins, ``closing`` how many brackets follow it, and
+    ``used`` how much stands on its line already, beside the indentation.
+    """
+
+    def __init__(self, room: int) -> None:
+        self._room = room
+
+    def _fits(self, length: int, column: int, closing: int, used: int) -> bool:
+        return length < _LINE_LENGTH - column - closing and length + used + closing <= self._room
+
+    def show(self, node: _Node, column: int, indent: str, closing: int, used: int) -> str:
+        if self._fits(len(node.inline), column, closing, used):
+            return node.inline
+        if node.brackets:
+            items = self._items(node.items, column + 1, indent + " ", closing, used + 1)
+            return node.brackets[0] + items + node.brackets[1]
+        return self._bytes(node.inline, column + 2, indent + "  ", closing, used) if node.is_bytes else node.inline
+
+    def _items(self, items: tuple[_Node, ...], column: int, indent: str, closing: int, used: int) -> str:
+        """Put plain items behind each other for as long as they fit; any other ends its line."""
+        text = ""
+        at = column
+        for place, item in enumerate(items):
+            behind = closing + 1 if place == len(items) - 1 else 0
+            length = len(item.inline) + 1
+            room = 0 if behind else 1
+            if place and item.is_plain and self._fits(length + room, at, behind, used):
+                text += "," + item.inline
+                at, used = at + length, used + length
+                continue
+            if place:
+                text += ",\n" + indent
+                used = 0
+            if item.is_plain and self._fits(len(item.inline), column, behind, used):
+                text += item.inline
+                at, used = column + len(item.inline), used + len(item.inline)
+            else:
+                text += self.show(item, column, indent, behind, used)
+                at, used = column + _LINE_LENGTH, used + _LINE_LENGTH
+        return text
+
+    def _bytes(self, inline: str, column: int, indent: str, closing: int, used: int) -> str:
+        width = max(8, min(_LINE_LENGTH - column, self._room - 4 - used) - closing)
+        text, left = "", width
+        numbers = inline[2:-2].split(",")
+        for place, number in enumerate(numbers):
+            piece = number if place == len(numbers) - 1 else number + ","
+            if len(piece) > left:
+                text += "\n" + indent
+                left = width
+            text += piece
+            left -= len(piece)
+        return f"<<{text}>>"
+
+
+# From here on a double's neighbours are more than 1 apart.
+_FIRST_SPARSE = 2.0**53
 
 
 def print_float(value: float) -> str:
-    """Return a float as Erlang prints it: the shortest digits, a point, an exponent without padding."""
-    text = repr(value)
-    digits, _, exponent = text.partition("e")
-    if not exponent:
-        return _as_erlang(value, digits)
-    if "." not in digits:
-        digits += ".0"
-    return f"{digits}e{int(exponent)}"
+    """Return a float as Erlang prints it: the shortest digits that mean it, with an exponent where that is shorter.
+
+    >>> print_float(1500.0), print_float(100.0), print_float(2.5e-7)
+    ('1.5e3', '100.0', '2.5e-7')
+    """
+    sign, digits, exponent = _split_float(value)
+    scientific = f"{sign}{digits[0]}.{digits[1:] or '0'}e{exponent}"
+    if abs(value) >= _FIRST_SPARSE:
+        return scientific
+    if exponent < 0:
+        plain = f"{sign}0.{'0' * (-exponent - 1)}{digits}"
+    else:
+        whole = digits[: exponent + 1].ljust(exponent + 1, "0")
+        plain = f"{sign}{whole}.{digits[exponent + 1 :] or '0'}"
+    return scientific if len(scientific) < len(plain) else plain
 
 
-def _as_erlang(value: float, digits: str) -> str:
-    # Erlang takes the exponent where that is shorter: 1000.0 is 1.0e3.
-    plain = re.fullmatch(r"(-?)([1-9])(\d*?)(0*)\.0", digits)
-    if plain:
-        sign, first, rest, zeros = plain.groups()
-        short = f"{sign}{first}.{rest or '0'}e{len(rest) + len(zeros)}"
-        return short if len(short) < len(digits) else digits
-    return digits
+def _split_float(value: float) -> tuple[str, str, int]:
+    """Return the sign, the significant digits, and the power of ten of the first of them."""
+    mantissa, _, power = repr(value).partition("e")
+    sign = "-" if mantissa.startswith("-") else ""
+    whole, _, fraction = mantissa.removeprefix("-").partition(".")
+    digits = (whole + fraction).lstrip("0")
+    if not digits:
+        return sign, "0", 0
+    exponent = len(whole) - 1 - (len(whole + fraction) - len(digits)) + int(power or 0)
+    return sign, digits.rstrip("0"), exponent
