@@ -1,0 +1,145 @@
+"""What holds for every revision tree: replicas that saw the same revisions agree, and nothing is lost on the way."""
+
+from __future__ import annotations
+
+import random
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dal.engine.revision import Revision
+from dal.engine.revision_tree import (
+    Merged,
+    RevisionTree,
+    find,
+    find_missing,
+    latest_leaves,
+    merge,
+    nodes,
+    ranked_leaves,
+    remove_leaves,
+    stem,
+    winner,
+)
+
+Path = tuple[int, tuple[bytes, ...], bool]
+
+
+@st.composite
+def histories(draw: st.DrawFn) -> list[Path]:
+    """Draw every revision of a document's true history: position, ids newest first, and whether it is a deletion.
+
+    Each grows on one that was there before, or is a first one.
+    """
+    paths: list[Path] = []
+    for number in range(draw(st.integers(1, 14))):
+        parent = draw(st.none() | st.sampled_from(paths)) if paths else None
+        rev_id = bytes([draw(st.integers(0, 255)), number]) + bytes(14)
+        ids = (rev_id, *parent[1]) if parent is not None else (rev_id,)
+        paths.append((len(ids), ids, draw(st.booleans())))
+    return paths
+
+
+def grown(paths: list[Path]) -> RevisionTree:
+    tree: RevisionTree = ()
+    for position, ids, deleted in paths:
+        tree, _ = merge(tree, position, ids, deleted, {"body": position})
+    return tree
+
+
+def described(tree: RevisionTree) -> list[tuple[list[Revision], list[bool]]]:
+    """Return all of a tree that others can see, in its order."""
+    return [
+        ([node.revision for node in leaf.path()], [node.deleted for node in leaf.path() if node.body is not None])
+        for leaf in tree
+    ]
+
+
+def tips(paths: list[Path]) -> set[Revision]:
+    inner = {(position - 1, ids[1]) for position, ids, _ in paths if len(ids) > 1}
+    return {(position, ids[0]) for position, ids, _ in paths} - inner
+
+
+@given(histories(), st.randoms(use_true_random=False))
+def test_merge_gives_one_tree_in_whatever_order(paths: list[Path], chance: random.Random) -> None:
+    shuffled = list(paths)
+    chance.shuffle(shuffled)
+    assert described(grown(shuffled)) == described(grown(paths))
+
+
+@given(histories(), st.data())
+def test_merge_of_a_known_revision_changes_nothing(paths: list[Path], data: st.DataObject) -> None:
+    tree = grown(paths)
+    position, ids, deleted = data.draw(st.sampled_from(paths))
+    again, merged = merge(tree, position, ids, deleted, {"body": position})
+    assert described(again) == described(tree)
+    assert merged is Merged.INTERNAL_NODE
+
+
+@given(histories())
+def test_merge_loses_no_leaf_and_no_revision(paths: list[Path]) -> None:
+    tree = grown(paths)
+    assert {leaf.revision for leaf in tree} == tips(paths)
+    assert {node.revision for node in nodes(tree)} == {(position, ids[0]) for position, ids, _ in paths}
+    assert find_missing(tree, [(position, ids[0]) for position, ids, _ in paths]) == []
+
+
+@given(histories())
+def test_leaves_alone_carry_the_whole_history(paths: list[Path]) -> None:
+    """A replicator sends leaves with their ancestors' ids, and that is enough."""
+    leaves = [path for path in paths if (path[0], path[1][0]) in tips(paths)]
+    whole, sent = grown(paths), grown(leaves)
+    assert [leaf.revision for leaf in sent] == [leaf.revision for leaf in whole]
+    assert {node.revision for node in nodes(sent)} == {node.revision for node in nodes(whole)}
+    assert winner(sent).revision == winner(whole).revision
+
+
+@given(histories(), st.integers(1, 6))
+def test_stem_keeps_every_leaf_and_its_newest_ancestors(paths: list[Path], limit: int) -> None:
+    tree = grown(paths)
+    stemmed = stem(tree, limit)
+    assert {leaf.revision for leaf in stemmed} == {leaf.revision for leaf in tree}
+    assert winner(stemmed).revision == winner(tree).revision
+    for leaf in tree:
+        kept = find(stemmed, leaf.revision)
+        assert kept is not None
+        before = [node.revision for node in leaf.path()]
+        after = [node.revision for node in kept.path()]
+        assert after[:limit] == before[:limit]
+        assert after == before[: len(after)]
+
+
+@given(histories(), st.integers(1, 6))
+def test_stem_twice_is_stem_once(paths: list[Path], limit: int) -> None:
+    once = stem(grown(paths), limit)
+    assert described(stem(once, limit)) == described(once)
+
+
+@given(histories())
+def test_winner_is_live_where_any_leaf_is_and_leads_the_ranking(paths: list[Path]) -> None:
+    tree = grown(paths)
+    ranked = ranked_leaves(tree)
+    assert ranked[0] is winner(tree)
+    assert winner(tree).deleted == all(leaf.deleted for leaf in tree)
+    live = [leaf for leaf in tree if leaf.deleted == ranked[0].deleted]
+    assert winner(tree).revision == max(leaf.revision for leaf in live)
+
+
+@given(histories(), st.data())
+def test_remove_leaves_takes_only_the_branches_named(paths: list[Path], data: st.DataObject) -> None:
+    tree = grown(paths)
+    gone = data.draw(st.sets(st.sampled_from([leaf.revision for leaf in tree])))
+    rest, removed = remove_leaves(tree, gone)
+    assert set(removed) == gone
+    assert {leaf.revision for leaf in rest} == {leaf.revision for leaf in tree} - gone
+
+
+@given(histories(), st.data())
+def test_latest_leaves_descend_from_the_revision(paths: list[Path], data: st.DataObject) -> None:
+    tree = grown(paths)
+    position, ids, _ = data.draw(st.sampled_from(paths))
+    leaves, missing = latest_leaves(tree, [(position, ids[0])])
+    assert missing == []
+    assert {leaf.revision for leaf in leaves} == {
+        leaf.revision for leaf in tree if (position, ids[0]) in {node.revision for node in leaf.path()}
+    }
