@@ -6,14 +6,15 @@ It knows nothing of databases or requests. Source: ``couch_doc``.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
-from dal.engine import attachment as attachments_
-from dal.engine.attachment import Attachment
 from dal.engine.external_term import encode_term
 from dal.engine.revision import Revision, format_revision_id, parse_revision, parse_revision_id
 from dal.engine.revision_tree import Node, RevisionTree, winner
 from dal.errors import BadRequest, DocValidation, IllegalDocId, ServerError, TooLarge
+
+if TYPE_CHECKING:
+    from dal.engine.attachment import Attachment
 
 MAX_DOCUMENT_SIZE = 8_000_000
 # Well below the limit, an external term is too short for its JSON text to be over it: numbers shrink most, by half.
@@ -164,8 +165,10 @@ def parse_revisions(member: Mapping[str, object]) -> tuple[int, tuple[bytes, ...
 
 
 def _parse_attachments(member: Mapping[str, object]) -> tuple[Attachment, ...]:
+    from dal.engine.attachment import from_json  # with all that packs and unpacks, slow to import
+
     return tuple(
-        attachments_.from_json(name, cast("dict[str, object]", described))
+        from_json(name, cast("dict[str, object]", described))
         for name, described in member.items()
         if type(described) is dict
     )

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final, TypeAlias, cast
+from typing import Any, Final, TypeAlias, cast
 
 from dal.errors import BadRequest, CouchError, ServerError
 
@@ -40,14 +40,13 @@ def parse_field(field: str) -> list[str]:
     return [part.replace("\\", "") for part in parts]
 
 
-def get_field(value: object, path: Sequence[str]) -> object:
+def get_field(value: Any, path: Sequence[str]) -> object:
     """Return what a path leads to, ``NOT_FOUND`` or ``BAD_PATH``; numbers count the items of an array."""
     for name in path:
         if type(value) is dict:
-            members = cast("dict[str, object]", value)
-            if name not in members:
-                return NOT_FOUND
-            value = members[name]
+            value = value.get(name, NOT_FOUND)
+            if value is NOT_FOUND:
+                return value
         elif type(value) is list:
             index = int(name) if _INDEX.match(name) else -1
             if not 0 <= index < len(value):

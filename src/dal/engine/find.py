@@ -30,6 +30,7 @@ _HIGH_RATIO = (
     "Consider adding a more specific index to improve this."
 )
 _CONFLICTS = Shown(conflicts=True)
+_EMPTY: Mapping[str, object] = {}
 
 
 @dataclass(slots=True)
@@ -89,8 +90,9 @@ def _always(document: Mapping[str, object]) -> bool:
     return True
 
 
-# A row as it is read: the document's id, the row's key, the document as far as it is needed, and where it is stored.
-_Row: TypeAlias = "tuple[str, object, Mapping[str, object], DocumentRecord | None]"
+# A row that passed: how many were looked at since the one before, the document's id, the row's key, the document as
+# far as it was needed, and where it is stored. Last comes None, with what was looked at after the last row.
+_Row: TypeAlias = "tuple[int, tuple[str, object, Mapping[str, object], DocumentRecord | None] | None]"
 
 
 class _Cursor:
@@ -126,25 +128,19 @@ class _Cursor:
         next match: where that is passed over, as a design document or as the last row of the page before, it is lost.
         """
         documents: list[dict[str, object]] = []
-        skip, limit, examined = self._options.skip, self._options.limit, 0
-        matches = _always if self._quorum else self._matches
-        rows = self._rows()
-        if self._resumes and self._options.partition:
-            # Of a partition, whatever row comes first is passed over, and is not even looked at.
-            self._resumes = False
-            next(rows, None)
-        for doc_id, key, document, record in rows:
-            examined += 1
-            if not matches(document):
-                continue
+        skip, limit = self._options.skip, self._options.limit
+        for examined, row in self._indexed() if self.index.is_json else self._scanned():
+            if row is None:
+                self._count(examined)
+                break
+            doc_id, key, document, record = row
             shown = None if self._quorum else self._shown(document, record)
-            counted, examined = examined, 0
             if self._resumes:
                 self._resumes = False
                 continue
             if not self.index.is_json and doc_id.startswith("_design/"):
                 continue
-            self._count(counted)
+            self._count(examined)
             if shown is None:
                 shown = self._reread(record)
                 if shown is None:
@@ -159,8 +155,7 @@ class _Cursor:
                 documents.append(_copied(shown))
                 self.stats.results += 1
             else:
-                return documents
-        self._count(examined)
+                break
         return documents
 
     def _count(self, examined: int) -> None:
@@ -176,20 +171,28 @@ class _Cursor:
 
     # --- rows ---------------------------------------------------------------------------------------------------------
 
-    def _rows(self) -> Iterator[_Row]:
-        return self._indexed() if self.index.is_json else self._scanned()
-
     def _scanned(self) -> Iterator[_Row]:
         if self._options.partition and not self._db.partitioned:
             raise QueryParseError("`partition` parameter is not supported on this db")
         bounds = self._id_bounds()
-        if bounds is None:
-            return
-        start, end = bounds
-        whole = self._needs_whole
-        for record in self._db.storage.live(start, end, descending=self._descending):
-            doc_id = record.doc_id
-            yield doc_id, doc_id, self._whole(record) if whole else record.winner.body or {}, record
+        records = iter(() if bounds is None else self._db.storage.live(*bounds, descending=self._descending))
+        self._skip_resumed(records)
+        matches, whole = _always if self._quorum else self._matches, self._needs_whole
+        examined = 0
+        for record in records:
+            examined += 1
+            # As in _read, without a call for each document.
+            document = self._whole(record) if whole else record.winner.body or _EMPTY
+            if matches(document):
+                yield examined, (record.doc_id, record.doc_id, document, record)
+                examined = 0
+        yield examined, None
+
+    def _skip_resumed(self, rows: Iterator[object]) -> None:
+        """Pass over the last row of the page before, in a partition: whatever comes first, without looking at it."""
+        if self._resumes and self._options.partition:
+            self._resumes = False
+            next(rows, None)
 
     def _id_bounds(self) -> tuple[str | None, str | None] | None:
         """Return the first and the last id to read; None where there is none. All that is no text is below every id."""
@@ -207,22 +210,26 @@ class _Cursor:
         return (last, first) if self._descending else (first, last)
 
     def _indexed(self) -> Iterator[_Row]:
-        db, index = self._db, open_index(self._db, self.index)
-        rows = index.rows(
-            (self._start, self._start_id), self._end, partition=self._options.partition, descending=self._descending
-        )
-        if self._covered:
-            paths = [parse_field(column) for column in self.index.columns]
-            for row in rows:
-                yield row.doc_id, row.values, _rebuilt(row, paths), None
-            return
-        whole = self._needs_whole
-        for doc_id, values in rows:
-            record = db.storage.get(doc_id)
-            assert record is not None
-            yield doc_id, values, self._whole(record) if whole else record.winner.body or {}, record
+        index = open_index(self._db, self.index)
+        start, partition = (self._start, self._start_id), self._options.partition
+        rows = index.rows(start, self._end, partition=partition, descending=self._descending)
+        self._skip_resumed(rows)
+        matches = _always if self._quorum else self._matches
+        paths = [parse_field(column) for column in self.index.columns] if self._covered else None
+        examined = 0
+        for row in rows:
+            examined += 1
+            record = None if paths is not None else self._db.storage.get(row.doc_id)
+            document = self._read(record) if record is not None else _rebuilt(row, paths or ())
+            if matches(document):
+                yield examined, (row.doc_id, row.values, document, record)
+                examined = 0
+        yield examined, None
 
     # --- documents ----------------------------------------------------------------------------------------------------
+
+    def _read(self, record: DocumentRecord) -> Mapping[str, object]:
+        return self._whole(record) if self._needs_whole else record.winner.body or _EMPTY
 
     def _whole(self, record: DocumentRecord) -> dict[str, object]:
         """Return the document as the selector sees it; its parts are shared with the store, and only looked at."""

@@ -1,4 +1,4 @@
-"""The revision tree of one document: merging, winners, stemming, and finding revisions in it.
+"""The revision tree of one document: merging, winners, stemming, and removing leaves.
 
 Replicas that edit the same document apart make branches, and each must be able to take in the others' branches in any
 order and arrive at the same tree and the same winner. So a document is a forest: branches share the revisions from
@@ -6,19 +6,21 @@ before they parted, and history that was cut off (stemmed) leaves trees that sta
 
 A tree is the tuple of its leaves, each linked to its parents and never changed; an edit makes a new tuple that shares
 the old nodes. The order of the leaves is CouchDB's (``couch_key_tree``): roots from the highest start down, siblings
-by id, depth first. Nothing here knows of documents, sequences or storage.
+by id, depth first. ``revision_lookup`` finds revisions in it. Nothing here knows of documents,
+sequences or storage.
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from enum import Enum
 from itertools import islice
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
-from dal.engine.attachment import Attachment
 from dal.engine.revision import Revision, format_revision
+
+if TYPE_CHECKING:
+    from dal.engine.attachment import Attachment
 
 
 class Node:
@@ -94,12 +96,15 @@ def winner(tree: RevisionTree) -> Node:
     Live leaves beat deleted ones, then the longer history, then the greater id. Replicas must agree from the tree
     alone, so neither arrival order nor a clock may enter here.
     """
-    return tree[0] if len(tree) == 1 else max(tree, key=_rank)
+    return tree[0] if len(tree) == 1 else max(reversed(tree), key=_rank)
 
 
 def ranked_leaves(tree: RevisionTree) -> list[Node]:
-    """Return the leaves, winner first, each one the winner among those after it."""
-    return sorted(tree, key=_rank, reverse=True)
+    """Return the leaves, winner first, each one the winner among those after it.
+
+    Of leaves that are one revision with two histories, the last in the tree comes first.
+    """
+    return sorted(reversed(tree), key=_rank, reverse=True)
 
 
 def merge(
@@ -183,6 +188,7 @@ def _merge_into(
 ) -> tuple[RevisionTree, Merged]:
     node, index = found
     replaced: dict[Node, Node] = {}
+    below: Node | None = None
     if index > 0:
         # The path knows what came before this tree's first node.
         below = _chain(None, root.position - 1, list(reversed(ids[:index])), (False, None, ()))
@@ -196,7 +202,8 @@ def _merge_into(
         if node.body is None and content[1] is not None:
             known = replaced.get(node, node)
             replaced[node] = Node(node.position, node.id, known.parent, *content)
-        return _rebuild(tree, replaced), Merged.INTERNAL_NODE
+        rebuilt = _rebuild(tree, replaced)
+        return (_ordered(rebuilt) if below is not None else rebuilt), Merged.INTERNAL_NODE
     is_leaf = not children[node]
     leaves = _rebuild((*tree, node), replaced)
     tip = _chain(leaves[-1], start + len(ids) - 1, list(reversed(ids[index + 1 :])), content)
@@ -251,8 +258,7 @@ def stem(tree: RevisionTree, limit: int) -> RevisionTree:
         if tree[0].position <= limit:
             return tree
     elif _holds_twice(tree):
-        joined = _joined(tree, limit)
-        return tree if _outline(joined) == _outline(tree) else joined
+        return _joined(tree, limit)
     kept: dict[Node, None] = {}
     cut = False
     for leaf in tree:
@@ -268,8 +274,14 @@ def stem(tree: RevisionTree, limit: int) -> RevisionTree:
 
 
 def _holds_twice(tree: RevisionTree) -> bool:
+    # CouchDB looks at ids alone, so it finds the same one at two positions as well.
     known = {node for leaf in tree for node in leaf.path()}
-    return len({node.revision for node in known}) < len(known)
+    return len({node.id for node in known}) < len(known)
+
+
+def is_same(tree: RevisionTree, other: RevisionTree) -> bool:
+    """Whether two trees hold the same revisions, and know the bodies of the same ones."""
+    return tree == other or _outline(tree) == _outline(other)
 
 
 def _outline(tree: RevisionTree) -> list[list[tuple[int, bytes, bool]]]:
@@ -290,48 +302,17 @@ def _joined(tree: RevisionTree, limit: int) -> RevisionTree:
     return joined
 
 
-def remove_leaves(tree: RevisionTree, revisions: Collection[Revision]) -> tuple[RevisionTree, list[Revision]]:
-    """Take out the branches that end in the given leaves; return the rest, and which of them were leaves."""
-    removed = [leaf.revision for leaf in tree if leaf.revision in revisions]
-    return tuple(leaf for leaf in tree if leaf.revision not in revisions), removed
-
-
 def nodes(tree: RevisionTree) -> Iterator[Node]:
-    """Yield every node once, depth first, trees and children in CouchDB's order."""
+    """Yield every node once: roots from the lowest start up, each before its children, these by id."""
     children = _children(tree)
-    pending = list(children[None])
+    pending = list(reversed(children[None]))
     while pending:
         node = pending.pop()
         yield node
         pending.extend(reversed(children[node]))
 
 
-def find(tree: RevisionTree, revision: Revision) -> Node | None:
-    """Return the node of a revision, leaf or not."""
-    for leaf in tree:
-        if leaf.position == revision[0] and leaf.id == revision[1]:
-            return leaf
-    for leaf in tree:
-        for node in leaf.path():
-            if node.position == revision[0] and node.id == revision[1]:
-                return node
-    return None
-
-
-def find_missing(tree: RevisionTree, revisions: Iterable[Revision]) -> list[Revision]:
-    """Return the revisions that the tree doesn't know, sorted. Each known one cancels one that was asked for."""
-    known = Counter(node.revision for node in {node for leaf in tree for node in leaf.path()})
-    return sorted((Counter(revisions) - known).elements())
-
-
-def latest_leaves(tree: RevisionTree, revisions: Sequence[Revision]) -> tuple[list[Node], list[Revision]]:
-    """Return the leaves at or above the given revisions, each once, and the revisions that are not in the tree."""
-    wanted = set(revisions)
-    found: set[Revision] = set()
-    leaves = []
-    for leaf in tree:
-        hit = {node.revision for node in leaf.path()} & wanted
-        if hit:
-            found |= hit
-            leaves.append(leaf)
-    return leaves, [revision for revision in revisions if revision not in found]
+def remove_leaves(tree: RevisionTree, revisions: Collection[Revision]) -> tuple[RevisionTree, list[Revision]]:
+    """Take out the branches that end in the given leaves; return the rest, and which of them were leaves."""
+    removed = [leaf.revision for leaf in tree if leaf.revision in revisions]
+    return tuple(leaf for leaf in tree if leaf.revision not in revisions), removed

@@ -6,17 +6,15 @@ It knows nothing of databases. Source: ``mango_selector:match``.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TypeAlias, cast
+from typing import Any, cast
 
-from dal.engine.collation import json_key, string_key
-from dal.engine.field_path import NOT_FOUND, Missing, get_field, parse_field
+from dal.engine.comparison import ORDER_OPERATORS, Matcher, equal_to, member_equal_to, one_of, ordered
+from dal.engine.field_path import BAD_PATH, NOT_FOUND, get_field, parse_field
 from dal.engine.grapheme import begins_with
 from dal.engine.regex import compile_regex
 from dal.engine.selector import Selector, invalid_operator
 from dal.engine.term_order import is_same_term, term_key
 from dal.errors import CouchError, ServerError
-
-Matcher: TypeAlias = Callable[[object], bool]
 
 
 def compile_selector(selector: Mapping[str, object]) -> Callable[[Mapping[str, object]], bool]:
@@ -24,7 +22,7 @@ def compile_selector(selector: Mapping[str, object]) -> Callable[[Mapping[str, o
 
     Some errors show only when a document reaches the condition: an empty part in a field path, a division by zero.
     """
-    return cast("Callable[[Mapping[str, object]], bool]", _compile(selector, raw=False) if selector else _always)
+    return _compile(selector, raw=False, of_object=True) if selector else _always
 
 
 def reads_metadata(selector: Mapping[str, object]) -> bool:
@@ -38,36 +36,39 @@ def reads_metadata(selector: Mapping[str, object]) -> bool:
     return not name or name[0] in "_\\$"
 
 
-def _always(value: object) -> bool:
+def _always(value: Any) -> bool:
     return True
 
 
-def _never(value: object) -> bool:
+def _never(value: Any) -> bool:
     return False
 
 
-def _compile(selector: Mapping[str, object], raw: bool) -> Matcher:
-    """Compile one condition; ``raw`` compares by Erlang's order of terms, as ``_id`` is compared."""
+def _compile(selector: Mapping[str, object], raw: bool, of_object: bool) -> Matcher:
+    """Compile one condition; ``of_object`` where only objects will be asked it, as documents are."""
     name, argument = next(iter(selector.items()))
     if not name.startswith("$"):
-        return _field(name, cast(Selector, argument), raw)
+        return _field(name, cast(Selector, argument), raw, of_object)
     if name in ("$and", "$or"):
-        return _combination(name, [_compile(item, raw) for item in cast("list[Selector]", argument)])
-    if name in ("$not", "$elemMatch", "$allMatch", "$keyMapMatch"):
-        return _NESTED[name](_compile(cast(Selector, argument), raw))
-    if name in _RANGES:
-        return _range(name, argument, raw)
+        items = [_compile(item, raw, of_object) for item in cast("list[Selector]", argument)]
+        return _combination(name, items)
+    if name == "$not":
+        return _negation(_compile(cast(Selector, argument), raw, of_object))
+    if name in _QUANTIFIERS:
+        return _QUANTIFIERS[name](_compile(cast(Selector, argument), raw, False))
+    if name in ORDER_OPERATORS:
+        return ordered(name, argument, raw=raw)
     if name in ("$eq", "$ne"):
-        equal = _equal(argument, raw)
-        return equal if name == "$eq" else lambda value: not equal(value)
+        equal = equal_to(argument, raw=raw)
+        return equal if name == "$eq" else _negation(equal)
     if name in ("$in", "$nin"):
-        return _membership(name, [_equal(item, raw) for item in cast("list[object]", argument)])
+        return one_of(name, cast("list[object]", argument), raw=raw)
     make = _OPERATORS.get(name)
     return make(argument) if make is not None else _unknown(name)
 
 
 def _unknown(name: str) -> Matcher:
-    def match(value: object) -> bool:
+    def match(value: Any) -> bool:
         raise invalid_operator(name)
 
     return match
@@ -76,9 +77,14 @@ def _unknown(name: str) -> Matcher:
 def _combination(name: str, matchers: Sequence[Matcher]) -> Matcher:
     if len(matchers) < 2:
         return matchers[0] if matchers else _always
+    if len(matchers) == 2:
+        first, second = matchers
+        if name == "$and":
+            return lambda value: first(value) and second(value)
+        return lambda value: first(value) or second(value)
     if name == "$and":
 
-        def match_all(value: object) -> bool:
+        def match_all(value: Any) -> bool:
             for matcher in matchers:  # noqa: SIM110 - a generator costs more than the loop
                 if not matcher(value):
                     return False
@@ -86,7 +92,7 @@ def _combination(name: str, matchers: Sequence[Matcher]) -> Matcher:
 
         return match_all
 
-    def match_any(value: object) -> bool:
+    def match_any(value: Any) -> bool:
         for matcher in matchers:  # noqa: SIM110 - as above
             if matcher(value):
                 return True
@@ -95,127 +101,71 @@ def _combination(name: str, matchers: Sequence[Matcher]) -> Matcher:
     return match_any
 
 
-def _field(name: str, condition: Selector, raw: bool) -> Matcher:
+def _negation(matcher: Matcher) -> Matcher:
+    return lambda value: not matcher(value)
+
+
+def _field(name: str, condition: Selector, raw: bool, of_object: bool) -> Matcher:
     """Match what a field path leads to. Where it leads nowhere, only ``$exists: false`` matches."""
-    matcher = _compile(condition, raw or name == "_id")
+    raw = raw or name == "_id"
     if name == "":
-        return matcher
+        return _compile(condition, raw, of_object)
+    matcher = _compile(condition, raw, False)
     absent = condition == {"$exists": False}
     try:
         path = parse_field(name)
     except CouchError as error:
         return _failing(error)
-    if len(path) == 1:
-        (only,) = path
+    if len(path) == 1 and of_object:
+        operator, argument = next(iter(condition.items()))
+        if operator == "$eq" and type(argument) is str and not raw:
+            return member_equal_to(path[0], argument)
+        return _member(path[0], matcher, absent)
 
-        def match_member(value: object) -> bool:
-            if type(value) is dict:
-                found = value.get(only, NOT_FOUND)
-                return matcher(found) if found is not NOT_FOUND else absent
-            found = get_field(value, path)
-            return not isinstance(found, Missing) and matcher(found)
-
-        return match_member
-
-    def match_path(value: object) -> bool:
+    def match_path(value: Any) -> bool:
         found = get_field(value, path)
-        if isinstance(found, Missing):
-            return absent and found is NOT_FOUND
-        return matcher(found)
+        if found is NOT_FOUND:
+            return absent
+        return found is not BAD_PATH and matcher(found)
 
     return match_path
 
 
+def _member(name: str, matcher: Matcher, absent: bool) -> Matcher:
+    def match(value: Any) -> bool:
+        found = value.get(name, NOT_FOUND)
+        return matcher(found) if found is not NOT_FOUND else absent
+
+    return match
+
+
 def _failing(error: CouchError) -> Matcher:
-    def match(value: object) -> bool:
+    def match(value: Any) -> bool:
         raise error
 
     return match
 
 
-# --- comparisons -----------------------------------------------------------------------------------------------------
-
-_RANGES: dict[str, Callable[[object, object], bool]] = {
-    "$lt": lambda a, b: a < b,  # type: ignore[operator]
-    "$lte": lambda a, b: a <= b,  # type: ignore[operator]
-    "$gt": lambda a, b: a > b,  # type: ignore[operator]
-    "$gte": lambda a, b: a >= b,  # type: ignore[operator]
-}
-
-
-def _range(name: str, argument: object, raw: bool) -> Matcher:
-    compare, make_key = _RANGES[name], term_key if raw else json_key
-    bound = make_key(argument)
-    if not raw and type(argument) in (int, float):
-
-        def match_number(value: object) -> bool:
-            if type(value) is int or type(value) is float:
-                return compare(value, argument)
-            return compare(json_key(value), bound)
-
-        return match_number
-    return lambda value: compare(make_key(value), bound)
-
-
-def _equal(argument: object, raw: bool) -> Matcher:
-    kind = type(argument)
-    if kind is str:
-        return (lambda value: value == argument) if raw else _equal_string(cast(str, argument))
-    if kind is bool or argument is None:
-        return lambda value: value is argument
-    if kind is int or kind is float:
-        return lambda value: value == argument and type(value) is not bool
-    make_key = term_key if raw else json_key
-    key = make_key(argument)
-    return lambda value: type(value) is kind and make_key(value) == key
-
-
-def _equal_string(argument: str) -> Matcher:
-    # Printable ASCII holds no character that collation ignores: two such strings are equal only if they are the same.
-    plain = argument.isascii() and argument.isprintable()
-
-    def match(value: object) -> bool:
-        if value == argument:
-            return True
-        if type(value) is not str or (plain and value.isascii() and value.isprintable()):
-            return False
-        return string_key(value) == string_key(argument)
-
-    return match
-
-
-def _membership(name: str, matchers: Sequence[Matcher]) -> Matcher:
-    """``$in``: the value, or where it is an array one of its items, equals one of the arguments."""
-
-    def match(value: object) -> bool:
-        if type(value) is list:
-            return any(matcher(item) for matcher in matchers for item in value)
-        return any(matcher(value) for matcher in matchers)
-
-    if name == "$in":
-        return match
-    return lambda value: not match(value)
-
-
 # --- operators over parts of a value ---------------------------------------------------------------------------------
 
 
-def _negation(matcher: Matcher) -> Matcher:
-    return lambda value: not matcher(value)
-
-
 def _element(matcher: Matcher) -> Matcher:
-    def match(value: object) -> bool:
+    def match(value: Any) -> bool:
+        if type(value) is not list:
+            return False
         try:
-            return type(value) is list and any(matcher(item) for item in value)
+            for item in value:  # noqa: SIM110 - as above
+                if matcher(item):
+                    return True
         except CouchError:
             return False
+        return False
 
     return match
 
 
 def _every_element(matcher: Matcher) -> Matcher:
-    def match(value: object) -> bool:
+    def match(value: Any) -> bool:
         try:
             return type(value) is list and bool(value) and all(matcher(item) for item in value)
         except CouchError:
@@ -225,7 +175,7 @@ def _every_element(matcher: Matcher) -> Matcher:
 
 
 def _key_of(matcher: Matcher) -> Matcher:
-    def match(value: object) -> bool:
+    def match(value: Any) -> bool:
         try:
             return type(value) is dict and any(matcher(name) for name in value)
         except CouchError:
@@ -234,8 +184,7 @@ def _key_of(matcher: Matcher) -> Matcher:
     return match
 
 
-_NESTED: dict[str, Callable[[Matcher], Matcher]] = {
-    "$not": _negation,
+_QUANTIFIERS: dict[str, Callable[[Matcher], Matcher]] = {
     "$elemMatch": _element,
     "$allMatch": _every_element,
     "$keyMapMatch": _key_of,
@@ -250,7 +199,7 @@ def _all(argument: object) -> Matcher:
         return _never
     nested = term_key(wanted[0]) if len(wanted) == 1 and type(wanted[0]) is list else None
 
-    def match(value: object) -> bool:
+    def match(value: Any) -> bool:
         if type(value) is not list:
             return False
         if all(any(is_same_term(item, one) for one in value) for item in wanted):
@@ -279,7 +228,7 @@ def _type(argument: object) -> Matcher:
 def _remainder(argument: object) -> Matcher:
     divisor, expected = cast("list[int]", argument)
 
-    def match(value: object) -> bool:
+    def match(value: Any) -> bool:
         if type(value) is not int:
             return False
         if divisor == 0:

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
-from typing import Generic
-
-from sortedcontainers import SortedList
+from typing import TYPE_CHECKING, Generic
 
 from dal.storage.base import LocalDocument, R, Storage
+
+if TYPE_CHECKING:
+    from sortedcontainers import SortedList
 
 
 class MemoryStorage(Storage[R]):
@@ -20,7 +21,7 @@ class MemoryStorage(Storage[R]):
 
     def __init__(self) -> None:
         self._records: dict[str, R] = {}
-        self._live_ids: SortedList[str] = SortedList()
+        self._live_ids: SortedList[str] | None = None
         # Ids made since the last ordered read; sorting them in one go is what makes bulk loading fast.
         self._unsorted: list[str] = []
         self._log = _SequenceLog[R]()
@@ -53,10 +54,15 @@ class MemoryStorage(Storage[R]):
         self._sorted().remove(doc_id)
 
     def _sorted(self) -> SortedList[str]:
+        ids = self._live_ids
+        if ids is None:
+            from sortedcontainers import SortedList  # slow to import, and not needed before something is listed
+
+            ids = self._live_ids = SortedList()
         if self._unsorted:
-            self._live_ids.update(self._unsorted)
+            ids.update(self._unsorted)
             self._unsorted = []
-        return self._live_ids
+        return ids
 
     def live(
         self, start: str | None = None, end: str | None = None, inclusive_end: bool = True, descending: bool = False
