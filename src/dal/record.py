@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 import uuid
 from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from dal.backends.base import BaseBackend
+from dal.errors import BackendError, CouchError
 from dal.normal_form import canonical_text, in_order
-from dal.transcript import Credentials, Player, Scenario, parse_scenario
-from dal.wire import JSON
+from dal.transcript import Credentials, Player, Scenario, basic_credentials, parse_scenario
+from dal.wire import JSON, Request
 
 
 class NotDeterministic(Exception):
@@ -36,25 +38,32 @@ def run(arguments: argparse.Namespace) -> int:
 
     parts = urlsplit(arguments.url)
     admin = (unquote(parts.username or "admin"), unquote(parts.password or ""))
-    address = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
-    # Without credentials of its own: every request says itself who sends it.
-    backend = CouchBackend(address)
-    refused = 0
     try:
-        version = _version(backend)
-        for source, target in _files(arguments.scenarios, arguments.out):
-            try:
-                transcript = record(parse_scenario(source.read_text("utf-8")), backend, admin, version)
-            except (ValueError, NotDeterministic) as problem:
-                print(f"{source}: {problem}")
-                refused += 1
-                continue
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_text(json.dumps(transcript, indent=1) + "\n", "utf-8")
-            print(f"{target}: {len(transcript['steps'])} steps")  # type: ignore[arg-type]
-    finally:
-        backend.close()
+        # Without credentials of its own: every request says itself who sends it.
+        backend = CouchBackend(f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}")
+        version = _version(backend, admin)
+        refused = [
+            source
+            for source, target in _files(arguments.scenarios, arguments.out)
+            if not _recorded(source, target, backend, admin, version)
+        ]
+    except (BackendError, CouchError) as error:
+        print(f"couchdal record: {error}", file=sys.stderr)
+        return 1
+    backend.close()
     return 1 if refused else 0
+
+
+def _recorded(source: Path, target: Path, backend: BaseBackend, admin: Credentials, version: str) -> bool:
+    try:
+        transcript = record(parse_scenario(source.read_text("utf-8")), backend, admin, version)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(json.dumps(transcript, indent=1) + "\n", "utf-8")
+    except (OSError, ValueError, NotDeterministic) as problem:
+        print(f"couchdal record: {source}: {problem}", file=sys.stderr)
+        return False
+    print(target)
+    return True
 
 
 def record(scenario: Scenario, backend: BaseBackend, admin: Credentials, version: str) -> dict[str, JSON]:
@@ -73,8 +82,8 @@ def record(scenario: Scenario, backend: BaseBackend, admin: Credentials, version
     return {"name": scenario.name, "about": "", **scenario.document, "couchdb": version, "steps": steps}
 
 
-def _version(backend: BaseBackend) -> str:
-    welcome = backend.handle_request("/")
+def _version(backend: BaseBackend, admin: Credentials) -> str:
+    welcome = backend.send(Request("GET", "/", headers={"authorization": basic_credentials(*admin)})).result()
     return str(welcome.get("version")) if isinstance(welcome, dict) else "unknown"
 
 
