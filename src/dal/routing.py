@@ -7,10 +7,9 @@ add its row.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import cache
 from importlib import import_module
-from typing import TypeAlias, cast
+from typing import NamedTuple, TypeAlias, cast
 
 from dal.endpoints.call import Call
 from dal.errors import MethodNotAllowed, NotFound, NotSupported
@@ -19,8 +18,10 @@ from dal.wire import Response, unquote
 Endpoint: TypeAlias = Callable[[Call], Response]
 
 
-@dataclass(frozen=True, slots=True)
-class Route:
+_NO_ENDPOINTS: Mapping[str, str] = {}
+
+
+class Route(NamedTuple):
     """One row: a path pattern, its endpoints by method, and CouchDB's wording of the methods that it allows.
 
     An endpoint is named ``module.function`` within ``dal.endpoints``, and imported when it is first asked for: most
@@ -30,7 +31,7 @@ class Route:
     """
 
     pattern: str
-    endpoints: Mapping[str, str] = field(default_factory=dict)
+    endpoints: Mapping[str, str] = _NO_ENDPOINTS
     allow: str = ""
     unsupported: str = ""
 

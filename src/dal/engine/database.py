@@ -31,7 +31,7 @@ class PurgeInfo(NamedTuple):
     revisions: tuple[Revision, ...]
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, repr=False)
 class Database:
     """The state of one database. ``seq_text`` is what stands behind the number of each of its update sequences."""
 

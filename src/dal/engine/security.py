@@ -6,13 +6,12 @@ It knows nothing of passwords, sessions or paths.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from dal.errors import CouchError, Forbidden, Unauthorized
 
 
-@dataclass(frozen=True, slots=True)
-class UserContext:
+class UserContext(NamedTuple):
     """Who asks: the name (None: anonymous), the roles, and how they proved it (``"default"`` is Basic).
 
     ``renewed_cookie`` is the session cookie that the answer sets, because the one that came is growing old.

@@ -71,7 +71,7 @@ class Ids:
         return md5(f"{self._seed}/{purpose}".encode(), usedforsecurity=False).hexdigest()
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, repr=False)
 class Server:
     """One emulated CouchDB. ``admins`` maps names to passwords; without any, everybody is the admin."""
 
