@@ -238,13 +238,13 @@ class _Cursor:
             return show(self._db, record, node, _CONFLICTS if self._options.conflicts else PLAIN)
         return {"_id": record.doc_id, "_rev": node.rev, **(node.body or {})}
 
-    def _shown(self, document: Mapping[str, object], record: DocumentRecord | None) -> dict[str, object]:
+    def _shown(self, document: Mapping[str, object], record: DocumentRecord | None) -> Mapping[str, object]:
         """Return what the answer shows of a document that matched; its parts are shared with the store."""
         if record is not None and not self._needs_whole:
             document = self._whole(record)
-        return dict(document) if self._project is None else self._project(document)
+        return document if self._project is None else self._project(document)
 
-    def _reread(self, record: DocumentRecord | None) -> dict[str, object] | None:
+    def _reread(self, record: DocumentRecord | None) -> Mapping[str, object] | None:
         """Read a document by itself, as for a quorum; conflicts are not shown then."""
         self.stats.quorum_docs_examined += 1
         assert record is not None

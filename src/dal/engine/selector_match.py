@@ -154,7 +154,7 @@ def _element(matcher: Matcher) -> Matcher:
         if type(value) is not list:
             return False
         try:
-            for item in value:  # noqa: SIM110 - as above
+            for item in value:
                 if matcher(item):
                     return True
         except CouchError:
