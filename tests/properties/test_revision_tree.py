@@ -8,12 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dal.engine.revision import Revision
+from dal.engine.revision_lookup import find, find_missing, latest_leaves
 from dal.engine.revision_tree import (
     Merged,
     RevisionTree,
-    find,
-    find_missing,
-    latest_leaves,
     merge,
     nodes,
     ranked_leaves,

@@ -102,7 +102,7 @@ def _opened(
     if member.atts_since is not None:
         shown = replace(shown, attachments=True, atts_since=member.atts_since)
     revisions = None if member.revision is None else [member.revision]
-    record, found = open_leaves(db, str(member.doc_id), revisions, latest=latest)
+    record, found = open_leaves(db, str(member.doc_id), revisions, latest=latest, in_bulk=True)
     if not found:
         yield _error(member.doc_id, "undefined", _MISSING)
     for item in found:

@@ -114,9 +114,8 @@ def _read_leaves(call: Call, doc_id: str, query: DocumentQuery) -> Response:
     record, opened = open_leaves(call.db, doc_id, revisions, latest=query.latest)
     if revisions is None and not opened:
         raise NotFound("missing")
-    found = {item.revision: item for item in opened if isinstance(item, Node)}
-    leaves = [found[revision] for revision in sorted(found)] if record is not None else []
-    missing = [format_revision(*item) for item in sorted({item for item in opened if not isinstance(item, Node)})]
+    leaves = sorted((item for item in opened if isinstance(item, Node)), key=_history)
+    missing = [format_revision(*revision) for revision in sorted(item for item in opened if not isinstance(item, Node))]
     shown = query.shown.of_revision()
     if not accepts(call.request, "multipart/mixed"):
         rows: list[object] = [{"ok": show(call.db, record, leaf, shown)} for leaf in leaves if record]
@@ -127,6 +126,10 @@ def _read_leaves(call: Call, doc_id: str, query: DocumentQuery) -> Response:
     parts += (('application/json; error="true"', encode_json({"missing": rev})) for rev in missing)
     content_type, text = write_mixed(boundary, parts)
     return Response(200, {"content-type": content_type}, body=text)
+
+
+def _history(leaf: Node) -> tuple[int, list[bytes]]:
+    return leaf.position, [node.id for node in leaf.path()]
 
 
 def write(call: Call) -> Response:

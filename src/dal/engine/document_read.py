@@ -12,7 +12,8 @@ from dal.engine import attachment as attachments_
 from dal.engine.database import Database
 from dal.engine.document import DocumentRecord, revisions_member, show_body
 from dal.engine.revision import Revision, format_revision
-from dal.engine.revision_tree import Node, find, find_missing, latest_leaves, ranked_leaves
+from dal.engine.revision_lookup import find, find_all, find_missing, latest_leaves, merge_answers
+from dal.engine.revision_tree import Node, ranked_leaves
 from dal.errors import NotFound
 from dal.storage.base import LocalDocument
 
@@ -56,7 +57,13 @@ def open_winner(db: Database, doc_id: str, *, deleted: bool = False) -> tuple[Do
         raise NotFound("missing")
     if record.deleted and not deleted:
         raise NotFound("deleted")
-    return record, record.winner
+    if len(record.tree) == 1:
+        return record, record.winner
+    # Of one revision with two histories, CouchDB shows the winner's body over the history that it finds first.
+    found = find(record.tree, record.winner.revision)
+    if found is None or found is record.winner:
+        return record, record.winner
+    return record, record.winner.with_parent(found.parent)
 
 
 def open_revision(db: Database, doc_id: str, revision: Revision) -> tuple[DocumentRecord, Node]:
@@ -78,30 +85,27 @@ def open_local(db: Database, doc_id: str) -> LocalDocument:
 
 
 def open_leaves(
-    db: Database, doc_id: str, revisions: Sequence[Revision] | None, *, latest: bool = False
+    db: Database, doc_id: str, revisions: Sequence[Revision] | None, *, latest: bool = False, in_bulk: bool = False
 ) -> tuple[DocumentRecord | None, list[Node | Revision]]:
     """Return revisions of a document, or all its leaves (``revisions`` None); a bare revision stands for a missing one.
 
-    ``latest`` gives the leaves that descend from the revisions instead. Leaves come in the tree's order.
+    ``latest`` gives the leaves that descend from the revisions instead. Leaves come in the tree's order. ``in_bulk``
+    says that other documents are read by the same request, for which CouchDB gathers its nodes' answers otherwise.
     """
     db.check_located(doc_id)
     record = db.storage.get(doc_id)
     if record is None:
-        return None, list(revisions or ())
+        return None, list(dict.fromkeys(revisions or ()))
+    tree = record.tree
     if revisions is None:
-        return record, list(record.tree)
+        return record, merge_answers(tree, (), db.revs_limit, newest_first=not in_bulk)
     if latest:
-        leaves, missing = latest_leaves(record.tree, revisions)
-        return record, [*leaves, *missing]
-    found: list[Node | Revision] = []
-    absent: list[Node | Revision] = []
-    for revision in revisions:
-        node = find(record.tree, revision)
-        if node is None or node.body is None:
-            absent.append(revision)
-        else:
-            found.append(node)
-    return record, [*found, *absent]
+        leaves, missing = latest_leaves(tree, revisions)
+        return record, merge_answers(leaves, missing, db.revs_limit, newest_first=not in_bulk)
+    nodes, missing = find_all(tree, revisions)
+    found = [node for node in nodes if node.body is not None]
+    bare = {*missing, *(node.revision for node in nodes)} - {node.revision for node in found}
+    return record, [*found, *bare]
 
 
 def show(db: Database, record: DocumentRecord, node: Node, shown: Shown = PLAIN) -> dict[str, object]:

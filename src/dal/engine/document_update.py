@@ -16,7 +16,8 @@ from dal.engine.database import Database
 from dal.engine.design_document import check_design_document
 from dal.engine.document import Document, DocumentRecord
 from dal.engine.revision import Revision, format_revision, new_revision_id
-from dal.engine.revision_tree import Merged, Node, RevisionTree, find, merge, ranked_leaves, stem
+from dal.engine.revision_lookup import find
+from dal.engine.revision_tree import Merged, Node, RevisionTree, is_same, merge, ranked_leaves, stem
 from dal.errors import BadRequest, Conflict, CouchError, ServerError
 from dal.storage.base import LocalDocument
 
@@ -192,7 +193,7 @@ def _revision_id(document: Document, parent: Revision | None, attachments: tuple
 def _store(db: Database, doc_id: str, old: DocumentRecord | None, before: RevisionTree, tree: RevisionTree) -> None:
     # Stemmed even where the edit was refused: a limit that was lowered since takes effect, as a change of its own.
     tree = stem(tree, db.revs_limit)
-    if tree != before:
+    if not is_same(tree, before):
         db.put(old, DocumentRecord(doc_id, tree, db.update_seq + 1))
 
 

@@ -104,7 +104,9 @@ def ranked_leaves(tree: RevisionTree) -> list[Node]:
 
     Of leaves that are one revision with two histories, the last in the tree comes first.
     """
-    return sorted(reversed(tree), key=_rank, reverse=True)
+    ranked = sorted(tree, key=_rank)
+    ranked.reverse()
+    return ranked
 
 
 def merge(
@@ -200,8 +202,8 @@ def _merge_into(
         node, index = following, index + 1
     if index + 1 == len(ids):
         if node.body is None and content[1] is not None:
-            known = replaced.get(node, node)
-            replaced[node] = Node(node.position, node.id, known.parent, *content)
+            parent = _rebuilt(node.parent, replaced) if node.parent is not None else below
+            replaced[node] = Node(node.position, node.id, parent, *content)
         rebuilt = _rebuild(tree, replaced)
         return (_ordered(rebuilt) if below is not None else rebuilt), Merged.INTERNAL_NODE
     is_leaf = not children[node]
@@ -281,6 +283,8 @@ def _holds_twice(tree: RevisionTree) -> bool:
 
 def is_same(tree: RevisionTree, other: RevisionTree) -> bool:
     """Whether two trees hold the same revisions, and know the bodies of the same ones."""
+    if [leaf.revision for leaf in tree] != [leaf.revision for leaf in other]:
+        return False
     return tree == other or _outline(tree) == _outline(other)
 
 
