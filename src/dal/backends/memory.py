@@ -60,6 +60,8 @@ class MemoryBackend(BaseBackend):
         if "db" in args and not (len(segments) == 1 and method in ("PUT", "DELETE")):
             # A missing database is told before a wrong method.
             _ = call.db
+        if len(segments) > 3 and segments[1] == "_design" and segments[3].startswith("_"):
+            _check_design_document(call, segments[2])
         response = find_endpoint(route, method)(call)
         if user.renewed_cookie is not None:
             response.headers.setdefault("set-cookie", user.renewed_cookie)
@@ -94,6 +96,13 @@ class MemoryBackend(BaseBackend):
             for name in list(self.server.databases):
                 self.server.delete(name)
             self.server.__init__(admins=self.server.admins, clock=self.server.clock)  # type: ignore[misc]
+
+
+def _check_design_document(call: Call, name: str) -> None:
+    """Raise ``NotFound`` where the design document that is to act is missing: that is told before a wrong method."""
+    from dal.engine.document_read import open_winner  # needed by few requests
+
+    open_winner(call.db, f"_design/{name}")
 
 
 def _overridden(request: Request) -> str:

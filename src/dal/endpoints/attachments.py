@@ -6,7 +6,8 @@ import re
 from base64 import b64encode
 
 from dal.endpoints.call import Call, json_response, url_encode
-from dal.endpoints.documents import DocumentQuery, check_readable, edit, header_revision, redirect
+from dal.endpoints.documents import DocumentQuery, check_readable, redirect
+from dal.endpoints.edits import acknowledged, edit, header_revision
 from dal.endpoints.multipart import write_ranges
 from dal.engine.attachment import DEFAULT_CONTENT_TYPE, Attachment
 from dal.engine.document import Document, validate_doc_id
@@ -78,6 +79,7 @@ def _opened(call: Call) -> tuple[Attachment, ...]:
     query = DocumentQuery(call)
     db, doc_id = call.db, call.doc_id
     check_readable(call, doc_id)
+    query.check_copies()
     if call.doc_id.startswith("_local/"):
         open_local(db, doc_id)
         return ()
@@ -235,6 +237,7 @@ def _document(call: Call, doc_id: str) -> tuple[Document, tuple[Attachment, ...]
 
 def _saved(call: Call, document: Document, status: int, headers: dict[str, str]) -> Response:
     (outcome,) = edit(call, [document])
+    status = acknowledged(call, status)
     if isinstance(outcome, CouchError):
         raise outcome
     return json_response({"ok": True, "id": document.doc_id, "rev": outcome}, status, headers)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dal.endpoints.call import Call, json_response
-from dal.endpoints.documents import edit, replicate
+from dal.endpoints.edits import acknowledged, edit, replicate
 from dal.engine.document import Document, parse_document
 from dal.engine.document_update import Outcome
 from dal.engine.partition import check_new_id
@@ -27,12 +27,20 @@ def write(call: Call) -> Response:
         raise BadRequest("`new_edits` parameter must be a boolean.")
     if not new_edits:
         refused = replicate(call, documents)
+        if documents:
+            acknowledged(call, 201, body.get("w"))
         return json_response([_refused_row(document, error) for document, error in refused], 201)
     if body.get("all_or_nothing") is True:
         return json_response([_aborted_row(document) for document in documents], 417)
     outcomes = edit(call, documents)
+    status = acknowledged(call, 201, body.get("w")) if documents else 201
     rows = [_row(document.doc_id, outcome) for document, outcome in zip(documents, outcomes, strict=True)]
-    return json_response(rows, 201)
+    made = [row for row in rows if "ok" in row]
+    if status == 201 or not made:
+        return json_response(rows, 201)
+    for row in made:
+        row["accepted"] = True
+    return json_response(rows, status)
 
 
 def _parse(call: Call, value: object, new_edits: object) -> Document:

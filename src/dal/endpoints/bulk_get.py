@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from dal.endpoints.call import JSON_TYPE, Call, accepts, json_response
 from dal.endpoints.documents import DocumentQuery
-from dal.endpoints.multipart import write_mixed, write_related
+from dal.endpoints.multipart import write_bulk, write_related
 from dal.engine.database import Database
 from dal.engine.document import DocumentRecord, validate_doc_id
 from dal.engine.document_read import Shown, open_leaves, show
@@ -45,6 +45,8 @@ def read(call: Call) -> Response:
     if type(values) is not list:
         raise ServerError("function_clause")
     wanted = [_parse(db, value) for value in values]
+    if any(member.error is None for member in wanted):
+        query.check_copies()
     shown = replace(query.shown, revs_info=False, conflicts=False, deleted_conflicts=False, local_seq=False)
     if _in_parts(call):
         return _multipart(call, wanted, shown, query.latest)
@@ -119,15 +121,28 @@ def _in_parts(call: Call) -> bool:
 
 
 def _multipart(call: Call, wanted: list[_Wanted], shown: Shown, latest: bool) -> Response:
-    boundary, inner = call.server.ids.next(), call.server.ids.next()
+    boundary = f"--{call.server.ids.next()}"
     parts = []
     for member in wanted:
+        inner = f"--{call.server.ids.next()}"
         for item in _opened(call.db, member, shown, latest):
             if isinstance(item, dict):
-                parts.append(('application/json; error="true"', encode_json(item)))
+                if item["rev"] not in (None, "undefined") and member.error is None:
+                    del item["id"]
+                parts.append((b'Content-Type: application/json; error="true"', encode_json(item)))
             else:
                 record, node, chosen = item
                 document = show(call.db, record, node, chosen.following())
-                parts.append(write_related(inner, document, node.attachments))
-    content_type, text = write_mixed(boundary, parts)
+                content_type, text = write_related(inner, document, node.attachments)
+                parts.append((_part_header(content_type, inner, record.doc_id, node.rev), text))
+    content_type, text = write_bulk(boundary, parts)
+    if not accepts(call.request, "multipart/mixed"):
+        content_type = content_type.replace("mixed", "related")
     return Response(200, {"content-type": content_type}, body=text)
+
+
+def _part_header(content_type: str, boundary: str, doc_id: str, rev: str) -> bytes:
+    if content_type == JSON_TYPE:
+        return b"Content-Type: application/json"
+    lines = (f"X-Doc-Id: {doc_id}", f"X-Rev-Id: {rev}", f"Content-Type: multipart/related; boundary={boundary}")
+    return "\r\n".join(lines).encode()

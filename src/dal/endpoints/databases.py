@@ -8,7 +8,7 @@ from hashlib import md5
 from dal.endpoints import all_docs
 from dal.endpoints.all_docs import to_listing
 from dal.endpoints.call import Call, json_response, url_encode
-from dal.endpoints.documents import batched, edit, location
+from dal.endpoints.edits import acknowledged, batched, edit, location
 from dal.endpoints.view_query import ViewQuery, parse_parameters, validate_listing
 from dal.engine.database import Database
 from dal.engine.document import parse_document
@@ -102,10 +102,11 @@ def post(call: Call) -> Response:
     if call.param("batch") == "ok":
         return batched(call, document)
     (outcome,) = edit(call, [document])
+    status = acknowledged(call, 201)
     if isinstance(outcome, CouchError):
         raise outcome
     headers = {"location": location(call, document.doc_id)}
-    return json_response({"ok": True, "id": document.doc_id, "rev": outcome}, 201, headers)
+    return json_response({"ok": True, "id": document.doc_id, "rev": outcome}, status, headers)
 
 
 def ensure_full_commit(call: Call) -> Response:

@@ -3,20 +3,30 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from contextlib import suppress
 
 from dal.endpoints import local_documents
-from dal.endpoints.call import Call, accepts, document_etag, json_response, url_encode
+from dal.endpoints.call import Call, accepts, json_response
+from dal.endpoints.edits import (
+    acknowledged,
+    batched,
+    document_from,
+    edit,
+    header_revision,
+    location,
+    parse_count,
+    replicate,
+    saved,
+    written,
+)
 from dal.endpoints.multipart import parse_related, write_mixed, write_related
 from dal.engine.attachment import fill_followers
 from dal.engine.document import Document, parse_document, validate_doc_id
 from dal.engine.document_read import PLAIN, Shown, open_leaves, open_local, open_revision, open_winner, show
-from dal.engine.document_update import Outcome, Validate, replicate_documents, update_documents
 from dal.engine.partition import check_new_id
 from dal.engine.revision import Revision, format_revision, parse_revision
 from dal.engine.revision_tree import Node
-from dal.errors import BadContentType, BadRequest, CouchError, NotFound, NotSupported
+from dal.errors import BadContentType, BadRequest, CouchError, NotFound, NotSupported, ServerError
 from dal.wire import JSON, Response, decode_json, encode_json
 
 _FLAGS = {
@@ -34,7 +44,7 @@ _FLAGS = {
 class DocumentQuery:
     """The query parameters of a document request, read in order as CouchDB reads them."""
 
-    __slots__ = ("atts_since", "deleted", "latest", "new_edits", "open_revs", "rev", "shown")
+    __slots__ = ("atts_since", "copies", "deleted", "latest", "new_edits", "open_revs", "rev", "shown")
 
     def __init__(self, call: Call) -> None:
         self.rev: Revision | None = None
@@ -43,6 +53,7 @@ class DocumentQuery:
         self.deleted = False
         self.new_edits = True
         self.atts_since: tuple[Revision, ...] | None = None
+        self.copies = "1"
         flags: dict[str, bool] = {}
         for name, value in call.params if call.request.query else ():
             if name in _FLAGS and value == "true":
@@ -59,7 +70,13 @@ class DocumentQuery:
                 self.open_revs = None if value == "all" else parse_revisions(value) or False
             elif name == "atts_since":
                 self.atts_since = tuple(parse_revisions(value))
+            elif name == "r":
+                self.copies = value
         self.shown = Shown(**flags, atts_since=self.atts_since) if flags or self.atts_since is not None else PLAIN
+
+    def check_copies(self) -> None:
+        """Raise ``ServerError`` where it is no number from how many copies (``r``) a document is to be read."""
+        parse_count(self.copies)
 
 
 def parse_revisions(text: str) -> list[Revision]:
@@ -78,9 +95,13 @@ def read(call: Call) -> Response:
         return redirect(call)
     query = DocumentQuery(call)
     check_readable(call, doc_id)
+    query.check_copies()
     if query.open_revs is not False:
         return _read_leaves(call, doc_id, query)
     if doc_id.startswith("_local/"):
+        if query.rev is not None and not query.latest:
+            # Revisions are looked up in trees, which local documents don't have.
+            raise NotFound("missing")
         return local_documents.read(call, doc_id, revs=query.shown.revs)
     shown = query.shown
     if query.rev is not None and not query.latest:
@@ -149,9 +170,11 @@ def write(call: Call) -> Response:
     if not document.ids:
         raise BadRequest("When `new_edits: false`, the document needs `_rev` or `_revisions` specified")
     refused = replicate(call, [document])
+    status = 200 if document.deleted else 201
+    acknowledged(call, status)
     if refused:
         raise refused[0][1]
-    return written(call, document, format_revision(document.position, document.ids[0]), located=True)
+    return written(call, document, format_revision(document.position, document.ids[0]), status, located=True)
 
 
 def _sent(call: Call) -> tuple[JSON, list[bytes] | None]:
@@ -163,104 +186,12 @@ def _sent(call: Call) -> tuple[JSON, list[bytes] | None]:
     return decode_json(text), parts
 
 
-def document_from(call: Call, doc_id: str, document: Document) -> Document:
-    """Give a document the id of its path and the revision of its query or If-Match; raises ``BadRequest``.
-
-    The three places in which a revision may stand must agree.
-    """
-    for attachment in document.attachments:
-        if attachment.name.startswith("_"):
-            raise BadRequest(f"Attachment name '{attachment.name}' starts with prohibited character '_'")
-    text = call.param("rev")
-    revision = None if text is None else parse_revision(text)
-    if document.ids:
-        if revision is not None and revision != document.revision:
-            raise BadRequest("Document rev from request body and query string have different values")
-        header_revision(call, document.revision)
-    else:
-        revision = header_revision(call, revision)
-        if revision is not None:
-            document.position, document.ids = revision[0], (revision[1],)
-        else:
-            document.position = 0
-    document.doc_id = doc_id
-    return document
-
-
-def header_revision(call: Call, revision: Revision | None) -> Revision | None:
-    """Return the revision that If-Match names, or the given one; raises ``BadRequest`` where they differ."""
-    text = call.header("if-match")
-    if text is None:
-        return revision
-    named = parse_revision(text.strip('"'))
-    if revision is not None and revision != named:
-        raise BadRequest("Document rev and etag have different values")
-    return named
-
-
-def design_error(call: Call) -> CouchError | None:
-    """Return the error that a design document of this user's gets."""
-    return call.db_admin_error("You are not a db or server admin.")
-
-
 def check_readable(call: Call, doc_id: str) -> None:
     """Raise ``NotFound`` or ``Forbidden`` for a document that its database shows to few."""
     if call.db.name.endswith("/_users") and not call.user.is_admin:
         from dal.engine.users import check_readable  # few programs manage users
 
         check_readable(doc_id, call.user, call.db.security)
-
-
-def edit(call: Call, documents: Sequence[Document]) -> list[Outcome]:
-    """Make edits with this user's rights, and return what became of each."""
-    return update_documents(call.db, _prepared(call, documents), design_error(call), _validate(call))
-
-
-def replicate(call: Call, documents: Sequence[Document]) -> list[tuple[Document, CouchError]]:
-    """Take in revisions made elsewhere with this user's rights, and return those that were refused."""
-    return replicate_documents(call.db, _prepared(call, documents), design_error(call), _validate(call))
-
-
-def _prepared(call: Call, documents: Sequence[Document]) -> Sequence[Document]:
-    """Return documents as they are stored: in the users database without their passwords.
-
-    Raises ``NotFound`` for the documents of other users, and ``NotSupported`` for a replication to be run.
-    """
-    name = call.db.name
-    if call.db.partitioned:
-        for document in documents:
-            call.db.check_located(document.doc_id)
-    if name.rpartition("/")[2] == "_replicator" and not all(document.is_local for document in documents):
-        raise NotSupported("replications are not run; replicate with a client instead")
-    if not name.endswith("_users"):
-        return documents
-    from dal.engine.users import check_writable, hash_password, is_users_db  # few programs manage users
-
-    if not is_users_db(name):
-        return documents
-    for document in documents:
-        check_writable(document.doc_id, call.user, call.db.security)
-    ids, known = call.server.ids, call.server.known_passwords
-    return [
-        hash_password(document, ids.named(f"salt/{document.doc_id}/{document.position}"), known)
-        for document in documents
-    ]
-
-
-def _validate(call: Call) -> Validate | None:
-    """Return what the documents of a database have to pass, beside the rules that hold for all."""
-    if call.db.name != "_users":
-        return None
-    from dal.engine.users import validate_user_document
-
-    return validate_user_document
-
-
-def batched(call: Call, document: Document) -> Response:
-    """Make one edit without telling what became of it."""
-    with suppress(CouchError):
-        edit(call, [document])
-    return json_response({"ok": True, "id": document.doc_id}, 202)
 
 
 def post_form(call: Call) -> Response:
@@ -274,28 +205,6 @@ def post_form(call: Call) -> Response:
     if (call.header("content-type") or "").partition(";")[0] != "multipart/form-data":
         raise BadContentType("Content-Type must be multipart/form-data")
     raise NotSupported("forms with attachments are not taken")
-
-
-def saved(call: Call, document: Document, *, located: bool = False) -> Response:
-    """Make one edit, and return its answer; raises what the edit is refused with."""
-    (outcome,) = edit(call, [document])
-    if isinstance(outcome, CouchError):
-        raise outcome
-    return written(call, document, outcome, located=located)
-
-
-def written(call: Call, document: Document, rev: str, *, located: bool = False) -> Response:
-    """Return the answer to a write: ``{"ok", "id", "rev"}`` with an ETag and, for PUT, a Location."""
-    status = 200 if document.deleted else 201
-    headers = {"etag": document_etag(document.doc_id, rev, document.body)}
-    if located:
-        headers["location"] = location(call, document.doc_id)
-    return json_response({"ok": True, "id": document.doc_id, "rev": rev}, status, headers)
-
-
-def location(call: Call, doc_id: str) -> str:
-    """Return the absolute address of a document, as the client names this server."""
-    return call.absolute_uri(f"/{url_encode(call.args['db'])}/{url_encode(doc_id)}")
 
 
 def delete(call: Call) -> Response:
@@ -320,13 +229,17 @@ def copy(call: Call) -> Response:
     doc_id = call.doc_id
     position, ids = (target_revision[0], (target_revision[1],)) if target_revision else (0, ())
     if doc_id.startswith("_local/"):
+        if revision is not None:
+            raise NotFound("missing")
         document = Document(target_id, dict(open_local(call.db, doc_id).body), position, ids)
     else:
         _, node = open_winner(call.db, doc_id) if revision is None else open_revision(call.db, doc_id, revision)
         document = Document(target_id, node.body or {}, position, ids, node.deleted, node.attachments)
-    response = saved(call, document, located=True)
-    response.status = 201
-    return response
+    (outcome,) = edit(call, [document])
+    if isinstance(outcome, CouchError):
+        raise outcome
+    headers = {"etag": f'"{outcome}"', "location": location(call, target_id)}
+    return json_response({"ok": True, "id": target_id, "rev": outcome}, 201, headers)
 
 
 def _destination(call: Call) -> tuple[str, Revision | None]:
@@ -335,8 +248,20 @@ def _destination(call: Call) -> tuple[str, Revision | None]:
     destination = call.header("destination")
     if destination is None:
         raise BadRequest("Destination header is mandatory for COPY.")
-    if "://" in destination:
+    if destination.startswith(("http://", "https://")):
         raise BadRequest("Destination URL must be relative.")
-    path, _, query = destination.partition("?")
-    revision = parse_revision(query.removeprefix("rev=")) if query.startswith("rev=") else None
+    with suppress(UnicodeError):
+        # What a socket brings is Latin-1 by name, and UTF-8 in fact.
+        destination = destination.encode("latin-1").decode("utf-8")
+    path, *queries = _split(destination, "?")
+    # Whatever the parameter is called, it is the revision.
+    revision = parse_revision(_split(queries[0], "=")[1]) if queries else None
     return unquote_plus(path, errors="surrogateescape"), revision
+
+
+def _split(text: str, separator: str) -> list[str]:
+    """Return the one or two parts of a text; raises ``ServerError`` where there are more, or not two of a parameter."""
+    parts = text.split(separator)
+    if len(parts) > 2 or (separator == "=" and len(parts) < 2):
+        raise ServerError("".join(parts), error="badmatch")
+    return parts

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import cast
 
 from dal.endpoints.call import Call, json_response
-from dal.endpoints.documents import edit
+from dal.endpoints.edits import edit
 from dal.engine.document import Document, validate_doc_id
 from dal.engine.document_update import Outcome
 from dal.engine.external_term import encode_term

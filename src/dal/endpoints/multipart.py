@@ -99,6 +99,15 @@ def write_mixed(boundary: str, parts: Sequence[tuple[str, bytes]]) -> tuple[str,
     return f'multipart/mixed; boundary="{boundary}"', b"".join(pieces)
 
 
+def write_bulk(boundary: str, parts: Sequence[tuple[bytes, bytes]]) -> tuple[str, bytes]:
+    """Return content type and text of the parts of ``_bulk_get``, each its header and its text; none are no text."""
+    delimiter = b"\r\n--" + boundary.encode()
+    pieces = [b"%b\r\n%b\r\n\r\n%b" % (delimiter, header, text) for header, text in parts]
+    if pieces:
+        pieces.append(delimiter + b"--\r\n")
+    return f'multipart/mixed; boundary="{boundary}"', b"".join(pieces)
+
+
 def write_ranges(boundary: str, content_type: str, data: bytes, ranges: Sequence[tuple[int, int]]) -> tuple[str, bytes]:
     """Return content type and text of several ranges of bytes, each its first and last."""
     delimiter = b"--" + boundary.encode()

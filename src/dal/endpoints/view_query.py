@@ -83,12 +83,10 @@ def _text(name: str) -> Callable[[object, bool], _Changes]:
     return lambda value, decoded: {name: str(value)}
 
 
-def _shown(value: object, decoded: bool) -> str:
-    # An empty text of a query string is an empty list of characters.
-    if decoded or not isinstance(value, str):
-        return pretty_term(value)
-    escaped = value.replace("\\", "\\\\").replace('"', '\\"')
-    return f'"{escaped}"' if value else "[]"
+def _refused(reason: str, value: object, decoded: bool) -> QueryParseError:
+    # To Erlang, a text of a query string is a list of its bytes.
+    shown = value if decoded or not isinstance(value, str) else list(value.encode("utf-8", "surrogateescape"))
+    return QueryParseError(f"{reason}: {pretty_term(shown, len(reason) + 3)}")
 
 
 def _boolean(name: str) -> Callable[[object, bool], _Changes]:
@@ -96,8 +94,7 @@ def _boolean(name: str) -> Callable[[object, bool], _Changes]:
         text = value.lower() if isinstance(value, str) else value
         if text in ("true", "false") or type(text) is bool:
             return {name: text in _TRUE}
-        shown = _shown(value, decoded and not isinstance(value, str))
-        raise QueryParseError(f"Invalid boolean parameter: {shown}")
+        raise _refused("Invalid boolean parameter", value, decoded and not isinstance(value, str))
 
     return parse
 
@@ -109,9 +106,9 @@ def _natural(name: str) -> Callable[[object, bool], _Changes]:
             digits = value[1:] if value[:1] in ("+", "-") else value
             number = int(value) if digits.isdecimal() and digits.isascii() else value
         if type(number) is not int:
-            raise QueryParseError(f"Invalid value for integer: {_shown(value, decoded)}")
+            raise _refused("Invalid value for integer", value, decoded)
         if number < 0:
-            raise QueryParseError(f"Invalid value for positive integer: {_shown(value, decoded)}")
+            raise _refused("Invalid value for positive integer", value, decoded)
         return {name: number}
 
     return parse

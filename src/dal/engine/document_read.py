@@ -122,7 +122,8 @@ def show(db: Database, record: DocumentRecord, node: Node, shown: Shown = PLAIN)
 
 def _show_meta(document: dict[str, object], record: DocumentRecord, node: Node, shown: Shown) -> None:
     if shown.revs_info:
-        document["_revs_info"] = [{"rev": ancestor.rev, "status": _status(ancestor)} for ancestor in node.path()]
+        line = (find(record.tree, node.revision) or node).path()
+        document["_revs_info"] = [{"rev": ancestor.rev, "status": _status(ancestor)} for ancestor in line]
     others = ranked_leaves(record.tree)[1:] if shown.conflicts or shown.deleted_conflicts else []
     live = [leaf.rev for leaf in others if not leaf.deleted]
     dead = [leaf.rev for leaf in others if leaf.deleted]

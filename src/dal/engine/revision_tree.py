@@ -294,7 +294,9 @@ def _outline(tree: RevisionTree) -> list[list[tuple[int, bytes, bool]]]:
 
 def _joined(tree: RevisionTree, limit: int) -> RevisionTree:
     """Merge the paths of all leaves anew, from the lowest start up, each with what is known of its revisions."""
-    lines = [list(islice(leaf.path(), limit)) for leaf in tree]
+    # Where cut histories are the same, the whole ones decide which comes first.
+    leaves = sorted(tree, key=lambda leaf: [node.id for node in leaf.path()])
+    lines = [list(islice(leaf.path(), limit)) for leaf in leaves]
     lines.sort(key=lambda line: (line[-1].position, [node.id for node in line]))
     joined: RevisionTree = ()
     for line in lines:
