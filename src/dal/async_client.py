@@ -10,10 +10,10 @@ from contextlib import aclosing
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, TypeVar, overload
 
-from dal.backends import open_backend, with_database
+from dal.backends import open_backend, watched, with_database
 from dal.backends.base import AsyncBackend, BaseBackend
 from dal.backends.event_loop import chunks, collect
-from dal.config import choose_backend
+from dal.config import choose_backend, choose_indexes
 from dal.operations import databases, documents, many
 from dal.operations.feed import ChangeLines
 from dal.operations.operation import Operation, add_query, as_method
@@ -22,6 +22,7 @@ from dal.wire import ABSENT, Response
 if TYPE_CHECKING:
     from typing import Unpack
 
+    from dal.backends.index_watch import SuggestedIndex
     from dal.results import Change, ChangesOptions, ChangesResult
 
 P = ParamSpec("P")
@@ -43,14 +44,20 @@ class AsyncCouchDAL:
     A blocking backend object is welcome too: the emulator is called directly, any other from threads.
     """
 
-    def __init__(self, backend: AsyncBackend | BaseBackend | str | None = None, *, database: str | None = None) -> None:
+    def __init__(
+        self,
+        backend: AsyncBackend | BaseBackend | str | None = None,
+        *,
+        database: str | None = None,
+        indexes: str | None = None,
+    ) -> None:
         if backend is None or isinstance(backend, str):
             backend = open_backend(choose_backend(backend))
         if isinstance(backend, BaseBackend):
             backend = backend.for_event_loop()
         elif not isinstance(backend, AsyncBackend):
             raise TypeError(f"backend must be 'couch', 'memory' or a backend, not {type(backend).__name__}")
-        self.backend: AsyncBackend = with_database(backend, database)
+        self.backend: AsyncBackend = watched(with_database(backend, database), choose_indexes(indexes))
 
     def __repr__(self) -> str:
         return f"<AsyncCouchDAL of {self.name!r} on {self.backend!r}>"
@@ -81,6 +88,10 @@ class AsyncCouchDAL:
     def database(self, name: str) -> AsyncCouchDAL:
         """Return a handle on another database of the same server. It is not created: see ``create_database``."""
         return AsyncCouchDAL(self.backend.bind(name))
+
+    def suggest_indexes(self) -> list[SuggestedIndex]:
+        """Return the indexes that queries would have needed, as ``CouchDAL.suggest_indexes`` does."""
+        return self.backend.suggest_indexes()
 
     async def reset(self) -> None:
         """Empty the whole emulated server. Raises ``ResetRefused`` on a real one."""

@@ -12,9 +12,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from dal.backends import open_backend
+from dal.backends import open_backend, watched
 from dal.backends.base import BaseBackend
-from dal.config import BACKENDS
+from dal.config import BACKENDS, INDEX_MODES
 from dal.errors import BackendError
 
 Arguments: TypeAlias = argparse.Namespace
@@ -46,6 +46,11 @@ def _add_serve_arguments(parser: argparse.ArgumentParser) -> None:
         help="an admin of the embedded CouchDB; without one, everybody is the admin",
     )
     parser.add_argument(
+        "--indexes",
+        choices=INDEX_MODES,
+        help="require: a query that no index serves is refused, with the index that it needs",
+    )
+    parser.add_argument(
         "--max-http-request-size",
         metavar="BYTES",
         type=int,
@@ -71,7 +76,7 @@ def _serve(arguments: Arguments) -> int:
     except OSError as error:
         return _fail("serve", f"cannot listen on {arguments.host} port {arguments.port}: {error.strerror or error}")
     limit = arguments.max_http_request_size or MAX_HTTP_REQUEST_SIZE
-    application = Application(backend, max_http_request_size=limit)
+    application = Application(watched(backend, arguments.indexes), max_http_request_size=limit)
     # Ctrl-C is how it is meant to end.
     with suppress(KeyboardInterrupt):
         serve(

@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, TypeVar, cast, overload
 
-from dal.backends import open_backend, with_database
+from dal.backends import open_backend, watched, with_database
 from dal.backends.base import BaseBackend
-from dal.config import choose_backend
+from dal.config import choose_backend, choose_indexes
 from dal.errors import Unreachable
 from dal.operations import databases, documents, many
 from dal.operations.feed import ChangeLines
@@ -21,6 +21,7 @@ from dal.wire import ABSENT, Response
 if TYPE_CHECKING:
     from typing import Unpack
 
+    from dal.backends.index_watch import SuggestedIndex
     from dal.results import Change, ChangesOptions, ChangesResult
 
 P = ParamSpec("P")
@@ -41,8 +42,10 @@ class CouchDAL:
 
     ``backend`` is ``"couch"``, ``"memory"`` or a backend object. Without it ``DAL_BACKEND`` decides, then whether
     pytest runs (memory), else it is CouchDB. All ``"memory"`` handles of a process share one server. ``database``
-    falls back to ``COUCHDB_DATABASE``; the emulator creates it on first use. Every method raises ``CouchError`` for
-    a status >= 400 and ``BackendError`` where no usable answer came; what it returns is the caller's own copy.
+    falls back to ``COUCHDB_DATABASE``; the emulator creates it on first use. With ``indexes="require"``, queries
+    that no index serves fail; with ``"watch"`` they are remembered for ``suggest_indexes``. Every method raises
+    ``CouchError`` for a status >= 400 and ``BackendError`` where no usable answer came; what it returns is the
+    caller's own copy.
 
     >>> dal = CouchDAL("memory")
     >>> dal.get("/_bulk_docs", "POST", {"docs": [{"_id": "t1", "type": "task"}]})[0]["ok"]
@@ -51,12 +54,14 @@ class CouchDAL:
     't1'
     """
 
-    def __init__(self, backend: BaseBackend | str | None = None, *, database: str | None = None) -> None:
+    def __init__(
+        self, backend: BaseBackend | str | None = None, *, database: str | None = None, indexes: str | None = None
+    ) -> None:
         if backend is None or isinstance(backend, str):
             backend = open_backend(choose_backend(backend))
         elif not isinstance(backend, BaseBackend):
             raise TypeError(f"backend must be 'couch', 'memory' or a BaseBackend, not {type(backend).__name__}")
-        self.backend: BaseBackend = with_database(backend, database)
+        self.backend: BaseBackend = watched(with_database(backend, database), choose_indexes(indexes))
 
     def __repr__(self) -> str:
         return f"<CouchDAL of {self.name!r} on {self.backend!r}>"
@@ -91,6 +96,13 @@ class CouchDAL:
     def database(self, name: str) -> CouchDAL:
         """Return a handle on another database of the same server. It is not created: see ``create_database``."""
         return CouchDAL(self.backend.bind(name))
+
+    def suggest_indexes(self) -> list[SuggestedIndex]:
+        """Return the indexes that queries through this handle would have needed, the most wanted ones first.
+
+        Raises ``RuntimeError`` for a handle that was not made with ``indexes="watch"`` or ``"require"``.
+        """
+        return self.backend.suggest_indexes()
 
     def reset(self) -> None:
         """Empty the whole emulated server. Raises ``ResetRefused`` on a real one."""

@@ -15,6 +15,7 @@ from dal.errors import NotConfigured
 
 DEFAULT_TIMEOUT_S = 30.0
 BACKENDS = ("memory", "couch")
+INDEX_MODES = ("watch", "require")
 
 
 # A named tuple, because everybody imports this module and a dataclass takes five times as long to make.
@@ -76,3 +77,15 @@ def choose_backend(
         return named
     # Tests run without a server unless they ask for one.
     return "memory" if "pytest" in (sys.modules if modules is None else modules) else "couch"
+
+
+def choose_indexes(argument: str | None = None, environ: Mapping[str, str] | None = None) -> str | None:
+    """Return ``"watch"`` or ``"require"``: the argument, else ``DAL_INDEXES``; None where queries are not watched.
+
+    Raises ``ValueError`` for another word.
+    """
+    named = argument or (os.environ if environ is None else environ).get("DAL_INDEXES", "").strip().lower()
+    if named and named not in INDEX_MODES:
+        origin = "indexes" if argument else "DAL_INDEXES"
+        raise ValueError(f"{origin} is {named!r}, and must be one of: {', '.join(INDEX_MODES)}")
+    return named or None

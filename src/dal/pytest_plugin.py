@@ -5,6 +5,7 @@ It must not import the emulator: in a test run that has no use for it, it costs 
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,17 @@ import pytest
 
 if TYPE_CHECKING:
     from types import ModuleType
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addini("couchdal_indexes", "require: queries that no index serves fail; watch: they are remembered")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    mode = config.getini("couchdal_indexes")
+    if mode:
+        # Before any module under test makes its CouchDAL(); what is set outside counts more.
+        os.environ.setdefault("DAL_INDEXES", mode)
 
 
 # First, so that fixtures already find the server empty and what they write is still there for the test.

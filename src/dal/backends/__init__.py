@@ -24,6 +24,15 @@ def open_backend(name: str) -> BaseBackend:
     return CouchBackend()
 
 
+def watched(backend: AnyBackend, mode: str | None) -> AnyBackend:
+    """Return the backend, watched for queries that lack an index where a ``mode`` of ``dal.config`` asks for that."""
+    if mode is None:
+        return backend
+    from dal.backends.index_watch import watch_indexes
+
+    return watch_indexes(backend, require=mode == "require")
+
+
 def with_database(backend: AnyBackend, database: str | None) -> AnyBackend:
     """Return the backend with its paths relative to ``database``, else to its own, else to ``COUCHDB_DATABASE``."""
     named = database or backend.database or read_settings().database

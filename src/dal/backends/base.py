@@ -11,10 +11,13 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from dal.errors import NotConfigured, NotJSON, ResetRefused
 from dal.wire import ABSENT, JSON, Request, Response, copy_json
+
+if TYPE_CHECKING:
+    from dal.backends.index_watch import SuggestedIndex
 
 _Self = TypeVar("_Self", bound="Backend")
 
@@ -91,6 +94,10 @@ class Backend:
 
         ``explicit`` says that the request itself creates or deletes the database.
         """
+
+    def suggest_indexes(self) -> list[SuggestedIndex]:
+        """Return the indexes that queries would have needed; raises ``RuntimeError`` where nobody has watched."""
+        raise RuntimeError('queries are watched only with indexes="watch" or indexes="require"')
 
     def relative_request(
         self,

@@ -42,6 +42,11 @@ class KeyRange:
 Range: TypeAlias = "KeyRange | None"
 
 
+def is_indexable(operator: str) -> bool:
+    """Whether a condition narrows what has to be read of an index; others are tested row by row."""
+    return operator in _INDEXABLE
+
+
 def indexable_fields(selector: Mapping[str, object]) -> list[str]:
     """Return, sorted, the fields that a normalised selector restricts in a way that an index can serve."""
     return sorted(set(_indexable(selector)))
