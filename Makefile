@@ -53,14 +53,14 @@ test: setup
 	$(BIN)/python -m pytest -n auto $(ARGS)
 
 check: $(PYTHON_READY)
-	$(BIN)/ruff format --check src tests bench
-	$(BIN)/ruff check src tests bench
+	$(BIN)/ruff format --check src tests bench tools
+	$(BIN)/ruff check src tests bench tools
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -q tests/test_tidy.py tests/test_docs.py
 
 format: $(PYTHON_READY)
-	$(BIN)/ruff check --fix-only --quiet src tests bench
-	$(BIN)/ruff format src tests bench
+	$(BIN)/ruff check --fix-only --quiet src tests bench tools
+	$(BIN)/ruff format src tests bench tools
 
 parity: $(PYTHON_READY)
 	@COUCHDB_URL="$(COUCHDB_URL)" $(BIN)/python -m pytest tests/parity/test_transcripts.py -q --no-header -n auto

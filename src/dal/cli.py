@@ -135,7 +135,7 @@ SUBCOMMANDS = {
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of the whole command line."""
     parser = argparse.ArgumentParser(prog="couchdal", description="CouchDB, real or emulated, behind one set of calls.")
-    parser.add_argument("--version", action=_ShowVersion, nargs=0, help="show the version and end")
+    parser.add_argument("--version", action=_ShowVersion, nargs=0, help="show the version and the collation, and end")
     rows = parser.add_subparsers(metavar="COMMAND", required=True)
     for name, subcommand in SUBCOMMANDS.items():
         row = rows.add_parser(name, help=subcommand.purpose, description=subcommand.purpose)
@@ -148,7 +148,9 @@ class _ShowVersion(argparse.Action):
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
         from importlib.metadata import version
 
-        print(f"couchdal {version('couchdal')}")
+        from dal.engine.collation import collator_name
+
+        print(f"couchdal {version('couchdal')} (strings in the order of {collator_name()})")
         parser.exit()
 
 

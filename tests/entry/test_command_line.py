@@ -20,6 +20,7 @@ from pathlib import Path
 
 import pytest
 
+from dal.backends.memory import MemoryBackend
 from dal.cli import SUBCOMMANDS, main
 from dal.transcript import RECORDED_ADMIN
 
@@ -178,8 +179,9 @@ def test_every_subcommand_has_help(name: str, capsys: pytest.CaptureFixture[str]
     assert SUBCOMMANDS[name].purpose in capsys.readouterr().out
 
 
-def test_version_is_the_installed_one(capsys: pytest.CaptureFixture[str]) -> None:
+def test_version_is_the_installed_one_and_names_the_collation(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         main(["--version"])
     assert ended.value.code == 0
-    assert capsys.readouterr().out == f"couchdal {version('couchdal')}\n"
+    collation = MemoryBackend().collation
+    assert capsys.readouterr().out == f"couchdal {version('couchdal')} (strings in the order of {collation})\n"

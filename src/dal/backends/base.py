@@ -95,6 +95,11 @@ class Backend:
         ``explicit`` says that the request itself creates or deletes the database.
         """
 
+    @property
+    def collation(self) -> str | None:
+        """Which library or table gives strings their order; None where the server at the other end knows."""
+        return None
+
     def suggest_indexes(self) -> list[SuggestedIndex]:
         """Return the indexes that queries would have needed; raises ``RuntimeError`` where nobody has watched."""
         raise RuntimeError('queries are watched only with indexes="watch" or indexes="require"')

@@ -27,6 +27,10 @@ class _Wrapped(AsyncBackend):
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of {self.wrapped!r}>"
 
+    @property
+    def collation(self) -> str | None:
+        return self.wrapped.collation
+
     def bind(self: _Self, database: str, *, provide: bool = False) -> _Self:
         return type(self)(self.wrapped.bind(database, provide=provide))
 

@@ -34,11 +34,16 @@ class _Watching(Backend):
     """What the blocking and the asynchronous watch share. Views of other databases remember in the same place."""
 
     def _watch(self, wrapped: Backend, require: bool, needed: Counter[tuple[str, tuple[str, ...]]] | None) -> None:
+        self._watched = wrapped
         self._require = require
         self._needed: Counter[tuple[str, tuple[str, ...]]] = Counter() if needed is None else needed
         self.name = wrapped.name
         self.database = wrapped.database
         self.fallback_database = wrapped.fallback_database
+
+    @property
+    def collation(self) -> str | None:
+        return self._watched.collation
 
     def suggest_indexes(self) -> list[SuggestedIndex]:
         """Return the indexes that the queries so far would have needed, the most wanted ones first."""

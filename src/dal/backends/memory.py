@@ -41,6 +41,12 @@ class MemoryBackend(BaseBackend):
     def __repr__(self) -> str:
         return f"<MemoryBackend, {len(self.server.databases)} databases>"
 
+    @property
+    def collation(self) -> str:
+        from dal.engine.collation import collator_name  # most programs never ask
+
+        return collator_name()
+
     def send(self, request: Request) -> Response:
         try:
             with self.server.lock:

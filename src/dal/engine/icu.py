@@ -1,0 +1,67 @@
+"""The collator of the system's ICU library, through ``ctypes``: the library that CouchDB itself sorts strings with."""
+
+from __future__ import annotations
+
+import ctypes.util
+import glob
+import re
+import sys
+from collections.abc import Callable
+from typing import Any
+
+_UTF16 = f"utf-16-{sys.byteorder[:1]}e"
+_FOLDERS = (
+    "/usr/lib/*-linux-*",
+    "/usr/lib64",
+    "/usr/lib",
+    "/lib/*-linux-*",
+    "/opt/homebrew/opt/icu4c*/lib",
+    "/usr/local/lib",
+)
+
+
+def find_icu() -> tuple[str, Callable[[str], bytes]] | None:
+    """Return the name of the system's ICU, and a function from strings to its sort keys; None where there is none."""
+    names = [ctypes.util.find_library("icui18n"), ctypes.util.find_library("icucore"), "icu.dll", "libicucore.dylib"]
+    found = [path for folder in _FOLDERS for path in sorted(glob.glob(f"{folder}/libicui18n.so*"), reverse=True)]
+    for name in [*found, *names]:
+        if name:
+            try:
+                library = ctypes.CDLL(name)
+            except OSError:
+                continue
+            made = _bind(library, name)
+            if made is not None:
+                return made
+    return None
+
+
+def _bind(library: Any, path: str) -> tuple[str, Callable[[str], bytes]] | None:
+    """Return the sort-key function of an ICU library, whose functions carry its version in their names."""
+    version = re.search(r"(\d+)(?:\.\d+)*$", path)
+    for suffix in ("", *([f"_{version.group(1)}"] if version else []), *(f"_{number}" for number in range(90, 48, -1))):
+        if hasattr(library, f"ucol_open{suffix}"):
+            break
+    else:
+        return None
+    open_collator = getattr(library, f"ucol_open{suffix}")
+    open_collator.restype = ctypes.c_void_p
+    status = ctypes.c_int(0)
+    collator = ctypes.c_void_p(open_collator(b"", ctypes.byref(status)))
+    if status.value > 0 or not collator.value:
+        return None
+    get_key = getattr(library, f"ucol_getSortKey{suffix}")
+    get_key.restype = ctypes.c_int32
+    get_key.argtypes = (ctypes.c_void_p, ctypes.c_char_p, ctypes.c_int32, ctypes.c_char_p, ctypes.c_int32)
+
+    def sort_key(text: str) -> bytes:
+        units = text.encode(_UTF16, "surrogatepass")
+        size = 8 * len(units) + 64
+        while True:
+            buffer = ctypes.create_string_buffer(size)
+            needed: int = get_key(collator, units, len(units) // 2, buffer, size)
+            if needed <= size:
+                return buffer.raw[: needed - 1]
+            size = needed
+
+    return f"ICU{suffix.replace('_', ' ')}", sort_key

@@ -1,0 +1,163 @@
+"""The order of strings where the system has no ICU: the root collation of CLDR, from a bundled table.
+
+It gives the keys that ICU's root collator stands for, with its defaults: three levels, nothing variable, and text
+taken as it is, without normalising it first. Source: UTS #10, sections 7 and 9.1; UTS #35 part 5, "Root Collation".
+``tools/make_root_collation.py`` makes the table.
+"""
+
+from __future__ import annotations
+
+import struct
+import unicodedata
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TypeAlias
+
+# The weights of a collation element on each of the three levels; 0 is none.
+Element: TypeAlias = tuple[int, int, int]
+# The bytes that a character or a sequence adds to a key, on each level.
+_Weights: TypeAlias = tuple[bytes, bytes, bytes]
+
+# The weights of what has neither accent nor variant.
+SECONDARY, TERTIARY = 0x20, 0x02
+
+_TABLE = Path(__file__).with_name("root_collation.z")
+_IGNORABLE: _Weights = (b"", b"", b"")
+_LEVEL_END = b"\0\0"
+# It separates what is sorted field by field, and is therefore the lowest on each level.
+_SEPARATOR = "\ufffe"
+
+# Where the weights of characters begin that are not in the table: the ideographs, and all that is not assigned.
+IDEOGRAPHS, UNASSIGNED = 0xFB40, 0xFBC0
+# The scripts that stand between, by their number: first weight, what to count from, blocks. Source: UTS #10, table 16.
+_BY_NUMBER = (
+    (0xFB00, 0x17000, (range(0x17000, 0x18B00), range(0x18D00, 0x18D80))),
+    (0xFB01, 0x1B170, (range(0x1B170, 0x1B300),)),
+    (0xFB02, 0x18B00, (range(0x18B00, 0x18D00),)),
+)
+
+
+def load_sort_key() -> tuple[str, Callable[[str], bytes]]:
+    """Return the name of the table, and a function from strings to bytes that compare as the strings do."""
+    version, ideographs, table = zlib.decompress(_TABLE.read_bytes()).decode().split("\n", 2)
+    return f"CLDR root of Unicode {version}, bundled", _Collator(ideographs, table).sort_key
+
+
+def spread(text: str) -> Iterator[str]:
+    """Yield the characters of a list in which ``A-Z`` stands for those from A to Z."""
+    at = 0
+    while at < len(text):
+        last = text[at + 2] if text[at + 1 : at + 2] == "-" else text[at]
+        yield from map(chr, range(ord(text[at]), ord(last) + 1))
+        at += 3 if text[at + 1 : at + 2] == "-" else 1
+
+
+class _Collator:
+    def __init__(self, ideographs: str, table: str) -> None:
+        # What stands in the table, and what has been made of it or without it so far.
+        self._table: dict[str, list[tuple[int | str, str, str]]] = {}
+        self._weights: dict[str, _Weights] = {}
+        self._ideographs = ideographs
+        self._ranks: dict[str, int] | None = None
+        # What sequences begin with, and how long they get.
+        self._starts: dict[str, int] = {}
+        self._read(table)
+        self._weights[_SEPARATOR] = (b"\0\1", b"\0\1", b"\0\1")
+
+    def _read(self, table: str) -> None:
+        code = primary = 0
+        for line in table.split("\n"):
+            name, _, listed = line.rpartition(":")
+            elements: list[tuple[int | str, str, str]] = []
+            for element in listed.split(";"):
+                first, second, third = element.split(",")
+                if first:
+                    primary += int(first)
+                elements.append((first and primary, second, third))
+            if name.startswith("="):
+                key = name[1:]
+                self._starts[key[0]] = max(len(key), self._starts.get(key[0], 0))
+            else:
+                code += int(name) if name else 1
+                key = chr(code)
+            self._table[key] = elements
+
+    def sort_key(self, text: str) -> bytes:
+        weights = self._weights
+        if self._starts.keys().isdisjoint(text):
+            found = [weights.get(character) or self._weigh(character) for character in text]
+        else:
+            found = self._in_sequences(text)
+        return _LEVEL_END.join(_joined(found) if found else _IGNORABLE)
+
+    def _in_sequences(self, text: str) -> list[_Weights]:
+        """Return the weights of a text in which characters may count together."""
+        found, rest = [], list(reversed(text))
+        while rest:
+            found.append(self._first(rest))
+        return found
+
+    def _first(self, rest: list[str]) -> _Weights:
+        """Take the longest sequence off the end of a reversed text, with marks that stand further on; weigh it."""
+        table, longest = self._table, self._starts.get(rest[-1], 1)
+        size = min(longest, len(rest))
+        while size > 1 and "".join(rest[: -size - 1 : -1]) not in table:
+            size -= 1
+        taken = "".join(rest[: -size - 1 : -1])
+        del rest[-size:]
+        at, blocking = 1, 0
+        while len(taken) < longest and at <= len(rest):
+            combining = unicodedata.combining(rest[-at])
+            if combining == 0:
+                break
+            if combining > blocking and taken + rest[-at] in table:
+                taken += rest.pop(-at)
+            else:
+                blocking = combining
+                at += 1
+        return self._weights.get(taken) or self._weigh(taken)
+
+    def _weigh(self, key: str) -> _Weights:
+        """Return, and remember, the weights of a character or of a sequence in the table."""
+        listed = self._table.get(key)
+        if listed is not None:
+            elements = [(int(a or 0), SECONDARY + int(b or 0), TERTIARY + int(c or 0)) for a, b, c in listed]
+            made = _packed(elements)
+        else:
+            parts = unicodedata.normalize("NFD", key)
+            made = _joined(self._in_sequences(parts)) if parts != key else _packed(self._implicit(key))
+        self._weights[key] = made
+        return made
+
+    def _implicit(self, character: str) -> list[Element]:
+        """Return the elements of a character that is not in the table."""
+        if self._ranks is None:
+            self._ranks = {ideograph: rank for rank, ideograph in enumerate(spread(self._ideographs))}
+        rank = self._ranks.get(character)
+        if rank is not None:
+            return _pair(IDEOGRAPHS + (rank >> 15), rank & 0x7FFF)
+        code = ord(character)
+        for first, start, blocks in _BY_NUMBER:
+            if any(code in block for block in blocks):
+                return _pair(first, code - start)
+        return _pair(UNASSIGNED + (code >> 15), code & 0x7FFF)
+
+
+def _joined(weights: Sequence[_Weights]) -> _Weights:
+    one, two, three = (b"".join(level) for level in zip(*weights, strict=True))
+    return one, two, three
+
+
+def _packed(elements: Iterable[Element]) -> _Weights:
+    one, two, three = (_level([element[level] for element in elements]) for level in range(3))
+    return one, two, three
+
+
+def _level(weights: Sequence[int]) -> bytes:
+    present = [weight for weight in weights if weight]
+    return struct.pack(f">{len(present)}H", *present)
+
+
+def _pair(first: int, second: int) -> list[Element]:
+    return [(first, SECONDARY, TERTIARY), (second | 0x8000, 0, 0)]
