@@ -97,13 +97,19 @@ def member_equal_to(name: str, argument: str) -> Matcher:
         match = _equal_string(argument)
         return lambda value: match(value.get(name))
 
+    # Texts that were found to differ: most members repeat.
+    different: set[str] = set()
+
     def match_member(value: Any) -> bool:
         found = value.get(name)
         if found == argument:
             return True
-        if type(found) is not str or (found.isascii() and found.isprintable()):
+        if type(found) is not str or found in different:
             return False
-        return string_key(found) == string_key(argument)
+        if not (found.isascii() and found.isprintable()) and string_key(found) == string_key(argument):
+            return True
+        different.add(found)
+        return False
 
     return match_member
 

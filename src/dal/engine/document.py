@@ -37,13 +37,14 @@ _KEPT = frozenset(
 class DocumentRecord:
     """One document in a database: its revision tree and the update sequence of its last change. Never changed."""
 
-    __slots__ = ("doc_id", "seq", "tree", "winner")
+    __slots__ = ("body", "doc_id", "seq", "tree", "winner")
 
     def __init__(self, doc_id: str, tree: RevisionTree, seq: int) -> None:
         self.doc_id = doc_id
         self.tree = tree
         self.seq = seq
         self.winner: Node = winner(tree)
+        self.body = self.winner.body or {}
 
     @property
     def deleted(self) -> bool:

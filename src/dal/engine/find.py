@@ -30,7 +30,6 @@ _HIGH_RATIO = (
     "Consider adding a more specific index to improve this."
 )
 _CONFLICTS = Shown(conflicts=True)
-_EMPTY: Mapping[str, object] = {}
 
 
 @dataclass(slots=True)
@@ -118,6 +117,8 @@ class _Cursor:
             self._start_id, self._start = unpack_bookmark(options.bookmark)
         self._matches = compile_selector(options.selector)
         self._project = None if options.fields is None else compile_projection(options.fields)
+        # Read by themselves, as for a quorum, documents come without their conflicts.
+        self._detail = _CONFLICTS if options.conflicts and not self._quorum else PLAIN
         self._needs_whole = reads_metadata(options.selector)
         self._last: tuple[str, object] | None = None
 
@@ -134,17 +135,14 @@ class _Cursor:
                 self._count(examined)
                 break
             doc_id, key, document, record = row
-            shown = None if self._quorum else self._shown(document, record)
             if self._resumes:
                 self._resumes = False
                 continue
             if not self.index.is_json and doc_id.startswith("_design/"):
                 continue
             self._count(examined)
-            if shown is None:
-                shown = self._reread(record)
-                if shown is None:
-                    continue
+            if self._quorum and not self._still_matches(record):
+                continue
             if limit > 0:
                 # The next page begins behind the last row that was shown or skipped.
                 self._last = (doc_id, key)
@@ -152,7 +150,7 @@ class _Cursor:
                 skip -= 1
             elif limit > 0:
                 limit -= 1
-                documents.append(_copied(shown))
+                documents.append(self._shown(document, record))
                 self.stats.results += 1
             else:
                 break
@@ -182,7 +180,7 @@ class _Cursor:
         for record in records:
             examined += 1
             # As in _read, without a call for each document.
-            document = self._whole(record) if whole else record.winner.body or _EMPTY
+            document = self._whole(record) if whole else record.body
             if matches(document):
                 yield examined, (record.doc_id, record.doc_id, document, record)
                 examined = 0
@@ -229,29 +227,26 @@ class _Cursor:
     # --- documents ----------------------------------------------------------------------------------------------------
 
     def _read(self, record: DocumentRecord) -> Mapping[str, object]:
-        return self._whole(record) if self._needs_whole else record.winner.body or _EMPTY
+        return self._whole(record) if self._needs_whole else record.body
 
     def _whole(self, record: DocumentRecord) -> dict[str, object]:
         """Return the document as the selector sees it; its parts are shared with the store, and only looked at."""
         node = record.winner
-        if node.attachments or self._options.conflicts:
-            return show(self._db, record, node, _CONFLICTS if self._options.conflicts else PLAIN)
+        if node.attachments or self._detail is not PLAIN:
+            return show(self._db, record, node, self._detail)
         return {"_id": record.doc_id, "_rev": node.rev, **(node.body or {})}
 
-    def _shown(self, document: Mapping[str, object], record: DocumentRecord | None) -> Mapping[str, object]:
-        """Return what the answer shows of a document that matched; its parts are shared with the store."""
-        if record is not None and not self._needs_whole:
-            document = self._whole(record)
-        return document if self._project is None else self._project(document)
+    def _shown(self, document: Mapping[str, object], record: DocumentRecord | None) -> dict[str, object]:
+        """Return what the answer shows of a document that matched; nothing in it is shared."""
+        if self._project is not None:
+            return _copied(self._project(document if record is None else self._whole(record)))
+        return _copied(document) if record is None else show(self._db, record, record.winner, self._detail)
 
-    def _reread(self, record: DocumentRecord | None) -> Mapping[str, object] | None:
-        """Read a document by itself, as for a quorum; conflicts are not shown then."""
+    def _still_matches(self, record: DocumentRecord | None) -> bool:
+        """Whether a document that is read by itself, as for a quorum, matches."""
         self.stats.quorum_docs_examined += 1
         assert record is not None
-        document = show(self._db, record, record.winner)
-        if not self._matches(document):
-            return None
-        return document if self._project is None else self._project(document)
+        return self._matches(show(self._db, record, record.winner))
 
 
 def _rebuilt(row: Row, paths: Sequence[Sequence[str]]) -> dict[str, object]:

@@ -1,7 +1,7 @@
 """Regular expressions as CouchDB runs them: PCRE's, over the bytes of UTF-8, by the ``regex`` package.
 
 It knows nothing of selectors. A pattern is compiled once a query, and a search that takes too long ends in an error:
-the standard library's could not be ended. Source: Erlang's ``re``, which CouchDB calls without options.
+one of the standard library's could not be ended. Source: Erlang's ``re``, which CouchDB calls without options.
 """
 
 from __future__ import annotations
@@ -23,6 +23,10 @@ _UTF8_VERBS = ("(*UTF8)", "(*UTF)")
 _COUNT = re.compile(r"\{(\d+)(?:,(\d*))?\}")
 # PCRE refuses patterns that grow too large when their repetitions are written out; so does this, before it tries.
 _MAX_REPEATED = 65535
+# Patterns that repeat one thing at most, and have no groups, take the square of a text's length at the worst: on texts
+# of a moderate length the standard library may search for them, which takes a fifth of the time.
+_SIMPLE = re.compile(r"(?:\(\?[is]+\))?\^?[^\\\[\](){}*+?|^$]*(?:\\[dws.])?[*+?]?[^\\\[\](){}*+?|^$]*\$?\Z")
+_QUICK_TEXT = 2000
 
 _ESCAPE = r"\\Q(?P<quoted>.*?)(?:\\E|\Z)|\\x(?:\{(?P<code>[0-9A-Fa-f]+)\}|(?P<hex>[0-9A-Fa-f]{0,2}))|\\c(?P<control>.)"
 _OUTSIDE = re.compile(
@@ -99,20 +103,27 @@ def compile_regex(pattern: str) -> Search | None:
     # Without the verb each character stands for one byte.
     text = pattern.removeprefix(verb) if verb else _bytes_as_characters(pattern)
     try:
-        search = regex.compile(_translate(text, characters=bool(verb))).search
-    except (regex.error, OverflowError, RecursionError, ValueError):
+        translated = _translate(text, characters=bool(verb))
+        search = regex.compile(translated).search
+        quick = re.compile(translated).search if _SIMPLE.match(pattern) else None
+    except (regex.error, re.error, OverflowError, RecursionError, ValueError):
         return None
-    return _searching(search, str if verb else _bytes_as_characters, pattern)
+    return _searching(search, quick, str if verb else _bytes_as_characters, pattern)
 
 
 def _bytes_as_characters(text: str) -> str:
     return text if text.isascii() else text.encode().decode("latin-1")
 
 
-def _searching(search: Callable[..., object], prepare: Callable[[str], object], pattern: str) -> Search:
+def _searching(
+    search: Callable[..., object], quick: Callable[[str], object] | None, prepare: Callable[[str], str], pattern: str
+) -> Search:
     def find(value: str) -> bool:
+        text = prepare(value)
+        if quick is not None and len(text) <= _QUICK_TEXT:
+            return quick(text) is not None
         try:
-            return search(prepare(value), timeout=TIMEOUT_S) is not None
+            return search(text, timeout=TIMEOUT_S) is not None
         except TimeoutError:
             reason = f"the pattern {pattern!r} takes longer than {TIMEOUT_S} s on one text"
             raise ServerError(reason, error="regex_timeout") from None

@@ -24,6 +24,8 @@ class MemoryStorage(Storage[R]):
         self._live_ids: SortedList[str] | None = None
         # Ids made since the last ordered read; sorting them in one go is what makes bulk loading fast.
         self._unsorted: list[str] = []
+        # All live documents in the order of their ids, for as long as nothing is written.
+        self._ordered: list[R] | None = None
         self._log = _SequenceLog[R]()
         self._locals: dict[str, LocalDocument] = {}
 
@@ -31,6 +33,7 @@ class MemoryStorage(Storage[R]):
         return self._records.get(doc_id)
 
     def write(self, old: R | None, new: R | None) -> None:
+        self._ordered = None
         if new is not None:
             self._records[new.doc_id] = new
             self._log.append(new)
@@ -47,6 +50,7 @@ class MemoryStorage(Storage[R]):
             self._log.discard(old.seq)
 
     def replace(self, record: R) -> None:
+        self._ordered = None
         self._records[record.doc_id] = record
         self._log.replace(record)
 
@@ -67,11 +71,13 @@ class MemoryStorage(Storage[R]):
     def live(
         self, start: str | None = None, end: str | None = None, inclusive_end: bool = True, descending: bool = False
     ) -> Iterator[R]:
+        if start is None and end is None:
+            if self._ordered is None:
+                self._ordered = list(map(self._records.__getitem__, self._sorted()))
+            return reversed(self._ordered) if descending else iter(self._ordered)
         low, high = (end, start) if descending else (start, end)
         bounds = (inclusive_end, True) if descending else (True, inclusive_end)
-        records = self._records
-        for doc_id in self._sorted().irange(low, high, bounds, reverse=descending):
-            yield records[doc_id]
+        return map(self._records.__getitem__, self._sorted().irange(low, high, bounds, reverse=descending))
 
     def live_before(self, doc_id: str, inclusive: bool = False) -> int:
         ids = self._sorted()
