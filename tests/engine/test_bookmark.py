@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from dal.engine.bookmark import pack_bookmark, unpack_bookmark
 from dal.errors import CouchError
@@ -31,6 +33,14 @@ def test_bookmarks_are_couchdbs(bookmark: str, doc_id: str, key: object) -> None
 )
 def test_bookmarks_carry_every_key(key: object) -> None:
     assert unpack_bookmark(pack_bookmark("é", key)) == ("é", key)
+
+
+@given(st.text(max_size=80), st.text("ab", max_size=9), st.integers(1, 40))
+def test_short_bookmarks_are_compressed_like_long_ones(doc_id: str, part: str, times: int) -> None:
+    packed = pack_bookmark(doc_id, part * times)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("dal.engine.bookmark._SHORT_TERM", 0)
+        assert pack_bookmark(doc_id, part * times) == packed
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,6 @@ import json
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 
 from dal.errors import NotConfigured, NotJSON, ResetRefused
@@ -114,7 +113,8 @@ class Backend:
     ) -> Request:
         """Return the request for a relative path; raises ``TypeError`` or ``ValueError`` for what cannot be sent."""
         request = make_request(method, path, payload, headers, body)
-        return replace(request, path=self.resolve(request.method, request.path))
+        request.path = self.resolve(request.method, request.path)
+        return request
 
     def result(self, response: Response) -> JSON:
         """Return the decoded body, or raise the ``CouchError`` of a status >= 400, or ``NotJSON``."""

@@ -97,16 +97,20 @@ def member_equal_to(name: str, argument: str) -> Matcher:
         match = _equal_string(argument)
         return lambda value: match(value.get(name))
 
-    # Texts that were found to differ: most members repeat.
-    different: set[str] = set()
+    # Values that were found to differ: most members repeat.
+    different: set[object] = set()
 
     def match_member(value: Any) -> bool:
         found = value.get(name)
+        try:
+            if found in different:
+                return False
+        except TypeError:
+            # An array or an object.
+            return False
         if found == argument:
             return True
-        if type(found) is not str or found in different:
-            return False
-        if not (found.isascii() and found.isprintable()) and string_key(found) == string_key(argument):
+        if type(found) is str and not is_plain(found) and string_key(found) == string_key(argument):
             return True
         different.add(found)
         return False

@@ -204,14 +204,16 @@ def show_body(doc_id: str, node: Node) -> dict[str, object]:
         shown = {"_id": doc_id, "_rev": node.rev, **body}
     nested = node.nested
     if nested is None:
-        nested = node.nested = tuple(name for name, member in body.items() if type(member) in _COPIED)
+        nested = node.nested = tuple(name for name, member in body.items() if _is_copied(member))
     for name in nested:
         shown[name] = _copy(body[name])
     return shown
 
 
-# What is not shown as it is stored: structures, which are copied, and floats, see shown_float.
-_COPIED = frozenset((dict, list, float))
+def _is_copied(member: object) -> bool:
+    """Whether a member is not shown as it is stored: structures are copied, and some floats are shown as others."""
+    kind = type(member)
+    return kind is dict or kind is list or (kind is float and repr(shown_float(cast(float, member))) != repr(member))
 
 
 def copy_members(members: Mapping[str, object], into: dict[str, object]) -> None:

@@ -6,8 +6,7 @@ It knows nothing of databases. Source: ``mango_opts``, ``mango_sort``, ``mango_f
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Final, TypeAlias, cast
+from typing import Final, NamedTuple, TypeAlias, cast
 
 from dal.engine.partition import validate_partition
 from dal.engine.selector import Selector, normalize_selector
@@ -18,8 +17,7 @@ DEFAULT_LIMIT = 25
 _REQUIRED: Final = object()
 
 
-@dataclass(frozen=True, slots=True)
-class FindOptions:
+class FindOptions(NamedTuple):
     """A query: a normalised selector, and how its answer is wanted. ``fields`` None means all of them."""
 
     selector: Selector

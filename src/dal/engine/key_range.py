@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final, TypeAlias, cast
+from typing import Final, NamedTuple, TypeAlias, cast
 
 from dal.engine.collation import compare_json
 from dal.errors import ServerError
@@ -28,8 +28,7 @@ LOWEST: Final = Extreme(-1)
 HIGHEST: Final = Extreme(1)
 
 
-@dataclass(frozen=True, slots=True)
-class KeyRange:
+class KeyRange(NamedTuple):
     """From ``low`` to ``high``, each with the operator that set it: ``$gt``, ``$gte``, ``$lt``, ``$lte`` or ``$eq``."""
 
     low_operator: str = "$gt"
