@@ -167,8 +167,12 @@ def in_partition(call: Call) -> Response:
         if call.request.method != "POST":
             raise MethodNotAllowed("Only POST allowed", headers={"allow": "POST"})
         return find.query(inner) if first == "_find" else find.explain_query(inner)
-    if first in ("_all_docs", "_index") or (first == "_design" and "/_" in more):
-        raise NotSupported("a partition answers no queries but _all_docs, _find and _explain")
+    if first == "_index":
+        from dal.endpoints import index  # the same
+
+        return index.in_partition(inner, more.split("/") if more else [])
+    if first == "_all_docs" or (first == "_design" and "/_" in more):
+        raise NotSupported("views are not computed")
     raise NotFound("missing")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import cast
 
 from dal.endpoints.call import Call, json_response
@@ -23,7 +23,7 @@ from dal.engine.index_definition import (
 )
 from dal.engine.revision_tree import Node
 from dal.engine.term_text import print_term
-from dal.errors import BadRequest, CouchError, NotFound, ServerError
+from dal.errors import BadRequest, CouchError, MethodNotAllowed, NotFound, ServerError
 from dal.wire import Response
 
 _INTEGER = re.compile(r"[+-]?[0-9]+\Z")
@@ -55,7 +55,14 @@ def create(call: Call) -> Response:
     """POST ``{"index": ...}``: write the index into its design document, unless it is there already."""
     call.require_json_type()
     _ = call.db
-    request = parse_index_request(call.json_object())
+    try:
+        return _create(call, parse_index_request(call.json_object()))
+    except OverflowError:
+        # CouchDB names no index that has a number which no double can hold.
+        raise ServerError("function_clause", error="unknown_error") from None
+
+
+def _create(call: Call, request: Mapping[str, object]) -> Response:
     kind = request["type"]
     if kind in _UNAVAILABLE:
         raise CouchError(str(kind), status=503, error="required index service unavailable")
@@ -110,7 +117,11 @@ def _not_saved(error: CouchError) -> CouchError:
 
 def delete(call: Call) -> Response:
     """DELETE ``_index/{ddoc}/{type}/{name}``: take the index out of its design document."""
-    doc_id, kind, name = _design_id(call.args["design"]), call.args["type"], call.args["name"]
+    return _delete_named(call, call.args["design"], call.args["type"], call.args["name"])
+
+
+def _delete_named(call: Call, design: str, kind: str, name: str) -> Response:
+    doc_id = _design_id(design)
     for index in list_indexes(call.db):
         if (index.ddoc, index.name) == (doc_id, name) and kind == "json":
             _delete(call, index)
@@ -155,6 +166,23 @@ def bulk_delete(call: Call) -> Response:
         _delete(call, found[0])
         success.insert(0, {"id": doc_id, "ok": True})
     return json_response({"success": success, "fail": failed})
+
+
+def in_partition(call: Call, segments: Sequence[str]) -> Response:
+    """Any method on ``_index`` and below within a partition: the same as outside of it."""
+    method = "GET" if call.request.method == "HEAD" else call.request.method
+    by_method = {"GET": read, "POST": create} if not segments else {"POST": bulk_delete}
+    if not segments or segments == ["_bulk_delete"]:
+        if method not in by_method:
+            allow = ",".join(by_method)
+            raise MethodNotAllowed(f"Only {allow} allowed", headers={"allow": allow})
+        return by_method[method](call)
+    named = segments[1:] if segments[0] == "_design" else segments
+    if len(named) != 3:
+        raise NotFound("missing")
+    if method != "DELETE":
+        raise MethodNotAllowed("Only DELETE allowed", headers={"allow": "DELETE"})
+    return _delete_named(call, *named)
 
 
 def not_found(call: Call) -> Response:
