@@ -1,4 +1,4 @@
-"""Queries within one partition: Mango's endpoints answer there as they do outside, for the documents of one partition."""
+"""Within one partition, Mango answers as it does outside, for the documents of that partition."""
 
 from __future__ import annotations
 
