@@ -77,7 +77,7 @@ class Application:
             body = await read_body(scope["headers"], receive, self.max_http_request_size)
             if body is None:
                 return
-            response = await self.backend.send(to_request(scope, body))
+            response = await self.backend.exchange(to_request(scope, body))
             content = None if response.stream is not None and method != "HEAD" else response.content()
         except Exception as error:
             # The edge: whatever went wrong in here, the client gets an answer and every other client goes on.

@@ -83,7 +83,7 @@ class AsyncCouchDAL:
     ) -> Response:
         """Return the whole answer, whatever its status is. A feed's ``stream`` is an asynchronous iterator."""
         request = self.backend.relative_request(method, add_query(path, params), json, headers, body)
-        return await self.backend.send(request)
+        return await self.backend.exchange(request)
 
     def database(self, name: str) -> AsyncCouchDAL:
         """Return a handle on another database of the same server. It is not created: see ``create_database``."""
@@ -167,7 +167,7 @@ class AsyncCouchDAL:
         return self._run(operation) if feed in ("normal", "longpoll") else self._follow(operation)
 
     async def _follow(self, operation: Operation[ChangesResult]) -> AsyncGenerator[Change, None]:
-        response = await self.backend.send(operation.request(self.backend))
+        response = await self.backend.exchange(operation.request(self.backend))
         if response.status >= 400:
             self.backend.result(await collect(response))
         lines = ChangeLines()
@@ -177,5 +177,5 @@ class AsyncCouchDAL:
                     yield change
 
     async def _run(self, operation: Operation[T]) -> T:
-        response = await self.backend.send(operation.request(self.backend))
+        response = await self.backend.exchange(operation.request(self.backend))
         return operation.result(self.backend, await collect(response))

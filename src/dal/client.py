@@ -91,7 +91,9 @@ class CouchDAL:
         params: Mapping[str, object] | None = None,
     ) -> Response:
         """Return the whole answer, whatever its status is. Values of ``params`` other than text are sent as JSON."""
-        return self.backend.send(self.backend.relative_request(method, add_query(path, params), json, headers, body))
+        return self.backend.exchange(
+            self.backend.relative_request(method, add_query(path, params), json, headers, body)
+        )
 
     def database(self, name: str) -> CouchDAL:
         """Return a handle on another database of the same server. It is not created: see ``create_database``."""
@@ -173,13 +175,13 @@ class CouchDAL:
         operation = many.changes(feed, **options)
         if feed in ("normal", "longpoll"):
             return self._run(operation)
-        response = self.backend.send(operation.request(self.backend))
+        response = self.backend.exchange(operation.request(self.backend))
         if response.status >= 400:
             self.backend.result(response)
         return ChangeFeed(response)
 
     def _run(self, operation: Operation[T]) -> T:
-        return operation.result(self.backend, self.backend.send(operation.request(self.backend)))
+        return operation.result(self.backend, self.backend.exchange(operation.request(self.backend)))
 
 
 class ChangeFeed:

@@ -12,6 +12,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, TypeVar
 
+from dal.backends.interception import exchange_async, exchange_blocking, is_intercepted
 from dal.errors import NotConfigured, NotJSON, ResetRefused
 from dal.wire import ABSENT, JSON, Request, Response, copy_json
 
@@ -95,6 +96,11 @@ class Backend:
         """
 
     @property
+    def server_key(self) -> object:
+        """What stands for the server: the same object for all views of it, and for what wraps them."""
+        return self
+
+    @property
     def collation(self) -> str | None:
         """Which library or table gives strings their order; None where the server at the other end knows."""
         return None
@@ -147,7 +153,12 @@ class BaseBackend(Backend, ABC):
         Raises ``CouchError`` for a status >= 400, ``BackendError`` where no usable answer came, and ``TypeError`` or
         ``ValueError`` for a payload that is not JSON, before anything is sent.
         """
-        return self.result(self.send(self.relative_request(method, path, ABSENT if payload is None else payload)))
+        request = self.relative_request(method, path, ABSENT if payload is None else payload)
+        return self.result(self.exchange(request))
+
+    def exchange(self, request: Request) -> Response:
+        """Answer one request as ``send`` does, past the interceptors: what every caller from outside uses."""
+        return exchange_blocking(self, request) if is_intercepted() else self.send(request)
 
     def reset(self) -> None:
         """Empty the server; raises ``ResetRefused`` for any but the emulator."""
@@ -175,7 +186,11 @@ class AsyncBackend(Backend, ABC):
         from dal.backends.event_loop import collect
 
         request = self.relative_request(method, path, ABSENT if payload is None else payload)
-        return self.result(await collect(await self.send(request)))
+        return self.result(await collect(await self.exchange(request)))
+
+    async def exchange(self, request: Request) -> Response:
+        """Answer one request as ``send`` does, past the interceptors: what every caller from outside uses."""
+        return await (exchange_async(self, request) if is_intercepted() else self.send(request))
 
     async def reset(self) -> None:
         """Empty the server; raises ``ResetRefused`` for any but the emulator."""

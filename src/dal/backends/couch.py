@@ -119,6 +119,10 @@ class CouchBackend(BaseBackend):
     def __repr__(self) -> str:
         return f"<CouchBackend {self.name}>"
 
+    @property
+    def server_key(self) -> object:
+        return self._server
+
     def send(self, request: Request) -> Response:
         exchange = self._server.exchange(request)
         outgoing = next(exchange)
@@ -181,6 +185,10 @@ class AsyncCouchBackend(AsyncBackend):
 
     def __repr__(self) -> str:
         return f"<AsyncCouchBackend {self.name}>"
+
+    @property
+    def server_key(self) -> object:
+        return self._server
 
     async def send(self, request: Request) -> Response:
         exchange = self._server.exchange(request)

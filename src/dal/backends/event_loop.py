@@ -28,6 +28,10 @@ class _Wrapped(AsyncBackend):
         return f"<{type(self).__name__} of {self.wrapped!r}>"
 
     @property
+    def server_key(self) -> object:
+        return self.wrapped.server_key
+
+    @property
     def collation(self) -> str | None:
         return self.wrapped.collation
 

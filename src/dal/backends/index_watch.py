@@ -42,6 +42,10 @@ class _Watching(Backend):
         self.fallback_database = wrapped.fallback_database
 
     @property
+    def server_key(self) -> object:
+        return self._watched.server_key
+
+    @property
     def collation(self) -> str | None:
         return self._watched.collation
 

@@ -42,6 +42,10 @@ class MemoryBackend(BaseBackend):
         return f"<MemoryBackend, {len(self.server.databases)} databases>"
 
     @property
+    def server_key(self) -> object:
+        return self.server
+
+    @property
     def collation(self) -> str:
         from dal.engine.collation import collator_name  # most programs never ask
 

@@ -71,7 +71,7 @@ class Ids:
         return md5(f"{self._seed}/{purpose}".encode(), usedforsecurity=False).hexdigest()
 
 
-@dataclass(slots=True, eq=False, repr=False)
+@dataclass(slots=True, eq=False, repr=False, weakref_slot=True)
 class Server:
     """One emulated CouchDB. ``admins`` maps names to passwords; without any, everybody is the admin."""
 
