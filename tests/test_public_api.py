@@ -45,6 +45,7 @@ def test_public_names_are_these() -> None:
         "IllegalDocId",
         "IllegalPartition",
         "MemoryBackend",
+        "MemoryOnly",
         "MethodNotAllowed",
         "MissingStub",
         "NotConfigured",

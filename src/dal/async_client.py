@@ -5,8 +5,8 @@ What is sent and how answers are read is shared with ``CouchDAL``; only the wait
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import aclosing, contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, TypeVar, overload
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from typing import Unpack
 
     from dal.backends.index_watch import SuggestedIndex
+    from dal.backends.snapshot import Snapshot
     from dal.results import Change, ChangesOptions, ChangesResult
 
 P = ParamSpec("P")
@@ -88,6 +89,26 @@ class AsyncCouchDAL:
     def database(self, name: str) -> AsyncCouchDAL:
         """Return a handle on another database of the same server. It is not created: see ``create_database``."""
         return AsyncCouchDAL(self.backend.bind(name))
+
+    def snapshot(self) -> Snapshot:
+        """Return the memory server's state as it is now, to ``restore()`` it. Raises ``MemoryOnly`` elsewhere."""
+        return self.backend.snapshot()
+
+    @contextmanager
+    def rollback(self) -> Iterator[None]:
+        """Undo at the end of a ``with`` block what was changed in it, in all databases, by whichever handle."""
+        snapshot = self.snapshot()
+        try:
+            yield
+        finally:
+            snapshot.restore()
+
+    def fork(self) -> AsyncCouchDAL:
+        """Return a handle on another memory server of the same state; what one of them does, the other never sees.
+
+        It costs the same whatever the databases hold. Raises ``MemoryOnly`` for a real server.
+        """
+        return AsyncCouchDAL(self.backend.fork())
 
     def suggest_indexes(self) -> list[SuggestedIndex]:
         """Return the indexes that queries would have needed, as ``CouchDAL.suggest_indexes`` does."""

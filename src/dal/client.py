@@ -6,6 +6,7 @@ It holds none of CouchDB's rules: what it does is the same whichever backend ans
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, TypeVar, cast, overload
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from typing import Unpack
 
     from dal.backends.index_watch import SuggestedIndex
+    from dal.backends.snapshot import Snapshot
     from dal.results import Change, ChangesOptions, ChangesResult
 
 P = ParamSpec("P")
@@ -98,6 +100,26 @@ class CouchDAL:
     def database(self, name: str) -> CouchDAL:
         """Return a handle on another database of the same server. It is not created: see ``create_database``."""
         return CouchDAL(self.backend.bind(name))
+
+    def snapshot(self) -> Snapshot:
+        """Return the memory server's state as it is now, to ``restore()`` it. Raises ``MemoryOnly`` elsewhere."""
+        return self.backend.snapshot()
+
+    @contextmanager
+    def rollback(self) -> Iterator[None]:
+        """Undo at the end of a ``with`` block what was changed in it, in all databases, by whichever handle."""
+        snapshot = self.snapshot()
+        try:
+            yield
+        finally:
+            snapshot.restore()
+
+    def fork(self) -> CouchDAL:
+        """Return a handle on another memory server of the same state; what one of them does, the other never sees.
+
+        It costs the same whatever the databases hold. Raises ``MemoryOnly`` for a real server.
+        """
+        return CouchDAL(self.backend.fork())
 
     def suggest_indexes(self) -> list[SuggestedIndex]:
         """Return the indexes that queries through this handle would have needed, the most wanted ones first.

@@ -25,7 +25,8 @@
       Unreachable                       no connection, or one that broke off
       TimedOut                          no answer in time
       NotJSON                           an answer, but not one of CouchDB's
-      ResetRefused                      ``reset()`` of a real server
+      MemoryOnly                        what only the emulator can do
+        ResetRefused                    ``reset()`` of a real server
 
 It knows nothing of requests, backends or documents.
 """
@@ -240,5 +241,9 @@ class NotJSON(BackendError):
     """What came is no answer of CouchDB's: a gateway's page, say, or text cut short."""
 
 
-class ResetRefused(BackendError):
+class MemoryOnly(BackendError):
+    """A real server was asked for what only the emulator can do."""
+
+
+class ResetRefused(MemoryOnly):
     """Only the emulator may be emptied."""

@@ -8,6 +8,7 @@ import pytest
 
 from dal.storage.base import LocalDocument, Storage
 from dal.storage.memory import MemoryStorage
+from dal.storage.overlay import OverlayStorage, flattened
 
 
 @dataclass(frozen=True)
@@ -17,10 +18,38 @@ class Kept:
     deleted: bool = False
 
 
-@pytest.fixture(params=[MemoryStorage])
+@pytest.fixture(params=["memory", "overlay", "overlays", "flattened"])
 def storage(request: pytest.FixtureRequest) -> Storage[Kept]:
-    made: Storage[Kept] = request.param()
-    return made
+    if request.param == "overlay":
+        return OverlayStorage(MemoryStorage())
+    if request.param == "overlays":
+        # Whatever is written lies in another layer than what was there before.
+        return Layered()
+    return MemoryStorage() if request.param == "memory" else flattened(OverlayStorage(MemoryStorage[Kept]()))
+
+
+class Layered(OverlayStorage[Kept]):
+    """An overlay whose every write goes to a new layer above the last one."""
+
+    def __init__(self) -> None:
+        super().__init__(MemoryStorage())
+
+    def _next_layer(self) -> None:
+        below: OverlayStorage[Kept] = OverlayStorage.__new__(OverlayStorage)
+        below.__dict__.update(self.__dict__)
+        OverlayStorage.__init__(self, below if below.depth() < 20 else flattened(below))
+
+    def write(self, old: Kept | None, new: Kept | None) -> None:
+        self._next_layer()
+        super().write(old, new)
+
+    def replace(self, record: Kept) -> None:
+        self._next_layer()
+        super().replace(record)
+
+    def write_local(self, doc_id: str, document: LocalDocument | None) -> None:
+        self._next_layer()
+        super().write_local(doc_id, document)
 
 
 def fill(storage: Storage[Kept], *ids: str) -> list[Kept]:

@@ -13,11 +13,12 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, TypeVar
 
 from dal.backends.interception import exchange_async, exchange_blocking, is_intercepted
-from dal.errors import NotConfigured, NotJSON, ResetRefused
+from dal.errors import MemoryOnly, NotConfigured, NotJSON, ResetRefused
 from dal.wire import ABSENT, JSON, Request, Response, copy_json
 
 if TYPE_CHECKING:
     from dal.backends.index_watch import SuggestedIndex
+    from dal.backends.snapshot import Snapshot
 
 _Self = TypeVar("_Self", bound="Backend")
 
@@ -104,6 +105,14 @@ class Backend:
     def collation(self) -> str | None:
         """Which library or table gives strings their order; None where the server at the other end knows."""
         return None
+
+    def snapshot(self) -> Snapshot:
+        """Return the server's state as it is now, to return to; raises ``MemoryOnly`` for any but the emulator."""
+        raise MemoryOnly(f"{self.name} keeps no snapshots: only the memory backend does", self.name)
+
+    def fork(self: _Self) -> _Self:
+        """Return another server of the same state; raises ``MemoryOnly`` for any but the emulator."""
+        raise MemoryOnly(f"{self.name} cannot be forked: only the memory backend can be", self.name)
 
     def suggest_indexes(self) -> list[SuggestedIndex]:
         """Return the indexes that queries would have needed; raises ``RuntimeError`` where nobody has watched."""

@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Iterator
-from typing import TypeVar, cast
+from typing import TYPE_CHECKING, TypeVar, cast
 
 from dal.backends.base import AsyncBackend, BaseBackend
 from dal.wire import Feed, Request, Response
+
+if TYPE_CHECKING:
+    from dal.backends.snapshot import Snapshot
 
 _Self = TypeVar("_Self", bound="_Wrapped")
 
@@ -34,6 +37,12 @@ class _Wrapped(AsyncBackend):
     @property
     def collation(self) -> str | None:
         return self.wrapped.collation
+
+    def snapshot(self) -> Snapshot:
+        return self.wrapped.snapshot()
+
+    def fork(self: _Self) -> _Self:
+        return type(self)(self.wrapped.fork())
 
     def bind(self: _Self, database: str, *, provide: bool = False) -> _Self:
         return type(self)(self.wrapped.bind(database, provide=provide))

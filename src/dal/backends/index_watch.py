@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from typing import NamedTuple, TypeVar, cast
+from typing import TYPE_CHECKING, NamedTuple, TypeVar, cast
 
 from dal.backends.base import AsyncBackend, Backend, BaseBackend
 from dal.errors import BadRequest, CouchError
 from dal.wire import Request, Response, decode_json
+
+if TYPE_CHECKING:
+    from dal.backends.snapshot import Snapshot
 
 _NO_INDEX = "No matching index found, create an index to optimize query time."
 
@@ -48,6 +51,9 @@ class _Watching(Backend):
     @property
     def collation(self) -> str | None:
         return self._watched.collation
+
+    def snapshot(self) -> Snapshot:
+        return self._watched.snapshot()
 
     def suggest_indexes(self) -> list[SuggestedIndex]:
         """Return the indexes that the queries so far would have needed, the most wanted ones first."""
@@ -109,6 +115,9 @@ class IndexWatch(_Watching, BaseBackend):
     def send(self, request: Request) -> Response:
         return self._examined(request, self.wrapped.send(request))
 
+    def fork(self) -> IndexWatch:
+        return IndexWatch(self.wrapped.fork(), require=self._require)
+
     def bind(self, database: str, *, provide: bool = False) -> IndexWatch:
         bound = self.wrapped.bind(database, provide=provide)
         return IndexWatch(bound, require=self._require, needed=self._needed)
@@ -145,6 +154,9 @@ class AsyncIndexWatch(_Watching, AsyncBackend):
 
     async def send(self, request: Request) -> Response:
         return self._examined(request, await self.wrapped.send(request))
+
+    def fork(self) -> AsyncIndexWatch:
+        return AsyncIndexWatch(self.wrapped.fork(), require=self._require)
 
     def bind(self, database: str, *, provide: bool = False) -> AsyncIndexWatch:
         bound = self.wrapped.bind(database, provide=provide)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from threading import Lock
 from time import monotonic
+from typing import TYPE_CHECKING
 
 from dal.backends.base import AsyncBackend, BaseBackend
 from dal.endpoints.authentication import identify
@@ -16,6 +17,9 @@ from dal.engine.server import Clock, Server
 from dal.errors import CouchError
 from dal.routing import find_endpoint, find_route, split_path
 from dal.wire import Request, Response, check_encoding
+
+if TYPE_CHECKING:
+    from dal.backends.snapshot import Snapshot
 
 _OVERRIDES = ("GET", "HEAD", "PUT", "DELETE", "TRACE", "CONNECT", "COPY")
 
@@ -93,6 +97,17 @@ class MemoryBackend(BaseBackend):
             if not explicit and database not in self.server.databases:
                 self.server.create(database)
             self._provided.add(database)
+
+    def snapshot(self) -> Snapshot:
+        from dal.backends.snapshot import Snapshot  # only programs that go back need it
+
+        return Snapshot(self.server, self._provided)
+
+    def fork(self) -> MemoryBackend:
+        with self.server.lock:
+            other = MemoryBackend(server=self.server.fork(), database=self.database)
+            other._admin, other._provides, other._provided = self._admin, self._provides, set(self._provided)
+        return other
 
     def for_event_loop(self) -> AsyncBackend:
         from dal.backends.event_loop import InlineBackend

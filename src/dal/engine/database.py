@@ -6,7 +6,7 @@ It knows nothing of requests. Everything here is called under the server's lock.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from dal.engine.document import DocumentRecord
@@ -29,6 +29,22 @@ class PurgeInfo(NamedTuple):
     purge_seq: int
     doc_id: str
     revisions: tuple[Revision, ...]
+
+
+class DatabaseState(NamedTuple):
+    """What a database was at some moment: its documents, which nobody writes to any more, and its other members."""
+
+    storage: Storage[DocumentRecord]
+    members: dict[str, object]
+
+
+# How many states may lie upon one another before their documents are put together, at the cost of all of them.
+_MAX_DEPTH = 8
+# What changes about a database beside its documents.
+_CHANGING = (
+    "revs_limit", "purged_infos_limit", "security", "update_seq", "purge_seq", "doc_count", "doc_del_count",
+    "validation_loaded", "deleted",
+)  # fmt: skip
 
 
 @dataclass(slots=True, eq=False, repr=False)
@@ -56,7 +72,7 @@ class Database:
     deleted: bool = False
     watchers: dict[object, Callable[[], None]] = field(default_factory=dict)
     # What Mango's indexes have read from the documents up to some update sequence, and from which design documents
-    # their definitions were read. Both are only kept for speed: whoever takes changes back clears ``indexes``.
+    # their definitions were read. Both are only kept for speed.
     indexes: dict[tuple[str | None, str], tuple[IndexDefinition, JsonIndex]] = field(default_factory=dict)
     index_definitions: tuple[tuple[DocumentRecord, ...], tuple[IndexDefinition, ...]] | None = None
 
@@ -102,6 +118,45 @@ class Database:
     def settings_changed(self) -> None:
         """Take an update sequence for a change of a setting, which shows nowhere but in the database's information."""
         self.update_seq += 1
+
+    def snapshot(self) -> DatabaseState:
+        """Return the state as it is now. It costs the same whatever the database holds; what is written later does."""
+        from dal.storage.overlay import OverlayStorage, flattened  # only programs that go back need it
+
+        overlay = OverlayStorage(self.storage)
+        if overlay.depth() > _MAX_DEPTH:
+            overlay = OverlayStorage(flattened(overlay.below))
+        self.storage = overlay
+        members = {name: getattr(self, name) for name in _CHANGING}
+        return DatabaseState(overlay.below, {**members, "purges": list(self.purges)})
+
+    def restore(self, state: DatabaseState) -> None:
+        """Return to a state, at the cost of what has changed since, and wake who follows the feed."""
+        from dal.storage.overlay import OverlayStorage
+
+        current = self.storage
+        changed = current.changed_ids(state.storage) if isinstance(current, OverlayStorage) else None
+        self._take(state)
+        kept = {}
+        for name, (definition, index) in self.indexes.items():
+            if changed is not None and index.rewind(self, changed):
+                kept[name] = (definition, index)
+        self.indexes = kept
+        self.changed()
+
+    def fork(self) -> Database:
+        """Return another database of the same state; what is written to either one stays there."""
+        other = replace(self, watchers={}, indexes={}, index_definitions=None)
+        other._take(self.snapshot())
+        return other
+
+    def _take(self, state: DatabaseState) -> None:
+        from dal.storage.overlay import OverlayStorage
+
+        self.storage = OverlayStorage(state.storage)
+        for name, value in state.members.items():
+            setattr(self, name, value)
+        self.purges = list(self.purges)
 
     def changed(self) -> None:
         """Wake whoever follows the feed."""

@@ -6,7 +6,7 @@ It knows nothing of queries: it is asked for the rows between two keys. Source: 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias, cast
 
 from sortedcontainers import SortedList
@@ -90,7 +90,22 @@ class JsonIndex:
         if self._seq == db.update_seq:
             return
         # All of it is read before anything is changed: reading may fail.
-        changed = [(record.doc_id, self._values(db, record)) for record in db.storage.changes(since=self._seq)]
+        self._put([(record.doc_id, self._values(db, record)) for record in db.storage.changes(since=self._seq)])
+        self._seq = db.update_seq
+
+    def rewind(self, db: Database, doc_ids: Iterable[str]) -> bool:
+        """Follow a database back to a state from which these documents may differ; False where that cannot be."""
+        records = ((doc_id, db.storage.get(doc_id)) for doc_id in doc_ids)
+        try:
+            self._put([(doc_id, self._values(db, record) if record else None) for doc_id, record in records])
+        except ServerError:
+            return False
+        self._seq = min(self._seq, db.update_seq)
+        self._purge_seq = min(self._purge_seq, db.purge_seq)
+        return True
+
+    def _put(self, changed: Sequence[tuple[str, list[object] | None]]) -> None:
+        """Put rows in the place of those that documents had; None for a document that has none."""
         added: list[_Place] = []
         for doc_id, values in changed:
             self._remove(doc_id)
@@ -100,7 +115,6 @@ class JsonIndex:
                 self._rows[doc_id] = (place, values)
                 added.append(place)
         self._places.update(added)
-        self._seq = db.update_seq
 
     def _remove(self, doc_id: str) -> None:
         known = self._rows.pop(doc_id, None)

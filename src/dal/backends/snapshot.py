@@ -1,0 +1,29 @@
+"""States of the emulator to return to.
+
+Taking one and returning to it cost what has changed since, not what the databases hold.
+"""
+
+from __future__ import annotations
+
+from dal.engine.server import Server
+
+
+class Snapshot:
+    """The state of a memory server when it was made. It may be restored as often as one likes."""
+
+    def __init__(self, server: Server, provided: set[str]) -> None:
+        self._server = server
+        self._provided = provided
+        with server.lock:
+            self._state = server.snapshot()
+            self._were_provided = set(provided)
+
+    def __repr__(self) -> str:
+        return f"<Snapshot of {len(self._state.databases)} databases>"
+
+    def restore(self) -> None:
+        """Return the server to this state, whichever handle or thread changed it."""
+        with self._server.lock:
+            self._server.restore(self._state)
+            self._provided.clear()
+            self._provided.update(self._were_provided)
