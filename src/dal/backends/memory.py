@@ -162,7 +162,6 @@ def default_backend() -> MemoryBackend:
         return _default
 
 
-def reset_default_backend() -> None:
-    """Empty the shared memory server, if there is one."""
-    if _default is not None:
-        _default.reset()
+def existing_default_backend() -> MemoryBackend | None:
+    """Return the shared memory server, if anybody has asked for it yet."""
+    return _default

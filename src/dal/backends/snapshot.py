@@ -21,6 +21,17 @@ class Snapshot:
     def __repr__(self) -> str:
         return f"<Snapshot of {len(self._state.databases)} databases>"
 
+    def with_changes_since(self, before: Snapshot) -> Snapshot:
+        """Return a snapshot of this state and what has changed since another one; the server stays as it is."""
+        from dal.engine.carry_over import carry_over  # needed where scopes of fixtures cross, which is rare
+
+        with self._server.lock:
+            carried = Snapshot.__new__(Snapshot)
+            carried._server, carried._provided = self._server, self._provided
+            carried._state = carry_over(self._server, before._state, self._state)
+            carried._were_provided = self._were_provided | (self._provided - before._were_provided)
+        return carried
+
     def restore(self) -> None:
         """Return the server to this state, whichever handle or thread changed it."""
         with self._server.lock:

@@ -1,0 +1,55 @@
+"""Carrying what has changed since one state of a server over to another state of it.
+
+A state that was kept may lack what came later and is to stay: documents, databases, settings. Where both states have
+changed the same document, the later one is taken whole.
+"""
+
+from __future__ import annotations
+
+from dal.engine.database import Database, DatabaseState
+from dal.engine.document import DocumentRecord
+from dal.engine.server import Server, ServerState
+from dal.storage.overlay import OverlayStorage
+
+_SETTINGS = ("security", "revs_limit", "purged_infos_limit")
+
+
+def carry_over(server: Server, before: ServerState, onto: ServerState) -> ServerState:
+    """Return the state ``onto`` with what has changed since ``before``. The server itself stays as it is."""
+    now = server.snapshot()
+    server.restore(onto)
+    for name in before.databases:
+        if name not in now.databases and name in server.databases:
+            server.delete(name)
+    for name, (database, state) in now.databases.items():
+        known = before.databases.get(name)
+        if known is None or known[0] is not database:
+            server.databases[name] = database
+            database.restore(state)
+            continue
+        if name not in server.databases:
+            # What it held before is not to be carried over, only what came since.
+            server.create(name, shards=database.shards, replicas=database.replicas, partitioned=database.partitioned)
+        _carry_documents(server.databases[name], known[1], state)
+    server.admins.update({name: now.admins[name] for name in now.admins if name not in before.admins})
+    server.generations.update(now.generations)
+    carried = server.snapshot()
+    server.restore(now)
+    return carried
+
+
+def _carry_documents(database: Database, before: DatabaseState, now: DatabaseState) -> None:
+    above = OverlayStorage(now.storage)
+    for doc_id in sorted(above.changed_ids(before.storage) or ()):
+        old, new = database.storage.get(doc_id), now.storage.get(doc_id)
+        if new is not None:
+            database.put(old, DocumentRecord(doc_id, new.tree, database.update_seq + 1))
+        elif old is not None:
+            database.forget(old)
+    known, present = dict(before.storage.locals()), dict(now.storage.locals())
+    for doc_id in {**known, **present}:
+        if known.get(doc_id) != present.get(doc_id):
+            database.storage.write_local(doc_id, present.get(doc_id))
+    for name in _SETTINGS:
+        if before.members[name] != now.members[name]:
+            setattr(database, name, now.members[name])
