@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import aclosing, contextmanager
+from os import PathLike
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, TypeVar, cast, overload
 
 from dal.backends import open_backend, watched, with_database
 from dal.backends.base import AsyncBackend, BaseBackend
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
     from dal.backends.index_watch import SuggestedIndex
     from dal.backends.snapshot import Snapshot
+    from dal.operations.seeding import Steps
     from dal.results import Change, ChangesOptions, ChangesResult
 
 P = ParamSpec("P")
@@ -109,6 +111,26 @@ class AsyncCouchDAL:
         It costs the same whatever the databases hold. Raises ``MemoryOnly`` for a real server.
         """
         return AsyncCouchDAL(self.backend.fork())
+
+    async def load(self, path: str | PathLike[str]) -> int:
+        """Write the documents of a file, as ``CouchDAL.load`` does."""
+        from dal.operations.seeding import load
+
+        return await self._take(load(path))
+
+    async def dump(self, path: str | PathLike[str]) -> int:
+        """Write all documents to a file, as ``CouchDAL.dump`` does."""
+        from dal.operations.seeding import dump
+
+        return await self._take(dump(path))
+
+    async def _take(self, steps: Steps) -> int:
+        result: object = None
+        try:
+            while True:
+                result = await self._run(steps.send(result))
+        except StopIteration as done:
+            return cast(int, done.value)
 
     def suggest_indexes(self) -> list[SuggestedIndex]:
         """Return the indexes that queries would have needed, as ``CouchDAL.suggest_indexes`` does."""

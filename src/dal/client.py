@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from os import PathLike
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, TypeVar, cast, overload
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
     from dal.backends.index_watch import SuggestedIndex
     from dal.backends.snapshot import Snapshot
+    from dal.operations.seeding import Steps
     from dal.results import Change, ChangesOptions, ChangesResult
 
 P = ParamSpec("P")
@@ -120,6 +122,30 @@ class CouchDAL:
         It costs the same whatever the databases hold. Raises ``MemoryOnly`` for a real server.
         """
         return CouchDAL(self.backend.fork())
+
+    def load(self, path: str | PathLike[str]) -> int:
+        """Write the documents of a file, and return how many: see ``dump`` and ``dal.operations.seeding``.
+
+        A file is a JSON array, one object a line, an answer of ``_all_docs`` with its documents, or a backup. What
+        names its revision keeps it. Raises ``ValueError`` for another file, and ``CouchError`` for a refused document.
+        """
+        from dal.operations.seeding import load
+
+        return self._take(load(path))
+
+    def dump(self, path: str | PathLike[str]) -> int:
+        """Write all documents to a file, one a line, with their conflicts, histories and attachments."""
+        from dal.operations.seeding import dump
+
+        return self._take(dump(path))
+
+    def _take(self, steps: Steps) -> int:
+        result: object = None
+        try:
+            while True:
+                result = self._run(steps.send(result))
+        except StopIteration as done:
+            return cast(int, done.value)
 
     def suggest_indexes(self) -> list[SuggestedIndex]:
         """Return the indexes that queries through this handle would have needed, the most wanted ones first.
