@@ -41,6 +41,7 @@ def test_public_names_are_these() -> None:
         "FileExists",
         "Forbidden",
         "Gone",
+        "HostRefused",
         "IllegalDatabaseName",
         "IllegalDocId",
         "IllegalPartition",

@@ -31,6 +31,7 @@ LAYERS = (
     ("dal.results", "dal.operations"),
     ("dal.client", "dal.async_client", "dal.asgi", "dal.record"),
     ("dal.serve",),
+    ("dal.testing",),
     ("dal", "dal.cli", "dal.pytest_plugin"),
 )
 # What reaches outside this process or is slow to import stands in one place each.

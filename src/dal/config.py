@@ -79,6 +79,16 @@ def choose_backend(
     return "memory" if "pytest" in (sys.modules if modules is None else modules) else "couch"
 
 
+def is_reachable(host: str, environ: Mapping[str, str] | None = None, modules: Container[str] | None = None) -> bool:
+    """Whether a host may be reached: under pytest, only this machine and what ``DAL_ALLOWED_HOSTS`` lists."""
+    if "pytest" not in (sys.modules if modules is None else modules):
+        return True
+    if host in ("localhost", "::1") or host.startswith("127.") or host.endswith(".localhost"):
+        return True
+    listed = (os.environ if environ is None else environ).get("DAL_ALLOWED_HOSTS", "").lower().split(",")
+    return host.lower() in (name.strip() for name in listed) or "*" in listed
+
+
 def choose_indexes(argument: str | None = None, environ: Mapping[str, str] | None = None) -> str | None:
     """Return ``"watch"`` or ``"require"``: the argument, else ``DAL_INDEXES``; None where queries are not watched.
 

@@ -22,6 +22,7 @@
         NotSupported                    501 not_implemented
     BackendError                        no answer of CouchDB's at all
       NotConfigured                     no server or no database is named
+      HostRefused                       a host that tests may not reach
       Unreachable                       no connection, or one that broke off
       TimedOut                          no answer in time
       NotJSON                           an answer, but not one of CouchDB's
@@ -231,6 +232,10 @@ class NotConfigured(BackendError):
 
 class Unreachable(BackendError):
     """No connection, or one that broke off."""
+
+
+class HostRefused(BackendError):
+    """Under pytest: the server is on another machine, and nobody has allowed tests to reach it."""
 
 
 class TimedOut(BackendError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -10,19 +11,22 @@ from pathlib import Path
 
 import pytest
 
+from dal import CouchBackend, CouchDAL
+from dal.transcript import RECORDED_ADMIN
+
 SOURCE = Path(__file__).parents[2] / "src"
 
 
-def run(folder: Path, **files: str) -> str:
+def run(folder: Path, *arguments: str, environment: dict[str, str] | None = None, **files: str) -> str:
     """Run pytest over the files in a process of its own, with the plugin; returns what it printed."""
     for name, text in files.items():
         (folder / f"{name}.py").write_text(text)
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("COUCHDB_", "DAL_", "PYTEST"))}
     plugin = [] if installed() else ["-p", "dal.pytest_plugin"]
     ended = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *plugin, "."],
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *plugin, *arguments, "."],
         cwd=folder,
-        env={**kept, "PYTHONPATH": str(SOURCE)},
+        env={**kept, "PYTHONPATH": str(SOURCE), **(environment or {})},
         capture_output=True,
         text=True,
         timeout=60,
@@ -217,6 +221,256 @@ def test_unittest_cases_are_isolated_too(tmp_path: Path) -> None:
     assert "3 passed" in printed, printed
 
 
+FIXTURES = """
+    import asyncio
+    import json
+    import urllib.request
+
+    def test_handle(dal):
+        dal.put_document("a", {})
+        assert dal.info()["doc_count"] == 1
+
+    def test_handle_again(dal):
+        assert dal.info()["doc_count"] == 0
+
+    def test_asynchronous_handle(async_dal):
+        async def write():
+            async with async_dal:
+                return await async_dal.put_document("a", {})
+        assert asyncio.run(write())["ok"]
+
+    def test_more_databases(make_dal):
+        one, other, named = make_dal(), make_dal(), make_dal("named-database")
+        one.put_document("a", {})
+        assert other.info()["doc_count"] == 0
+        assert {one.name, other.name, "named-database"} <= set(one.all_dbs())
+
+    def test_none_of_them_is_left(dal):
+        left = [name for name in dal.all_dbs() if name.startswith(("dal-test", "test-", "named-database"))]
+        assert left in ([], [dal.name])
+"""
+
+
+def test_fixtures_give_handles_on_the_memory_server(tmp_path: Path) -> None:
+    printed = run(tmp_path, test_fixtures=unindented(FIXTURES))
+    assert "5 passed" in printed, printed
+
+
+def test_couch_server_is_reset_for_each_test(tmp_path: Path) -> None:
+    printed = run(
+        tmp_path,
+        test_served=unindented("""
+            import json
+            import pytest
+            import urllib.request
+
+            @pytest.mark.parametrize("turn", [1, 2])
+            def test_any_client(couch_server, dal, turn):
+                request = urllib.request.Request(f"{couch_server}/web", method="PUT")
+                assert json.load(urllib.request.urlopen(request)) == {"ok": True}
+                assert "web" in dal.all_dbs()
+                dal.database("web").put_document("a", {})
+                assert json.load(urllib.request.urlopen(f"{couch_server}/web/a"))["_id"] == "a"
+        """),
+    )
+    assert "2 passed" in printed, printed
+
+
+@pytest.fixture
+def live(served_address: str) -> dict[str, str]:
+    """What names a server as a live CouchDB: an emulator that answers over HTTP."""
+    name, password = RECORDED_ADMIN
+    return {"COUCHDB_URL": served_address, "COUCHDB_USER": name, "COUCHDB_PASSWORD": password}
+
+
+def databases(live: dict[str, str]) -> list[str]:
+    backend = CouchBackend(live["COUCHDB_URL"], user=live["COUCHDB_USER"], password=live["COUCHDB_PASSWORD"])
+    return CouchDAL(backend, database="x").all_dbs()
+
+
+def test_live_run_gives_each_test_databases_of_its_own_and_deletes_them(tmp_path: Path, live: dict[str, str]) -> None:
+    before = databases(live)
+    printed = run(
+        tmp_path,
+        "--dal-backend=couch",
+        environment=live,
+        test_fixtures=unindented(FIXTURES),
+        test_scopes=unindented("""
+            import pytest
+            from dal import CouchDAL
+            made_at_import = CouchDAL()
+
+            @pytest.fixture(scope="module")
+            def shared():
+                made_at_import.put_document("shared", {})
+
+            def test_shared_is_there(shared):
+                assert made_at_import.info()["doc_count"] == 1
+
+            def test_shared_is_there_still():
+                made_at_import.get_document("shared")
+                assert repr(made_at_import.backend).startswith("<CouchBackend")
+        """),
+    )
+    assert "7 passed" in printed, printed
+    assert "couchdal: couch backend (--dal-backend)" in run(tmp_path, "--dal-backend=couch", "-v", environment=live)
+    assert databases(live) == before
+
+
+def test_both_backends_run_each_test_and_differences_are_reported(tmp_path: Path, live: dict[str, str]) -> None:
+    printed = run(
+        tmp_path,
+        "--dal-backend=both",
+        environment=live,
+        test_both=unindented("""
+            import pytest
+
+            @pytest.mark.parametrize("name", ["a-b", "c"])
+            def test_agrees(dal, name):
+                dal.put_document(name, {})
+
+            def test_differs(dal, dal_backend):
+                assert dal_backend == "memory"
+
+            def test_without_a_database():
+                pass
+        """),
+    )
+    assert "6 passed" in printed, printed
+    assert "1 failed" in printed
+    assert "DIFFERS test_both.py::test_differs: failed on couch, passed on memory" in printed
+    assert "2 tests agree, 1 differ" in printed
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environment", "settings", "header"),
+    [
+        ((), {}, "", "couchdal: memory backend (the default under pytest)"),
+        ((), {}, "dal_backend = memory", "couchdal: memory backend (dal_backend in the project's settings)"),
+        ((), {"DAL_BACKEND": "memory"}, "dal_backend = couch", "couchdal: memory backend (DAL_BACKEND)"),
+        (("--dal-backend=memory",), {"DAL_BACKEND": "couch"}, "", "couchdal: memory backend (--dal-backend)"),
+    ],
+)
+def test_header_says_which_backend_was_chosen_and_why(
+    tmp_path: Path, arguments: tuple[str, ...], environment: dict[str, str], settings: str, header: str
+) -> None:
+    (tmp_path / "pytest.ini").write_text(f"[pytest]\n{settings}\n")
+    test = "import os\ndef test_it(): assert os.environ.get('DAL_BACKEND') in (None, 'memory')\n"
+    printed = run(tmp_path, "-v", *arguments, environment=environment, test_it=test)
+    assert header in printed, printed
+    assert "1 passed" in printed
+
+
+def test_unknown_backend_in_the_settings_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "pytest.ini").write_text("[pytest]\ndal_backend = redis\n")
+    assert "dal_backend is 'redis', and must be one of: memory, couch, both" in run(tmp_path, test_it="")
+
+
+def test_other_hosts_are_out_of_reach_unless_they_are_allowed(tmp_path: Path) -> None:
+    test = unindented("""
+        import pytest
+        from dal import BackendError, CouchBackend, CouchDAL, HostRefused
+
+        def test_refused():
+            dal = CouchDAL(CouchBackend("http://admin:hidden@couch.invalid:1", database="x", timeout=2))
+            with pytest.raises(HostRefused, match="tests may not reach http://couch.invalid:1 unless") as refused:
+                dal.info()
+            assert "hidden" not in str(refused.value)
+
+        def test_allowed():
+            with pytest.raises(BackendError) as failed:
+                CouchDAL(CouchBackend("http://db.invalid:1", database="x", timeout=2)).info()
+            assert not isinstance(failed.value, HostRefused)
+    """)
+    assert "2 passed" in run(tmp_path, "--dal-allow-host=db.invalid", test_guard=test)
+    (tmp_path / "pytest.ini").write_text("[pytest]\ndal_allowed_hosts = other.invalid DB.invalid\n")
+    assert "2 passed" in run(tmp_path, test_guard=test)
+
+
+SEEDED = """
+    import pytest
+    from dal import CouchDAL
+    dal = CouchDAL()
+
+    def ids(database=None):
+        return [row["id"] for row in CouchDAL(database=database).all_docs()["rows"]]
+
+    @pytest.mark.parametrize("turn", [1, 2])
+    @pytest.mark.dal(seed="seeds/*.json")
+    def test_finds_its_seed_in_each_run(turn):
+        assert ids() == ["a", "b", "every"]
+        dal.put_document("c", {})
+        dal.delete_database()
+
+    @pytest.mark.dal(seed=["seeds/one.json"], database="other")
+    def test_seed_of_another_database():
+        assert ids("other") == ["a"]
+        assert ids() == ["every"]
+
+    @pytest.fixture
+    def writes():
+        assert "b" in ids()
+        dal.put_document("fixture", {})
+
+    @pytest.fixture(scope="module")
+    def wide():
+        dal.put_document("wide", {})
+
+    @pytest.mark.dal(seed="seeds/two.json")
+    def test_seed_is_there_before_the_fixtures_of_the_test_and_after_wider_ones(wide, writes):
+        assert ids() == ["b", "every", "fixture", "wide"]
+
+    def test_setting_alone():
+        assert ids() == ["every", "wide"]
+"""
+
+
+def test_seeds_are_found_by_each_test(tmp_path: Path) -> None:
+    (tmp_path / "seeds").mkdir()
+    (tmp_path / "seeds" / "one.json").write_text('[{"_id": "a"}]')
+    (tmp_path / "seeds" / "two.json").write_text('{"_id": "b"}')
+    (tmp_path / "every.json").write_text('{"_id": "every"}')
+    (tmp_path / "pytest.ini").write_text("[pytest]\ndal_seed = every.json\n")
+    printed = run(tmp_path, test_seeded=unindented(SEEDED))
+    assert "5 passed" in printed, printed
+
+
+@pytest.mark.parametrize(
+    ("mark", "says"),
+    [('seed="none/*.json"', "no seed 'none/*.json' in"), ("seeds=1", "takes seed= and database=, not seeds")],
+)
+def test_wrong_seed_is_told(tmp_path: Path, mark: str, says: str) -> None:
+    test = f"import dal\nimport pytest\n@pytest.mark.dal({mark})\ndef test_it():\n    dal.CouchDAL().info()\n"
+    printed = run(tmp_path, test_it=test)
+    assert says in printed, printed
+    assert "passed" not in printed
+
+
+def test_failed_test_says_where_its_databases_were_dumped(tmp_path: Path) -> None:
+    printed = run(
+        tmp_path,
+        f"--basetemp={tmp_path / 'temporary'}",
+        test_failing=unindented("""
+            from dal import CouchDAL
+
+            def test_fails():
+                CouchDAL().put_document("evidence", {"n": 1})
+                assert False
+        """),
+    )
+    assert "couchdal: the databases when the test failed" in printed, printed
+    file = tmp_path / "temporary" / "dal" / "test_failing.py-test_fails" / "default.ndjson"
+    assert f"default: 1 document in {file}" in printed
+    assert json.loads(file.read_text())["_id"] == "evidence"
+
+
+def test_isolation_holds_in_parallel_workers(tmp_path: Path) -> None:
+    printed = run(
+        tmp_path, "-n", "2", "-p", "xdist", test_fixtures=unindented(FIXTURES), test_more=unindented(FIXTURES)
+    )
+    assert "10 passed" in printed, printed
+
+
 def test_private_servers_are_left_alone(tmp_path: Path) -> None:
     printed = run(
         tmp_path,
@@ -242,8 +496,8 @@ def test_run_that_does_not_use_the_package_does_not_import_the_emulator(tmp_path
 
             def test_other():
                 assert "dal.pytest_plugin" in sys.modules
-                ours = {name for name in sys.modules if name.partition(".")[0] == "dal"}
-                assert ours == {"dal", "dal.pytest_plugin", "dal.pytest_plugin.isolation"}
+                ours = {name for name in sys.modules if name.partition(".")[0] == "dal" and "testing" not in name}
+                assert ours == {"dal", "dal.pytest_plugin"}
         """.replace("\n            ", "\n"),
     )
     assert "1 passed" in printed, printed

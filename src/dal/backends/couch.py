@@ -16,7 +16,8 @@ import httpx2
 from dal.backends.address import Address, AuthenticationName, find_address
 from dal.backends.authentication import Anonymous, Authentication, Exchange, has_credentials
 from dal.backends.base import AsyncBackend, BaseBackend
-from dal.errors import TimedOut, Unreachable
+from dal.config import is_reachable
+from dal.errors import HostRefused, TimedOut, Unreachable
 from dal.wire import Request, Response
 
 # Meant for one connection only (RFC 9110, 7.6.1), or said anew by whoever sends the next message.
@@ -54,6 +55,12 @@ class _Server:
 
     def exchange(self, request: Request) -> Exchange:
         """Return what has to be sent for a request; one that brings its own credentials goes as it is."""
+        if not is_reachable(self.url.host):
+            raise HostRefused(
+                f"tests may not reach {self.name} unless that is allowed: --dal-allow-host={self.url.host},"
+                " dal_allowed_hosts in pytest's settings, or DAL_ALLOWED_HOSTS",
+                self.name,
+            )
         authentication: Authentication = Anonymous() if has_credentials(request) else self.authentication
         return authentication.exchange(request)
 

@@ -20,6 +20,7 @@ from dal.wire import Request, Response, check_encoding
 
 if TYPE_CHECKING:
     from dal.backends.snapshot import Snapshot
+    from dal.engine.database import Database
 
 _OVERRIDES = ("GET", "HEAD", "PUT", "DELETE", "TRACE", "CONNECT", "COPY")
 
@@ -108,6 +109,14 @@ class MemoryBackend(BaseBackend):
             other = MemoryBackend(server=self.server.fork(), database=self.database)
             other._admin, other._provides, other._provided = self._admin, self._provides, set(self._provided)
         return other
+
+    def adopt(self, database: Database) -> None:
+        """Take in another server's database as it is now; what is written to either one stays there."""
+        with self.server.lock:
+            if database.name in self.server.databases:
+                self.server.delete(database.name)
+            self.server.databases[database.name] = database.fork()
+            self._provided.add(database.name)
 
     def for_event_loop(self) -> AsyncBackend:
         from dal.backends.event_loop import InlineBackend

@@ -6,15 +6,16 @@ It keeps a snapshot for each scope that is open. It looks at the emulator only w
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    import pytest
+import pytest
 
+if TYPE_CHECKING:
     from dal.backends.memory import MemoryBackend
     from dal.backends.snapshot import Snapshot
+    from dal.testing.live import LiveDatabases
 
 
 def default_backend() -> MemoryBackend | None:
@@ -28,6 +29,7 @@ class Scope:
 
     def __init__(self, node: pytest.Item | pytest.Collector, snapshot: Snapshot | None) -> None:
         self.node = node
+        self.created: set[str] | None = None
         # None is the state of a server that was not there yet.
         self.snapshot = snapshot
 
@@ -35,8 +37,11 @@ class Scope:
 class Isolation:
     """The scopes that are open, the widest first."""
 
-    def __init__(self) -> None:
+    def __init__(self, prepare: Callable[[pytest.Item], None], live: LiveDatabases | None = None) -> None:
         self._scopes: list[Scope] = []
+        # What is done when a test begins, before its own fixtures are set up.
+        self._prepare = prepare
+        self._live = live
 
     def open(self, node: pytest.Item | pytest.Collector) -> None:
         """Have the end of a node's scope undo what happens from now on, after the finalizers of its fixtures."""
@@ -47,14 +52,23 @@ class Isolation:
             place -= 1
         # Where a narrower scope is open already, the state before it is the state before this one.
         narrower = self._scopes[place].snapshot if place < len(self._scopes) else _snapshot()
-        self._scopes.insert(place, Scope(node, narrower))
+        scope = Scope(node, narrower)
+        self._scopes.insert(place, scope)
         node.addfinalizer(lambda: self.close(node))
+        if self._live is not None:
+            scope.created = self._live.begin(place)
+        if isinstance(node, pytest.Item):
+            self._prepare(node)
 
     def close(self, node: pytest.Item | pytest.Collector) -> None:
         """Undo what happened since a node's scope was opened."""
         place = next(place for place, scope in enumerate(self._scopes) if scope.node is node)
-        _restore(self._scopes[place].snapshot)
+        ended = self._scopes[place:]
         del self._scopes[place:]
+        _restore(ended[0].snapshot)
+        for scope in ended:
+            if self._live is not None and scope.created is not None:
+                self._live.end(scope.created)
 
     @contextmanager
     def setting_up(self, node: pytest.Item | pytest.Collector) -> Iterator[None]:

@@ -1,0 +1,1 @@
+"""What the pytest plugin does, apart from the hooks in which it does it."""
