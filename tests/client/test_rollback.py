@@ -147,6 +147,16 @@ def test_index_is_right_after_a_rollback(dal: CouchDAL) -> None:
     assert by_n() == sorted([*before, 2.5])
 
 
+def test_index_sees_what_is_written_after_a_rollback_of_settings_alone(dal: CouchDAL) -> None:
+    dal.get("/_index", "POST", {"index": {"fields": ["n"]}})
+    with dal.rollback():
+        for limit in (5, 6, 7):
+            dal.put_revs_limit(limit)
+        dal.find({"n": {"$gt": 0}})
+    dal.put_document("new", {"n": 50})
+    assert [document["n"] for document in dal.find({"n": {"$gt": 9}})["docs"]] == [50]
+
+
 def test_fork_lives_a_life_of_its_own(dal: CouchDAL) -> None:
     before = state_of(dal)
     other = dal.fork()

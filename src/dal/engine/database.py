@@ -123,10 +123,12 @@ class Database:
         """Return the state as it is now. It costs the same whatever the database holds; what is written later does."""
         from dal.storage.overlay import OverlayStorage, flattened  # only programs that go back need it
 
-        overlay = OverlayStorage(self.storage)
-        if overlay.depth() > _MAX_DEPTH:
-            overlay = OverlayStorage(flattened(overlay.below))
-        self.storage = overlay
+        overlay = self.storage
+        if not isinstance(overlay, OverlayStorage) or overlay.is_changed():
+            overlay = OverlayStorage(overlay)
+            if overlay.depth() > _MAX_DEPTH:
+                overlay = OverlayStorage(flattened(overlay.below))
+            self.storage = overlay
         members = {name: getattr(self, name) for name in _CHANGING}
         return DatabaseState(overlay.below, {**members, "purges": list(self.purges)})
 
@@ -136,24 +138,28 @@ class Database:
 
         current = self.storage
         changed = current.changed_ids(state.storage) if isinstance(current, OverlayStorage) else None
+        if not isinstance(current, OverlayStorage) or current.below is not state.storage or current.is_changed():
+            self.storage = OverlayStorage(state.storage)
         self._take(state)
         kept = {}
         for name, (definition, index) in self.indexes.items():
             if changed is not None and index.rewind(self, changed):
                 kept[name] = (definition, index)
         self.indexes = kept
-        self.changed()
+        if self.watchers:
+            self.changed()
 
     def fork(self) -> Database:
         """Return another database of the same state; what is written to either one stays there."""
+        from dal.storage.overlay import OverlayStorage
+
         other = replace(self, watchers={}, indexes={}, index_definitions=None)
-        other._take(self.snapshot())
+        state = self.snapshot()
+        other.storage = OverlayStorage(state.storage)
+        other._take(state)
         return other
 
     def _take(self, state: DatabaseState) -> None:
-        from dal.storage.overlay import OverlayStorage
-
-        self.storage = OverlayStorage(state.storage)
         for name, value in state.members.items():
             setattr(self, name, value)
         self.purges = list(self.purges)

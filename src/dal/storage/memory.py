@@ -26,7 +26,7 @@ class MemoryStorage(Storage[R]):
         self._unsorted: list[str] = []
         # All live documents in the order of their ids, for as long as nothing is written.
         self._ordered: list[R] | None = None
-        self._log = _SequenceLog[R]()
+        self._log: _SequenceLog[R] = _SequenceLog()
         self._locals: dict[str, LocalDocument] = {}
 
     def get(self, doc_id: str) -> R | None:

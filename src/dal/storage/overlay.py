@@ -27,7 +27,7 @@ class OverlayStorage(Storage[R]):
         while isinstance(below, OverlayStorage) and not below.is_changed():
             below = below.below
         self.below: Storage[R] = below
-        self._own = MemoryStorage[R]()
+        self._own: MemoryStorage[R] = MemoryStorage()
         # The records below that are no more, by id, with their update sequences and their ids where they were live.
         self._hidden: dict[str, R] = {}
         self._hidden_seqs: SortedList[int] = SortedList()
