@@ -9,7 +9,7 @@ PYTHON_READY := .venv/.ready
 NODE_READY := $(CLIENTS)/node_modules/.ready
 NODE_TARGET := $(if $(and $(shell command -v node),$(shell command -v npm)),$(NODE_READY),without-node)
 
-.PHONY: help setup run test check format parity bench without-node
+.PHONY: help setup run test check format docs parity bench without-node
 
 help:
 	@echo "make setup    make .venv, and the packages that the PouchDB tests use"
@@ -17,6 +17,7 @@ help:
 	@echo "make test     run all tests (ARGS=... goes to pytest)"
 	@echo "make check    format, lint, types, tidiness"
 	@echo "make format   write what the format check asks for"
+	@echo "make docs     build the documentation in site/"
 	@echo "make parity   the recorded transcripts by area (COUCHDB_URL=... runs them on that server)"
 	@echo "make bench    speed, beside mongomock and orjson"
 
@@ -53,14 +54,17 @@ test: setup
 	$(BIN)/python -m pytest -n auto $(ARGS)
 
 check: $(PYTHON_READY)
-	$(BIN)/ruff format --check src tests bench tools
-	$(BIN)/ruff check src tests bench tools
+	$(BIN)/ruff format --check src tests bench tools examples
+	$(BIN)/ruff check src tests bench tools examples
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -q tests/test_tidy.py tests/test_docs.py
 
 format: $(PYTHON_READY)
-	$(BIN)/ruff check --fix-only --quiet src tests bench tools
-	$(BIN)/ruff format src tests bench tools
+	$(BIN)/ruff check --fix-only --quiet src tests bench tools examples
+	$(BIN)/ruff format src tests bench tools examples
+
+docs: $(PYTHON_READY)
+	$(BIN)/mkdocs build --quiet --strict
 
 parity: $(PYTHON_READY)
 	@COUCHDB_URL="$(COUCHDB_URL)" $(BIN)/python -m pytest tests/parity/test_transcripts.py -q --no-header -n auto

@@ -17,6 +17,10 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
             times.setdefault(benchmark.group, {})[role] = benchmark.stats.min
             targets[benchmark.group] = benchmark.extra_info["target"]
     terminalreporter.section("ratios: couchdal's time over the yardstick's (the least is the best)")
+    for benchmark in session.benchmarks:
+        spent = benchmark.extra_info.get("milliseconds_a_test")
+        if spent is not None:
+            terminalreporter.write_line(f"{benchmark.name:<72} {spent:8.3f} ms a test")
     for group, by_role in times.items():
         if {"couchdal", "yardstick"} <= by_role.keys():
             ratio, target = by_role["couchdal"] / by_role["yardstick"], targets[group]

@@ -1,0 +1,72 @@
+"""The pages of the documentation: every code block of theirs runs."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from dal.transcript import RECORDED_ADMIN
+
+ROOT = Path(__file__).parent.parent
+PAGES = sorted((ROOT / "docs").glob("*.md"))
+# A code block, and above it the name of the file that it is.
+BLOCK = re.compile(r"(?:^`(?P<name>[\w./-]+)`\n\n)?^```(?P<kind>\w*)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
+KINDS = ("python", "json", "ini", "sh")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_blocks_of_a_page_run(page: Path, tmp_path: Path, served_address: str) -> None:
+    blocks = [match.groupdict() for match in BLOCK.finditer(page.read_text("utf-8"))]
+    files = {block["name"]: block["text"] for block in blocks if block["name"]}
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text, "utf-8")
+        if name.endswith(".json"):
+            json.loads(text)
+    for block in blocks:
+        assert block["kind"] in KINDS, block
+        assert block["name"] or block["kind"] in ("ini", "sh"), f"a block without a name: {block['text'][:80]}"
+        if block["kind"] == "ini":
+            settings = tmp_path / f"{len(os.listdir(tmp_path))}.ini"
+            settings.write_text(block["text"], "utf-8")
+            run(["-c", settings.name, "--rootdir=.", "--collect-only"], tmp_path, served_address)
+    commands = [line for block in blocks if block["kind"] == "sh" for line in block["text"].splitlines()]
+    for command in commands:
+        if command.startswith("pytest"):
+            run(shlex.split(command)[1:], tmp_path, served_address)
+    if any(name.startswith("test_") for name in files):
+        assert re.search(r"\d+ passed", run([], tmp_path, served_address))
+
+
+EXAMPLES = sorted(folder for folder in (ROOT / "examples").iterdir() if list(folder.glob("test_*.py")))
+
+
+@pytest.mark.parametrize("backend", ["memory", "couch"])
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda folder: folder.name)
+def test_example_passes_its_own_tests(example: Path, backend: str, served_address: str) -> None:
+    assert re.search(r"\d+ passed", run([f"--dal-backend={backend}", f"--rootdir={example}"], example, served_address))
+
+
+def run(arguments: list[str], folder: Path, served_address: str) -> str:
+    """Run pytest in a page's folder, with an emulator for a live server; returns what it printed."""
+    name, password = RECORDED_ADMIN
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("COUCHDB_", "DAL_", "PYTEST"))}
+    live = {"COUCHDB_URL": served_address, "COUCHDB_USER": name, "COUCHDB_PASSWORD": password}
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *arguments]
+    ended = subprocess.run(
+        command, cwd=folder, env={**kept, **live}, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    return ended.stdout
+
+
+def test_every_page_is_in_the_contents() -> None:
+    listed = set(re.findall(r"^  - (\S+\.md)$", (ROOT / "mkdocs.yml").read_text("utf-8"), re.MULTILINE))
+    assert listed == {page.name for page in PAGES}
