@@ -1,4 +1,4 @@
-"""What isolation costs: a suite of 1,000 small tests on couchdal, beside the same suite on mongomock and an empty one."""
+"""What isolation costs: a suite of 1,000 small tests, beside the same suite on mongomock and an empty one."""
 
 from __future__ import annotations
 
