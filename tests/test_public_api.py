@@ -33,6 +33,7 @@ def test_public_names_are_these() -> None:
         "BadContentType",
         "BadRequest",
         "BaseBackend",
+        "BrokenOff",
         "Conflict",
         "CouchBackend",
         "CouchDAL",

@@ -29,6 +29,7 @@ LAYERS = (
     ("dal.backends", "dal.normal_form"),
     ("dal.transcript",),
     ("dal.results", "dal.operations"),
+    ("dal.faults", "dal.request_log"),
     ("dal.client", "dal.async_client", "dal.asgi", "dal.record"),
     ("dal.serve",),
     ("dal.testing",),

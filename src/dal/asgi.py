@@ -17,7 +17,7 @@ from dal.backends.base import AsyncBackend, BaseBackend
 from dal.backends.event_loop import chunks
 from dal.config import choose_backend
 from dal.engine.server import VERSION
-from dal.errors import BackendError, CouchError, ServerError, TimedOut, TooLarge
+from dal.errors import BackendError, BrokenOff, CouchError, ServerError, TimedOut, TooLarge
 from dal.wire import Request, Response
 
 Message: TypeAlias = MutableMapping[str, Any]
@@ -29,6 +29,9 @@ MAX_HTTP_REQUEST_SIZE = 4_294_967_296
 _DEFAULT_HEADERS = {"cache-control": "must-revalidate", "server": f"CouchDB/{VERSION} (couchdal)"}
 # The web server frames messages and tells the time by itself.
 _DROPPED_HEADERS = frozenset(("connection", "content-length", "date", "keep-alive", "transfer-encoding"))
+
+# Under this name a web server may give a function that closes the connection: only faults want it.
+CLOSE_EXTENSION = "dal.close"
 
 _log = logging.getLogger("dal.asgi")
 
@@ -79,12 +82,18 @@ class Application:
                 return
             response = await self.backend.exchange(to_request(scope, body))
             content = None if response.stream is not None and method != "HEAD" else response.content()
+        except BrokenOff as broken:
+            await _break_off(broken, scope, receive, send)
+            return
         except Exception as error:
             # The edge: whatever went wrong in here, the client gets an answer and every other client goes on.
             response = _failure(error)
             content = response.content()
         if content is None:
-            await self._stream(response, receive, send)
+            try:
+                await self._stream(response, receive, send)
+            except BrokenOff as broken:
+                await _break_off(broken, scope, receive, send)
             return
         headers = [*_headers(response), (b"content-length", _length(response, content, method))]
         await send({"type": "http.response.start", "status": response.status, "headers": headers})
@@ -105,6 +114,20 @@ class Application:
             with suppress(asyncio.CancelledError):
                 await pump
         await send({"type": "http.response.body", "body": b""})
+
+
+async def _break_off(broken: BrokenOff, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
+    """Close the connection, after half of what was received, as a fault wants it; raises where the server cannot."""
+    close: Callable[[], None] | None = scope.get("extensions", {}).get(CLOSE_EXTENSION)
+    if close is None:
+        raise broken
+    if isinstance(broken.received, Response):
+        content = broken.received.content()
+        headers = [*_headers(broken.received), (b"content-length", str(len(content)).encode("ascii"))]
+        await send({"type": "http.response.start", "status": broken.received.status, "headers": headers})
+        await send({"type": "http.response.body", "body": content[: len(content) // 2], "more_body": True})
+    close()
+    await _departure(receive)
 
 
 async def _pump(response: Response, send: Send) -> None:

@@ -5,8 +5,8 @@ It holds none of CouchDB's rules: what it does is the same whichever backend ans
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from os import PathLike
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, TypeVar, cast, overload
@@ -25,7 +25,10 @@ if TYPE_CHECKING:
 
     from dal.backends.index_watch import SuggestedIndex
     from dal.backends.snapshot import Snapshot
+    from dal.engine.server import ServerClock
+    from dal.faults import Faults
     from dal.operations.seeding import Steps
+    from dal.request_log import RequestLog
     from dal.results import Change, ChangesOptions, ChangesResult
 
 P = ParamSpec("P")
@@ -102,6 +105,42 @@ class CouchDAL:
     def database(self, name: str) -> CouchDAL:
         """Return a handle on another database of the same server. It is not created: see ``create_database``."""
         return CouchDAL(self.backend.bind(name))
+
+    @property
+    def faults(self) -> Faults:
+        """What can be made to go wrong on this handle's server: see ``dal.faults.Faults``."""
+        from dal.faults import Faults
+
+        return Faults(self.backend.server_key)
+
+    @property
+    def requests(self) -> RequestLog:
+        """The log of the requests to this handle's server, whoever made them. It begins when it is first asked for."""
+        from dal.request_log import log_of
+
+        return log_of(self.backend.server_key)
+
+    def expect(
+        self,
+        *,
+        requests: int | None = None,
+        requests_max: int | None = None,
+        docs_examined_max: int | None = None,
+        statuses: Collection[int] | None = None,
+    ) -> AbstractContextManager[RequestLog]:
+        """Raise ``AssertionError`` with the list of requests where those of a ``with`` block are not as expected."""
+        from dal.request_log import expecting
+
+        return expecting(self.backend.server_key, requests, requests_max, docs_examined_max, statuses)
+
+    @property
+    def clock(self) -> ServerClock:
+        """The memory server's clock, to ``advance(seconds)``. Raises ``MemoryOnly`` for a real server."""
+        return self.backend.clock
+
+    def seed_ids(self, seed: int) -> None:
+        """Begin another run of generated ids, the same for the same number. Raises ``MemoryOnly`` for a real server."""
+        self.backend.seed_ids(seed)
 
     def snapshot(self) -> Snapshot:
         """Return the memory server's state as it is now, to ``restore()`` it. Raises ``MemoryOnly`` elsewhere."""

@@ -24,6 +24,7 @@
       NotConfigured                     no server or no database is named
       HostRefused                       a host that tests may not reach
       Unreachable                       no connection, or one that broke off
+        BrokenOff                       one that a fault closed on purpose
       TimedOut                          no answer in time
       NotJSON                           an answer, but not one of CouchDB's
       MemoryOnly                        what only the emulator can do
@@ -232,6 +233,14 @@ class NotConfigured(BackendError):
 
 class Unreachable(BackendError):
     """No connection, or one that broke off."""
+
+
+class BrokenOff(Unreachable):
+    """A connection that was closed on purpose, by a fault. ``received`` is the answer of which a half had come."""
+
+    def __init__(self, reason: str, server: str, *, received: object = None) -> None:
+        super().__init__(reason, server)
+        self.received = received
 
 
 class HostRefused(BackendError):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Generator, Mapping
+from functools import partial
 
 import pytest
 
@@ -48,6 +49,7 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "dal_faults(kind, ...): what goes wrong in the test, as dal.faults names it")
     config.addinivalue_line("markers", "dal(seed=..., database=...): files whose documents the test finds")
     if _ENVIRONMENT not in config.stash:
         # The plugin was named by hand, too late for the hook above.
@@ -59,10 +61,17 @@ def pytest_configure(config: pytest.Config) -> None:
 
         live = LiveDatabases(os.environ["COUCHDB_DATABASE"])
         config.add_cleanup(live.stop)
-    config.stash[_ISOLATION] = Isolation(_plant, live)
+    config.stash[_ISOLATION] = Isolation(_prepare, live)
 
 
-def _plant(item: pytest.Item) -> None:
+def _prepare(item: pytest.Item) -> None:
+    """Put a test's seeds into its databases, and its faults before its servers."""
+    for mark in item.iter_markers("dal_faults"):
+        from dal.faults import from_mark
+
+        fault = from_mark(None, mark.args[0], mark.args[1:], mark.kwargs)
+        fault.__enter__()
+        item.addfinalizer(partial(fault.__exit__, None, None, None))
     if item.get_closest_marker("dal") or item.config.getini("dal_seed"):
         from dal.testing.seeds import plant  # most test runs have no seeds
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable
+from typing import cast
 
 import h11
 import uvicorn
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from dal.asgi import Application
+from dal.asgi import CLOSE_EXTENSION, Application
 from dal.wire import encode_json
 
 # What CouchDB allows an idle connection. A shorter time would race with clients that are about to use theirs again.
@@ -25,6 +26,9 @@ class _Protocol(H11Protocol):
 
     def handle_events(self) -> None:
         super().handle_events()
+        if self.scope is not None:
+            extensions = cast("dict[str, object]", self.scope.setdefault("extensions", {}))
+            extensions[CLOSE_EXTENSION] = self.transport.close
         # Reading stops where the client sent more than its request; but only who reads is told of its departure.
         if self.conn.their_state is h11.DONE and len(self.conn.trailing_data[0]) < HIGH_WATER_LIMIT:
             self.flow.resume_reading()

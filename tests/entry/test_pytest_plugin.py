@@ -464,6 +464,33 @@ def test_failed_test_says_where_its_databases_were_dumped(tmp_path: Path) -> Non
     assert json.loads(file.read_text())["_id"] == "evidence"
 
 
+def test_marked_fault_strikes_in_its_test_alone(tmp_path: Path) -> None:
+    printed = run(
+        tmp_path,
+        test_faults=unindented("""
+            import pytest
+            from dal import Conflict, CouchDAL
+
+            @pytest.mark.dal_faults("answer", 409, method="PUT", nth=2)
+            @pytest.mark.dal_faults("delay", 0)
+            def test_marked(dal):
+                dal.put_document("a", {})
+                with pytest.raises(Conflict):
+                    CouchDAL().put_document("b", {})
+
+            def test_unmarked(dal):
+                dal.put_document("a", {})
+                dal.put_document("b", {})
+
+            @pytest.mark.dal_faults("explode")
+            def test_unknown(dal):
+                pass
+        """),
+    )
+    assert "2 passed" in printed, printed
+    assert "there is no fault 'explode'" in printed
+
+
 def test_isolation_holds_in_parallel_workers(tmp_path: Path) -> None:
     printed = run(
         tmp_path, "-n", "2", "-p", "xdist", test_fixtures=unindented(FIXTURES), test_more=unindented(FIXTURES)

@@ -19,6 +19,7 @@ from dal.wire import ABSENT, JSON, Request, Response, copy_json
 if TYPE_CHECKING:
     from dal.backends.index_watch import SuggestedIndex
     from dal.backends.snapshot import Snapshot
+    from dal.engine.server import ServerClock
 
 _Self = TypeVar("_Self", bound="Backend")
 
@@ -105,6 +106,15 @@ class Backend:
     def collation(self) -> str | None:
         """Which library or table gives strings their order; None where the server at the other end knows."""
         return None
+
+    @property
+    def clock(self) -> ServerClock:
+        """The server's clock; raises ``MemoryOnly`` for any server but the emulator."""
+        raise MemoryOnly(f"the clock of {self.name} cannot be moved: only the memory backend's can be", self.name)
+
+    def seed_ids(self, seed: int) -> None:
+        """Begin another run of generated ids; raises ``MemoryOnly`` for any server but the emulator."""
+        raise MemoryOnly(f"{self.name} generates ids of its own: only the memory backend's can be seeded", self.name)
 
     def snapshot(self) -> Snapshot:
         """Return the server's state as it is now, to return to; raises ``MemoryOnly`` for any but the emulator."""

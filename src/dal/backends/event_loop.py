@@ -14,6 +14,7 @@ from dal.wire import Feed, Request, Response
 
 if TYPE_CHECKING:
     from dal.backends.snapshot import Snapshot
+    from dal.engine.server import ServerClock
 
 _Self = TypeVar("_Self", bound="_Wrapped")
 
@@ -37,6 +38,13 @@ class _Wrapped(AsyncBackend):
     @property
     def collation(self) -> str | None:
         return self.wrapped.collation
+
+    @property
+    def clock(self) -> ServerClock:
+        return self.wrapped.clock
+
+    def seed_ids(self, seed: int) -> None:
+        self.wrapped.seed_ids(seed)
 
     def snapshot(self) -> Snapshot:
         return self.wrapped.snapshot()

@@ -15,6 +15,7 @@ from dal.wire import Request, Response, decode_json
 
 if TYPE_CHECKING:
     from dal.backends.snapshot import Snapshot
+    from dal.engine.server import ServerClock
 
 _NO_INDEX = "No matching index found, create an index to optimize query time."
 
@@ -51,6 +52,13 @@ class _Watching(Backend):
     @property
     def collation(self) -> str | None:
         return self._watched.collation
+
+    @property
+    def clock(self) -> ServerClock:
+        return self._watched.clock
+
+    def seed_ids(self, seed: int) -> None:
+        self._watched.seed_ids(seed)
 
     def snapshot(self) -> Snapshot:
         return self._watched.snapshot()

@@ -42,10 +42,10 @@ def is_intercepted() -> bool:
     return bool(_everywhere or _of_server)
 
 
-def install(interceptor: Interceptor, server: object = None) -> Callable[[], None]:
+def install(interceptor: Interceptor, server: object = None, *, outermost: bool = False) -> Callable[[], None]:
     """Have an interceptor see the requests to one server (``Backend.server_key``), or to all; returns what ends it."""
     listed = _everywhere if server is None else _of_server.setdefault(server, [])
-    listed.append(interceptor)
+    listed.insert(0 if outermost else len(listed), interceptor)
 
     def remove() -> None:
         if interceptor in listed:

@@ -13,7 +13,7 @@ from dal.backends.base import AsyncBackend, BaseBackend
 from dal.endpoints.authentication import identify
 from dal.endpoints.authorization import authorize
 from dal.endpoints.call import Call, error_response
-from dal.engine.server import Clock, Server
+from dal.engine.server import Clock, Ids, Server, ServerClock
 from dal.errors import CouchError
 from dal.routing import find_endpoint, find_route, split_path
 from dal.wire import Request, Response, check_encoding
@@ -98,6 +98,14 @@ class MemoryBackend(BaseBackend):
             if not explicit and database not in self.server.databases:
                 self.server.create(database)
             self._provided.add(database)
+
+    @property
+    def clock(self) -> ServerClock:
+        return ServerClock(self.server)
+
+    def seed_ids(self, seed: int) -> None:
+        with self.server.lock:
+            self.server.ids = Ids(seed)
 
     def snapshot(self) -> Snapshot:
         from dal.backends.snapshot import Snapshot  # only programs that go back need it

@@ -43,14 +43,21 @@ class Clock:
         self._now = now
         self._monotonic = monotonic
         self._date = date
+        self._advanced_s = 0.0
 
     def now(self) -> float:
         """Return seconds since 1970."""
-        return self._now if self._date is None else self._date()
+        return self._advanced_s + (self._now if self._date is None else self._date())
 
     def monotonic(self) -> float:
         """Return seconds that never go back, for time-outs."""
-        return self._now if self._monotonic is None else self._monotonic()
+        return self._advanced_s + (self._now if self._monotonic is None else self._monotonic())
+
+    def advance(self, seconds: float) -> None:
+        """Have so much time pass at once. Raises ``ValueError`` for less than none."""
+        if not seconds >= 0:
+            raise ValueError(f"time does not go back: {seconds!r}")
+        self._advanced_s += seconds
 
 
 class Ids:
@@ -71,6 +78,24 @@ class Ids:
     def named(self, purpose: str) -> str:
         """Return the id for one purpose, which is the same whenever it is asked for."""
         return md5(f"{self._seed}/{purpose}".encode(), usedforsecurity=False).hexdigest()
+
+
+class ServerClock:
+    """A server's clock for those outside, who must not hold its lock."""
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+
+    def now(self) -> float:
+        """Return seconds since 1970, as the server dates what it does."""
+        return self._server.clock.now()
+
+    def advance(self, seconds: float) -> None:
+        """Have so much time pass at once: cookies expire, feeds give a sign of life or end. Raises ``ValueError``."""
+        with self._server.lock:
+            self._server.clock.advance(seconds)
+            for database in self._server.databases.values():
+                database.changed()
 
 
 class ServerState(NamedTuple):
