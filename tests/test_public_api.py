@@ -57,6 +57,7 @@ def test_public_names_are_these() -> None:
         "PreconditionFailed",
         "QueryParseError",
         "Request",
+        "RequestEvent",
         "ResetRefused",
         "Response",
         "ServerError",
@@ -64,6 +65,7 @@ def test_public_names_are_these() -> None:
         "TooLarge",
         "Unauthorized",
         "Unreachable",
+        "observe",
     ]
 
 

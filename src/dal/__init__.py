@@ -45,6 +45,7 @@ if TYPE_CHECKING:
         Unauthorized,
         Unreachable,
     )
+    from dal.observe import RequestEvent, observe
     from dal.wire import JSON, Request, Response
 
 _MODULES = {
@@ -55,6 +56,8 @@ _MODULES = {
     "CouchBackend": "dal.backends.couch",
     "MemoryBackend": "dal.backends.memory",
     "CouchDAL": "dal.client",
+    "observe": "dal.observe",
+    "RequestEvent": "dal.observe",
     "JSON": "dal.wire",
     "Request": "dal.wire",
     "Response": "dal.wire",
@@ -93,6 +96,7 @@ __all__ = [
     "PreconditionFailed",
     "QueryParseError",
     "Request",
+    "RequestEvent",
     "ResetRefused",
     "Response",
     "ServerError",
@@ -100,6 +104,7 @@ __all__ = [
     "TooLarge",
     "Unauthorized",
     "Unreachable",
+    "observe",
 ]
 
 

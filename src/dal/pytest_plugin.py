@@ -35,6 +35,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--dal-indexes", choices=("watch", "require"), help="what a query without an index is: see dal_indexes"
     )
     group.addoption("--dal-allow-host", action="append", default=[], metavar="HOST", help="a host that tests may reach")
+    group.addoption(
+        "--dal-coverage",
+        nargs="?",
+        const="term",
+        metavar="FORMATS",
+        help="show which endpoints, methods, parameters, operators and errors tests met: term (default), html, json",
+    )
     parser.addini("dal_backend", "memory, couch or both: where tests run", default="")
     parser.addini("dal_indexes", "require: queries that no index serves fail; watch: they are remembered", default="")
     parser.addini("dal_allowed_hosts", "hosts beside this machine that tests may reach", type="args", default=[])
@@ -61,6 +68,11 @@ def pytest_configure(config: pytest.Config) -> None:
 
         live = LiveDatabases(os.environ["COUCHDB_DATABASE"])
         config.add_cleanup(live.stop)
+    wanted = config.getoption("dal_coverage")
+    if wanted:
+        from dal.testing.coverage import CoveragePlugin, parse_formats
+
+        config.pluginmanager.register(CoveragePlugin(config, parse_formats(wanted)), "dal-coverage")
     config.stash[_ISOLATION] = Isolation(_prepare, live)
 
 

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 
 import pytest
 
 from dal import AsyncCouchDAL, CouchDAL, MemoryBackend, Unreachable
 from dal.backends.base import AsyncBackend, BaseBackend
-from dal.backends.interception import Delay, Exchange, installed, is_intercepted
+from dal.backends.interception import Delay, Exchange, installed
 from dal.wire import Request, Response
 
 
 @pytest.fixture
-def dal() -> Iterator[CouchDAL]:
-    yield CouchDAL(MemoryBackend(), database="db")
-    assert not is_intercepted()
+def dal() -> CouchDAL:
+    return CouchDAL(MemoryBackend(), database="db")
 
 
 def test_interceptor_sees_requests_of_every_handle_on_its_server_and_no_other(dal: CouchDAL) -> None:

@@ -1,0 +1,70 @@
+"""What there is to be met: the endpoints and their methods, parameters and operators.
+
+Endpoints and methods are those of the routing table; parameters are CouchDB's, by endpoint.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from dal.routing import ROUTES
+
+_VIEW = (
+    "key", "keys", "start_key", "end_key", "start_key_doc_id", "end_key_doc_id", "limit", "skip", "descending",
+    "include_docs", "inclusive_end", "update_seq", "conflicts", "attachments", "att_encoding_info",
+)  # fmt: skip
+_READ = (
+    "rev", "open_revs", "revs", "revs_info", "conflicts", "deleted_conflicts", "latest", "local_seq", "meta",
+    "attachments", "att_encoding_info", "atts_since",
+)  # fmt: skip
+_WRITE = ("rev", "new_edits", "batch")
+_QUERY = (
+    "selector", "fields", "sort", "limit", "skip", "bookmark", "use_index", "execution_stats", "conflicts", "r",
+    "update", "stable", "stale", "partition", "allow_fallback",
+)  # fmt: skip
+
+PARAMETERS: Mapping[str, tuple[str, ...]] = {
+    "/_all_dbs": ("limit", "skip", "descending", "start_key", "end_key"),
+    "/_uuids": ("count",),
+    "/{db}": ("q", "n", "partitioned", "batch"),
+    "/{db}/{doc_id}": tuple(dict.fromkeys(_READ + _WRITE)),
+    "/{db}/_design/{design}": tuple(dict.fromkeys(_READ + _WRITE)),
+    "/{db}/_local/{local}": ("rev", "batch"),
+    "/{db}/{doc_id}/{name...}": ("rev",),
+    "/{db}/_all_docs": _VIEW,
+    "/{db}/_design_docs": _VIEW,
+    "/{db}/_local_docs": _VIEW,
+    "/{db}/_bulk_docs": ("docs", "new_edits"),
+    "/{db}/_bulk_get": ("docs", "revs", "attachments", "latest"),
+    "/{db}/_find": _QUERY,
+    "/{db}/_explain": _QUERY,
+    "/{db}/_index": ("index", "ddoc", "name", "type", "partitioned", "limit", "skip"),
+    "/{db}/_changes": (
+        "since", "feed", "limit", "filter", "doc_ids", "selector", "include_docs", "style", "descending", "heartbeat",
+        "timeout", "conflicts", "attachments", "att_encoding_info", "seq_interval",
+    ),
+}  # fmt: skip
+
+# The names that CouchDB takes for the same parameter.
+ALIASES: Mapping[str, str] = {
+    "startkey": "start_key",
+    "endkey": "end_key",
+    "startkey_docid": "start_key_doc_id",
+    "endkey_docid": "end_key_doc_id",
+}
+
+OPERATORS = (
+    "$eq", "$ne", "$lt", "$lte", "$gt", "$gte", "$in", "$nin", "$exists", "$type", "$size", "$mod", "$regex",
+    "$beginsWith", "$and", "$or", "$nor", "$not", "$all", "$elemMatch", "$allMatch", "$keyMapMatch",
+)  # fmt: skip
+# Where a selector may stand.
+OPERATOR_ENDPOINTS = ("/{db}/_find", "/{db}/_explain", "/{db}/_index", "/{db}/_changes")
+
+
+def endpoints() -> dict[str, tuple[str, ...]]:
+    """Return the endpoints that are answered, with their methods; of those that only refuse, none."""
+    return {
+        route.pattern: tuple(method for method in route.endpoints if method != "*")
+        for route in ROUTES
+        if not route.unsupported and set(route.endpoints) - {"*"} and "{rest...}" not in route.pattern
+    }

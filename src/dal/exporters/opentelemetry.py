@@ -1,0 +1,44 @@
+"""Requests counted and timed for OpenTelemetry, by its API: ``pip install 'couchdal[opentelemetry]'``.
+
+Names and attributes are those of OpenTelemetry's semantic conventions for database clients.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from opentelemetry.metrics import MeterProvider, get_meter
+
+from dal.observe import RequestEvent, observe
+
+
+def export(meter_provider: MeterProvider | None = None, server: object = None) -> Callable[[], None]:
+    """Record the requests to all servers, or to one (``backend.server_key``); returns what ends it.
+
+    Instruments: ``db.client.operation.duration`` (seconds), ``db.client.response.returned_rows`` and
+    ``couchdal.docs_examined``.
+    """
+    meter = get_meter("couchdal", meter_provider=meter_provider)
+    duration = meter.create_histogram("db.client.operation.duration", "s", "How long requests took")
+    rows = meter.create_histogram("db.client.response.returned_rows", "{row}", "Rows and documents in answers")
+    examined = meter.create_counter("couchdal.docs_examined", "{document}", "Documents read to answer queries")
+
+    def record(event: RequestEvent) -> None:
+        attributes: dict[str, str] = {
+            "db.system.name": "couchdb",
+            "db.operation.name": f"{event.method} {event.endpoint or 'unknown'}",
+            "server.address": event.backend,
+        }
+        if event.database is not None:
+            attributes["db.namespace"] = event.database
+        if event.status is not None:
+            attributes["db.response.status_code"] = str(event.status)
+        if event.error is not None:
+            attributes["error.type"] = event.error
+        duration.record(event.duration_s, attributes)
+        if event.rows is not None:
+            rows.record(event.rows, attributes)
+        if event.docs_examined is not None:
+            examined.add(event.docs_examined, attributes)
+
+    return observe(record, server)

@@ -1,0 +1,42 @@
+"""Requests counted and timed for Prometheus, by ``prometheus-client``: ``pip install 'couchdal[prometheus]'``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from prometheus_client import REGISTRY, CollectorRegistry, Counter, Histogram
+
+from dal.observe import RequestEvent, observe
+
+_LABELS = ("endpoint", "method", "status", "backend")
+
+
+def export(registry: CollectorRegistry = REGISTRY, server: object = None) -> Callable[[], None]:
+    """Count the requests to all servers, or to one (``backend.server_key``); returns what ends it.
+
+    Metrics: ``couchdal_requests_total``, ``couchdal_request_duration_seconds``, ``couchdal_rows_total`` and
+    ``couchdal_docs_examined_total``. Raises ``ValueError`` for a registry that has them already.
+    """
+    requests = Counter("couchdal_requests", "Requests to CouchDB", _LABELS, registry=registry)
+    seconds = Histogram("couchdal_request_duration_seconds", "How long they took", _LABELS[:2], registry=registry)
+    rows = Counter("couchdal_rows", "Rows and documents in answers", _LABELS[:1], registry=registry)
+    examined = Counter("couchdal_docs_examined", "Documents read to answer queries", _LABELS[:1], registry=registry)
+
+    def count(event: RequestEvent) -> None:
+        endpoint = event.endpoint or "unknown"
+        status = str(event.status) if event.status is not None else event.error or "none"
+        requests.labels(endpoint, event.method, status, event.backend).inc()
+        seconds.labels(endpoint, event.method).observe(event.duration_s)
+        if event.rows is not None:
+            rows.labels(endpoint).inc(event.rows)
+        if event.docs_examined is not None:
+            examined.labels(endpoint).inc(event.docs_examined)
+
+    end = observe(count, server)
+
+    def stop() -> None:
+        end()
+        for collector in (requests, seconds, rows, examined):
+            registry.unregister(collector)
+
+    return stop

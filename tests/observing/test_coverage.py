@@ -1,0 +1,172 @@
+"""The coverage of the data-access layer: counted, put together from several processes, and reported."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from dal import CouchDAL, MemoryBackend, observe
+from dal.coverage.collect import Coverage, summary
+from dal.coverage.html import page
+from dal.coverage.known import ALIASES, OPERATORS, PARAMETERS, endpoints
+from dal.coverage.report import lines
+from dal.engine.selector import normalize_selector
+from dal.errors import CouchError
+from dal.routing import find_route, split_path
+
+TRANSCRIPTS = Path(__file__).parent.parent / "parity/transcripts"
+FIND, DOCUMENT = "/{db}/_find", "/{db}/{doc_id}"
+
+
+@pytest.fixture
+def coverage() -> Coverage:
+    found = Coverage()
+    dal = CouchDAL(MemoryBackend(), database="db")
+    end = observe(found.add, dal.backend.server_key)
+    dal.put_document("a", {"n": 1})
+    dal.request("PUT", "/a", json={})
+    dal.request("HEAD", "/a?conflicts=true")
+    dal.find({"n": {"$gt": 0}}, limit=1)
+    dal.get('/_all_docs?startkey="a"')
+    end()
+    return found
+
+
+def test_counts_are_by_endpoint(coverage: Coverage) -> None:
+    counts = coverage.to_json()
+    assert counts[DOCUMENT] == {
+        "methods": {"GET": 1, "PUT": 2},
+        "parameters": {"conflicts": 1},
+        "operators": {},
+        "errors": {"409 conflict": 1},
+    }
+    assert counts[FIND]["operators"] == {"$gt": 1}
+    assert counts[FIND]["parameters"] == {"limit": 1, "selector": 1}
+    assert counts["/{db}/_all_docs"]["parameters"] == {"start_key": 1}
+
+
+def test_counts_of_several_processes_add_up(coverage: Coverage) -> None:
+    both = Coverage()
+    for _ in range(2):
+        both.merge(json.loads(json.dumps(coverage.to_json())))
+    assert both.to_json()[DOCUMENT]["methods"] == {"GET": 2, "PUT": 4}
+
+
+def test_summary_tells_what_was_never_met(coverage: Coverage) -> None:
+    found = summary(coverage)
+    document = found["endpoints"][DOCUMENT]
+    assert document["never"]["methods"] == ["DELETE", "COPY", "POST"]
+    assert "revs" in document["never"]["parameters"]
+    assert "$regex" in found["endpoints"][FIND]["never"]["operators"]
+    assert found["endpoints"]["/{db}/_bulk_docs"]["requests"] == 0
+    assert (found["endpoints_met"], found["endpoints_there"]) == (3, len(endpoints()))
+    assert found["met"] == 2 + 1 + 1 + 2 + 1 + 1 + 1
+
+
+def test_report_names_what_was_met_and_what_never(coverage: Coverage) -> None:
+    text = "\n".join(lines(coverage))
+    assert "/{db}/{doc_id}  (3 requests)\n  methods    GET 1, PUT 2\n             never: DELETE, COPY, POST" in text
+    assert "errors     409 conflict 1" in text
+    assert re.search(r"never met: .*/\{db\}/_bulk_docs", text)
+
+
+class Page(HTMLParser):
+    """What a page holds: its chips by class, and what it would fetch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.chips: dict[str, int] = {}
+        self.fetched: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        for name, value in attrs:
+            if name in ("src", "href"):
+                self.fetched.append(str(value))
+            if name == "class" and str(value).startswith("chip "):
+                kind = str(value).split()[1]
+                self.chips[kind] = self.chips.get(kind, 0) + 1
+
+
+def test_page_is_self_contained_and_escapes_what_it_shows(coverage: Coverage) -> None:
+    coverage.counts[DOCUMENT]["parameters"]["<script>"] += 1
+    text = page(coverage)
+    parsed = Page()
+    parsed.feed(text)
+    assert parsed.fetched == []
+    assert "url(" not in text
+    assert "<script>" not in text
+    assert "&lt;script&gt;" in text
+    assert parsed.chips["error"] == 2  # one in the key
+    assert parsed.chips["never"] > 50
+
+
+def test_every_operator_that_is_known_is_answered_and_the_other_way_round() -> None:
+    arguments = {"$in": [1], "$nin": [1], "$all": [1], "$exists": True, "$type": "null", "$size": 1, "$mod": [2, 1]}
+    arguments |= {"$and": [{"b": 1}], "$or": [{"b": 1}], "$nor": [{"b": 1}], "$regex": "a", "$beginsWith": "a"}
+    arguments |= {"$not": {"$eq": 1}, "$elemMatch": {"$eq": 1}, "$allMatch": {"$eq": 1}, "$keyMapMatch": {"$eq": 1}}
+    for operator in OPERATORS:
+        condition = {operator: arguments.get(operator, 1)}
+        normalize_selector(condition if operator in ("$and", "$or", "$nor") else {"a": condition})
+    with pytest.raises(CouchError):
+        normalize_selector({"a": {"$unknown": 1}})
+
+
+def test_parameters_that_recorded_requests_use_are_known() -> None:
+    """What CouchDB was asked with success, by endpoint, is in the table, but for what it takes no notice of."""
+    ignored = {"deleted", "frobnicate", "stale"}
+    unknown: dict[str, set[str]] = {}
+    for file in TRANSCRIPTS.glob("documents/*.json"):
+        for step in json.loads(file.read_text("utf-8"))["steps"]:
+            request = step["request"]
+            path, _, query = request["path"].partition("?")
+            names = {part.partition("=")[0] for part in query.split("&") if part} | set(request.get("query", {}))
+            if step["response"]["status"] >= 300 or not names:
+                continue
+            endpoint = find_route(["db", *split_path(path)])[0].pattern
+            known = {*PARAMETERS.get(endpoint, ()), *ALIASES, *ignored}
+            unknown.setdefault(endpoint, set()).update(names - known)
+    assert not {endpoint: names for endpoint, names in unknown.items() if names}
+
+
+TESTS = """
+from dal import CouchDAL
+
+def test_one():
+    CouchDAL().put_document("a", {})
+
+def test_other():
+    CouchDAL().find({"n": {"$lt": 1}})
+"""
+
+
+@pytest.mark.parametrize("workers", [(), ("-n", "2")])
+def test_option_reports_over_all_workers(workers: tuple[str, ...], tmp_path: Path) -> None:
+    (tmp_path / "test_it.py").write_text(TESTS)
+    command = ["-q", "-p", "no:cacheprovider", *workers, "--dal-coverage=term,html,json", "."]
+    printed = subprocess.run(
+        [sys.executable, "-m", "pytest", *command], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=True
+    ).stdout
+    assert "/{db}/{doc_id}  (1 requests)" in printed
+    assert "operators  $lt 1" in printed
+    assert "2 of " in printed
+    assert json.loads((tmp_path / "dal-coverage.json").read_text())["endpoints"][FIND]["requests"] == 1
+    assert (tmp_path / "dal-coverage.html").read_text().startswith("<!doctype html>")
+
+
+def test_unknown_format_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "test_it.py").write_text(TESTS)
+    ended = subprocess.run(
+        [sys.executable, "-m", "pytest", "--dal-coverage=pdf"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.returncode != 0
+    assert "--dal-coverage is one of term, html, json" in ended.stderr

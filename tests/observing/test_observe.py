@@ -1,0 +1,118 @@
+"""Events of the seam: one for each request, however it was made and whatever became of it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+
+import pytest
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from prometheus_client import CollectorRegistry, generate_latest
+
+from dal import AsyncCouchDAL, CouchDAL, MemoryBackend, RequestEvent, Unreachable, observe
+from dal.exporters import opentelemetry, prometheus
+
+
+@pytest.fixture
+def dal() -> CouchDAL:
+    handle = CouchDAL(MemoryBackend(), database="db")
+    handle.bulk_docs([{"_id": str(number), "n": number} for number in range(4)])
+    return handle
+
+
+@pytest.fixture
+def events(dal: CouchDAL) -> Iterator[list[RequestEvent]]:
+    seen: list[RequestEvent] = []
+    end = observe(seen.append, dal.backend.server_key)
+    yield seen
+    end()
+    count = len(seen)
+    dal.info()
+    assert len(seen) == count
+
+
+def test_event_tells_what_was_asked_and_what_came(dal: CouchDAL, events: list[RequestEvent]) -> None:
+    query = {"selector": {"n": {"$gt": 1}, "$or": [{"n": 2}, {"n": {"$in": [3]}}]}, "execution_stats": True}
+    dal.get("/_find?partition=", "POST", query)
+    (event,) = events
+    assert (event.endpoint, event.method, event.database, event.status) == ("/{db}/_find", "POST", "db", 200)
+    assert event.parameters == {"selector", "execution_stats", "partition"}
+    assert event.operators == {"$gt", "$or", "$in"}
+    assert (event.rows, event.docs_examined, event.error) == (2, 4, None)
+    assert event.duration_s > 0
+    assert event.backend == "the memory backend"
+
+
+def test_event_of_a_refused_request_has_couchdbs_error_word(dal: CouchDAL, events: list[RequestEvent]) -> None:
+    dal.request("PUT", "/0", json={})
+    dal.request("GET", "/0/none/x?rev=1-a")
+    assert [(event.endpoint, event.status, event.error) for event in events] == [
+        ("/{db}/{doc_id}", 409, "conflict"),
+        ("/{db}/{doc_id}/{name...}", 404, "not_found"),
+    ]
+    assert events[1].parameters == {"rev"}
+
+
+def test_event_of_a_request_without_an_answer_names_the_exception(dal: CouchDAL, events: list[RequestEvent]) -> None:
+    with dal.faults.drop(), pytest.raises(Unreachable):
+        dal.info()
+    assert [(event.status, event.error) for event in events] == [(None, "BrokenOff")]
+
+
+def test_event_holds_no_secret(dal: CouchDAL, events: list[RequestEvent]) -> None:
+    dal.request("POST", "/_session", json={"name": "reader", "password": "hidden"})
+    dal.request("GET", "/?token=hidden", headers={"authorization": "Basic hidden"})
+    assert "hidden" not in str(events)
+
+
+def test_events_come_from_asynchronous_handles_and_feeds_too(dal: CouchDAL, events: list[RequestEvent]) -> None:
+    async def ask() -> None:
+        handle = AsyncCouchDAL(dal.backend)
+        await handle.info()
+        async for _ in handle.changes("continuous", timeout=1):
+            pass
+
+    asyncio.run(ask())
+    assert [(event.endpoint, event.rows) for event in events] == [("/{db}", None), ("/{db}/_changes", None)]
+
+
+def test_prometheus_counts_requests_rows_and_documents(dal: CouchDAL) -> None:
+    registry = CollectorRegistry()
+    end = prometheus.export(registry, dal.backend.server_key)
+    dal.find({"n": 1})
+    dal.get("/_find", "POST", {"selector": {"n": 1}, "execution_stats": True})
+    dal.request("GET", "/none")
+    text = generate_latest(registry).decode()
+    find = 'endpoint="/{db}/_find"'
+    assert f'couchdal_requests_total{{backend="the memory backend",{find},method="POST",status="200"}} 2.0' in text
+    assert 'endpoint="/{db}/{doc_id}",method="GET",status="404"} 1.0' in text
+    assert f'couchdal_request_duration_seconds_count{{{find},method="POST"}} 2.0' in text
+    assert f"couchdal_rows_total{{{find}}} 2.0" in text
+    assert f"couchdal_docs_examined_total{{{find}}} 4.0" in text
+    end()
+    assert generate_latest(registry) == b""
+
+
+def test_opentelemetry_records_durations_and_rows(dal: CouchDAL) -> None:
+    reader = InMemoryMetricReader()
+    end = opentelemetry.export(MeterProvider([reader]), dal.backend.server_key)
+    dal.get("/_find", "POST", {"selector": {"n": 1}, "execution_stats": True})
+    dal.request("GET", "/none")
+    end()
+    data = reader.get_metrics_data()
+    assert data is not None
+    metrics = {metric.name: metric for metric in data.resource_metrics[0].scope_metrics[0].metrics}
+    durations = metrics["db.client.operation.duration"].data.data_points
+    points = {point.attributes["db.operation.name"]: point for point in durations}
+    assert points["POST /{db}/_find"].count == 1
+    assert dict(points["GET /{db}/{doc_id}"].attributes or {}) == {
+        "db.system.name": "couchdb",
+        "db.operation.name": "GET /{db}/{doc_id}",
+        "db.namespace": "db",
+        "db.response.status_code": "404",
+        "error.type": "not_found",
+        "server.address": "the memory backend",
+    }
+    (examined,) = metrics["couchdal.docs_examined"].data.data_points
+    assert examined.value == 4
