@@ -29,7 +29,7 @@ LAYERS = (
     ("dal.backends", "dal.normal_form"),
     ("dal.transcript",),
     ("dal.results", "dal.operations"),
-    ("dal.observe",),
+    ("dal.events",),
     ("dal.faults", "dal.request_log", "dal.coverage", "dal.exporters"),
     ("dal.client", "dal.async_client", "dal.asgi", "dal.record"),
     ("dal.serve",),

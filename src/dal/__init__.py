@@ -45,7 +45,7 @@ if TYPE_CHECKING:
         Unauthorized,
         Unreachable,
     )
-    from dal.observe import RequestEvent, observe
+    from dal.events import RequestEvent, observe
     from dal.wire import JSON, Request, Response
 
 _MODULES = {
@@ -56,8 +56,8 @@ _MODULES = {
     "CouchBackend": "dal.backends.couch",
     "MemoryBackend": "dal.backends.memory",
     "CouchDAL": "dal.client",
-    "observe": "dal.observe",
-    "RequestEvent": "dal.observe",
+    "observe": "dal.events",
+    "RequestEvent": "dal.events",
     "JSON": "dal.wire",
     "Request": "dal.wire",
     "Response": "dal.wire",

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from dal.coverage.known import ALIASES, OPERATOR_ENDPOINTS, OPERATORS, PARAMETERS, endpoints
-from dal.observe import RequestEvent
+from dal.events import RequestEvent
 
 KINDS = ("methods", "parameters", "operators", "errors")
 

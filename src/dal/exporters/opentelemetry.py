@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from opentelemetry.metrics import MeterProvider, get_meter
 
-from dal.observe import RequestEvent, observe
+from dal.events import RequestEvent, observe
 
 
 def export(meter_provider: MeterProvider | None = None, server: object = None) -> Callable[[], None]:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Histogram
 
-from dal.observe import RequestEvent, observe
+from dal.events import RequestEvent, observe
 
 _LABELS = ("endpoint", "method", "status", "backend")
 

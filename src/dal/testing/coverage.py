@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from dal.coverage.collect import Coverage, summary
-from dal.observe import observe
+from dal.events import observe
 
 FORMATS = ("term", "html", "json")
 _OUTPUT = "dal_coverage"
