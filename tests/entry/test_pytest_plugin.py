@@ -498,6 +498,72 @@ def test_isolation_holds_in_parallel_workers(tmp_path: Path) -> None:
     assert "10 passed" in printed, printed
 
 
+SHUFFLED = """
+    import random
+
+    def pytest_collection_modifyitems(items):
+        random.Random(SEED).shuffle(items)
+"""
+MANY = """
+    import threading
+    import anyio
+    import pytest
+    from dal import AsyncCouchDAL, CouchDAL
+    made_at_import = CouchDAL()
+
+    @pytest.fixture(scope="module")
+    def shared():
+        made_at_import.put_document("shared", {})
+
+    @pytest.mark.parametrize("turn", range(20))
+    def test_writes(turn):
+        made_at_import.put_document("a", {"turn": turn})
+        assert "shared" in ids() or ids() == ["a"]
+
+    @pytest.mark.parametrize("turn", range(20))
+    def test_writes_beside_a_module_fixture(shared, turn):
+        made_at_import.put_document("b", {})
+        assert ids() == ["b", "shared"]
+
+    @pytest.mark.parametrize("turn", range(10))
+    def test_threads_write(turn):
+        threads = [threading.Thread(target=write, args=(str(number),)) for number in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert len([name for name in ids() if name.isdigit()]) == 8
+
+    @pytest.mark.anyio
+    @pytest.mark.parametrize("turn", range(10))
+    async def test_event_loop_writes(async_dal, turn):
+        async with anyio.create_task_group() as tasks:
+            for number in range(5):
+                tasks.start_soon(async_dal.put_document, str(number), {})
+        assert len([name for name in ids() if name.isdigit()]) == 5
+
+    def write(name):
+        CouchDAL().put_document(name, {})
+
+    def ids():
+        return [row["id"] for row in made_at_import.all_docs()["rows"]]
+
+    @pytest.fixture
+    def anyio_backend():
+        return "asyncio"
+"""
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("workers", [(), ("-n", "2")])
+def test_isolation_holds_in_any_order_with_threads_and_event_loops(
+    tmp_path: Path, seed: int, workers: tuple[str, ...]
+) -> None:
+    conftest = unindented(SHUFFLED).replace("SEED", str(seed))
+    printed = run(tmp_path, *workers, conftest=conftest, test_many=unindented(MANY), test_more=unindented(MANY))
+    assert "120 passed" in printed, printed
+
+
 def test_private_servers_are_left_alone(tmp_path: Path) -> None:
     printed = run(
         tmp_path,
