@@ -31,6 +31,7 @@ LAYERS = (
     ("dal.results", "dal.operations"),
     ("dal.events",),
     ("dal.faults", "dal.request_log", "dal.coverage", "dal.exporters"),
+    ("dal.handle",),
     ("dal.client", "dal.async_client", "dal.asgi", "dal.record"),
     ("dal.serve",),
     ("dal.testing",),

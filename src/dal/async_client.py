@@ -5,8 +5,8 @@ What is sent and how answers are read is shared with ``CouchDAL``; only the wait
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Iterator, Mapping
-from contextlib import AbstractContextManager, aclosing, contextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import aclosing
 from os import PathLike
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, TypeVar, cast, overload
@@ -15,6 +15,7 @@ from dal.backends import open_backend, watched, with_database
 from dal.backends.base import AsyncBackend, BaseBackend
 from dal.backends.event_loop import chunks, collect
 from dal.config import choose_backend, choose_indexes
+from dal.handle import Handle
 from dal.operations import databases, documents, many
 from dal.operations.feed import ChangeLines
 from dal.operations.operation import Operation, add_query, as_method
@@ -23,12 +24,7 @@ from dal.wire import ABSENT, Response
 if TYPE_CHECKING:
     from typing import Unpack
 
-    from dal.backends.index_watch import SuggestedIndex
-    from dal.backends.snapshot import Snapshot
-    from dal.engine.server import ServerClock
-    from dal.faults import Faults
     from dal.operations.seeding import Steps
-    from dal.request_log import RequestLog
     from dal.results import Change, ChangesOptions, ChangesResult
 
 P = ParamSpec("P")
@@ -44,7 +40,7 @@ def _awaitable(operation: Callable[P, Operation[T]]) -> Callable[Concatenate[Asy
     return as_method(method, operation)
 
 
-class AsyncCouchDAL:
+class AsyncCouchDAL(Handle[AsyncBackend]):
     """``CouchDAL`` with every method awaitable: the same arguments, results, errors and choice of backend.
 
     A blocking backend object is welcome too: the emulator is called directly, any other from threads.
@@ -63,15 +59,7 @@ class AsyncCouchDAL:
             backend = backend.for_event_loop()
         elif not isinstance(backend, AsyncBackend):
             raise TypeError(f"backend must be 'couch', 'memory' or a backend, not {type(backend).__name__}")
-        self.backend: AsyncBackend = watched(with_database(backend, database), choose_indexes(indexes))
-
-    def __repr__(self) -> str:
-        return f"<AsyncCouchDAL of {self.name!r} on {self.backend!r}>"
-
-    @property
-    def name(self) -> str | None:
-        """The database that this handle's paths are relative to."""
-        return self.backend.database or self.backend.fallback_database
+        self.backend = watched(with_database(backend, database), choose_indexes(indexes))
 
     async def get(self, path: str, method: str = "GET", payload: object = None) -> Any:
         """Return the decoded answer to ``method path``, as ``CouchDAL.get`` does."""
@@ -94,55 +82,6 @@ class AsyncCouchDAL:
     def database(self, name: str) -> AsyncCouchDAL:
         """Return a handle on another database of the same server. It is not created: see ``create_database``."""
         return AsyncCouchDAL(self.backend.bind(name))
-
-    @property
-    def faults(self) -> Faults:
-        """What can be made to go wrong on this handle's server: see ``dal.faults.Faults``."""
-        from dal.faults import Faults
-
-        return Faults(self.backend.server_key)
-
-    @property
-    def requests(self) -> RequestLog:
-        """The log of the requests to this handle's server, whoever made them. It begins when it is first asked for."""
-        from dal.request_log import log_of
-
-        return log_of(self.backend.server_key)
-
-    def expect(
-        self,
-        *,
-        requests: int | None = None,
-        requests_max: int | None = None,
-        docs_examined_max: int | None = None,
-        statuses: Collection[int] | None = None,
-    ) -> AbstractContextManager[RequestLog]:
-        """Raise ``AssertionError`` with the list of requests where those of a ``with`` block are not as expected."""
-        from dal.request_log import expecting
-
-        return expecting(self.backend.server_key, requests, requests_max, docs_examined_max, statuses)
-
-    @property
-    def clock(self) -> ServerClock:
-        """The memory server's clock, to ``advance(seconds)``. Raises ``MemoryOnly`` for a real server."""
-        return self.backend.clock
-
-    def seed_ids(self, seed: int) -> None:
-        """Begin another run of generated ids, the same for the same number. Raises ``MemoryOnly`` for a real server."""
-        self.backend.seed_ids(seed)
-
-    def snapshot(self) -> Snapshot:
-        """Return the memory server's state as it is now, to ``restore()`` it. Raises ``MemoryOnly`` elsewhere."""
-        return self.backend.snapshot()
-
-    @contextmanager
-    def rollback(self) -> Iterator[None]:
-        """Undo at the end of a ``with`` block what was changed in it, in all databases, by whichever handle."""
-        snapshot = self.snapshot()
-        try:
-            yield
-        finally:
-            snapshot.restore()
 
     def fork(self) -> AsyncCouchDAL:
         """Return a handle on another memory server of the same state; what one of them does, the other never sees.
@@ -170,10 +109,6 @@ class AsyncCouchDAL:
                 result = await self._run(steps.send(result))
         except StopIteration as done:
             return cast(int, done.value)
-
-    def suggest_indexes(self) -> list[SuggestedIndex]:
-        """Return the indexes that queries would have needed, as ``CouchDAL.suggest_indexes`` does."""
-        return self.backend.suggest_indexes()
 
     async def reset(self) -> None:
         """Empty the whole emulated server. Raises ``ResetRefused`` on a real one."""

@@ -5,8 +5,7 @@ It holds none of CouchDB's rules: what it does is the same whichever backend ans
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from os import PathLike
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, TypeVar, cast, overload
@@ -15,6 +14,7 @@ from dal.backends import open_backend, watched, with_database
 from dal.backends.base import BaseBackend
 from dal.config import choose_backend, choose_indexes
 from dal.errors import Unreachable
+from dal.handle import Handle
 from dal.operations import databases, documents, many
 from dal.operations.feed import ChangeLines
 from dal.operations.operation import Operation, add_query, as_method
@@ -23,12 +23,7 @@ from dal.wire import ABSENT, Response
 if TYPE_CHECKING:
     from typing import Unpack
 
-    from dal.backends.index_watch import SuggestedIndex
-    from dal.backends.snapshot import Snapshot
-    from dal.engine.server import ServerClock
-    from dal.faults import Faults
     from dal.operations.seeding import Steps
-    from dal.request_log import RequestLog
     from dal.results import Change, ChangesOptions, ChangesResult
 
 P = ParamSpec("P")
@@ -44,7 +39,7 @@ def _blocking(operation: Callable[P, Operation[T]]) -> Callable[Concatenate[Couc
     return as_method(method, operation)
 
 
-class CouchDAL:
+class CouchDAL(Handle[BaseBackend]):
     """One database of a CouchDB, or of its in-process emulator; safe to share between threads.
 
     ``backend`` is ``"couch"``, ``"memory"`` or a backend object. Without it ``DAL_BACKEND`` decides, then whether
@@ -68,15 +63,7 @@ class CouchDAL:
             backend = open_backend(choose_backend(backend))
         elif not isinstance(backend, BaseBackend):
             raise TypeError(f"backend must be 'couch', 'memory' or a BaseBackend, not {type(backend).__name__}")
-        self.backend: BaseBackend = watched(with_database(backend, database), choose_indexes(indexes))
-
-    def __repr__(self) -> str:
-        return f"<CouchDAL of {self.name!r} on {self.backend!r}>"
-
-    @property
-    def name(self) -> str | None:
-        """The database that this handle's paths are relative to."""
-        return self.backend.database or self.backend.fallback_database
+        self.backend = watched(with_database(backend, database), choose_indexes(indexes))
 
     # ``Any``, as ``json.loads`` has it: only the caller knows what stands behind a path.
     def get(self, path: str, method: str = "GET", payload: object = None) -> Any:
@@ -105,55 +92,6 @@ class CouchDAL:
     def database(self, name: str) -> CouchDAL:
         """Return a handle on another database of the same server. It is not created: see ``create_database``."""
         return CouchDAL(self.backend.bind(name))
-
-    @property
-    def faults(self) -> Faults:
-        """What can be made to go wrong on this handle's server: see ``dal.faults.Faults``."""
-        from dal.faults import Faults
-
-        return Faults(self.backend.server_key)
-
-    @property
-    def requests(self) -> RequestLog:
-        """The log of the requests to this handle's server, whoever made them. It begins when it is first asked for."""
-        from dal.request_log import log_of
-
-        return log_of(self.backend.server_key)
-
-    def expect(
-        self,
-        *,
-        requests: int | None = None,
-        requests_max: int | None = None,
-        docs_examined_max: int | None = None,
-        statuses: Collection[int] | None = None,
-    ) -> AbstractContextManager[RequestLog]:
-        """Raise ``AssertionError`` with the list of requests where those of a ``with`` block are not as expected."""
-        from dal.request_log import expecting
-
-        return expecting(self.backend.server_key, requests, requests_max, docs_examined_max, statuses)
-
-    @property
-    def clock(self) -> ServerClock:
-        """The memory server's clock, to ``advance(seconds)``. Raises ``MemoryOnly`` for a real server."""
-        return self.backend.clock
-
-    def seed_ids(self, seed: int) -> None:
-        """Begin another run of generated ids, the same for the same number. Raises ``MemoryOnly`` for a real server."""
-        self.backend.seed_ids(seed)
-
-    def snapshot(self) -> Snapshot:
-        """Return the memory server's state as it is now, to ``restore()`` it. Raises ``MemoryOnly`` elsewhere."""
-        return self.backend.snapshot()
-
-    @contextmanager
-    def rollback(self) -> Iterator[None]:
-        """Undo at the end of a ``with`` block what was changed in it, in all databases, by whichever handle."""
-        snapshot = self.snapshot()
-        try:
-            yield
-        finally:
-            snapshot.restore()
 
     def fork(self) -> CouchDAL:
         """Return a handle on another memory server of the same state; what one of them does, the other never sees.
@@ -185,13 +123,6 @@ class CouchDAL:
                 result = self._run(steps.send(result))
         except StopIteration as done:
             return cast(int, done.value)
-
-    def suggest_indexes(self) -> list[SuggestedIndex]:
-        """Return the indexes that queries through this handle would have needed, the most wanted ones first.
-
-        Raises ``RuntimeError`` for a handle that was not made with ``indexes="watch"`` or ``"require"``.
-        """
-        return self.backend.suggest_indexes()
 
     def reset(self) -> None:
         """Empty the whole emulated server. Raises ``ResetRefused`` on a real one."""

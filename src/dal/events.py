@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from dal.backends.interception import Exchange, install
 from dal.errors import BackendError, CouchError
 from dal.routing import find_route, split_path
-from dal.wire import ABSENT, Request, Response, decode_json, parse_query
+from dal.wire import Request, Response, parse_query
 
 if TYPE_CHECKING:
     from dal.backends.base import AsyncBackend, BaseBackend
@@ -64,7 +64,7 @@ def observe(callback: Callable[[RequestEvent], None], server: object = None) -> 
 
 def _event(backend: str, request: Request, response: Response | None, error: str | None, spent: float) -> RequestEvent:
     endpoint, database = _place(request.path)
-    body = _object(request.json if request.json is not ABSENT else _decoded(request))
+    body = _object(request.value())
     parameters = {name for name, _ in _query(request)}
     if endpoint in _OPTIONS_IN_BODY or endpoint == "/{db}/_changes":
         parameters.update(body)
@@ -101,15 +101,6 @@ def _query(request: Request) -> list[tuple[str, str]]:
         return parse_query(request.query)
     except CouchError:
         return []
-
-
-def _decoded(request: Request) -> object:
-    if not request.body or "json" not in request.headers.get("content-type", ""):
-        return None
-    try:
-        return decode_json(request.body)
-    except CouchError:
-        return None
 
 
 def _object(value: object) -> dict[str, object]:

@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from weakref import WeakKeyDictionary
 
 from dal.backends.interception import Exchange, install
-from dal.errors import CouchError
-from dal.wire import ABSENT, JSON, Request, Response, copy_json, decode_json
+from dal.wire import JSON, Request, Response
 
 if TYPE_CHECKING:
     from dal.backends.base import AsyncBackend, BaseBackend
@@ -79,7 +78,7 @@ class RequestLog:
             examined = _examined(response, added)
         finally:
             self.count += 1
-            body = _redacted(_body(request))
+            body = _redacted(request.value())
             spent = time.perf_counter() - start
             self._requests.append(
                 LoggedRequest(
@@ -131,22 +130,11 @@ def expecting(
         raise AssertionError("; ".join(complaints) + ":\n" + listed)
 
 
-def _body(request: Request) -> JSON:
-    if request.json is not ABSENT:
-        return copy_json(request.json)
-    if not request.body or "json" not in request.headers.get("content-type", ""):
-        return None
-    try:
-        return decode_json(request.body)
-    except CouchError:
-        return None
-
-
 def _counting(request: Request) -> tuple[Request, bool]:
     """Return a query that has its cost counted, and whether that was added to it."""
     if request.method != "POST" or not request.path.rstrip("/").endswith("/_find"):
         return request, False
-    body = _body(request)
+    body = request.value()
     if not isinstance(body, dict) or body.get("execution_stats"):
         return request, False
     headers = {name: value for name, value in request.headers.items() if name != "content-length"}

@@ -55,6 +55,17 @@ class Request:
         """Return the body as bytes, whichever way it was given."""
         return self.body if self.json is ABSENT else encode_json(self.json)
 
+    def value(self) -> JSON:
+        """Return the decoded body, which is shared; ``None`` where there is none, or none that is JSON."""
+        if self.json is not ABSENT:
+            return cast(JSON, self.json)
+        if not self.body or "json" not in self.headers.get("content-type", ""):
+            return None
+        try:
+            return decode_json(self.body)
+        except BadRequest:
+            return None
+
 
 class Feed(Protocol):
     """A response that goes on: polled without blocking, so that a thread and an event loop can both drive it."""
