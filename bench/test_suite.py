@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import textwrap
 import time
-from pathlib import Path
 
 import pytest
 
@@ -37,24 +37,26 @@ SUITES = {
 }
 
 
-def seconds(folder: Path, suite: str) -> float:
-    """Return how long a suite takes, with the interpreter and pytest themselves: the best of some runs."""
-    indent = " " * 8
-    text = f"import pytest\nCOUNT = {COUNT}\n" + SUITES[suite].replace(f"\n{indent}", "\n")
-    (folder / "test_it.py").write_text(text)
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_it.py"]
-    best = float("inf")
+@pytest.fixture(scope="module")
+def seconds(tmp_path_factory: pytest.TempPathFactory) -> dict[str, float]:
+    """How long each suite takes, with the interpreter and pytest themselves: the best of some runs, taken in turns."""
+    best = dict.fromkeys(SUITES, float("inf"))
     for _ in range(5):
-        start = time.perf_counter()
-        subprocess.run(command, cwd=folder, check=True, capture_output=True)
-        best = min(best, time.perf_counter() - start)
+        for suite, text in SUITES.items():
+            folder = tmp_path_factory.mktemp(suite)
+            (folder / "test_it.py").write_text(f"import pytest\nCOUNT = {COUNT}\n{textwrap.dedent(text)}")
+            command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_it.py"]
+            start = time.perf_counter()
+            subprocess.run(command, cwd=folder, check=True, capture_output=True)
+            best[suite] = min(best[suite], time.perf_counter() - start)
     return best
 
 
 @pytest.mark.benchmark(group="a suite of 1,000 isolated tests, less an empty one / on mongomock")
 @pytest.mark.parametrize("role", ["couchdal", "yardstick"])
-def test_suite(benchmark, role: str, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
-    spent = max(seconds(tmp_path, role) - seconds(tmp_path, "empty"), 1e-9)
-    benchmark.extra_info.update(role=role, target=2.0, milliseconds_a_test=spent / COUNT * 1000)
+def test_suite(benchmark, role: str, seconds: dict[str, float]) -> None:  # type: ignore[no-untyped-def]
+    spent = max(seconds[role] - seconds["empty"], 0.001)
+    benchmark.extra_info.update(role=role, target=1.5, milliseconds_a_test=spent / COUNT * 1000)
     benchmark.pedantic(lambda: None, rounds=1)
+    # pytest-benchmark keeps a list of measured seconds: put there what the processes measured.
     benchmark.stats.stats.data[:] = [spent]

@@ -12,7 +12,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, TypeVar
 
-from dal.backends.interception import exchange_async, exchange_blocking, is_intercepted
 from dal.errors import MemoryOnly, NotConfigured, NotJSON, ResetRefused
 from dal.wire import ABSENT, JSON, Request, Response, copy_json
 
@@ -61,6 +60,8 @@ class Backend:
     database: str | None = None
     #: Used where ``database`` is ``None``.
     fallback_database: str | None = None
+    #: Whether anything stands between callers and backends: see ``interception``, which sets it for all of them.
+    intercepted = False
     #: How messages call the server. It never holds a password.
     name: str = "the server"
 
@@ -177,7 +178,11 @@ class BaseBackend(Backend, ABC):
 
     def exchange(self, request: Request) -> Response:
         """Answer one request as ``send`` does, past the interceptors: what every caller from outside uses."""
-        return exchange_blocking(self, request) if is_intercepted() else self.send(request)
+        if not Backend.intercepted:
+            return self.send(request)
+        from dal.backends.interception import exchange_blocking  # most programs have no interceptors
+
+        return exchange_blocking(self, request)
 
     def reset(self) -> None:
         """Empty the server; raises ``ResetRefused`` for any but the emulator."""
@@ -209,7 +214,11 @@ class AsyncBackend(Backend, ABC):
 
     async def exchange(self, request: Request) -> Response:
         """Answer one request as ``send`` does, past the interceptors: what every caller from outside uses."""
-        return await (exchange_async(self, request) if is_intercepted() else self.send(request))
+        if not Backend.intercepted:
+            return await self.send(request)
+        from dal.backends.interception import exchange_async
+
+        return await exchange_async(self, request)
 
     async def reset(self) -> None:
         """Empty the server; raises ``ResetRefused`` for any but the emulator."""

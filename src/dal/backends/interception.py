@@ -13,12 +13,12 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 from weakref import WeakKeyDictionary
 
+from dal.backends.base import AsyncBackend, Backend, BaseBackend
 from dal.errors import BackendError, CouchError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from dal.backends.base import AsyncBackend, BaseBackend
     from dal.wire import Request, Response
 
 
@@ -37,21 +37,18 @@ _everywhere: list[Interceptor] = []
 _of_server: WeakKeyDictionary[object, list[Interceptor]] = WeakKeyDictionary()
 
 
-def is_intercepted() -> bool:
-    """Whether there is any interceptor at all: most programs have none, and must not pay for them."""
-    return bool(_everywhere or _of_server)
-
-
 def install(interceptor: Interceptor, server: object = None, *, outermost: bool = False) -> Callable[[], None]:
     """Have an interceptor see the requests to one server (``Backend.server_key``), or to all; returns what ends it."""
     listed = _everywhere if server is None else _of_server.setdefault(server, [])
     listed.insert(0 if outermost else len(listed), interceptor)
+    Backend.intercepted = True
 
     def remove() -> None:
         if interceptor in listed:
             listed.remove(interceptor)
         if server is not None and not listed:
             _of_server.pop(server, None)
+        Backend.intercepted = bool(_everywhere or _of_server)
 
     return remove
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from hashlib import md5
 from typing import cast
 
@@ -22,16 +21,29 @@ JSON_TYPE = "application/json"
 _PLAIN = re.compile(r"[A-Za-z0-9_.:-]*\Z")
 
 
-@dataclass(slots=True)
 class Call:
     """A routed request: ``args`` are the decoded path segments that the route's pattern names."""
 
-    request: Request
-    server: Server
-    args: Mapping[str, str]
-    user: UserContext
-    _params: list[tuple[str, str]] | None = field(default=None, repr=False)
-    _db: Database | None = field(default=None, repr=False)
+    __slots__ = ("_db", "_params", "args", "request", "server", "user")
+
+    def __init__(
+        self,
+        request: Request,
+        server: Server,
+        args: Mapping[str, str],
+        user: UserContext,
+        params: list[tuple[str, str]] | None = None,
+    ) -> None:
+        self.request = request
+        self.server = server
+        self.args = args
+        self.user = user
+        self._params = params
+        self._db: Database | None = None
+
+    def with_params(self, params: list[tuple[str, str]]) -> Call:
+        """Return the same call with other query parameters."""
+        return Call(self.request, self.server, self.args, self.user, params)
 
     @property
     def db(self) -> Database:

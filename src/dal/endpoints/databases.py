@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from hashlib import md5
 
 from dal.endpoints import all_docs
@@ -156,7 +155,7 @@ def in_partition(call: Call) -> Response:
     first, _, more = rest.partition("/")
     # The parameters are sorted on the way, and of a repeated one the first is kept.
     parameters = dict(reversed(call.params)) | {"partition": partition}
-    inner = replace(call, _params=sorted(parameters.items()))
+    inner = call.with_params(sorted(parameters.items()))
     if rest == "_all_docs":
         if call.request.method not in ("GET", "HEAD", "POST"):
             raise MethodNotAllowed("Only GET,HEAD,POST allowed", headers={"allow": "GET,HEAD,POST"})

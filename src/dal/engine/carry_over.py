@@ -6,9 +6,10 @@ changed the same document, the later one is taken whole.
 
 from __future__ import annotations
 
-from dal.engine.database import Database, DatabaseState
+from dal.engine.database import Database
 from dal.engine.document import DocumentRecord
-from dal.engine.server import Server, ServerState
+from dal.engine.server import Server
+from dal.engine.state import DatabaseState, ServerState
 from dal.storage.overlay import OverlayStorage
 
 _SETTINGS = ("security", "revs_limit", "purged_infos_limit")

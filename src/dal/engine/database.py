@@ -17,6 +17,7 @@ from dal.storage.base import Storage
 if TYPE_CHECKING:
     from dal.engine.index import JsonIndex
     from dal.engine.index_definition import IndexDefinition
+    from dal.engine.state import DatabaseState
 
 DEFAULT_REVS_LIMIT = 1000
 DEFAULT_PURGED_INFOS_LIMIT = 1000
@@ -29,13 +30,6 @@ class PurgeInfo(NamedTuple):
     purge_seq: int
     doc_id: str
     revisions: tuple[Revision, ...]
-
-
-class DatabaseState(NamedTuple):
-    """What a database was at some moment: its documents, which nobody writes to any more, and its other members."""
-
-    storage: Storage[DocumentRecord]
-    members: dict[str, object]
 
 
 # How many states may lie upon one another before their documents are put together, at the cost of all of them.
@@ -121,7 +115,8 @@ class Database:
 
     def snapshot(self) -> DatabaseState:
         """Return the state as it is now. It costs the same whatever the database holds; what is written later does."""
-        from dal.storage.overlay import OverlayStorage, flattened  # only programs that go back need it
+        from dal.engine.state import DatabaseState  # only programs that go back need these
+        from dal.storage.overlay import OverlayStorage, flattened
 
         overlay = self.storage
         if not isinstance(overlay, OverlayStorage) or overlay.is_changed():

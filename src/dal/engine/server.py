@@ -11,11 +11,14 @@ from copy import copy
 from dataclasses import dataclass, field
 from hashlib import md5
 from threading import RLock
-from typing import NamedTuple
+from typing import TYPE_CHECKING
 
-from dal.engine.database import Database, DatabaseState
+from dal.engine.database import Database
 from dal.errors import BadRequest, FileExists, IllegalDatabaseName, NotFound
 from dal.storage.memory import MemoryStorage
+
+if TYPE_CHECKING:
+    from dal.engine.state import ServerState
 
 VERSION = "3.5.0"
 # An ending of digits is the time stamp of a shard; the suffix ".couch" is not looked at.
@@ -98,17 +101,6 @@ class ServerClock:
                 database.changed()
 
 
-class ServerState(NamedTuple):
-    """What a server was at some moment."""
-
-    databases: dict[str, tuple[Database, DatabaseState]]
-    admins: dict[str, str]
-    generations: dict[str, int]
-    failures: dict[tuple[str, str, str], tuple[int, float]]
-    ids: dict[str, object]
-    clock: dict[str, object]
-
-
 @dataclass(slots=True, eq=False, repr=False, weakref_slot=True)
 class Server:
     """One emulated CouchDB. ``admins`` maps names to passwords; without any, everybody is the admin."""
@@ -172,6 +164,8 @@ class Server:
 
     def snapshot(self) -> ServerState:
         """Return the state as it is now, at a cost that grows with the number of databases, not of documents."""
+        from dal.engine.state import ServerState  # only programs that go back need it
+
         return ServerState(
             {name: (database, database.snapshot()) for name, database in self.databases.items()},
             dict(self.admins),
