@@ -361,6 +361,29 @@ def test_header_says_which_backend_was_chosen_and_why(
     assert "1 passed" in printed
 
 
+@pytest.mark.parametrize(("arguments", "settings"), [((), "dal_indexes = require"), (("--dal-indexes=require",), "")])
+def test_indexes_are_required_where_an_option_or_a_setting_says_so(
+    tmp_path: Path, arguments: tuple[str, ...], settings: str
+) -> None:
+    (tmp_path / "pytest.ini").write_text(f"[pytest]\n{settings}\n")
+    printed = run(
+        tmp_path,
+        *arguments,
+        test_it=unindented("""
+            import pytest
+            from dal import CouchDAL, CouchError
+            made_at_import = CouchDAL()
+
+            def test_query_without_an_index_is_refused():
+                made_at_import.info()
+                with pytest.raises(CouchError) as refused:
+                    made_at_import.find({"n": 1})
+                assert refused.value.error == "index_required"
+        """),
+    )
+    assert "1 passed" in printed, printed
+
+
 def test_unknown_backend_in_the_settings_is_refused(tmp_path: Path) -> None:
     (tmp_path / "pytest.ini").write_text("[pytest]\ndal_backend = redis\n")
     assert "dal_backend is 'redis', and must be one of: memory, couch, both" in run(tmp_path, test_it="")
