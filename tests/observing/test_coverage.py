@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+from contextlib import suppress
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import pytest
 from dal import CouchDAL, MemoryBackend, observe
 from dal.coverage.collect import Coverage, summary
 from dal.coverage.html import page
-from dal.coverage.known import ALIASES, OPERATORS, PARAMETERS, endpoints
+from dal.coverage.known import ALIASES, ERRORS, OPERATORS, PARAMETERS, endpoints
 from dal.coverage.report import lines
 from dal.engine.selector import normalize_selector
 from dal.errors import CouchError
@@ -66,7 +67,10 @@ def test_summary_tells_what_was_never_met(coverage: Coverage) -> None:
     assert "$regex" in found["endpoints"][FIND]["never"]["operators"]
     assert found["endpoints"]["/{db}/_bulk_docs"]["requests"] == 0
     assert (found["endpoints_met"], found["endpoints_there"]) == (3, len(endpoints()))
-    assert found["met"] == 2 + 1 + 1 + 2 + 1 + 1 + 1
+    assert document["never"]["errors"][0] == "400 bad_request"
+    assert "409 conflict" not in document["never"]["errors"]
+    # Of documents two methods, a parameter and an error; of queries a method, two parameters and an operator.
+    assert found["met"] == (2 + 1 + 1) + (1 + 2 + 1) + (1 + 1)
 
 
 def test_report_names_what_was_met_and_what_never(coverage: Coverage) -> None:
@@ -115,6 +119,23 @@ def test_every_operator_that_is_known_is_answered_and_the_other_way_round() -> N
         normalize_selector(condition if operator in ("$and", "$or", "$nor") else {"a": condition})
     with pytest.raises(CouchError):
         normalize_selector({"a": {"$unknown": 1}})
+
+
+def test_errors_that_are_known_were_seen_on_couchdb() -> None:
+    seen: dict[str, set[str]] = {}
+    for file in TRANSCRIPTS.glob("*/*.json"):
+        for step in json.loads(file.read_text("utf-8"))["steps"]:
+            request, response = step["request"], step["response"]
+            path, body = request["path"].partition("?")[0], response.get("body")
+            if response["status"] < 400 or not isinstance(body, dict):
+                continue
+            with suppress(CouchError):
+                within = [] if request.get("scope") == "server" else ["db"]
+                endpoint = find_route([*within, *split_path(path)])[0].pattern
+                seen.setdefault(endpoint, set()).add(f"{response['status']} {body.get('error')}")
+    assert not {
+        endpoint: set(errors) - seen[endpoint] for endpoint, errors in ERRORS.items() if set(errors) - seen[endpoint]
+    }
 
 
 def test_parameters_that_recorded_requests_use_are_known() -> None:

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from dal.coverage.known import ALIASES, OPERATOR_ENDPOINTS, OPERATORS, PARAMETERS, endpoints
+from dal.coverage.known import ALIASES, ERRORS, OPERATOR_ENDPOINTS, OPERATORS, PARAMETERS, endpoints
 from dal.events import RequestEvent
 
 KINDS = ("methods", "parameters", "operators", "errors")
@@ -56,6 +56,7 @@ def summary(coverage: Coverage) -> dict[str, Any]:
             "methods": methods,
             "parameters": PARAMETERS.get(endpoint, ()),
             "operators": OPERATORS if endpoint in OPERATOR_ENDPOINTS else (),
+            "errors": ERRORS.get(endpoint, ()),
         }
         never = {kind: [name for name in names if not counts[kind][name]] for kind, names in known.items()}
         there += sum(map(len, known.values()))

@@ -58,12 +58,12 @@ def page(coverage: Coverage) -> str:
 
 def _sections(found: Mapping[str, Any]) -> Iterator[str]:
     yield "<h1>Coverage of the data-access layer</h1>"
-    yield "<p>Which of CouchDB's endpoints, methods, parameters and operators the tests have met, and which never.</p>"
+    yield "<p>What of CouchDB's endpoints, methods, parameters, operators and errors the tests have met, and what never.</p>"
     errors = sum(len(entry["met"]["errors"]) for entry in found["endpoints"].values())
     requests = sum(entry["requests"] for entry in found["endpoints"].values())
     yield '<div class="totals">'
     yield _total(found["endpoints_met"], found["endpoints_there"], "endpoints")
-    yield _total(found["met"], found["there"], "methods, parameters, operators")
+    yield _total(found["met"], found["there"], "methods, parameters, operators, errors")
     yield f'<div class="total"><b>{errors}</b><span>kinds of errors, in {requests} requests</span></div>'
     yield "</div>"
     yield '<div class="key"><span class="chip met">met<small>how often</small></span>'

@@ -1,6 +1,6 @@
-"""What there is to be met: the endpoints and their methods, parameters and operators.
+"""What there is to be met: the endpoints and their methods, parameters, operators and errors.
 
-Endpoints and methods are those of the routing table; parameters are CouchDB's, by endpoint.
+Endpoints and methods are those of the routing table; parameters and errors are CouchDB's, by endpoint.
 """
 
 from __future__ import annotations
@@ -43,6 +43,33 @@ PARAMETERS: Mapping[str, tuple[str, ...]] = {
         "since", "feed", "limit", "filter", "doc_ids", "selector", "include_docs", "style", "descending", "heartbeat",
         "timeout", "conflicts", "attachments", "att_encoding_info", "seq_interval",
     ),
+}  # fmt: skip
+
+# The errors that a program should expect of an endpoint, as CouchDB was seen to give them: there are rarer ones.
+_BODY = ("400 bad_request", "415 bad_content_type")
+_LISTING = ("400 bad_request", "400 query_parse_error", "404 not_found")
+ERRORS: Mapping[str, tuple[str, ...]] = {
+    "/_session": ("400 bad_request", "401 unauthorized"),
+    "/{db}": ("400 illegal_database_name", "404 not_found", "412 file_exists"),
+    "/{db}/_purge": _BODY,
+    "/{db}/_bulk_docs": (*_BODY, "400 doc_validation"),
+    "/{db}/_bulk_get": _BODY,
+    "/{db}/_revs_diff": _BODY,
+    "/{db}/_all_docs": _LISTING,
+    "/{db}/_find": (
+        "400 bad_request", "400 invalid_bookmark", "400 invalid_operator", "400 invalid_selector_json",
+        "400 missing_required_key", "400 no_usable_index", "404 not_found",
+    ),
+    "/{db}/_index": ("400 bad_request", "400 invalid_index", "400 missing_required_key"),
+    "/{db}/_index/{design}/{type}/{name}": ("404 not_found",),
+    "/{db}/_changes": ("400 bad_request", "404 not_found"),
+    "/{db}/_local/{local}": ("400 bad_request", "404 not_found"),
+    "/{db}/_design/{design}": ("400 bad_request", "404 not_found"),
+    "/{db}/{doc_id}": (
+        "400 bad_request", "400 doc_validation", "400 illegal_docid", "404 not_found", "409 conflict",
+        "412 missing_stub",
+    ),
+    "/{db}/{doc_id}/{name...}": ("400 bad_request", "404 not_found", "409 conflict"),
 }  # fmt: skip
 
 # The names that CouchDB takes for the same parameter.

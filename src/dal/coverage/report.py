@@ -20,7 +20,7 @@ def lines(coverage: Coverage) -> Iterator[str]:
         yield "never met: " + ", ".join(unmet)
     yield (
         f"{found['endpoints_met']} of {found['endpoints_there']} endpoints,"
-        f" {found['met']} of {found['there']} methods, parameters and operators"
+        f" {found['met']} of {found['there']} methods, parameters, operators and errors"
     )
 
 
