@@ -58,7 +58,7 @@ def page(coverage: Coverage) -> str:
 
 def _sections(found: Mapping[str, Any]) -> Iterator[str]:
     yield "<h1>Coverage of the data-access layer</h1>"
-    yield "<p>What of CouchDB's endpoints, methods, parameters, operators and errors the tests have met, and what never.</p>"
+    yield "<p>What the tests have met of CouchDB's endpoints, methods, parameters, operators and errors.</p>"
     errors = sum(len(entry["met"]["errors"]) for entry in found["endpoints"].values())
     requests = sum(entry["requests"] for entry in found["endpoints"].values())
     yield '<div class="totals">'
