@@ -6,7 +6,7 @@ No event carries a body, a header or a value of a parameter: nothing in it is se
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 from dal.backends.interception import Exchange, install
@@ -17,8 +17,20 @@ from dal.wire import Request, Response, parse_query
 if TYPE_CHECKING:
     from dal.backends.base import AsyncBackend, BaseBackend
 
-# The endpoints whose bodies are options, and those whose bodies hold a selector somewhere.
-_OPTIONS_IN_BODY = ("/{db}/_find", "/{db}/_explain", "/{db}/_index", "/{db}/_bulk_docs", "/{db}/_bulk_get")
+# What is answered within a partition, with its methods: one route has them all.
+IN_PARTITION: Mapping[str, tuple[str, ...]] = {
+    "/{db}/_partition/{partition}/_all_docs": ("GET", "POST"),
+    "/{db}/_partition/{partition}/_find": ("POST",),
+    "/{db}/_partition/{partition}/_explain": ("POST",),
+    "/{db}/_partition/{partition}/_index": ("GET", "POST"),
+}
+# Where the members of a body are options. Elsewhere they may be the ids of documents, or what is in these.
+_OPTIONS_IN_BODY = frozenset(
+    ("_find", "_explain", "_index", "_bulk_docs", "_bulk_get", "_changes", "_all_docs", "_design_docs", "_local_docs",
+     "queries", "_dbs_info")
+)  # fmt: skip
+# The operators whose arguments are selectors again; those of the others are data.
+_NESTING = frozenset(("$and", "$or", "$nor", "$not", "$elemMatch", "$allMatch", "$keyMapMatch"))
 _ROWS = ("rows", "docs", "results", "indexes")
 
 
@@ -53,24 +65,28 @@ def observe(callback: Callable[[RequestEvent], None], server: object = None) -> 
         start = time.perf_counter()
         try:
             response = yield request
-        except BackendError as error:
-            callback(_event(backend.name, request, None, type(error).__name__, time.perf_counter() - start))
+        except (BackendError, CouchError) as error:
+            callback(_event(backend.name, request, error, time.perf_counter() - start))
             raise
-        callback(_event(backend.name, request, response, None, time.perf_counter() - start))
+        callback(_event(backend.name, request, response, time.perf_counter() - start))
         return response
 
     return install(watch, server, outermost=True)
 
 
-def _event(backend: str, request: Request, response: Response | None, error: str | None, spent: float) -> RequestEvent:
+def _event(backend: str, request: Request, outcome: Response | BackendError | CouchError, spent: float) -> RequestEvent:
     endpoint, database = _place(request.path)
-    body = _object(request.value())
-    parameters = {name for name, _ in _query(request)}
-    if endpoint in _OPTIONS_IN_BODY or endpoint == "/{db}/_changes":
-        parameters.update(body)
-    answer = _object(response.value()) if response is not None and response.stream is None else {}
-    if response is not None and response.status >= 400:
-        error = str(answer.get("error", "unknown_error"))
+    body = _options(endpoint, request)
+    status: int | None = None
+    error: str | None = None
+    answer: Mapping[str, object] = {}
+    if isinstance(outcome, Response):
+        status, answer = outcome.status, _answer(outcome)
+        error = str(answer.get("error", "unknown_error")) if status >= 400 else None
+    elif isinstance(outcome, CouchError):
+        status, error = outcome.status, outcome.error
+    else:
+        error = type(outcome).__name__
     rows = next((len(found) for found in map(answer.get, _ROWS) if isinstance(found, list)), None)
     examined = _object(answer.get("execution_stats")).get("total_docs_examined")
     return RequestEvent(
@@ -78,14 +94,38 @@ def _event(backend: str, request: Request, response: Response | None, error: str
         request.method,
         database,
         backend,
-        None if response is None else response.status,
+        status,
         error,
         spent,
-        frozenset(parameters),
-        frozenset(_operators(body)) if endpoint in (*_OPTIONS_IN_BODY[:3], "/{db}/_changes") else frozenset(),
+        frozenset(_parameters(request, body)),
+        frozenset(_operators(_selector(body))),
         rows,
         examined if isinstance(examined, int) else None,
     )
+
+
+def _options(endpoint: str | None, request: Request) -> Mapping[str, object]:
+    last = (endpoint or "").rpartition("/")[2]
+    return _object(request.value()) if last in _OPTIONS_IN_BODY else {}
+
+
+def _answer(response: Response) -> Mapping[str, object]:
+    """Return the members of an answer; of attachments and feeds, which are not looked at, none."""
+    if response.stream is not None or not (response.json or "json" in response.headers.get("content-type", "")):
+        return {}
+    return _object(response.value())
+
+
+def _parameters(request: Request, body: Mapping[str, object]) -> Iterator[str]:
+    yield from (name for name, _ in _query(request))
+    yield from body
+    queries = body.get("queries")
+    for query in queries if isinstance(queries, list) else ():
+        yield from _object(query)
+
+
+def _selector(body: Mapping[str, object]) -> object:
+    return body["selector"] if "selector" in body else _object(body.get("index")).get("partial_filter_selector")
 
 
 def _place(path: str) -> tuple[str | None, str | None]:
@@ -93,7 +133,8 @@ def _place(path: str) -> tuple[str | None, str | None]:
         route, args = find_route(split_path(path))
     except CouchError:
         return None, None
-    return route.pattern, args.get("db")
+    within = f"/{{db}}/_partition/{{partition}}/{args.get('rest')}"
+    return within if "partition" in args and within in IN_PARTITION else route.pattern, args.get("db")
 
 
 def _query(request: Request) -> list[tuple[str, str]]:
@@ -107,12 +148,14 @@ def _object(value: object) -> dict[str, object]:
     return value if isinstance(value, dict) else {}
 
 
-def _operators(value: object) -> Iterator[str]:
-    if isinstance(value, dict):
-        for name, member in value.items():
-            if name.startswith("$"):
-                yield name
-            yield from _operators(member)
-    elif isinstance(value, list):
-        for item in value:
-            yield from _operators(item)
+def _operators(selector: object) -> Iterator[str]:
+    for name, argument in _object(selector).items():
+        if name.startswith("$"):
+            yield name
+            if name not in _NESTING:
+                continue
+        if isinstance(argument, list) and name in _NESTING:
+            for item in argument:
+                yield from _operators(item)
+        else:
+            yield from _operators(argument)

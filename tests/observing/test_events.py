@@ -10,8 +10,22 @@ from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from prometheus_client import CollectorRegistry, generate_latest
 
-from dal import AsyncCouchDAL, CouchDAL, MemoryBackend, RequestEvent, Unreachable, observe
+from dal import (
+    AsyncBackend,
+    AsyncCouchDAL,
+    BaseBackend,
+    Conflict,
+    CouchDAL,
+    MemoryBackend,
+    Request,
+    RequestEvent,
+    Unreachable,
+    observe,
+)
+from dal.backends.interception import Exchange, installed
+from dal.events import IN_PARTITION
 from dal.exporters import opentelemetry, prometheus
+from dal.wire import ABSENT
 
 
 @pytest.fixture
@@ -58,6 +72,58 @@ def test_event_of_a_request_without_an_answer_names_the_exception(dal: CouchDAL,
     with dal.faults.drop(), pytest.raises(Unreachable):
         dal.info()
     assert [(event.status, event.error) for event in events] == [(None, "BrokenOff")]
+
+
+def test_event_has_couchdbs_error_word_when_an_interceptor_raises(dal: CouchDAL, events: list[RequestEvent]) -> None:
+    def refuse(backend: BaseBackend | AsyncBackend, request: Request) -> Exchange:
+        yield request
+        raise Conflict()
+
+    with installed(refuse, dal.backend.server_key), pytest.raises(Conflict):
+        dal.info()
+    assert [(event.endpoint, event.status, event.error) for event in events] == [("/{db}", 409, "conflict")]
+
+
+def test_parameters_include_the_options_of_a_body_and_not_the_ids_in_one(
+    dal: CouchDAL, events: list[RequestEvent]
+) -> None:
+    dal.request("POST", "/_all_docs", json={"keys": ["0"], "limit": 1})
+    dal.request("POST", "/_all_docs/queries", json={"queries": [{"skip": 1}, {"descending": True}]})
+    dal.request("POST", "/_revs_diff", json={"0": ["1-a"]})
+    assert [sorted(event.parameters) for event in events] == [
+        ["keys", "limit"],
+        ["descending", "queries", "skip"],
+        [],
+    ]
+
+
+def test_operators_are_those_of_selectors_and_not_of_the_data_that_they_compare_with(
+    dal: CouchDAL, events: list[RequestEvent]
+) -> None:
+    dal.request("POST", "/_find", json={"selector": {"$not": {"n": {"$eq": {"$lt": 1}}}, "m": [{"$gt": 1}]}})
+    partial = {"fields": ["n"], "partial_filter_selector": {"$nor": [{"n": {"$elemMatch": {"$gte": 1}}}]}}
+    dal.request("POST", "/_index", json={"index": partial})
+    dal.request("POST", "/_changes?filter=_selector", json={"selector": {"n": {"$in": [1]}}})
+    dal.request("POST", "", json={"_id": "x", "selector": {"n": {"$mod": [2, 1]}}})
+    assert [event.operators for event in events] == [{"$not", "$eq"}, {"$nor", "$elemMatch", "$gte"}, {"$in"}, set()]
+
+
+def test_endpoint_within_a_partition_is_named(dal: CouchDAL, events: list[RequestEvent]) -> None:
+    dal.backend.exchange(Request("PUT", "/parts", "partitioned=true"))
+    for endpoint, methods in IN_PARTITION.items():
+        path = endpoint.replace("{db}", "parts").replace("{partition}", "x")
+        for method in methods:
+            dal.backend.exchange(Request(method, path, json={} if method == "POST" else ABSENT))
+            assert (events[-1].endpoint, events[-1].method) == (endpoint, method)
+            assert events[-1].status != 405
+
+
+def test_attachment_that_is_read_is_not_decoded(dal: CouchDAL, events: list[RequestEvent]) -> None:
+    dal.backend.exchange(
+        Request("PUT", "/db/a/rows.txt", headers={"content-type": "text/plain"}, body=b'{"rows": [1]}')
+    )
+    dal.backend.exchange(Request("GET", "/db/a/rows.txt"))
+    assert [(event.status, event.rows) for event in events] == [(201, None), (200, None)]
 
 
 def test_event_holds_no_secret(dal: CouchDAL, events: list[RequestEvent]) -> None:
