@@ -27,7 +27,7 @@ IN_PARTITION: Mapping[str, tuple[str, ...]] = {
 # Where the members of a body are options. Elsewhere they may be the ids of documents, or what is in these.
 _OPTIONS_IN_BODY = frozenset(
     ("_find", "_explain", "_index", "_bulk_docs", "_bulk_get", "_changes", "_all_docs", "_design_docs", "_local_docs",
-     "queries", "_dbs_info")
+     "queries", "_dbs_info", "_bulk_delete")
 )  # fmt: skip
 # The operators whose arguments are selectors again; those of the others are data.
 _NESTING = frozenset(("$and", "$or", "$nor", "$not", "$elemMatch", "$allMatch", "$keyMapMatch"))

@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from contextlib import suppress
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 
-from dal import CouchDAL, MemoryBackend, observe
+from dal import CouchDAL, MemoryBackend, observe, routing
 from dal.coverage.collect import Coverage, summary
 from dal.coverage.html import page
 from dal.coverage.known import ALIASES, ERRORS, OPERATORS, PARAMETERS, endpoints
 from dal.coverage.report import lines
+from dal.engine import find_options
 from dal.engine.selector import normalize_selector
 from dal.errors import CouchError
-from dal.routing import find_route, split_path
+from dal.routing import ROUTES, find_route, split_path
 
 TRANSCRIPTS = Path(__file__).parent.parent / "parity/transcripts"
 FIND, DOCUMENT = "/{db}/_find", "/{db}/{doc_id}"
@@ -153,6 +156,56 @@ def test_parameters_that_recorded_requests_use_are_known() -> None:
             known = {*PARAMETERS.get(endpoint, ()), *ALIASES, *ignored}
             unknown.setdefault(endpoint, set()).update(names - known)
     assert not {endpoint: names for endpoint, names in unknown.items() if names}
+
+
+# What modules read by name beside the parameters that make a difference.
+BESIDE = {
+    "all_docs": {"partition"} | {"reduce", "stale", "stable", "update", "group", "group_level", "sorted"},  # of views
+    "attachments": {"q"},  # of a header
+    "authentication": {"AuthSession"},  # a cookie
+    "changes": {"_design", "_doc_ids", "_selector", "_view"},  # filters
+    "databases": {"engine", "rev", "partition"},  # to refuse them
+    "documents": {"deleted"},
+}
+# Which endpoints' parameters the modules read that no route names.
+READ_FOR = {"edits": "documents", "view_query": "all_docs"}
+
+
+def parameters_read(tree: ast.Module) -> Iterator[str]:
+    """Yield the names that a module compares a parameter's name with, looks up, or has a table of."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "param":
+            yield from constants(node.args[0])
+        elif isinstance(node, ast.Compare) and isinstance(node.left, ast.Name) and node.left.id == "name":
+            yield from constants(node.comparators[0])
+        elif isinstance(node, (ast.Assign, ast.AnnAssign)) and isinstance(node.value, ast.Dict):
+            target = node.targets[0] if isinstance(node, ast.Assign) else node.target
+            if ast.unparse(target) in ("_FLAGS", "_PARAMETERS"):
+                yield from (name for key in node.value.keys if key for name in constants(key))
+
+
+def constants(node: ast.AST) -> Iterator[str]:
+    return (leaf.value for leaf in ast.walk(node) if isinstance(leaf, ast.Constant) and isinstance(leaf.value, str))
+
+
+def test_parameters_that_endpoints_read_are_known() -> None:
+    reached: dict[str, set[str]] = {}
+    for route in ROUTES:
+        for function in route.endpoints.values():
+            reached.setdefault(function.partition(".")[0], set()).update(PARAMETERS.get(route.pattern, ()))
+    read: dict[str, set[str]] = {}
+    for file in Path(routing.__file__).parent.glob("endpoints/*.py"):
+        names = {ALIASES.get(name, name) for name in parameters_read(ast.parse(file.read_text("utf-8")))}
+        read.setdefault(READ_FOR.get(file.stem, file.stem), set()).update(names)
+    assert len(set().union(*read.values())) > 40
+    unknown = {module: names - reached.get(module, set()) - BESIDE.get(module, set()) for module, names in read.items()}
+    assert not {module: names for module, names in unknown.items() if names}
+
+
+def test_options_of_queries_and_indexes_are_known() -> None:
+    assert {*find_options._FIND} == {*PARAMETERS[FIND]}
+    assert {*find_options._INDEX_REQUEST, "limit", "skip"} == {*PARAMETERS["/{db}/_index"]}
+    assert {*find_options._BULK_DELETE} == {*PARAMETERS["/{db}/_index/_bulk_delete"]}
 
 
 TESTS = """

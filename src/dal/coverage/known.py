@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from dal.events import IN_PARTITION
 from dal.routing import ROUTES
 
 _VIEW = (
@@ -15,33 +16,42 @@ _VIEW = (
 )  # fmt: skip
 _READ = (
     "rev", "open_revs", "revs", "revs_info", "conflicts", "deleted_conflicts", "latest", "local_seq", "meta",
-    "attachments", "att_encoding_info", "atts_since",
+    "attachments", "att_encoding_info", "atts_since", "r",
 )  # fmt: skip
-_WRITE = ("rev", "new_edits", "batch")
+_WRITE = ("rev", "new_edits", "batch", "w")
 _QUERY = (
     "selector", "fields", "sort", "limit", "skip", "bookmark", "use_index", "execution_stats", "conflicts", "r",
     "update", "stable", "stale", "partition", "allow_fallback",
 )  # fmt: skip
 
+_NAMES = ("limit", "skip", "descending", "start_key", "end_key", "key", "inclusive_end")
+_INDEX = ("index", "ddoc", "name", "type", "partitioned", "w", "limit", "skip")
+
 PARAMETERS: Mapping[str, tuple[str, ...]] = {
-    "/_all_dbs": ("limit", "skip", "descending", "start_key", "end_key"),
+    "/_all_dbs": _NAMES,
+    "/_dbs_info": (*_NAMES, "keys"),
+    "/_session": ("basic", "next"),
     "/_uuids": ("count",),
-    "/{db}": ("q", "n", "partitioned", "batch"),
+    "/{db}": ("q", "n", "partitioned", "placement", "batch", "w"),
     "/{db}/{doc_id}": tuple(dict.fromkeys(_READ + _WRITE)),
     "/{db}/_design/{design}": tuple(dict.fromkeys(_READ + _WRITE)),
     "/{db}/_local/{local}": ("rev", "batch"),
-    "/{db}/{doc_id}/{name...}": ("rev",),
+    "/{db}/{doc_id}/{name...}": ("rev", "w"),
+    "/{db}/_design/{design}/{name...}": ("rev", "w"),
     "/{db}/_all_docs": _VIEW,
     "/{db}/_design_docs": _VIEW,
     "/{db}/_local_docs": _VIEW,
-    "/{db}/_bulk_docs": ("docs", "new_edits"),
+    **{f"/{{db}}/_{name}_docs/queries": ("queries", *_VIEW) for name in ("all", "design", "local")},
+    "/{db}/_bulk_docs": ("docs", "new_edits", "w"),
     "/{db}/_bulk_get": ("docs", "revs", "attachments", "latest"),
     "/{db}/_find": _QUERY,
     "/{db}/_explain": _QUERY,
-    "/{db}/_index": ("index", "ddoc", "name", "type", "partitioned", "limit", "skip"),
+    "/{db}/_index": _INDEX,
+    "/{db}/_index/_bulk_delete": ("docids", "w"),
+    **dict(zip(IN_PARTITION, (_VIEW, _QUERY, _QUERY, _INDEX), strict=True)),
     "/{db}/_changes": (
         "since", "feed", "limit", "filter", "doc_ids", "selector", "include_docs", "style", "descending", "heartbeat",
-        "timeout", "conflicts", "attachments", "att_encoding_info", "seq_interval",
+        "timeout", "conflicts", "attachments", "att_encoding_info", "seq_interval", "last-event-id", "view", "fields",
     ),
 }  # fmt: skip
 
@@ -85,13 +95,14 @@ OPERATORS = (
     "$beginsWith", "$and", "$or", "$nor", "$not", "$all", "$elemMatch", "$allMatch", "$keyMapMatch",
 )  # fmt: skip
 # Where a selector may stand.
-OPERATOR_ENDPOINTS = ("/{db}/_find", "/{db}/_explain", "/{db}/_index", "/{db}/_changes")
+OPERATOR_ENDPOINTS = ("/{db}/_find", "/{db}/_explain", "/{db}/_index", "/{db}/_changes", *list(IN_PARTITION)[1:])
 
 
 def endpoints() -> dict[str, tuple[str, ...]]:
     """Return the endpoints that are answered, with their methods; of those that only refuse, none."""
-    return {
+    routed = {
         route.pattern: tuple(method for method in route.endpoints if method != "*")
         for route in ROUTES
         if not route.unsupported and set(route.endpoints) - {"*"} and "{rest...}" not in route.pattern
     }
+    return routed | dict(IN_PARTITION)
