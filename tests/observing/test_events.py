@@ -8,6 +8,10 @@ from collections.abc import Iterator
 import pytest
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.trace import SpanKind, StatusCode
 from prometheus_client import CollectorRegistry, generate_latest
 
 from dal import (
@@ -153,7 +157,8 @@ def test_prometheus_counts_requests_rows_and_documents(dal: CouchDAL) -> None:
     find = 'endpoint="/{db}/_find"'
     assert f'couchdal_requests_total{{backend="the memory backend",{find},method="POST",status="200"}} 2.0' in text
     assert 'endpoint="/{db}/{doc_id}",method="GET",status="404"} 1.0' in text
-    assert f'couchdal_request_duration_seconds_count{{{find},method="POST"}} 2.0' in text
+    labels = f'backend="the memory backend",{find},method="POST",status="200"'
+    assert f"couchdal_request_duration_seconds_count{{{labels}}} 2.0" in text
     assert f"couchdal_rows_total{{{find}}} 2.0" in text
     assert f"couchdal_docs_examined_total{{{find}}} 4.0" in text
     end()
@@ -182,3 +187,33 @@ def test_opentelemetry_records_durations_and_rows(dal: CouchDAL) -> None:
     }
     (examined,) = metrics["couchdal.docs_examined"].data.data_points
     assert examined.value == 4
+
+
+def test_opentelemetry_traces_requests_within_the_callers_span(dal: CouchDAL) -> None:
+    spans = InMemorySpanExporter()
+    provider = TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(spans))
+    end = opentelemetry.export(server=dal.backend.server_key, tracer_provider=provider)
+    with provider.get_tracer("program").start_as_current_span("work") as work:
+        dal.find({"n": 1})
+        dal.request("GET", "/none")
+    end()
+    dal.info()
+    find, missing, _ = spans.get_finished_spans()
+    assert (find.name, find.kind) == ("POST /{db}/_find", SpanKind.CLIENT)
+    assert find.parent is not None
+    assert find.parent.span_id == work.get_span_context().span_id
+    assert find.start_time is not None
+    assert find.end_time is not None
+    assert find.start_time < find.end_time
+    assert find.status.status_code is StatusCode.UNSET
+    assert (missing.attributes or {})["error.type"] == "not_found"
+    assert missing.status.status_code is StatusCode.ERROR
+
+
+def test_prometheus_uses_the_librarys_registry_when_none_is_given(dal: CouchDAL) -> None:
+    end = prometheus.export(server=dal.backend.server_key)
+    dal.info()
+    assert b'couchdal_requests_total{backend="the memory backend",endpoint="/{db}"' in generate_latest()
+    end()
+    assert b"couchdal" not in generate_latest()

@@ -11,22 +11,26 @@ from dal.events import RequestEvent, observe
 _LABELS = ("endpoint", "method", "status", "backend")
 
 
-def export(registry: CollectorRegistry = REGISTRY, server: object = None) -> Callable[[], None]:
+def export(registry: CollectorRegistry | None = None, server: object = None) -> Callable[[], None]:
     """Count the requests to all servers, or to one (``backend.server_key``); returns what ends it.
+
+    Without a registry it is the library's own.
 
     Metrics: ``couchdal_requests_total``, ``couchdal_request_duration_seconds``, ``couchdal_rows_total`` and
     ``couchdal_docs_examined_total``. Raises ``ValueError`` for a registry that has them already.
     """
+    registry = REGISTRY if registry is None else registry
     requests = Counter("couchdal_requests", "Requests to CouchDB", _LABELS, registry=registry)
-    seconds = Histogram("couchdal_request_duration_seconds", "How long they took", _LABELS[:2], registry=registry)
+    seconds = Histogram("couchdal_request_duration_seconds", "How long they took", _LABELS, registry=registry)
     rows = Counter("couchdal_rows", "Rows and documents in answers", _LABELS[:1], registry=registry)
     examined = Counter("couchdal_docs_examined", "Documents read to answer queries", _LABELS[:1], registry=registry)
 
     def count(event: RequestEvent) -> None:
         endpoint = event.endpoint or "unknown"
         status = str(event.status) if event.status is not None else event.error or "none"
-        requests.labels(endpoint, event.method, status, event.backend).inc()
-        seconds.labels(endpoint, event.method).observe(event.duration_s)
+        labels = (endpoint, event.method, status, event.backend)
+        requests.labels(*labels).inc()
+        seconds.labels(*labels).observe(event.duration_s)
         if event.rows is not None:
             rows.labels(endpoint).inc(event.rows)
         if event.docs_examined is not None:
