@@ -37,6 +37,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--dal-allow-host", action="append", default=[], metavar="HOST", help="a host that tests may reach")
     group.addoption(
         "--dal-coverage",
+        action="append",
         nargs="?",
         const="term",
         metavar="FORMATS",

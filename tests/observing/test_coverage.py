@@ -222,7 +222,7 @@ def test_other():
 @pytest.mark.parametrize("workers", [(), ("-n", "2")])
 def test_option_reports_over_all_workers(workers: tuple[str, ...], tmp_path: Path) -> None:
     (tmp_path / "test_it.py").write_text(TESTS)
-    command = ["-q", "-p", "no:cacheprovider", *workers, "--dal-coverage=term,html,json", "."]
+    command = ["-q", "-p", "no:cacheprovider", *workers, "--dal-coverage=html,json", "--dal-coverage", "--", "."]
     printed = subprocess.run(
         [sys.executable, "-m", "pytest", *command], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=True
     ).stdout
@@ -233,10 +233,11 @@ def test_option_reports_over_all_workers(workers: tuple[str, ...], tmp_path: Pat
     assert (tmp_path / "dal-coverage.html").read_text().startswith("<!doctype html>")
 
 
-def test_unknown_format_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("option", ["--dal-coverage=pdf", "--dal-coverage test_it.py"])
+def test_unknown_format_is_refused_and_a_path_is_none(option: str, tmp_path: Path) -> None:
     (tmp_path / "test_it.py").write_text(TESTS)
     ended = subprocess.run(
-        [sys.executable, "-m", "pytest", "--dal-coverage=pdf"],
+        [sys.executable, "-m", "pytest", *option.split()],
         cwd=tmp_path,
         capture_output=True,
         text=True,
@@ -244,3 +245,4 @@ def test_unknown_format_is_refused(tmp_path: Path) -> None:
     )
     assert ended.returncode != 0
     assert "--dal-coverage is one of term, html, json" in ended.stderr
+    assert "before a path, write --dal-coverage=term" in ended.stderr

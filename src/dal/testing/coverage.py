@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +16,15 @@ FORMATS = ("term", "html", "json")
 _OUTPUT = "dal_coverage"
 
 
-def parse_formats(text: str) -> list[str]:
-    """Return the formats that an option names; raises ``pytest.UsageError``."""
-    formats = text.split(",")
+def parse_formats(values: Sequence[str]) -> list[str]:
+    """Return the formats that an option names, which may be given several times; raises ``pytest.UsageError``."""
+    formats = [name for text in values for name in text.split(",")]
     wrong = [name for name in formats if name not in FORMATS]
     if wrong:
-        raise pytest.UsageError(f"--dal-coverage is one of {', '.join(FORMATS)}, or several with commas, not {text!r}")
+        raise pytest.UsageError(
+            f"--dal-coverage is one of {', '.join(FORMATS)}, or several with commas, not {wrong[0]!r};"
+            " before a path, write --dal-coverage=term"
+        )
     return formats
 
 
