@@ -70,6 +70,7 @@ def test_summary_tells_what_was_never_met(coverage: Coverage) -> None:
     assert "$regex" in found["endpoints"][FIND]["never"]["operators"]
     assert found["endpoints"]["/{db}/_bulk_docs"]["requests"] == 0
     assert (found["endpoints_met"], found["endpoints_there"]) == (3, len(endpoints()))
+    assert document["unlisted"] == {"methods": [], "parameters": [], "operators": []}
     assert document["never"]["errors"][0] == "400 bad_request"
     assert "409 conflict" not in document["never"]["errors"]
     # Of documents two methods, a parameter and an error; of queries a method, two parameters and an operator.
@@ -109,6 +110,9 @@ def test_page_is_self_contained_and_escapes_what_it_shows(coverage: Coverage) ->
     assert "url(" not in text
     assert "<script>" not in text
     assert "&lt;script&gt;" in text
+    assert parsed.chips["unlisted"] == 2  # one in the key
+    assert "<h3>Endpoints that were never met: " in text
+    assert "<li>/{db}/_bulk_docs</li>" in text
     assert parsed.chips["error"] == 2  # one in the key
     assert parsed.chips["never"] > 50
 
@@ -226,7 +230,7 @@ def test_option_reports_over_all_workers(workers: tuple[str, ...], tmp_path: Pat
     printed = subprocess.run(
         [sys.executable, "-m", "pytest", *command], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=True
     ).stdout
-    assert "/{db}/{doc_id}  (1 requests)" in printed
+    assert "/{db}/{doc_id}  (1 request)" in printed
     assert "operators  $lt 1" in printed
     assert "2 of " in printed
     assert json.loads((tmp_path / "dal-coverage.json").read_text())["endpoints"][FIND]["requests"] == 1

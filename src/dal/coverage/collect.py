@@ -47,7 +47,10 @@ class Coverage:
 
 
 def summary(coverage: Coverage) -> dict[str, Any]:
-    """Return for each endpoint what was met, with counts, and what never was; and in all how much of what there is."""
+    """Return for each endpoint what was met, with counts, and what never was; and in all how much of what there is.
+
+    ``unlisted`` was met, yet is not in the tables: a method that is refused, or a parameter whose name is misspelt.
+    """
     listed: dict[str, Any] = {}
     met = there = 0
     for endpoint, methods in endpoints().items():
@@ -65,6 +68,7 @@ def summary(coverage: Coverage) -> dict[str, Any]:
             "requests": counts["methods"].total(),
             "met": {kind: dict(sorted(counts[kind].items())) for kind in KINDS},
             "never": never,
+            "unlisted": {kind: sorted(counts[kind].keys() - set(known[kind])) for kind in KINDS if kind != "errors"},
         }
     used = sum(1 for entry in listed.values() if entry["requests"])
     return {"endpoints": listed, "met": met, "there": there, "endpoints_met": used, "endpoints_there": len(listed)}

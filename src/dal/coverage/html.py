@@ -7,12 +7,13 @@ from html import escape
 from typing import Any
 
 from dal.coverage.collect import KINDS, Coverage, summary
+from dal.coverage.report import requests
 
 _STYLE = """
 :root { color-scheme: light dark; --ink: #1d2329; --soft: #65707c; --line: #dfe3e8; --page: #fbfbf9; --card: #fff;
-  --good: #1f7a4d; --good-back: #e3f4ea; --bad: #8a5a00; --bad-back: #fdf3dc; --error: #9b2c3a; --error-back: #fbe7ea; }
+  --good: #1f7a4d; --good-back: #e3f4ea; --bad: #8a5a00; --error: #9b2c3a; --error-back: #fbe7ea; }
 @media (prefers-color-scheme: dark) { :root { --ink: #e6e9ec; --soft: #98a2ad; --line: #333b44; --page: #15191d;
-  --card: #1c2127; --good: #7fd6a6; --good-back: #173426; --bad: #e4bd6a; --bad-back: #362a11; --error: #f1a3ad;
+  --card: #1c2127; --good: #7fd6a6; --good-back: #173426; --bad: #e4bd6a; --error: #f1a3ad;
   --error-back: #3d1a20; } }
 * { box-sizing: border-box; }
 body { margin: 0 auto; max-width: 60rem; padding: 2rem 1rem 4rem; background: var(--page); color: var(--ink);
@@ -26,7 +27,9 @@ p { margin: 0 0 1.5rem; color: var(--soft); }
 .bar { height: .4rem; margin: .6rem 0 0; border-radius: 1rem; background: var(--line); overflow: hidden; }
 .bar i { display: block; height: 100%; background: var(--good); }
 section { margin: 0 0 .75rem; }
-section.unmet { padding: .6rem 1rem; color: var(--soft); }
+ul { columns: 22rem; margin: 0; padding: 0; list-style: none; }
+li { margin: 0 0 .4rem; overflow-wrap: anywhere; font: .9rem/1.4 ui-monospace, monospace; }
+h3 { margin: 2rem 0 .75rem; font-size: 1.1rem; }
 h2 { display: flex; flex-wrap: wrap; justify-content: space-between; gap: .25rem 1rem; margin: 0; font-size: 1rem;
   font-weight: 600; overflow-wrap: anywhere; }
 h2 code { font: 600 1rem/1.4 ui-monospace, monospace; }
@@ -36,8 +39,9 @@ dt { color: var(--soft); }
 dd { display: flex; flex-wrap: wrap; gap: .35rem; margin: 0; }
 .chip { padding: 0 .5rem; border-radius: 1rem; font: .85rem/1.6 ui-monospace, monospace; white-space: nowrap; }
 .met { color: var(--good); background: var(--good-back); }
-.met small, .error small { opacity: .75; margin-left: .35rem; }
-.never { color: var(--bad); background: var(--bad-back); text-decoration: line-through; }
+.chip small { opacity: .75; margin-left: .35rem; }
+.never { color: var(--bad); border: 1px dashed; padding: 0 calc(.5rem - 1px); line-height: calc(1.6em - 2px); }
+.unlisted { color: var(--soft); background: var(--line); }
 .error { color: var(--error); background: var(--error-back); white-space: normal; }
 .key { display: flex; flex-wrap: wrap; gap: .5rem; align-items: center; margin: 0 0 1rem; color: var(--soft); }
 @media (max-width: 34rem) { dl { grid-template-columns: 1fr; gap: .2rem; } dd { margin-bottom: .5rem; } }
@@ -60,17 +64,24 @@ def _sections(found: Mapping[str, Any]) -> Iterator[str]:
     yield "<h1>Coverage of the data-access layer</h1>"
     yield "<p>What the tests have met of CouchDB's endpoints, methods, parameters, operators and errors.</p>"
     errors = sum(len(entry["met"]["errors"]) for entry in found["endpoints"].values())
-    requests = sum(entry["requests"] for entry in found["endpoints"].values())
+    count = sum(entry["requests"] for entry in found["endpoints"].values())
     yield '<div class="totals">'
     yield _total(found["endpoints_met"], found["endpoints_there"], "endpoints")
     yield _total(found["met"], found["there"], "methods, parameters, operators, errors")
-    yield f'<div class="total"><b>{errors}</b><span>kinds of errors, in {requests} requests</span></div>'
+    yield f'<div class="total"><b>{errors}</b><span>kinds of errors, in {requests(count)}</span></div>'
     yield "</div>"
     yield '<div class="key"><span class="chip met">met<small>how often</small></span>'
-    yield '<span class="chip never">never</span><span class="chip error">error</span></div>'
+    yield '<span class="chip error">error that was met<small>how often</small></span>'
+    yield '<span class="chip never">never met</span><span class="chip unlisted">met, but not listed</span></div>'
     entries = sorted(found["endpoints"].items(), key=lambda item: -item[1]["requests"])
     for endpoint, entry in entries:
-        yield from _section(endpoint, entry)
+        if entry["requests"]:
+            yield from _section(endpoint, entry)
+    unmet = [endpoint for endpoint, entry in found["endpoints"].items() if not entry["requests"]]
+    if unmet:
+        yield f"<h3>Endpoints that were never met: {len(unmet)}</h3><section><ul>"
+        yield from (f"<li>{escape(endpoint)}</li>" for endpoint in unmet)
+        yield "</ul></section>"
 
 
 def _total(met: int, there: int, what: str) -> str:
@@ -82,17 +93,17 @@ def _total(met: int, there: int, what: str) -> str:
 
 
 def _section(endpoint: str, entry: Mapping[str, Any]) -> Iterator[str]:
-    if not entry["requests"]:
-        yield f'<section class="unmet"><h2><code>{escape(endpoint)}</code><small>never met</small></h2></section>'
-        return
-    yield f"<section><h2><code>{escape(endpoint)}</code><small>{entry['requests']} requests</small></h2><dl>"
+    yield f"<section><h2><code>{escape(endpoint)}</code><small>{requests(entry['requests'])}</small></h2><dl>"
     for kind in KINDS:
-        met, never = entry["met"][kind], entry["never"].get(kind, ())
+        met, never, unlisted = entry["met"][kind], entry["never"][kind], entry["unlisted"].get(kind, ())
         if met or never:
             css = "error" if kind == "errors" else "met"
-            chips = [
-                f'<span class="chip {css}">{escape(name)}<small>{count}</small></span>' for name, count in met.items()
-            ]
-            chips += [f'<span class="chip never">{escape(name)}</span>' for name in never]
+            chips = [_chip("unlisted" if name in unlisted else css, name, count) for name, count in met.items()]
+            chips += [_chip("never", name) for name in never]
             yield f"<dt>{kind}</dt><dd>{''.join(chips)}</dd>"
     yield "</dl></section>"
+
+
+def _chip(css: str, name: str, count: int | None = None) -> str:
+    often = "" if count is None else f"<small>{count}</small>"
+    return f'<span class="chip {css}">{escape(name)}{often}</span>'

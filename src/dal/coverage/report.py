@@ -14,7 +14,7 @@ def lines(coverage: Coverage) -> Iterator[str]:
     unmet = [endpoint for endpoint, entry in found["endpoints"].items() if not entry["requests"]]
     for endpoint, entry in found["endpoints"].items():
         if entry["requests"]:
-            yield f"{endpoint}  ({entry['requests']} requests)"
+            yield f"{endpoint}  ({requests(entry['requests'])})"
             yield from _paragraph(entry)
     if unmet:
         yield "never met: " + ", ".join(unmet)
@@ -22,6 +22,10 @@ def lines(coverage: Coverage) -> Iterator[str]:
         f"{found['endpoints_met']} of {found['endpoints_there']} endpoints,"
         f" {found['met']} of {found['there']} methods, parameters, operators and errors"
     )
+
+
+def requests(count: int) -> str:
+    return f"{count} request{'' if count == 1 else 's'}"
 
 
 def _paragraph(entry: Mapping[str, Any]) -> Iterator[str]:
