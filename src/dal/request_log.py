@@ -5,6 +5,7 @@ Recording begins when somebody first wants to know: a program that never asks pa
 
 from __future__ import annotations
 
+import re
 import time
 from collections import deque
 from collections.abc import Collection, Iterator
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 _KEPT = 1000
 _SECRETS = ("password", "derived_key", "salt", "secret", "token", "totp", "cookie", "authorization")
 _HIDDEN = "***"
+# Who may log in where, as databases of a replication are named.
+_USERINFO = re.compile(r"(?<=://)[^/@\s]*(?=@)")
 
 
 class LoggedRequest(NamedTuple):
@@ -45,8 +48,8 @@ class RequestLog:
 
     def __init__(self) -> None:
         self._requests: deque[LoggedRequest] = deque(maxlen=_KEPT)
-        # How many were ever made: the deque forgets the first ones.
-        self.count = 0
+        # One list for each block that expects something: the deque forgets its first requests, a block must not.
+        self._blocks: list[list[LoggedRequest]] = []
 
     def __iter__(self) -> Iterator[LoggedRequest]:
         return iter(list(self._requests))
@@ -64,9 +67,16 @@ class RequestLog:
         """Forget what was asked so far."""
         self._requests.clear()
 
-    def since(self, count: int) -> list[LoggedRequest]:
-        """Return the requests made since there were ``count``."""
-        return list(self)[-(self.count - count) :] if self.count > count else []
+    @contextmanager
+    def block(self) -> Iterator[list[LoggedRequest]]:
+        """Give a list that takes in every request of a ``with`` block, however many there are."""
+        made: list[LoggedRequest] = []
+        self._blocks.append(made)
+        try:
+            yield made
+        finally:
+            # By identity: two blocks may hold equal lists.
+            self._blocks[:] = [block for block in self._blocks if block is not made]
 
     def intercept(self, backend: BaseBackend | AsyncBackend, request: Request) -> Exchange:
         start = time.perf_counter()
@@ -77,15 +87,24 @@ class RequestLog:
             status = response.status
             examined = _examined(response, added)
         finally:
-            self.count += 1
-            body = _redacted(request.value())
             spent = time.perf_counter() - start
-            self._requests.append(
+            self._keep(
                 LoggedRequest(
-                    request.method, request.path, _redacted_query(request.query), body, status, examined, spent
+                    request.method,
+                    request.path,
+                    _redacted_query(request.query),
+                    _redacted_body(request),
+                    status,
+                    examined,
+                    spent,
                 )
             )
         return response
+
+    def _keep(self, made: LoggedRequest) -> None:
+        self._requests.append(made)
+        for block in self._blocks:
+            block.append(made)
 
 
 _logs: WeakKeyDictionary[object, RequestLog] = WeakKeyDictionary()
@@ -111,9 +130,8 @@ def expecting(
 ) -> Iterator[RequestLog]:
     """Raise ``AssertionError`` with the list of requests where those of a ``with`` block are not as expected."""
     log = log_of(server)
-    before = log.count
-    yield log
-    made = log.since(before)
+    with log.block() as made:
+        yield log
     examined = sum(request.docs_examined or 0 for request in made)
     complaints = []
     if requests is not None and len(made) != requests:
@@ -158,9 +176,16 @@ def _examined(response: Response, added: bool) -> int | None:
     return (examined if isinstance(examined, int) else 0) + (quorum if isinstance(quorum, int) else 0)
 
 
+def _redacted_body(request: Request) -> JSON:
+    # An administrator's password is a setting's value: it stands there without a name of its own.
+    return _HIDDEN if "/_config/" in request.path else _redacted(request.value())
+
+
 def _redacted(value: JSON) -> JSON:
     if isinstance(value, dict):
         return {name: _HIDDEN if _is_secret(name) else _redacted(member) for name, member in value.items()}
+    if isinstance(value, str):
+        return _USERINFO.sub(_HIDDEN, value)
     return [_redacted(item) for item in value] if isinstance(value, list) else value
 
 

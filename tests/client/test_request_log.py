@@ -43,6 +43,16 @@ def test_log_keeps_no_secrets(dal: CouchDAL) -> None:
     assert dal.requests[2].query == "token=***&n=1"
 
 
+def test_log_keeps_no_passwords_of_settings_and_of_replications(dal: CouchDAL) -> None:
+    assert len(dal.requests) == 0
+    dal.request("PUT", "/_node/_local/_config/admins/bob", json="hidden")
+    dal.request("POST", "/_replicate", json={"source": "http://bob:hidden@host:5984/db", "target": "copy@db"})
+    assert [request.body for request in dal.requests] == [
+        "***",
+        {"source": "http://***@host:5984/db", "target": "copy@db"},
+    ]
+
+
 def test_examined_documents_are_counted_and_the_answer_stays_as_it_was(dal: CouchDAL) -> None:
     plain = dal.find({"n": {"$gte": 5}})
     with dal.expect(docs_examined_max=20) as log:
@@ -75,6 +85,37 @@ def test_unmet_expectations_list_the_requests(dal: CouchDAL) -> None:
         "  1. POST /db/_find -> 200, 10 documents examined\n"
         "  2. GET /db/none -> 404"
     )
+
+
+def test_expectation_counts_more_requests_than_the_log_keeps(dal: CouchDAL) -> None:
+    def ask() -> None:
+        for _ in range(1001):
+            dal.request("GET", "/1")
+
+    with (
+        pytest.raises(AssertionError, match=r"^at most 1000 requests were expected, 1001 were made"),
+        dal.expect(requests=1001, requests_max=1000),
+    ):
+        ask()
+    assert len(dal.requests) == 1000
+
+
+def test_expectation_counts_requests_that_were_cleared_from_the_log(dal: CouchDAL) -> None:
+    def ask() -> None:
+        dal.info()
+        dal.requests.clear()
+
+    with pytest.raises(AssertionError, match=r"1\. GET /db -> 200"), dal.expect(requests=0):
+        ask()
+
+
+def test_expectations_within_each_other_count_their_own_requests(dal: CouchDAL) -> None:
+    with dal.expect(requests=3):
+        with dal.expect(requests=1):
+            dal.info()
+        with dal.expect(requests=2):
+            dal.info()
+            dal.info()
 
 
 def test_expectation_does_not_hide_what_the_block_raises(dal: CouchDAL) -> None:
