@@ -13,7 +13,7 @@ from dal.backends.base import AsyncBackend, BaseBackend
 from dal.endpoints.authentication import identify
 from dal.endpoints.authorization import authorize
 from dal.endpoints.call import Call, error_response
-from dal.engine.server import Clock, Ids, Server, ServerClock
+from dal.engine.server import Clock, Server, ServerClock
 from dal.errors import CouchError
 from dal.routing import find_endpoint, find_route, split_path
 from dal.wire import Request, Response, check_encoding
@@ -105,7 +105,7 @@ class MemoryBackend(BaseBackend):
 
     def seed_ids(self, seed: int) -> None:
         with self.server.lock:
-            self.server.ids = Ids(seed)
+            self.server.ids.begin(seed)
 
     def snapshot(self) -> Snapshot:
         from dal.backends.snapshot import Snapshot  # only programs that go back need it

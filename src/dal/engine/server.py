@@ -71,16 +71,25 @@ class Ids:
 
     def __init__(self, seed: int = 0) -> None:
         self._seed = seed
+        self.begin(seed)
+
+    def begin(self, seed: int) -> None:
+        """Begin another run of document ids. Secrets stay as they are: who is logged in remains so."""
+        self._run_seed = seed
         self._count = 0
 
     def next(self) -> str:
         self._count += 1
         run, number = divmod(self._count, 1 << 24)
-        return f"{self.named(f'run {run}')[:26]}{number:06x}"
+        return f"{_digest(self._run_seed, f'run {run}')[:26]}{number:06x}"
 
     def named(self, purpose: str) -> str:
         """Return the id for one purpose, which is the same whenever it is asked for."""
-        return md5(f"{self._seed}/{purpose}".encode(), usedforsecurity=False).hexdigest()
+        return _digest(self._seed, purpose)
+
+
+def _digest(seed: int, purpose: str) -> str:
+    return md5(f"{seed}/{purpose}".encode(), usedforsecurity=False).hexdigest()
 
 
 class ServerClock:
