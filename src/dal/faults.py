@@ -10,15 +10,17 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, cast
 
-from dal.backends.interception import Delay, Exchange, install
+from dal.backends.interception import Delay, Discard, Exchange, install
 from dal.errors import BrokenOff, CouchError
 from dal.routing import ROUTES, find_route, split_path
-from dal.wire import Request, Response
+from dal.wire import Request, Response, is_feed
 
 if TYPE_CHECKING:
     from dal.backends.base import AsyncBackend, BaseBackend
+    from dal.wire import JSON
 
     Act = Callable[[BaseBackend | AsyncBackend, Request], Exchange]
+    Competing = Mapping[str, object] | Callable[[dict[str, JSON] | None], Mapping[str, object]]
 
 # What CouchDB says with each status. Source: chttpd:error_info.
 ANSWERS: Mapping[int, tuple[str, str]] = {
@@ -30,7 +32,7 @@ ANSWERS: Mapping[int, tuple[str, str]] = {
     413: ("too_large", "the request entity is too large"),
     429: ("too_many_requests", "Too many requests"),
     500: ("internal_server_error", "No DB shards could be opened."),
-    503: ("service_unavailable", "Service unavailable"),
+    503: ("service unavailable", "Service unavailable"),
 }
 _PATTERNS = frozenset(route.pattern for route in ROUTES)
 
@@ -48,6 +50,7 @@ class Fault:
         nth: int | None = None,
         times: int | None = None,
         required: bool = False,
+        accepts: Callable[[Request], bool] | None = None,
     ) -> None:
         if endpoint is not None and endpoint not in _PATTERNS:
             raise ValueError(f"{endpoint!r} is no endpoint's pattern, such as '/{{db}}/{{doc_id}}' or '/{{db}}/_find'")
@@ -63,6 +66,7 @@ class Fault:
         self._nth = nth
         self._times = 1 if times is None and nth is not None else times
         self._required = required
+        self._accepts = accepts
         self._remove: Callable[[], None] | None = None
 
     def __repr__(self) -> str:
@@ -92,10 +96,16 @@ class Fault:
             return False
         if self._endpoint is not None and _pattern(request.path) != self._endpoint:
             return False
+        if self._accepts is not None and not self._accepts(request):
+            return False
         self._matched += 1
         if self._nth is not None and self._matched < self._nth:
             return False
         return self._times is None or self.injected < self._times
+
+
+def _writes(request: Request) -> bool:
+    return request.method in ("PUT", "DELETE")
 
 
 def _pattern(path: str) -> str | None:
@@ -124,7 +134,8 @@ class Faults:
         body = {"error": error or word, "reason": text if reason is None else reason}
 
         def act(backend: BaseBackend | AsyncBackend, request: Request) -> Exchange:
-            return Response(status, {"content-type": "application/json"}, json=dict(body))
+            headers = {"content-type": "application/json"}
+            return Response(status, headers) if request.method == "HEAD" else Response(status, headers, json=dict(body))
             yield request
 
         return Fault(self._server, f"answer {status}", act, **choice)
@@ -151,7 +162,7 @@ class Faults:
         """Pass the request on and lose the answer: the caller sees ``Unreachable``, and the change is made."""
 
         def act(backend: BaseBackend | AsyncBackend, request: Request) -> Exchange:
-            _close((yield request))
+            yield Discard((yield request))
             raise BrokenOff(f"{backend.name} cannot be reached: the connection was closed", backend.name)
 
         return Fault(self._server, "lose the answer", act, **choice)
@@ -161,10 +172,12 @@ class Faults:
 
         def act(backend: BaseBackend | AsyncBackend, request: Request) -> Exchange:
             response = yield request
-            whole = b"" if response.stream is not None else response.content()
-            _close(response)
             reason = f"{backend.name} cannot be reached: the answer broke off"
-            raise BrokenOff(reason, backend.name, received=Response(response.status, response.headers, body=whole))
+            if response.stream is None:
+                raise BrokenOff(reason, backend.name, received=response)
+            # What is still being written has no middle: it breaks off where its first row would come.
+            response.stream = _interrupted(response.stream, 0, BrokenOff(reason, backend.name))
+            return response
 
         return Fault(self._server, "cut", act, **choice)
 
@@ -174,34 +187,42 @@ class Faults:
         def act(backend: BaseBackend | AsyncBackend, request: Request) -> Exchange:
             response = yield request
             content = response.content() if response.stream is None else b'{"results":['
-            _close(response)
+            yield Discard(response)
             return Response(response.status, response.headers, body=content[: len(content) // 2] or b"{")
 
         return Fault(self._server, "garble", act, **choice)
 
-    def compete(self, document: Mapping[str, object] | None = None, **choice: Any) -> Fault:
+    def compete(self, document: Competing | None = None, **choice: Any) -> Fault:
         """Change the document just before the request that writes it, as somebody else might: it conflicts.
 
-        ``document`` is what the other one writes, without ids; by default ``{"competing": true}``. Without a choice it
-        is done to each PUT and DELETE of a document.
+        ``document`` is what the other one writes, without ids, or a function that is given the document as it is
+        (None where there is none) and returns that; by default ``{"competing": true}``. Without a choice it is done to
+        the first PUT or DELETE of a document. The caller gets a ``ValueError`` where the competing write is refused.
         """
-        written = {"competing": True} if document is None else dict(document)
+
+        other = {"competing": True} if document is None else document
 
         def act(backend: BaseBackend | AsyncBackend, request: Request) -> Exchange:
             headers = {**request.headers, "content-type": "application/json"}
-            headers.pop("if-match", None)
-            current = yield Request("GET", request.path, headers=headers)
-            value = current.value()
-            rev = {"_rev": value["_rev"]} if current.status == 200 and isinstance(value, dict) else {}
-            yield Request("PUT", request.path, headers=headers, json={**written, **rev})
+            for name in ("if-match", "content-length"):
+                headers.pop(name, None)
+            answer = yield Request("GET", request.path, headers=headers, peer=request.peer)
+            value = answer.value()
+            current = value if answer.status == 200 and isinstance(value, dict) else None
+            written = other(current) if callable(other) else other
+            rev = {} if current is None else {"_rev": current["_rev"]}
+            write = Request("PUT", request.path, headers=headers, json={**written, **rev}, peer=request.peer)
+            refused = yield write
+            if refused.status >= 400:
+                raise ValueError(f"the competing write was refused: {refused.value()}")
             return (yield request)
 
-        if "method" not in choice and "endpoint" not in choice:
-            choice = {**choice, "method": "PUT"}
-        return Fault(self._server, "compete", act, **{"endpoint": "/{db}/{doc_id}", "times": 1, **choice})
+        return Fault(
+            self._server, "compete", act, accepts=_writes, **{"endpoint": "/{db}/{doc_id}", "times": 1, **choice}
+        )
 
     def interrupt_feed(self, after: int = 0, **choice: Any) -> Fault:
-        """Break a feed off after so many rows: whoever reads it sees ``Unreachable``."""
+        """Break a feed that waits off after so many rows: whoever reads it sees ``Unreachable``."""
 
         def act(backend: BaseBackend | AsyncBackend, request: Request) -> Exchange:
             response = yield request
@@ -210,7 +231,8 @@ class Faults:
                 response.stream = _interrupted(response.stream, after, broken)
             return response
 
-        return Fault(self._server, "interrupt the feed", act, **{"endpoint": "/{db}/_changes", **choice})
+        choice = {"endpoint": "/{db}/_changes", **choice}
+        return Fault(self._server, "interrupt the feed", act, accepts=is_feed, **choice)
 
 
 def from_mark(server: object, kind: str, arguments: tuple[Any, ...], options: Mapping[str, Any]) -> Fault:
@@ -221,16 +243,9 @@ def from_mark(server: object, kind: str, arguments: tuple[Any, ...], options: Ma
     return cast(Fault, make(Faults(server), *arguments, **options))
 
 
-def _close(response: Response) -> None:
-    close = getattr(response.stream, "close", None)
-    if close is not None:
-        close()
-
-
 def _interrupted(stream: object, after: int, error: BrokenOff) -> object:
-    if hasattr(stream, "__aiter__"):
-        return _interrupted_later(cast("AsyncIterator[bytes]", stream), after, error)
-    return _InterruptedStream(cast("Iterator[bytes]", stream), after, error)
+    kind = _AsyncInterruptedStream if hasattr(stream, "__aiter__") else _InterruptedStream
+    return kind(stream, after, error)
 
 
 class _InterruptedStream:
@@ -250,19 +265,29 @@ class _InterruptedStream:
                 raise self._error
 
     def close(self) -> None:
-        _close(Response(200, stream=self._stream))
+        self._stream.close()
 
 
-async def _interrupted_later(stream: Any, after: int, error: BrokenOff) -> AsyncIterator[bytes]:
-    rest = after
-    try:
-        async for chunk in stream:
-            shown, rest = _rows(chunk, rest)
-            yield shown
-            if rest <= 0:
-                raise error
-    finally:
-        await stream.aclose()
+class _AsyncInterruptedStream:
+    """As ``_InterruptedStream``, for an event loop."""
+
+    def __init__(self, stream: Any, after: int, error: BrokenOff) -> None:
+        self._stream = stream
+        self._rest = after
+        self._error = error
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        try:
+            async for chunk in self._stream:
+                shown, self._rest = _rows(chunk, self._rest)
+                yield shown
+                if self._rest <= 0:
+                    raise self._error
+        finally:
+            await self.aclose()
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
 
 
 def _rows(chunk: bytes, rest: int) -> tuple[bytes, int]:

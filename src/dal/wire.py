@@ -67,6 +67,15 @@ class Request:
             return None
 
 
+def is_feed(request: Request) -> bool:
+    """Whether the answer may be long in coming: a changes feed that waits."""
+    if not request.path.rstrip("/").endswith(("/_changes", "/_db_updates")):
+        return False
+    # CouchDB does not tell capitals apart in the names of these parameters.
+    feeds = (part.partition("=")[2] for part in request.query.lower().split("&") if part.startswith("feed="))
+    return any(feed not in ("", "normal") for feed in feeds)
+
+
 class Feed(Protocol):
     """A response that goes on: polled without blocking, so that a thread and an event loop can both drive it."""
 

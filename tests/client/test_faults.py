@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from dal import (
+    AsyncCouchBackend,
     AsyncCouchDAL,
     BaseBackend,
     Conflict,
@@ -115,6 +116,14 @@ def test_answer_that_is_cut_breaks_off(dal: CouchDAL, memory: CouchDAL) -> None:
         dal.all_docs(include_docs=True)
 
 
+@pytest.mark.parametrize("feed", ["longpoll", "continuous", "eventsource"])
+def test_feed_that_is_cut_breaks_off_before_its_first_row(feed: Any, dal: CouchDAL, memory: CouchDAL) -> None:
+    memory.put_document("a", {})
+    with memory.faults.cut(endpoint="/{db}/_changes", required=True), pytest.raises(Unreachable):
+        list(dal.changes(feed, timeout=1000))
+    assert [change["id"] for change in dal.changes()["results"]] == ["a"]
+
+
 def test_cut_answer_promises_more_than_it_sends(stage: Stage) -> None:
     with stage.memory.faults.cut():
         connection = http.client.HTTPConnection(stage.address.removeprefix("http://"), timeout=5)
@@ -148,6 +157,38 @@ def test_competing_write_makes_an_update_conflict_and_a_second_try_succeed(dal: 
     assert dal.get_document("a")["n"] == 2
 
 
+def test_competing_write_makes_a_deletion_conflict(dal: CouchDAL, memory: CouchDAL) -> None:
+    rev = dal.put_document("a", {})["rev"]
+    with memory.faults.compete() as fault, pytest.raises(Conflict) as conflict:
+        dal.delete_document("a", rev)
+    assert answer_of(conflict.value) == (409, "conflict", "Document update conflict.")
+    assert fault.injected == 1
+    assert dal.get_document("a")["competing"] is True
+
+
+def test_competing_write_is_made_from_the_document_as_it_is(dal: CouchDAL, memory: CouchDAL) -> None:
+    rev = dal.put_document("a", {"n": 1})["rev"]
+    seen: list[object] = []
+
+    def count_on(doc: dict[str, Any] | None) -> dict[str, object]:
+        seen.append(doc)
+        return {"n": 100 if doc is None else doc["n"] + 1}
+
+    with memory.faults.compete(count_on, times=2):
+        with pytest.raises(Conflict):
+            dal.put_document("a", {"n": 5}, rev=rev)
+        with pytest.raises(Conflict):
+            dal.put_document("new", {"n": 5})
+    assert seen == [{"_id": "a", "_rev": rev, "n": 1}, None]
+    assert (dal.get_document("a")["n"], dal.get_document("new")["n"]) == (2, 100)
+
+
+def test_competing_write_that_is_refused_is_told(memory: CouchDAL) -> None:
+    says = "the competing write was refused: .*Bad special document member: _bad"
+    with memory.rollback(), memory.faults.compete({"_bad": 1}), pytest.raises(ValueError, match=says):
+        memory.put_document("a", {})
+
+
 def test_competing_write_takes_the_place_of_a_new_document(dal: CouchDAL, memory: CouchDAL) -> None:
     with memory.faults.compete(), pytest.raises(Conflict):
         dal.put_document("new", {})
@@ -163,6 +204,44 @@ def test_feed_breaks_off_after_so_many_rows(dal: CouchDAL, memory: CouchDAL) -> 
             seen.extend(change["id"] for change in feed)
     feed.close()
     assert len(list(dal.changes("continuous", timeout=10))) == 5
+
+
+def test_feed_that_does_not_wait_is_not_interrupted(dal: CouchDAL, memory: CouchDAL) -> None:
+    says = "no request met the fault: <Fault interrupt the feed"
+    with pytest.raises(AssertionError, match=says), memory.faults.interrupt_feed(required=True):
+        assert dal.changes()["results"] == []
+
+
+def test_error_in_answer_to_head_has_no_body(dal: CouchDAL, memory: CouchDAL) -> None:
+    with memory.faults.answer(503):
+        response = dal.request("HEAD", "/a")
+    assert (response.status, response.content()) == (503, b"")
+
+
+@pytest.mark.parametrize("fault", ["lose_answer", "garble", "cut", "interrupt_feed"])
+def test_fault_of_an_asynchronous_client_leaves_no_feed_open(fault: str, stage: Stage) -> None:
+    async def ask() -> None:
+        backend = AsyncCouchBackend(stage.address, database="db")
+        dal = AsyncCouchDAL(backend)
+        path = "/_changes?feed=continuous&heartbeat=20000"
+        with getattr(dal.faults, fault)(endpoint="/{db}/_changes", required=True):
+            try:
+                response = await dal.request("GET", path)
+                # Whoever does not begin to read a stream closes it, too.
+                if response.stream is not None:
+                    await response.stream.aclose()
+            except Unreachable:
+                pass
+        for _ in range(200):
+            if not watchers:
+                break
+            await asyncio.sleep(0.01)
+        assert not watchers
+        await backend.aclose()
+
+    server: Any = stage.memory.backend.server_key
+    watchers = server.databases["db"].watchers
+    asyncio.run(ask())
 
 
 @pytest.mark.parametrize("fault", ["drop", "lose_answer", "cut"])

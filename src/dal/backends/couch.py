@@ -18,7 +18,7 @@ from dal.backends.authentication import Anonymous, Authentication, Exchange, has
 from dal.backends.base import AsyncBackend, BaseBackend
 from dal.config import is_reachable
 from dal.errors import HostRefused, TimedOut, Unreachable
-from dal.wire import Request, Response
+from dal.wire import Request, Response, is_feed
 
 # Meant for one connection only (RFC 9110, 7.6.1), or said anew by whoever sends the next message.
 _HOP_BY_HOP = frozenset(
@@ -290,15 +290,6 @@ class _AsyncStream:
 
     async def aclose(self) -> None:
         await self._answer.aclose()
-
-
-def is_feed(request: Request) -> bool:
-    """Whether the answer may be long in coming: a changes feed that waits."""
-    if not request.path.rstrip("/").endswith(("/_changes", "/_db_updates")):
-        return False
-    # CouchDB does not tell capitals apart in the names of these parameters.
-    feeds = (part.partition("=")[2] for part in request.query.lower().split("&") if part.startswith("feed="))
-    return any(feed not in ("", "normal") for feed in feeds)
 
 
 def _headers(answer: httpx2.Response, request: Request) -> dict[str, str]:

@@ -1,16 +1,17 @@
 """What stands between a caller and a backend: interceptors, which see each request and may answer in its place.
 
 An interceptor is a generator function of the backend and the request. It yields a ``Request`` to have it answered (its
-own, another one, or several), or a ``Delay`` to wait, and returns the response that the caller gets; what it raises,
-the caller sees. So one interceptor serves blocking and asynchronous callers alike. It knows nothing of CouchDB's rules.
+own, another one, or several), a ``Delay`` to wait, or a ``Discard`` to give up an answer, and returns the response that
+the caller gets; what it raises, the caller sees. So one interceptor serves blocking and asynchronous callers alike. It
+knows nothing of CouchDB's rules.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator
+from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias, cast
 from weakref import WeakKeyDictionary
 
 from dal.backends.base import AsyncBackend, Backend, BaseBackend
@@ -28,7 +29,13 @@ class Delay(NamedTuple):
     seconds: float
 
 
-Step: TypeAlias = "Request | Delay"
+class Discard(NamedTuple):
+    """An answer that nobody will read: what it holds is given back."""
+
+    response: Response
+
+
+Step: TypeAlias = "Request | Delay | Discard"
 Exchange: TypeAlias = "Generator[Step, Response, Response]"
 Interceptor: TypeAlias = "Callable[[BaseBackend | AsyncBackend, Request], Exchange]"
 
@@ -83,6 +90,12 @@ def _answer(backend: BaseBackend, request: Request, chain: list[Interceptor]) ->
                 time.sleep(step.seconds)
                 step = next(steps)
                 continue
+            if isinstance(step, Discard):
+                close = getattr(step.response.stream, "close", None)
+                if close is not None:
+                    close()
+                step = next(steps)
+                continue
             try:
                 response = _answer(backend, step, chain[1:])
             except (BackendError, CouchError) as error:
@@ -110,6 +123,11 @@ async def _answer_async(backend: AsyncBackend, request: Request, chain: list[Int
         while True:
             if isinstance(step, Delay):
                 await sleep(step.seconds)
+                step = next(steps)
+                continue
+            if isinstance(step, Discard):
+                if step.response.stream is not None:
+                    await cast("AsyncGenerator[bytes, None]", step.response.stream).aclose()
                 step = next(steps)
                 continue
             try:
