@@ -23,7 +23,7 @@ _KEPT = 1000
 _SECRETS = ("password", "derived_key", "salt", "secret", "token", "totp", "cookie", "authorization")
 _HIDDEN = "***"
 # Who may log in where, as databases of a replication are named.
-_USERINFO = re.compile(r"(?<=://)[^/@\s]*(?=@)")
+_USERINFO = re.compile(r"(?<=://)[^/\s]*(?=@)")
 
 
 class LoggedRequest(NamedTuple):

@@ -37,6 +37,7 @@ def collator(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
     if request.param != "ICU":
         monkeypatch.setattr(icu, "find_icu", lambda: None)
     monkeypatch.setattr(collation, "_sort_key", None)
+    monkeypatch.setattr(collation, "_name", "")
     monkeypatch.setattr(collation, "_keys", {})
     return str(request.param)
 
