@@ -51,6 +51,7 @@ def test_public_names_are_these() -> None:
         "MethodNotAllowed",
         "MissingStub",
         "NotConfigured",
+        "NotConnected",
         "NotFound",
         "NotJSON",
         "NotSupported",
@@ -64,6 +65,7 @@ def test_public_names_are_these() -> None:
         "TimedOut",
         "TooLarge",
         "Unauthorized",
+        "Unavailable",
         "Unreachable",
         "observe",
     ]

@@ -32,22 +32,23 @@ LAYERS = (
     ("dal.events",),
     ("dal.faults", "dal.request_log", "dal.coverage", "dal.exporters"),
     ("dal.handle",),
+    ("dal.framing", "dal.access_log", "dal.server_options", "dal.service", "dal.proxy"),
     ("dal.client", "dal.async_client", "dal.asgi", "dal.record"),
-    ("dal.serve",),
+    ("dal.serve", "dal.assembly"),
     ("dal.testing",),
     ("dal", "dal.cli", "dal.pytest_plugin"),
 )
 # What reaches outside this process or is slow to import stands in one place each.
 ONLY_IMPORTERS = {
-    "httpx2": {"dal.backends.couch"},
+    "httpx2": {"dal.backends.http", "dal.backends.couch", "dal.backends.async_couch"},
     "h11": {"dal.serve"},
     "uvicorn": {"dal.serve"},
     "starlette": set(),
     "prometheus_client": {"dal.exporters.prometheus"},
     "opentelemetry": {"dal.exporters.opentelemetry"},
     "sqlite3": {"dal.storage.sqlite"},
-    "random": set(),
-    "secrets": {"dal.cli"},
+    "random": {"dal.proxy.retries"},
+    "secrets": {"dal.assembly"},
 }
 EDGES = {"dal.asgi", "dal.backends.memory", "dal.cli"}
 BANNED_WORDS = re.compile(

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from dal.async_client import AsyncCouchDAL
+    from dal.backends.async_couch import AsyncCouchBackend
     from dal.backends.base import AsyncBackend, BaseBackend
-    from dal.backends.couch import AsyncCouchBackend, CouchBackend
+    from dal.backends.couch import CouchBackend
     from dal.backends.memory import MemoryBackend
     from dal.client import CouchDAL
     from dal.errors import (
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
         MethodNotAllowed,
         MissingStub,
         NotConfigured,
+        NotConnected,
         NotFound,
         NotJSON,
         NotSupported,
@@ -43,6 +45,7 @@ if TYPE_CHECKING:
         TimedOut,
         TooLarge,
         Unauthorized,
+        Unavailable,
         Unreachable,
     )
     from dal.events import RequestEvent, observe
@@ -52,7 +55,7 @@ _MODULES = {
     "AsyncCouchDAL": "dal.async_client",
     "AsyncBackend": "dal.backends.base",
     "BaseBackend": "dal.backends.base",
-    "AsyncCouchBackend": "dal.backends.couch",
+    "AsyncCouchBackend": "dal.backends.async_couch",
     "CouchBackend": "dal.backends.couch",
     "MemoryBackend": "dal.backends.memory",
     "CouchDAL": "dal.client",
@@ -90,6 +93,7 @@ __all__ = [
     "MethodNotAllowed",
     "MissingStub",
     "NotConfigured",
+    "NotConnected",
     "NotFound",
     "NotJSON",
     "NotSupported",
@@ -103,6 +107,7 @@ __all__ = [
     "TimedOut",
     "TooLarge",
     "Unauthorized",
+    "Unavailable",
     "Unreachable",
     "observe",
 ]

@@ -1,212 +1,264 @@
-"""CouchDB over HTTP for any backend: an ASGI application between a web server's messages and requests and responses.
+"""CouchDB over HTTP for any backend: an ASGI application that has each request answered and sends the answer.
 
-It holds none of CouchDB's rules but what comes before any rule: how large a body may be, and how an answer is framed.
+It holds none of CouchDB's rules.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
-from contextlib import aclosing, suppress
-from typing import Any, TypeAlias
-from urllib.parse import quote
+import time
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import aclosing, contextmanager, suppress
+from typing import TYPE_CHECKING, cast
 
 from dal.backends import open_backend
 from dal.backends.base import AsyncBackend, BaseBackend
 from dal.backends.event_loop import chunks
 from dal.config import choose_backend
-from dal.engine.server import VERSION
-from dal.errors import BackendError, BrokenOff, CouchError, ServerError, TimedOut, TooLarge
-from dal.wire import Request, Response
+from dal.errors import BackendError, BrokenOff, CouchError, ServerError, Unavailable
+from dal.framing import Body, Departed, Limits, Receive, Scope, Send, headers_of, length_of, to_request
+from dal.wire import Response, is_feed
 
-Message: TypeAlias = MutableMapping[str, Any]
-Receive: TypeAlias = Callable[[], Awaitable[Message]]
-Send: TypeAlias = Callable[[Message], Awaitable[None]]
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
 
-# CouchDB's own default: [chttpd] max_http_request_size.
-MAX_HTTP_REQUEST_SIZE = 4_294_967_296
-_DEFAULT_HEADERS = {"cache-control": "must-revalidate", "server": f"CouchDB/{VERSION} (couchdal)"}
-# The web server frames messages and tells the time by itself.
-_DROPPED_HEADERS = frozenset(("connection", "content-length", "date", "keep-alive", "transfer-encoding"))
+    from dal.access_log import AccessLog
+    from dal.service import Service
 
-# Under this name a web server may give a function that closes the connection: only faults want it.
+# Under this name a web server may give a function that closes the connection: for answers that break off.
 CLOSE_EXTENSION = "dal.close"
+# What a backend that streams is given in one piece, and may therefore send again.
+_COLLECTED = 65536
 
 _log = logging.getLogger("dal.asgi")
 
 
 class Application:
-    """The ASGI application of one backend; without a backend it is chosen as ``CouchDAL`` chooses."""
+    """The ASGI application of one backend; without a backend it is chosen as ``CouchDAL`` chooses.
+
+    ``service`` answers the paths that are not CouchDB's, and ``access_log`` is told of every answer.
+    """
 
     def __init__(
         self,
         backend: BaseBackend | AsyncBackend | None = None,
         *,
-        max_http_request_size: int = MAX_HTTP_REQUEST_SIZE,
+        limits: Limits | None = None,
+        service: Service | None = None,
+        access_log: AccessLog | None = None,
     ) -> None:
         backend = backend or open_backend(choose_backend())
         self.backend = backend.for_event_loop() if isinstance(backend, BaseBackend) else backend
-        self.max_http_request_size = max_http_request_size
-        self._streams: set[asyncio.Task[None]] = set()
+        self.limits = limits or Limits()
+        self.service = service
+        self.access_log = access_log
+        #: How many requests and feeds are being answered.
+        self.requests = self.feeds = 0
+        self._open_feeds: set[asyncio.Task[None]] = set()
 
-    async def __call__(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
             await self._live(receive, send)
         elif scope["type"] == "http":
-            await self._answer(scope, receive, send)
+            await _Exchange(self, scope, receive, send).run()
         else:
             raise ValueError(f"CouchDB does not speak {scope['type']}")
 
-    def end_streams(self) -> None:
+    def end_feeds(self) -> None:
         """End every feed that is open, as if its time-out had come."""
-        for stream in self._streams:
-            stream.cancel()
+        for feed in self._open_feeds:
+            feed.cancel()
 
     async def _live(self, receive: Receive, send: Send) -> None:
-        while True:
-            message = await receive()
-            if message["type"] == "lifespan.startup":
-                await send({"type": "lifespan.startup.complete"})
-            else:
-                self.end_streams()
-                await self.backend.aclose()
-                await send({"type": "lifespan.shutdown.complete"})
-                return
-
-    async def _answer(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
-        method = scope["method"]
+        attending = asyncio.create_task(self.backend.attend())
         try:
-            body = await read_body(scope["headers"], receive, self.max_http_request_size)
-            if body is None:
-                return
-            response = await self.backend.exchange(to_request(scope, body))
-            content = None if response.stream is not None and method != "HEAD" else response.content()
-        except BrokenOff as broken:
-            await _break_off(broken, scope, receive, send)
+            while (await receive())["type"] == "lifespan.startup":
+                await send({"type": "lifespan.startup.complete"})
+        finally:
+            attending.cancel()
+        self.end_feeds()
+        await self.backend.aclose()
+        await send({"type": "lifespan.shutdown.complete"})
+
+    @contextmanager
+    def occupied(self, feed: bool) -> Iterator[None]:
+        """Count a request or a feed while it is answered; raises ``CouchError`` 503 where there are too many."""
+        most, count = (self.limits.feeds, self.feeds) if feed else (self.limits.requests, self.requests)
+        if most is not None and count >= most:
+            what = "feeds" if feed else "requests"
+            raise ServerError(
+                f"{most} {what} are open, and no more are taken",
+                status=503,
+                error="service_unavailable",
+                headers={"retry-after": "1"},
+            )
+        self.feeds += feed
+        self.requests += not feed
+        try:
+            yield
+        finally:
+            self.feeds -= feed
+            self.requests -= not feed
+
+    @contextmanager
+    def open_feed(self, pump: asyncio.Task[None], feed: bool) -> Iterator[None]:
+        """Have a feed end with the server."""
+        if feed:
+            self._open_feeds.add(pump)
+        try:
+            yield
+        finally:
+            self._open_feeds.discard(pump)
+
+
+class _Exchange:
+    """One request and its answer."""
+
+    def __init__(self, application: Application, scope: Scope, receive: Receive, send: Send) -> None:
+        self._application = application
+        self._receive = receive
+        self._send_message = send
+        self._close: Callable[[], None] | None = scope.get("extensions", {}).get(CLOSE_EXTENSION)
+        self._request = to_request(scope)
+        self._body = Body(scope["headers"], receive, application.limits)
+        self._feed = is_feed(self._request)
+        self._response: Response | None = None
+        self._sent = 0
+
+    async def run(self) -> None:
+        access_log = self._application.access_log
+        if access_log is None:
+            await self._run()
             return
+        start = time.perf_counter()
+        try:
+            await self._run()
+        finally:
+            spent_s = time.perf_counter() - start
+            access_log.write(self._request, self._response, self._body.size, self._sent, spent_s)
+
+    async def _run(self) -> None:
+        try:
+            with self._application.occupied(self._feed):
+                await self._answer(await self._respond())
+        except CouchError as refused:
+            await self._answer(_failure(refused))
+        except BrokenOff as broken:
+            await self._break_off(broken)
+        except Departed:
+            self._response = None
+
+    async def _respond(self) -> Response:
+        """Return the answer, whatever happens but that there is nobody left to have it."""
+        application, request = self._application, self._request
+        try:
+            if application.service is not None and request.path.startswith(application.service.prefix):
+                return application.service.answer(request)
+            if not application.backend.streams:
+                request.body = await self._body.collect() or b""
+                response = await application.backend.exchange(request)
+            else:
+                whole = await self._body.collect(_COLLECTED)
+                request.body, request.stream = (b"", self._body) if whole is None else (whole, None)
+                response = await self._unless_departed(application.backend.exchange(request))
+            if response.stream is None:
+                response.content()
+            return response
+        except (BrokenOff, Departed):
+            raise
         except Exception as error:
             # The edge: whatever went wrong in here, the client gets an answer and every other client goes on.
-            response = _failure(error)
-            content = response.content()
-        if content is None:
-            try:
-                await self._stream(response, receive, send)
-            except BrokenOff as broken:
-                await _break_off(broken, scope, receive, send)
-            return
-        headers = [*_headers(response), (b"content-length", _length(response, content, method))]
-        await send({"type": "http.response.start", "status": response.status, "headers": headers})
-        await send({"type": "http.response.body", "body": b"" if method == "HEAD" else content})
+            return _failure(error)
 
-    async def _stream(self, response: Response, receive: Receive, send: Send) -> None:
+    async def _answer(self, response: Response) -> None:
+        self._response = response
+        method = self._request.method
+        if response.stream is not None:
+            if method != "HEAD":
+                await self._stream(response)
+                return
+            await cast("AsyncGenerator[bytes, None]", response.stream).aclose()
+            response.stream = None
+        content = response.content()
+        await self._start(response, length_of(response, content, method))
+        await self._send(b"" if method == "HEAD" else content, more=False)
+
+    async def _stream(self, response: Response) -> None:
         """Send chunks as they come until the stream ends, the client goes away, or the server stops."""
-        await send({"type": "http.response.start", "status": response.status, "headers": _headers(response)})
-        pump = asyncio.create_task(_pump(response, send))
-        self._streams.add(pump)
-        departure = asyncio.create_task(_departure(receive))
+        length = response.headers.get("content-length")
+        await self._start(response, *([] if length is None else [(b"content-length", length.encode("ascii"))]))
+        pump = asyncio.create_task(self._pump(response))
         try:
-            await asyncio.wait((pump, departure), return_when=asyncio.FIRST_COMPLETED)
+            with self._application.open_feed(pump, self._feed):
+                await self._unless_departed(pump)
+        except asyncio.CancelledError:
+            current = asyncio.current_task()
+            if current is None or current.cancelling():
+                raise
+        except (BackendError, CouchError) as error:
+            # What has been sent cannot be taken back: only an end that is none tells the client.
+            raise BrokenOff(str(error), self._application.backend.name) from error
+        await self._send(b"", more=False)
+
+    async def _pump(self, response: Response) -> None:
+        async with aclosing(chunks(response)) as stream:
+            async for chunk in stream:
+                await self._send(chunk, more=True)
+
+    async def _unless_departed(self, work: Coroutine[object, object, Response] | asyncio.Task[None]) -> Response:
+        """Return what some work gives, and cancel it where the client goes away; raises ``Departed``."""
+        task = asyncio.ensure_future(work)
+        departure = asyncio.create_task(self._departure())
+        try:
+            await asyncio.wait((task, departure), return_when=asyncio.FIRST_COMPLETED)
+            if not task.done():
+                raise Departed
+            return cast(Response, task.result())
         finally:
-            self._streams.discard(pump)
             departure.cancel()
-            pump.cancel()
-            with suppress(asyncio.CancelledError):
-                await pump
-        await send({"type": "http.response.body", "body": b""})
+            if not task.done():
+                task.cancel()
+                with suppress(asyncio.CancelledError, BackendError, CouchError, Departed):
+                    await task
 
+    async def _departure(self) -> None:
+        # While the body is read, whoever reads it is told.
+        await self._body.ended.wait()
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
 
-async def _break_off(broken: BrokenOff, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
-    """Close the connection, after half of what was received, as a fault wants it; raises where the server cannot."""
-    close: Callable[[], None] | None = scope.get("extensions", {}).get(CLOSE_EXTENSION)
-    if close is None:
-        raise broken
-    if isinstance(broken.received, Response):
-        content = broken.received.content()
-        headers = [*_headers(broken.received), (b"content-length", str(len(content)).encode("ascii"))]
-        await send({"type": "http.response.start", "status": broken.received.status, "headers": headers})
-        await send({"type": "http.response.body", "body": content[: len(content) // 2], "more_body": True})
-    close()
-    await _departure(receive)
+    async def _start(self, response: Response, *more: tuple[bytes, bytes]) -> None:
+        headers = [*headers_of(response), *more]
+        await self._send_message({"type": "http.response.start", "status": response.status, "headers": headers})
 
+    async def _send(self, content: bytes, *, more: bool) -> None:
+        try:
+            async with asyncio.timeout(self._application.limits.send_timeout_s):
+                await self._send_message({"type": "http.response.body", "body": content, "more_body": more})
+        except TimeoutError:
+            raise BrokenOff("the client does not read its answer", "") from None
+        self._sent += len(content)
 
-async def _pump(response: Response, send: Send) -> None:
-    async with aclosing(chunks(response)) as stream:
-        async for chunk in stream:
-            await send({"type": "http.response.body", "body": chunk, "more_body": True})
-
-
-async def _departure(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
-
-
-async def read_body(headers: list[tuple[bytes, bytes]], receive: Receive, limit: int) -> bytes | None:
-    """Return the whole body; ``None`` where the client went away before its end. Raises ``TooLarge``."""
-    declared = next((value for name, value in headers if name == b"content-length"), b"0")
-    if int(declared) > limit:
-        raise _too_large()
-    parts, size = [], 0
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            return None
-        part = message.get("body", b"")
-        size += len(part)
-        if size > limit:
-            raise _too_large()
-        parts.append(part)
-        if not message.get("more_body", False):
-            return b"".join(parts)
-
-
-def _too_large() -> TooLarge:
-    # The rest of the body is still to come, so the connection is of no further use.
-    return TooLarge("the request entity is too large", headers={"connection": "close"})
-
-
-def to_request(scope: Mapping[str, Any], body: bytes) -> Request:
-    """Return the request that a web server announces, its path and query still percent-encoded."""
-    raw_path: bytes | None = scope.get("raw_path")
-    path = quote(scope["path"]) if raw_path is None else raw_path.decode("latin-1")
-    if not path.startswith("/") and "://" in path:
-        # The absolute form, as sent to proxies: the host in it says nothing that CouchDB asks about.
-        path = "/" + path.partition("://")[2].partition("/")[2]
-    headers: dict[str, str] = {}
-    for raw_name, raw_value in scope["headers"]:
-        name, value = raw_name.decode("latin-1"), raw_value.decode("latin-1")
-        if name in headers:
-            value = f"{headers[name]}{'; ' if name == 'cookie' else ', '}{value}"
-        headers[name] = value
-    peer = (scope.get("client") or ("",))[0]
-    return Request(scope["method"], path, scope["query_string"].decode("latin-1"), headers, body, peer=peer)
-
-
-def _headers(response: Response) -> list[tuple[bytes, bytes]]:
-    headers = {**_DEFAULT_HEADERS, **response.headers}
-    kept = [
-        (name.encode("latin-1"), value.encode("latin-1"))
-        for name, value in headers.items()
-        if name.lower() not in _DROPPED_HEADERS
-    ]
-    if headers.get("connection") == "close":
-        kept.append((b"connection", b"close"))
-    return kept
-
-
-def _length(response: Response, content: bytes, method: str) -> bytes:
-    # The answer to HEAD tells how long the answer to GET would be.
-    told = response.headers.get("content-length") if method == "HEAD" else None
-    return (told or str(len(content))).encode("ascii")
+    async def _break_off(self, broken: BrokenOff) -> None:
+        """Close the connection, after half of what a fault says was received; raises where the server cannot."""
+        if self._close is None:
+            raise broken
+        if isinstance(broken.received, Response):
+            content = broken.received.content()
+            await self._start(broken.received, length_of(broken.received, content, "GET"))
+            await self._send(content[: len(content) // 2], more=True)
+        self._close()
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
 
 
 def _failure(error: Exception) -> Response:
     """Return the answer for what no backend answered."""
-    if not isinstance(error, CouchError):
-        if isinstance(error, BackendError):
-            status = 504 if isinstance(error, TimedOut) else 502
-            error = ServerError(str(error), status=status, error="bad_gateway")
-        else:
-            _log.exception("a request failed", exc_info=error)
-            error = ServerError(type(error).__name__, status=500, error="unknown_error")
+    if isinstance(error, BackendError):
+        headers = {"retry-after": "1"} if isinstance(error, Unavailable) else None
+        error = ServerError(str(error), status=error.status, error=error.error, headers=headers)
+    elif not isinstance(error, CouchError):
+        _log.exception("a request failed", exc_info=error)
+        error = ServerError(type(error).__name__, status=500, error="unknown_error")
     return Response(error.status, {"content-type": "application/json", **error.headers}, json=error.body)

@@ -1,4 +1,4 @@
-"""The command ``couchdal``: a table of subcommands, and the arguments of ``serve``.
+"""The command ``couchdal``: a table of subcommands.
 
 What a subcommand needs is imported when it runs: ``couchdal --version`` needs neither a web server nor an HTTP client.
 """
@@ -10,12 +10,12 @@ import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TypeAlias
+from functools import partial
+from typing import Any, TypeAlias
 
-from dal.backends import open_backend, watched
-from dal.backends.base import BaseBackend
-from dal.config import BACKENDS, INDEX_MODES
+from dal.config import environment
 from dal.errors import BackendError
+from dal.server_options import OPTIONS, Option, Setting, read_options, shown
 
 Arguments: TypeAlias = argparse.Namespace
 
@@ -30,88 +30,67 @@ class Subcommand:
 
 
 def _add_serve_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--backend",
-        choices=BACKENDS,
-        default="memory",
-        help="memory: an embedded CouchDB, empty at the start; couch: stand before the server that COUCHDB_URL names,"
-        " with the credentials set for it wherever a request brings none (default: memory)",
-    )
-    parser.add_argument("--host", default="127.0.0.1", help="the address to listen on (default: 127.0.0.1)")
-    parser.add_argument("--port", type=_port, default=5984, help="the port; 0 takes a free one (default: 5984)")
-    parser.add_argument(
-        "--admin",
-        metavar="USER:PASSWORD",
-        type=_credentials,
-        help="an admin of the embedded CouchDB; without one, everybody is the admin",
-    )
-    parser.add_argument(
-        "--indexes",
-        choices=INDEX_MODES,
-        help="require: a query that no index serves is refused, with the index that it needs",
-    )
-    parser.add_argument(
-        "--max-http-request-size",
-        metavar="BYTES",
-        type=int,
-        help="the largest body that is taken (default: CouchDB's, 4 GiB)",
-    )
+    parser.add_argument("--config", metavar="FILE", help="a TOML file of these options, such as max_feeds = 100")
+    for option in OPTIONS:
+        purpose = option.purpose if option.default in (None, (), False) else f"{option.purpose} (default: %(const)s)"
+        how: dict[str, Any] = {"help": purpose.replace("%(const)s", str(option.default)), "default": None}
+        if isinstance(option.default, bool):
+            how["action"] = argparse.BooleanOptionalAction
+        else:
+            how |= {"metavar": option.metavar or option.key.upper(), "action": "append" if option.several else "store"}
+            how["type"] = partial(_checked, option)
+        parser.add_argument(f"--{option.name}", **how)
+
+
+def _checked(option: Option, text: str) -> str:
+    try:
+        option.read(text)
+    except ValueError as error:
+        # The text is not repeated: it may hold a password.
+        raise argparse.ArgumentTypeError(str(error)) from None
+    return text
+
+
+def _settings(arguments: Arguments) -> dict[str, Setting]:
+    environ = environment()
+    return read_options(vars(arguments), environ, arguments.config or environ.get("COUCHDAL_CONFIG") or None)
 
 
 def _serve(arguments: Arguments) -> int:
-    if arguments.admin is not None and arguments.backend != "memory":
-        return _fail("serve", "--admin is for the embedded CouchDB; a real one has its own admins")
     try:
-        from dal.serve import address_of, listen, serve
+        from dal.serve import Sockets, address_of, listen, serve
     except ImportError as lack:
         return _fail("serve", f"{lack.name} is missing: pip install 'couchdal[server]'")
-    from dal.asgi import MAX_HTTP_REQUEST_SIZE, Application
+    from dal.assembly import build_application
 
     try:
-        backend = _served_backend(arguments)
+        settings = _settings(arguments)
+        application = build_application(settings)
     except BackendError as error:
         return _fail("serve", str(error))
+    host, port = settings["host"].value, settings["port"].value
     try:
-        listener = listen(arguments.host, arguments.port)
+        listener = listen(host, port)
     except OSError as error:
-        return _fail("serve", f"cannot listen on {arguments.host} port {arguments.port}: {error.strerror or error}")
-    limit = arguments.max_http_request_size or MAX_HTTP_REQUEST_SIZE
-    application = Application(watched(backend, arguments.indexes), max_http_request_size=limit)
+        return _fail("serve", f"cannot listen on {host} port {port}: {error.strerror or error}")
+    sockets = Sockets(*(settings[key].value for key in ("max_header_size", "header_timeout", "shutdown_timeout")))
+
+    def announce() -> None:
+        print(f"listening at {address_of(listener)} for {application.backend.name}", flush=True)
+
     # Ctrl-C is how it is meant to end.
     with suppress(KeyboardInterrupt):
-        serve(
-            application, listener, lambda: print(f"listening at {address_of(listener)} for {backend.name}", flush=True)
-        )
+        serve(application, listener, announce, sockets)
     return 0
 
 
-def _served_backend(arguments: Arguments) -> BaseBackend:
-    if arguments.admin is None:
-        return open_backend(arguments.backend)
-    # Where credentials count, cookies have to expire, and their secret must not be known to whoever read this.
-    from secrets import randbits
-    from time import monotonic, time
-
-    from dal.backends.memory import MemoryBackend
-    from dal.engine.server import Clock, Ids, Server
-
-    server = Server(clock=Clock(monotonic=monotonic, date=time), ids=Ids(randbits(128)))
-    return MemoryBackend(admin=arguments.admin, server=server)
-
-
-def _port(text: str) -> int:
-    port = int(text)
-    if not 0 <= port <= 65535:
-        raise argparse.ArgumentTypeError(f"{port} is no port: 0 to 65535")
-    return port
-
-
-def _credentials(text: str) -> tuple[str, str]:
-    user, colon, password = text.partition(":")
-    if not (user and colon and password):
-        # The text is not repeated: it may hold the password.
-        raise argparse.ArgumentTypeError("must be user:password")
-    return user, password
+def _show_config(arguments: Arguments) -> int:
+    try:
+        settings = _settings(arguments)
+    except BackendError as error:
+        return _fail("config", str(error))
+    print("\n".join(shown(settings)))
+    return 0
 
 
 def _add_record_arguments(parser: argparse.ArgumentParser) -> None:
@@ -128,6 +107,7 @@ def _record(arguments: Arguments) -> int:
 
 SUBCOMMANDS = {
     "serve": Subcommand("serve an embedded CouchDB, or stand before a real one", _add_serve_arguments, _serve),
+    "config": Subcommand("show the options of serve, and where each is from", _add_serve_arguments, _show_config),
     "record": Subcommand("write down what a live server answers to scenarios", _add_record_arguments, _record),
 }
 

@@ -48,6 +48,11 @@ def read_settings(environ: Mapping[str, str] | None = None) -> Settings:
     )
 
 
+def environment() -> Mapping[str, str]:
+    """Return the environment itself, for options that have a table of their own."""
+    return os.environ
+
+
 def _seconds(text: str | None) -> float:
     if not text:
         return DEFAULT_TIMEOUT_S

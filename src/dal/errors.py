@@ -24,6 +24,8 @@
       NotConfigured                     no server or no database is named
       HostRefused                       a host that tests may not reach
       Unreachable                       no connection, or one that broke off
+        NotConnected                    no connection: nothing was sent
+          Unavailable                   no server is asked for now, or no connection is free
         BrokenOff                       one that a fault closed on purpose
       TimedOut                          no answer in time
       NotJSON                           an answer, but not one of CouchDB's
@@ -217,7 +219,13 @@ def from_answer(status: int, body: object, headers: Mapping[str, str] | None = N
 
 
 class BackendError(Exception):
-    """No usable answer came. ``server`` names who was asked, without a password."""
+    """No usable answer came. ``server`` names who was asked, without a password.
+
+    ``status`` and ``error`` are what a gateway answers in its place.
+    """
+
+    status = 502
+    error = "bad_gateway"
 
     def __init__(self, message: str, server: str = "") -> None:
         self.server = server
@@ -235,6 +243,17 @@ class Unreachable(BackendError):
     """No connection, or one that broke off."""
 
 
+class NotConnected(Unreachable):
+    """No connection could be made, so nothing was sent."""
+
+
+class Unavailable(NotConnected):
+    """No server is asked for now, because the last requests failed, or all connections are in use."""
+
+    status = 503
+    error = "service_unavailable"
+
+
 class BrokenOff(Unreachable):
     """A connection that was closed on purpose, by a fault. ``received`` is the answer of which a half had come."""
 
@@ -249,6 +268,9 @@ class HostRefused(BackendError):
 
 class TimedOut(BackendError):
     """The server did not answer in time."""
+
+    status = 504
+    error = "gateway_timeout"
 
 
 class NotJSON(BackendError):

@@ -11,19 +11,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from dal.backends.interception import Exchange, install
 from dal.errors import BackendError, CouchError
-from dal.routing import find_route, split_path
+from dal.routing import IN_PARTITION, find_route, split_path
 from dal.wire import Request, Response, parse_query
 
 if TYPE_CHECKING:
     from dal.backends.base import AsyncBackend, BaseBackend
 
-# What is answered within a partition, with its methods: one route has them all.
-IN_PARTITION: Mapping[str, tuple[str, ...]] = {
-    "/{db}/_partition/{partition}/_all_docs": ("GET", "POST"),
-    "/{db}/_partition/{partition}/_find": ("POST",),
-    "/{db}/_partition/{partition}/_explain": ("POST",),
-    "/{db}/_partition/{partition}/_index": ("GET", "POST"),
-}
 # Where the members of a body are options. Elsewhere they may be the ids of documents, or what is in these.
 _OPTIONS_IN_BODY = frozenset(
     ("_find", "_explain", "_index", "_bulk_docs", "_bulk_get", "_changes", "_all_docs", "_design_docs", "_local_docs",

@@ -92,7 +92,7 @@ class RequestLog:
                 LoggedRequest(
                     request.method,
                     request.path,
-                    _redacted_query(request.query),
+                    redacted_query(request.query),
                     _redacted_body(request),
                     status,
                     examined,
@@ -189,7 +189,8 @@ def _redacted(value: JSON) -> JSON:
     return [_redacted(item) for item in value] if isinstance(value, list) else value
 
 
-def _redacted_query(query: str) -> str:
+def redacted_query(query: str) -> str:
+    """Return a query string without the values of what may be secrets."""
     parts = (part.partition("=") for part in query.split("&"))
     return "&".join(
         f"{name}={_HIDDEN}" if equals and _is_secret(name) else name + equals + value for name, equals, value in parts
@@ -197,4 +198,5 @@ def _redacted_query(query: str) -> str:
 
 
 def _is_secret(name: str) -> bool:
-    return any(word in name.lower() for word in _SECRETS)
+    plain = re.sub("%([0-9A-Fa-f]{2})", lambda escape: chr(int(escape[1], 16)), name).lower()
+    return any(word in plain for word in _SECRETS)

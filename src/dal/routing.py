@@ -27,15 +27,20 @@ class Route(NamedTuple):
     An endpoint is named ``module.function`` within ``dal.endpoints``, and imported when it is first asked for: most
     processes need few of them. ``{name}`` stands for one segment, ``{name...}`` for all that follow. A GET endpoint
     answers HEAD as well, one for ``*`` every method that has none of its own. ``unsupported`` is the reason of the 501
-    that every method gets.
+    that every method gets. Two columns are for those who stand before a server: ``reading`` has the methods beside GET
+    that change no data, and ``withheld`` those that are not for everybody, since they are an administrator's work.
     """
 
     pattern: str
     endpoints: Mapping[str, str] = _NO_ENDPOINTS
     allow: str = ""
     unsupported: str = ""
+    reading: tuple[str, ...] = ()
+    withheld: tuple[str, ...] = ()
 
 
+_POST = ("POST",)
+_ALL = ("GET", "POST", "PUT", "DELETE")
 _ATTACHMENT = {"GET": "attachments.read", "PUT": "attachments.write", "DELETE": "attachments.delete"}
 
 _NO_JAVASCRIPT = "design documents' functions are not run"
@@ -54,6 +59,9 @@ _DESIGN_ACTIONS = {
     "_nouveau_info": _NO_SEARCH,
 }
 
+# The design documents' endpoints that take queries by POST.
+_QUERIES = ("_view", "_search", "_nouveau")
+
 _DOCUMENT: Mapping[str, str] = {
     "GET": "documents.read",
     "PUT": "documents.write",
@@ -71,11 +79,18 @@ ROUTES: tuple[Route, ...] = (
         "/_session",
         {"GET": "session.read", "POST": "session.log_in", "DELETE": "session.log_out"},
         "GET,HEAD,POST,DELETE",
+        reading=("POST", "DELETE"),
     ),
-    Route("/_all_dbs", {"GET": "databases.list_names"}, "GET,HEAD"),
-    Route("/_dbs_info", {"GET": "databases.list_infos", "POST": "databases.post_infos"}, "GET,HEAD,POST"),
-    Route("/_active_tasks", {"GET": "server.active_tasks"}, "GET,HEAD"),
-    Route("/_membership", {"GET": "server.membership"}, "GET"),
+    Route("/_all_dbs", {"GET": "databases.list_names"}, "GET,HEAD", withheld=_ALL),
+    Route(
+        "/_dbs_info",
+        {"GET": "databases.list_infos", "POST": "databases.post_infos"},
+        "GET,HEAD,POST",
+        reading=_POST,
+        withheld=_ALL,
+    ),
+    Route("/_active_tasks", {"GET": "server.active_tasks"}, "GET,HEAD", withheld=_ALL),
+    Route("/_membership", {"GET": "server.membership"}, "GET", withheld=_ALL),
     Route("/_replicate", unsupported="replications are not run; replicate with a client instead"),
     Route("/_scheduler", unsupported="replications are not run"),
     Route("/_db_updates", unsupported="there is no feed of databases"),
@@ -91,18 +106,29 @@ ROUTES: tuple[Route, ...] = (
         "/{db}",
         {"GET": "databases.read", "PUT": "databases.create", "DELETE": "databases.delete", "POST": "databases.post"},
         "DELETE,GET,HEAD,POST",
+        withheld=("PUT", "DELETE"),
     ),
-    Route("/{db}/_security", {"GET": "security.read", "PUT": "security.write"}, "PUT,GET"),
-    Route("/{db}/_revs_limit", {"GET": "security.read_revs_limit", "PUT": "security.write_revs_limit"}, "PUT,GET"),
-    Route("/{db}/_purge", {"POST": "purge.write"}, "POST"),
-    Route("/{db}/_purged_infos", {"GET": "purge.read_infos"}, "GET"),
-    Route("/{db}/_purged_infos_limit", {"GET": "purge.read_infos_limit", "PUT": "purge.write_infos_limit"}, "GET,PUT"),
-    Route("/{db}/_compact", {"POST": "purge.compact_database"}, "POST"),
-    Route("/{db}/_compact/{name}", {"POST": "purge.compact_view"}, "POST"),
-    Route("/{db}/_compact/{name}/{rest...}", {"POST": "purge.compact_view"}, "POST"),
-    Route("/{db}/_view_cleanup", {"POST": "purge.clean_up_views"}, "POST"),
-    Route("/{db}/_view_cleanup/{rest...}", {"POST": "purge.clean_up_views"}, "POST"),
-    Route("/{db}/_ensure_full_commit", {"POST": "databases.ensure_full_commit"}, "POST"),
+    Route("/{db}/_security", {"GET": "security.read", "PUT": "security.write"}, "PUT,GET", withheld=_ALL),
+    Route(
+        "/{db}/_revs_limit",
+        {"GET": "security.read_revs_limit", "PUT": "security.write_revs_limit"},
+        "PUT,GET",
+        withheld=("PUT",),
+    ),
+    Route("/{db}/_purge", {"POST": "purge.write"}, "POST", withheld=_ALL),
+    Route("/{db}/_purged_infos", {"GET": "purge.read_infos"}, "GET", withheld=_ALL),
+    Route(
+        "/{db}/_purged_infos_limit",
+        {"GET": "purge.read_infos_limit", "PUT": "purge.write_infos_limit"},
+        "GET,PUT",
+        withheld=("PUT",),
+    ),
+    Route("/{db}/_compact", {"POST": "purge.compact_database"}, "POST", withheld=_ALL),
+    Route("/{db}/_compact/{name}", {"POST": "purge.compact_view"}, "POST", withheld=_ALL),
+    Route("/{db}/_compact/{name}/{rest...}", {"POST": "purge.compact_view"}, "POST", withheld=_ALL),
+    Route("/{db}/_view_cleanup", {"POST": "purge.clean_up_views"}, "POST", withheld=_ALL),
+    Route("/{db}/_view_cleanup/{rest...}", {"POST": "purge.clean_up_views"}, "POST", withheld=_ALL),
+    Route("/{db}/_ensure_full_commit", {"POST": "databases.ensure_full_commit"}, "POST", reading=_POST),
     Route("/{db}/_partition", {"*": "databases.no_partition"}),
     Route(
         "/{db}/_partition/{partition}", {"GET": "databases.partition_info", "POST": "databases.post_partition"}, "GET"
@@ -114,16 +140,16 @@ ROUTES: tuple[Route, ...] = (
     Route("/{db}/_shards/{doc_id}", unsupported="databases have no shards"),
     Route("/{db}/_sync_shards", unsupported="databases have no shards"),
     *(
-        Route(f"/{{db}}/_design/{{name}}/{action}{more}", unsupported=reason)
+        Route(f"/{{db}}/_design/{{name}}/{action}{more}", unsupported=reason, reading=_POST * (action in _QUERIES))
         for action, reason in _DESIGN_ACTIONS.items()
         for more in ("", "/{rest...}")
     ),
     Route("/{db}/_search_cleanup", unsupported=_NO_SEARCH),
     Route("/{db}/_nouveau_cleanup", unsupported=_NO_SEARCH),
     Route("/{db}/_bulk_docs", {"POST": "bulk_docs.write"}, "POST"),
-    Route("/{db}/_bulk_get", {"POST": "bulk_get.read"}, "POST"),
-    Route("/{db}/_revs_diff", {"POST": "revs_diff.revs_diff"}, "POST"),
-    Route("/{db}/_missing_revs", {"POST": "revs_diff.missing_revs"}, "POST"),
+    Route("/{db}/_bulk_get", {"POST": "bulk_get.read"}, "POST", reading=_POST),
+    Route("/{db}/_revs_diff", {"POST": "revs_diff.revs_diff"}, "POST", reading=_POST),
+    Route("/{db}/_missing_revs", {"POST": "revs_diff.missing_revs"}, "POST", reading=_POST),
     *(
         route
         for name, endpoint, queries in (
@@ -132,21 +158,25 @@ ROUTES: tuple[Route, ...] = (
             ("local", "all_docs.local_documents", "all_docs.local_document_queries"),
         )
         for route in (
-            Route(f"/{{db}}/_{name}_docs", {"GET": endpoint, "POST": endpoint}, "GET,HEAD,POST"),
-            Route(f"/{{db}}/_{name}_docs/queries", {"POST": queries}, "POST"),
+            Route(f"/{{db}}/_{name}_docs", {"GET": endpoint, "POST": endpoint}, "GET,HEAD,POST", reading=_POST),
+            Route(f"/{{db}}/_{name}_docs/queries", {"POST": queries}, "POST", reading=_POST),
         )
     ),
-    Route("/{db}/_find", {"POST": "find.query"}, "POST"),
-    Route("/{db}/_find/{rest...}", {"POST": "find.query"}, "POST"),
-    Route("/{db}/_explain", {"POST": "find.explain_query"}, "POST"),
-    Route("/{db}/_explain/{rest...}", {"POST": "find.explain_query"}, "POST"),
+    Route("/{db}/_find", {"POST": "find.query"}, "POST", reading=_POST),
+    Route("/{db}/_find/{rest...}", {"POST": "find.query"}, "POST", reading=_POST),
+    Route("/{db}/_explain", {"POST": "find.explain_query"}, "POST", reading=_POST),
+    Route("/{db}/_explain/{rest...}", {"POST": "find.explain_query"}, "POST", reading=_POST),
     Route("/{db}/_index", {"GET": "index.read", "POST": "index.create"}, "GET,POST"),
     Route("/{db}/_index/_bulk_delete", {"POST": "index.bulk_delete"}, "POST"),
     Route("/{db}/_index/_design/{design}/{type}/{name}", {"DELETE": "index.delete"}, "DELETE"),
     Route("/{db}/_index/{design}/{type}/{name}", {"DELETE": "index.delete"}, "DELETE"),
     Route("/{db}/_index/{rest...}", {"*": "index.not_found"}),
-    Route("/{db}/_changes", {"GET": "changes.read", "POST": "changes.read"}, "GET,POST,HEAD"),
-    Route("/{db}/_changes/{rest...}", {"GET": "changes.read", "POST": "changes.read", "*": "changes.refuse"}),
+    Route("/{db}/_changes", {"GET": "changes.read", "POST": "changes.read"}, "GET,POST,HEAD", reading=_POST),
+    Route(
+        "/{db}/_changes/{rest...}",
+        {"GET": "changes.read", "POST": "changes.read", "*": "changes.refuse"},
+        reading=_POST,
+    ),
     Route("/{db}/_local", {"*": "local_documents.refuse_nameless"}),
     Route("/{db}/_local%2F", {"*": "local_documents.refuse_nameless"}),
     Route("/{db}/_local/{local}", _DOCUMENT, _DOCUMENT_METHODS),
@@ -157,15 +187,22 @@ ROUTES: tuple[Route, ...] = (
     Route("/{db}/{doc_id}/{name...}", _ATTACHMENT, "DELETE,GET,HEAD,PUT"),
 )
 
+# What is answered within a partition, with its methods: one row has them all.
+IN_PARTITION: Mapping[str, tuple[str, ...]] = {
+    "/{db}/_partition/{partition}/_all_docs": ("GET", "POST"),
+    "/{db}/_partition/{partition}/_find": ("POST",),
+    "/{db}/_partition/{partition}/_explain": ("POST",),
+    "/{db}/_partition/{partition}/_index": ("GET", "POST"),
+}
 
-class _Pattern:
-    """A route's pattern taken apart: which segments are fixed, and which have names."""
 
-    __slots__ = ("fixed", "named", "open_ended", "route", "size")
+class Pattern:
+    """A pattern taken apart: which segments are fixed, and which have names."""
 
-    def __init__(self, route: Route) -> None:
-        segments = split_path(route.pattern)
-        self.route = route
+    __slots__ = ("fixed", "named", "open_ended", "size")
+
+    def __init__(self, pattern: str) -> None:
+        segments = split_path(pattern)
         self.size = len(segments)
         self.open_ended = bool(segments) and segments[-1].endswith("...}")
         self.fixed = [(place, text) for place, text in enumerate(segments) if not text.startswith("{")]
@@ -192,12 +229,12 @@ def split_path(path: str) -> list[str]:
     return [unquote(segment) if "%" in segment or "+" in segment else segment for segment in path.split("/") if segment]
 
 
-def _index(routes: Sequence[Route]) -> dict[str, list[_Pattern]]:
+def _index(routes: Sequence[Route]) -> dict[str, list[tuple[Pattern, Route]]]:
     """Group patterns below a database by the segment that tells most: the second."""
-    patterns: dict[str, list[_Pattern]] = {}
+    patterns: dict[str, list[tuple[Pattern, Route]]] = {}
     for route in routes:
         if route.pattern.startswith("/{db}"):
-            patterns.setdefault(_key(split_path(route.pattern)), []).append(_Pattern(route))
+            patterns.setdefault(_key(split_path(route.pattern)), []).append((Pattern(route.pattern), route))
     return patterns
 
 
@@ -218,10 +255,10 @@ def find_route(segments: Sequence[str]) -> tuple[Route, dict[str, str]]:
     if own is not None:
         return own, {}
     for patterns in (_INDEX.get(_key(segments)), _INDEX["/{db}/{doc_id}"]):
-        for pattern in patterns or ():
+        for pattern, route in patterns or ():
             args = pattern.match(segments)
             if args is not None:
-                return pattern.route, args
+                return route, args
     raise NotFound("missing")
 
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+import signal
 import socket
 from collections.abc import Callable
-from typing import cast
+from math import ceil
+from types import FrameType
+from typing import NamedTuple, cast
 
 import h11
 import uvicorn
@@ -16,13 +20,41 @@ from dal.wire import encode_json
 
 # What CouchDB allows an idle connection. A shorter time would race with clients that are about to use theirs again.
 _KEEP_ALIVE_S = 300
-# Feeds and bodies that are still coming are ended at once; this is for what else may hang.
+# Who interrupts a server does not want to wait: bodies that are still coming are ended at once, and the rest soon.
 _GRACE_S = 1
 _BACKLOG = 1024
 
 
+class Sockets(NamedTuple):
+    """How connections are treated: the largest head of a request in bytes, and how long things may take in seconds."""
+
+    max_header_size: int = 65536
+    header_timeout_s: float = 30.0
+    shutdown_timeout_s: float = 10.0
+
+
 class _Protocol(H11Protocol):
-    """Answers what is not HTTP in CouchDB's manner, and notices when the client of a feed goes away."""
+    """Answers what is not HTTP in CouchDB's manner, and notices when the client of a feed goes away.
+
+    A request's head must be there in time, from its first byte on.
+    """
+
+    header_timeout_s = Sockets().header_timeout_s
+    _head_is_due: asyncio.TimerHandle | None = None
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        begun = self.conn.their_state is h11.IDLE and not self.transport.is_closing()
+        if begun and self._head_is_due is None:
+            self._head_is_due = self.loop.call_later(self.header_timeout_s, self.transport.close)
+        elif not begun and self._head_is_due is not None:
+            self._head_is_due.cancel()
+            self._head_is_due = None
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._head_is_due is not None:
+            self._head_is_due.cancel()
+        super().connection_lost(exc)
 
     def handle_events(self) -> None:
         super().handle_events()
@@ -54,22 +86,30 @@ class _Protocol(H11Protocol):
 
 
 class _Server(uvicorn.Server):
-    """Tells when it answers, and ends open feeds when it stops."""
+    """Tells when it answers. When it stops, feeds end at once, and requests when they are answered or time is up."""
 
     def __init__(self, config: uvicorn.Config, application: Application, ready: Callable[[], None]) -> None:
         super().__init__(config)
         self._application = application
         self._ready = ready
+        self._interrupted = False
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         self._ready()
 
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        if sig == signal.SIGINT:
+            self._interrupted = True
+            self.config.timeout_graceful_shutdown = _GRACE_S
+        super().handle_exit(sig, frame)
+
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        self._application.end_streams()
+        self._application.end_feeds()
         for connection in list(self.server_state.connections):
             # The rest of a body that is still coming would only be waited for.
-            if isinstance(connection, _Protocol) and connection.cycle is not None and connection.cycle.more_body:
+            cycle = connection.cycle if isinstance(connection, _Protocol) else None
+            if self._interrupted and cycle is not None and cycle.more_body:
                 connection.transport.abort()
         await super().shutdown(sockets)
 
@@ -97,12 +137,20 @@ def address_of(listener: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def serve(application: Application, listener: socket.socket, ready: Callable[[], None]) -> None:
-    """Serve on a listening socket until SIGINT (``KeyboardInterrupt``) or SIGTERM; calls ``ready`` when it begins."""
+def serve(
+    application: Application, listener: socket.socket, ready: Callable[[], None], sockets: Sockets | None = None
+) -> None:
+    """Serve on a listening socket until SIGINT (``KeyboardInterrupt``) or SIGTERM; calls ``ready`` when it begins.
+
+    SIGTERM lets requests end that are being answered, SIGINT does not.
+    """
+    sockets = sockets or Sockets()
+    protocol = type("_Protocol", (_Protocol,), {"header_timeout_s": sockets.header_timeout_s})
     config = uvicorn.Config(
         application,
         loop="asyncio",
-        http=_Protocol,
+        http=protocol,
+        h11_max_incomplete_event_size=sockets.max_header_size,
         ws="none",
         access_log=False,
         proxy_headers=False,
@@ -110,6 +158,6 @@ def serve(application: Application, listener: socket.socket, ready: Callable[[],
         server_header=False,
         backlog=_BACKLOG,
         timeout_keep_alive=_KEEP_ALIVE_S,
-        timeout_graceful_shutdown=_GRACE_S,
+        timeout_graceful_shutdown=ceil(sockets.shutdown_timeout_s),
     )
     _Server(config, application, ready).run([listener])

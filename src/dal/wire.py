@@ -36,7 +36,8 @@ class Request:
     """One request, not to be changed: ``path`` and ``query`` still percent-encoded as they stood in the request line.
 
     Header names are lower case. A body is either ``body`` (its bytes) or ``json`` (a value that is already decoded,
-    checked and not shared with anyone); both absent means an empty body. ``peer`` is the client's address.
+    checked and not shared with anyone); both absent means an empty body. ``peer`` is the client's address. Only
+    backends that stream take a ``stream``: an asynchronous iterator of the body's bytes, which can be read once.
     """
 
     method: str
@@ -46,6 +47,7 @@ class Request:
     body: bytes = b""
     json: object = ABSENT
     peer: str = "127.0.0.1"
+    stream: object = None
 
     def __repr__(self) -> str:
         # Headers and bodies carry credentials, and a repr ends up in logs and in failing tests.

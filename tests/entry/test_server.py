@@ -6,124 +6,25 @@ import asyncio
 import json
 import re
 import socket
-import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
-from dataclasses import dataclass, field
 
 import pytest
+from raw_http import Served, Wire
 
 from dal import BaseBackend, MemoryBackend, TimedOut, Unreachable
 from dal.asgi import Application
-from dal.serve import listen, serve
+from dal.framing import Limits
 from dal.wire import Request, Response
 
 LIMIT = 100_000
 
 
-@dataclass
-class Answer:
-    """One response as it came: ``closed`` where the server ended the connection after it."""
-
-    status: int
-    headers: dict[str, str]
-    body: bytes
-    closed: bool = False
-
-    def json(self) -> object:
-        return json.loads(self.body)
-
-
-@dataclass
-class Wire:
-    """One connection."""
-
-    port: int
-    socket: socket.socket = field(init=False)
-    rest: bytes = b""
-
-    def __post_init__(self) -> None:
-        self.socket = socket.create_connection(("127.0.0.1", self.port), timeout=10)
-
-    def close(self) -> None:
-        self.socket.close()
-
-    def send(self, text: str | bytes) -> Wire:
-        self.socket.sendall(text if isinstance(text, bytes) else text.replace("\n", "\r\n").encode())
-        return self
-
-    def ask(self, head: str, body: bytes = b"") -> Answer:
-        length = f"\nContent-Length: {len(body)}" if body else ""
-        self.send(f"{head}\nHost: x{length}\n\n")
-        if body:
-            self.send(body)
-        return self.answer(head.startswith("HEAD"))
-
-    def read_until(self, mark: bytes) -> bytes:
-        while mark not in self.rest:
-            if not (more := self.socket.recv(65536)):
-                raise EOFError(self.rest)
-            self.rest += more
-        found, self.rest = self.rest.split(mark, 1)
-        return found
-
-    def answer(self, head_only: bool = False) -> Answer:
-        first, *lines = self.read_until(b"\r\n\r\n").decode().split("\r\n")
-        headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines)}
-        status, body = int(first.split()[1]), b""
-        if not head_only:
-            if headers.get("transfer-encoding") == "chunked":
-                while size := int(self.read_until(b"\r\n"), 16):
-                    body += self.take(size)
-                    self.take(2)
-                self.take(2)
-            else:
-                body = self.take(int(headers.get("content-length", 0)))
-        return Answer(status, headers, body, headers.get("connection", "").lower() == "close")
-
-    def take(self, size: int) -> bytes:
-        while len(self.rest) < size:
-            if not (more := self.socket.recv(65536)):
-                raise EOFError(self.rest)
-            self.rest += more
-        found, self.rest = self.rest[:size], self.rest[size:]
-        return found
-
-    def at_end(self) -> bool:
-        """Whether the server closes the connection, now or soon."""
-        with suppress(ConnectionResetError):
-            return self.rest == b"" and self.socket.recv(1) == b""
-        return True
-
-
-class Served:
-    """A backend on a port, in a thread."""
-
-    def __init__(self, backend: BaseBackend, **options: int) -> None:
-        self.backend = backend
-        self.application = Application(backend, **options)
-        listener = listen("127.0.0.1", 0)
-        self.port: int = listener.getsockname()[1]
-        ready = threading.Event()
-        threading.Thread(target=serve, args=(self.application, listener, ready.set), daemon=True).start()
-        assert ready.wait(10)
-
-    def followers(self) -> int:
-        assert isinstance(self.backend, MemoryBackend)
-        return sum(len(database.watchers) for database in self.backend.server.databases.values())
-
-    def wait_for_followers(self, count: int) -> None:
-        end = time.monotonic() + 5
-        while self.followers() != count:
-            assert time.monotonic() < end, f"{self.followers()} followers, not {count}"
-            time.sleep(0.01)
-
-
 @pytest.fixture(scope="module")
 def served() -> Served:
-    return Served(MemoryBackend(), max_http_request_size=LIMIT)
+    return Served(MemoryBackend(), Limits(max_http_request_size=LIMIT))
 
 
 @pytest.fixture
@@ -381,7 +282,7 @@ class Failing(BaseBackend):
 
 def test_failure_of_a_backend_is_an_answer(caplog: pytest.LogCaptureFixture) -> None:
     with closing(Wire(Served(Failing()).port)) as wire:
-        for path, status, word in (("unreachable", 502, "bad_gateway"), ("slow", 504, "bad_gateway")):
+        for path, status, word in (("unreachable", 502, "bad_gateway"), ("slow", 504, "gateway_timeout")):
             answer = wire.ask(f"GET /{path} HTTP/1.1")
             assert (answer.status, answer.json()["error"]) == (status, word)  # type: ignore[index,call-overload]
             assert "http://there" in answer.json()["reason"]  # type: ignore[index,call-overload]

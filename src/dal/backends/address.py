@@ -38,7 +38,7 @@ def find_address(
     password: str | None,
     database: str | None,
     timeout: float | None,
-    auth: AuthenticationName,
+    auth: AuthenticationName | Authentication,
 ) -> Address:
     """Complete the arguments from the environment; raises ``NotConfigured``."""
     settings = _complete(url, user, password, database, timeout)
@@ -47,7 +47,7 @@ def find_address(
     parts = _split_url(settings.url)
     host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
     origin = f"{parts.scheme}://{host}{f':{parts.port}' if parts.port else ''}"
-    authentication = _authentication(settings, parts, auth, origin)
+    authentication = _authentication(settings, parts, auth, origin) if isinstance(auth, str) else auth
     return Address(origin, parts.path.rstrip("/"), authentication, settings.database, settings.timeout_s)
 
 

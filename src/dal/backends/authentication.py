@@ -74,7 +74,7 @@ class CookieAuthentication:
             if refusal is not None:
                 return refusal
         response = yield self._signed(request)
-        if response.status == 401 and not fresh:
+        if response.status == 401 and not fresh and request.stream is None:
             # The server was restarted or its secret changed: one new cookie, and no third try.
             refusal = yield from self._log_in()
             if refusal is not None:

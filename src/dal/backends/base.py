@@ -201,6 +201,9 @@ class BaseBackend(Backend, ABC):
 class AsyncBackend(Backend, ABC):
     """The seam for callers on an event loop. Where its answers stream, ``stream`` is an asynchronous iterator."""
 
+    #: Whether bodies pass through as they come: requests may have a ``stream``, and any long answer has one.
+    streams = False
+
     @abstractmethod
     async def send(self, request: Request) -> Response:
         """Answer one request, as ``BaseBackend.send`` does."""
@@ -223,6 +226,9 @@ class AsyncBackend(Backend, ABC):
     async def reset(self) -> None:
         """Empty the server; raises ``ResetRefused`` for any but the emulator."""
         raise ResetRefused(f"{self.name} is not emptied: only the memory backend can be", self.name)
+
+    async def attend(self) -> None:
+        """Do what has to be done in the background while a server runs, until it is cancelled: nothing, for most."""
 
     async def aclose(self) -> None:
         """Give back what the backend holds."""
@@ -249,14 +255,17 @@ def make_request(
     return Request(method.upper(), path if path.startswith("/") else "/" + path, query, sent, body, payload)
 
 
-def quote(segment: str) -> str:
-    """Percent-encode one path segment, so that whatever it holds it stays one segment and names the same thing."""
+def quote(segment: str, errors: str = "strict") -> str:
+    """Percent-encode one path segment, so that whatever it holds it stays one segment and names the same thing.
+
+    With ``errors="surrogateescape"`` bytes that are not UTF-8 stay what they were.
+    """
     if segment.isalnum() and segment.isascii():
         return segment
     if segment in (".", ".."):
         # Clients and gateways take these for directions unless they are escaped; CouchDB reads the escapes as dots.
         return segment.replace(".", "%2E")
-    return _RESERVED.sub(lambda match: b"%%%02X" % match[0][0], segment.encode()).decode("ascii")
+    return _RESERVED.sub(lambda match: b"%%%02X" % match[0][0], segment.encode("utf-8", errors)).decode("ascii")
 
 
 def _sendable(path: str) -> str:

@@ -155,6 +155,7 @@ class AsyncIndexWatch(_Watching, AsyncBackend):
         needed: Counter[tuple[str, tuple[str, ...]]] | None = None,
     ) -> None:
         self.wrapped = backend
+        self.streams = backend.streams
         self._watch(backend, require, needed)
 
     def __repr__(self) -> str:
@@ -176,6 +177,9 @@ class AsyncIndexWatch(_Watching, AsyncBackend):
     async def reset(self) -> None:
         await self.wrapped.reset()
         self._needed.clear()
+
+    async def attend(self) -> None:
+        await self.wrapped.attend()
 
     async def aclose(self) -> None:
         await self.wrapped.aclose()

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from dal.events import IN_PARTITION
-from dal.routing import ROUTES
+from dal.routing import IN_PARTITION, ROUTES
 
 _VIEW = (
     "key", "keys", "start_key", "end_key", "start_key_doc_id", "end_key_doc_id", "limit", "skip", "descending",

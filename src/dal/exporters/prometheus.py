@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
-from prometheus_client import REGISTRY, CollectorRegistry, Counter, Histogram
+from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram, exposition
 
 from dal.events import RequestEvent, observe
 
 _LABELS = ("endpoint", "method", "status", "backend")
+# Clients may send any word for a method, and each label's value is kept for good.
+_METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "DELETE", "COPY", "OPTIONS"))
 
 
 def export(registry: CollectorRegistry | None = None, server: object = None) -> Callable[[], None]:
@@ -28,7 +30,7 @@ def export(registry: CollectorRegistry | None = None, server: object = None) -> 
     def count(event: RequestEvent) -> None:
         endpoint = event.endpoint or "unknown"
         status = str(event.status) if event.status is not None else event.error or "none"
-        labels = (endpoint, event.method, status, event.backend)
+        labels = (endpoint, event.method if event.method in _METHODS else "other", status, event.backend)
         requests.labels(*labels).inc()
         seconds.labels(*labels).observe(event.duration_s)
         if event.rows is not None:
@@ -44,3 +46,19 @@ def export(registry: CollectorRegistry | None = None, server: object = None) -> 
             registry.unregister(collector)
 
     return stop
+
+
+class Exposition:
+    """A server's metrics as text, in a registry of their own; called, it returns the text and its content type.
+
+    ``gauges`` are further values by name, each with what it means and how it is read.
+    """
+
+    def __init__(self, server: object, gauges: Mapping[str, tuple[str, Callable[[], float]]]) -> None:
+        self._registry = CollectorRegistry()
+        export(self._registry, server)
+        for name, (meaning, read) in gauges.items():
+            Gauge(name, meaning, registry=self._registry).set_function(read)
+
+    def __call__(self) -> tuple[bytes, str]:
+        return exposition.generate_latest(self._registry), exposition.CONTENT_TYPE_LATEST

@@ -1,0 +1,138 @@
+"""Between a web server's ASGI messages and requests and responses: how a body is read, and how an answer is framed.
+
+It holds none of CouchDB's rules but what comes before any rule: how large a body may be, and how long it may take.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, MutableMapping
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+from urllib.parse import quote
+
+from dal.engine.server import VERSION
+from dal.errors import CouchError, TooLarge
+from dal.wire import Request, Response
+
+Message: TypeAlias = MutableMapping[str, Any]
+Scope: TypeAlias = Mapping[str, Any]
+Receive: TypeAlias = Callable[[], Awaitable[Message]]
+Send: TypeAlias = Callable[[Message], Awaitable[None]]
+Headers: TypeAlias = list[tuple[bytes, bytes]]
+
+_DEFAULT_HEADERS = {"cache-control": "must-revalidate", "server": f"CouchDB/{VERSION} (couchdal)"}
+# The web server frames messages and tells the time by itself.
+_DROPPED_HEADERS = frozenset(("connection", "content-length", "date", "keep-alive", "transfer-encoding"))
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one server takes on: the size of a body (the default is CouchDB's), and how long may pass between two parts.
+
+    ``requests`` and ``feeds`` are how many it answers at once; None is any number.
+    """
+
+    max_http_request_size: int = 4_294_967_296
+    body_timeout_s: float = 300.0
+    send_timeout_s: float = 300.0
+    requests: int | None = None
+    feeds: int | None = None
+
+
+class Departed(Exception):
+    """The client went away before it had its answer."""
+
+
+class Body:
+    """A request's body, read as it comes; raises ``TooLarge``, ``CouchError`` 408 and ``Departed``."""
+
+    def __init__(self, headers: Headers, receive: Receive, limits: Limits) -> None:
+        self._receive = receive
+        self._limits = limits
+        self._declared = next((int(value) for name, value in headers if name == b"content-length"), 0)
+        #: How many bytes have come.
+        self.size = 0
+        #: Set when all of it has come.
+        self.ended = asyncio.Event()
+        self._parts: list[bytes] = []
+        if not self._declared and all(name != b"transfer-encoding" for name, _ in headers):
+            self.ended.set()
+
+    async def collect(self, most: int | None = None) -> bytes | None:
+        """Return the whole body, or None where it has more than ``most`` bytes: what was read is then still to come."""
+        if self._declared > self._limits.max_http_request_size:
+            raise _too_large()
+        while not self.ended.is_set():
+            if most is not None and self.size > most:
+                return None
+            self._parts.append(await self._next())
+        return self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        while self._parts:
+            yield self._parts.pop(0)
+        while not self.ended.is_set():
+            yield await self._next()
+
+    async def _next(self) -> bytes:
+        try:
+            async with asyncio.timeout(self._limits.body_timeout_s):
+                message = await self._receive()
+        except TimeoutError:
+            raise CouchError(
+                "the rest of the body did not come in time",
+                status=408,
+                error="request_timeout",
+                headers={"connection": "close"},
+            ) from None
+        if message["type"] == "http.disconnect":
+            raise Departed
+        part: bytes = message.get("body", b"")
+        self.size += len(part)
+        if self.size > self._limits.max_http_request_size:
+            raise _too_large()
+        if not message.get("more_body", False):
+            self.ended.set()
+        return part
+
+
+def _too_large() -> TooLarge:
+    # The rest of the body is still to come, so the connection is of no further use.
+    return TooLarge("the request entity is too large", headers={"connection": "close"})
+
+
+def to_request(scope: Scope) -> Request:
+    """Return the request that a web server announces, its path and query still percent-encoded, without its body."""
+    raw_path: bytes | None = scope.get("raw_path")
+    path = quote(scope["path"]) if raw_path is None else raw_path.decode("latin-1")
+    if not path.startswith("/") and "://" in path:
+        # The absolute form, as sent to proxies: the host in it says nothing that CouchDB asks about.
+        path = "/" + path.partition("://")[2].partition("/")[2]
+    headers: dict[str, str] = {}
+    for raw_name, raw_value in scope["headers"]:
+        name, value = raw_name.decode("latin-1"), raw_value.decode("latin-1")
+        if name in headers:
+            value = f"{headers[name]}{'; ' if name == 'cookie' else ', '}{value}"
+        headers[name] = value
+    peer = (scope.get("client") or ("",))[0]
+    return Request(scope["method"], path, scope["query_string"].decode("latin-1"), headers, peer=peer)
+
+
+def headers_of(response: Response) -> Headers:
+    """Return the headers of an answer as a web server takes them, without its length."""
+    headers = {**_DEFAULT_HEADERS, **response.headers}
+    kept = [
+        (name.encode("latin-1"), value.encode("latin-1"))
+        for name, value in headers.items()
+        if name.lower() not in _DROPPED_HEADERS
+    ]
+    if headers.get("connection") == "close":
+        kept.append((b"connection", b"close"))
+    return kept
+
+
+def length_of(response: Response, content: bytes, method: str) -> tuple[bytes, bytes]:
+    """Return the header that tells an answer's length; that to HEAD tells how long the one to GET would be."""
+    told = response.headers.get("content-length") if method == "HEAD" else None
+    return b"content-length", (told or str(len(content))).encode("ascii")

@@ -1,0 +1,155 @@
+"""What a client sends can change neither the database nor the endpoint nor the headers that CouchDB sees."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from urllib.parse import unquote
+
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+from raw_http import Upstream, Wire
+
+from dal.errors import CouchError
+from dal.proxy.allow_list import AllowList
+from dal.proxy.outgoing import outgoing
+from dal.routing import split_path
+from dal.wire import Request, parse_query
+
+Stand = Callable[..., Wire]
+
+
+@pytest.mark.parametrize(
+    ("target", "arrives"),
+    [
+        ("/db/doc", "/db/doc"),
+        ("//db//doc/", "/db/doc"),
+        ("/db/a%2Fb", "/db/a%2Fb"),
+        ("/db/a+b", "/db/a%20b"),
+        ("/db/..", "/db/%2E%2E"),
+        ("/db/%2e%2E/x", "/db/%2E%2E/x"),
+        ("/db/%00", "/db/%00"),
+        ("/db/a%0D%0AX-Evil:%201", "/db/a%0D%0AX-Evil%3A%201"),
+        ("/db/%FF", "/db/%FF"),
+        ("/db/é%C3%A9".encode().decode("latin-1"), "/db/%C3%A9%C3%A9"),
+        ("/db/a%3Fb%23c", "/db/a%3Fb%23c"),
+        ("/d%62/%5Fall_docs", "/db/_all_docs"),
+        ("http://elsewhere/db/doc", "/db/doc"),
+        ("/db/doc?rev=1-a;attachments=true", "/db/doc?rev=1-a&attachments=true"),
+        ("/db/doc?x", "/db/doc?x="),
+        ("/db/_all_docs?key=%22a%22&limit=1", "/db/_all_docs?key=%22a%22&limit=1"),
+        ('/db/_all_docs?key="a"', "/db/_all_docs?key=%22a%22"),
+        ("/db/_all_docs?a=%0D%0A", "/db/_all_docs?a=%0D%0A"),
+    ],
+)
+def test_target_is_built_anew(target: str, arrives: str, stand: Stand, upstream: Upstream) -> None:
+    wire = stand()
+    wire.send(b"GET " + target.encode("latin-1") + b" HTTP/1.1\r\nHost: x\r\n\r\n")
+    answer = wire.answer()
+    if not target.isascii():
+        # The web server reads ASCII only.
+        assert answer.status == 400
+        return
+    assert answer.status == 200
+    assert [received.target for received in upstream.received] == [arrives]
+
+
+@pytest.mark.parametrize(
+    "target", ["/db/doc%", "/db/%zz", "/db/doc?a=%", "/db/../_node/_local", "/../_all_dbs", "/db/doc/../../_users/x"]
+)
+def test_what_cannot_be_read_or_leads_elsewhere_does_not_arrive(target: str, stand: Stand, upstream: Upstream) -> None:
+    answer = stand().ask(f"GET {target} HTTP/1.1")
+    if answer.status != 200:
+        assert answer.status in (400, 403)
+        assert upstream.received == []
+    else:
+        # Dots are names like others, never directions.
+        assert upstream.received[0].target == target.replace("..", "%2E%2E")
+
+
+def test_headers_of_the_connection_and_of_others_do_not_pass(stand: Stand, upstream: Upstream) -> None:
+    stand().ask(
+        'GET /db/doc HTTP/1.1\nAccept: application/json\nIf-None-Match: "1-a"\nConnection: X-Hop, keep-alive\nX-Hop: 1'
+        "\nTE: trailers\nX-Auth-CouchDB-UserName: admin\nX-Auth-CouchDB-Roles: _admin\nX-Auth-CouchDB-Token: t"
+        "\nX-HTTP-Method-Override: DELETE\nX-Forwarded-For: 1.1.1.1\nX-Forwarded-Host: evil\nX-Rewrite-URL: /_users"
+        "\nForwarded: for=1.1.1.1\nProxy-Authorization: Basic eDp5"
+    )
+    headers = dict(upstream.received[0].headers)
+    assert {"accept", "if-none-match"} <= headers.keys()
+    passed = {"accept", "if-none-match", "host", "user-agent", "accept-encoding", "x-forwarded-for", "x-forwarded-host"}
+    assert headers.keys() <= passed
+    assert headers["host"] == f"127.0.0.1:{upstream.port}"
+    assert headers["x-forwarded-host"] == "x"
+    assert headers["x-forwarded-for"] == "127.0.0.1"
+
+
+def test_overridden_method_is_the_one_that_is_judged(stand: Stand, upstream: Upstream) -> None:
+    wire = stand()
+    assert wire.ask("POST /db HTTP/1.1\nX-HTTP-Method-Override: DELETE").status == 403
+    assert upstream.received == []
+    assert wire.ask("POST /db/doc HTTP/1.1\nX-HTTP-Method-Override: GET").status == 200
+    assert upstream.received[0].method == "GET"
+
+
+RESERVED = ["..", ".", "_users", "_node", "_all_dbs", "_design", "_local", "_view", "_security", "db", "other", ""]
+PIECES = st.one_of(
+    st.sampled_from(RESERVED),
+    st.sampled_from(
+        ["%2F", "%2f", "%2E%2E", "%00", "%0D%0A", "%0d%0aX:%20y", "%5F", "+", ";", "%3F", "%23", "%25", "%FF"]
+    ),
+    st.text(st.characters(min_codepoint=33, max_codepoint=126, exclude_characters="?#/%"), max_size=6),
+)
+PATHS = st.lists(st.lists(PIECES, max_size=3).map("".join), max_size=5).map(lambda parts: "/db/" + "/".join(parts))
+QUERIES = st.lists(PIECES, max_size=4).map("&".join)
+
+
+@given(path=PATHS, query=QUERIES)
+@example(path="/db/../other/doc", query="")
+@example(path="/db/%2E%2E/other", query="x=%26y")
+def test_path_and_query_mean_to_couchdb_what_was_judged(path: str, query: str) -> None:
+    request = Request("GET", path, query)
+    try:
+        segments = split_path(path)
+        AllowList(databases=["db"]).check("GET", segments)
+        sent = outgoing(request, "GET", segments)
+    except CouchError as refused:
+        assert refused.status in (400, 403)
+        return
+    # Nothing but what a request line may hold, and no step up.
+    assert all(33 <= ord(letter) <= 126 for letter in sent.path + sent.query)
+    assert not {"..", "."} & set(sent.path.split("/"))
+    assert "?" not in sent.path
+    assert "#" not in sent.path + sent.query
+    # As whoever decodes it once reads it: the same segments, of which the first is the database.
+    assert [unquote(part, errors="surrogateescape") for part in sent.path.split("/")[1:]] == segments
+    assert segments[0] == "db"
+    assert parse_query(sent.query) == parse_query(query)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    path=PATHS,
+    query=QUERIES,
+    header=st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=20),
+    method=st.sampled_from(["GET", "PUT", "POST", "DELETE", "COPY", "OPTIONS"]),
+)
+def test_whatever_arrives_is_for_the_same_database(
+    path: str, query: str, header: str, method: str, stand: Stand, upstream: Upstream
+) -> None:
+    upstream.received.clear()
+    wire = stand(databases=["db"])
+    wire.send(f"{method} {path}?{query} HTTP/1.1\r\nHost: x\r\nX-Test: {header}\r\nContent-Length: 0\r\n\r\n".encode())
+    status = wire.answer().status
+    wire.close()
+    assert status in (200, 400, 403)
+    assert len(upstream.received) == (status == 200)
+    for received in upstream.received:
+        assert received.method == method
+        assert received.target.partition("?")[0].split("/")[1] == "db"
+        assert [name for name, _ in received.headers if name not in ("x-test", "content-length")] == [
+            "host",
+            "accept-encoding",
+            "user-agent",
+            "x-forwarded-for",
+            "x-forwarded-host",
+        ]

@@ -1,0 +1,200 @@
+"""HTTP by hand, for what clients and servers rarely do: connections, a served backend, a server to stand before."""
+
+from __future__ import annotations
+
+import io
+import json
+import socket
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+from dal import AsyncBackend, BaseBackend, MemoryBackend
+from dal.asgi import Application
+from dal.framing import Limits
+from dal.serve import Sockets, listen, serve
+
+
+@dataclass
+class Answer:
+    """One response as it came: ``closed`` where the server ended the connection after it."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+    closed: bool = False
+
+    def json(self) -> object:
+        return json.loads(self.body)
+
+
+@dataclass
+class Wire:
+    """One connection."""
+
+    port: int
+    socket: socket.socket = field(init=False)
+    rest: bytes = b""
+
+    def __post_init__(self) -> None:
+        self.socket = socket.create_connection(("127.0.0.1", self.port), timeout=10)
+
+    def close(self) -> None:
+        self.socket.close()
+
+    def send(self, text: str | bytes) -> Wire:
+        self.socket.sendall(text if isinstance(text, bytes) else text.replace("\n", "\r\n").encode())
+        return self
+
+    def ask(self, head: str, body: bytes = b"") -> Answer:
+        length = f"\nContent-Length: {len(body)}" if body else ""
+        self.send(f"{head}\nHost: x{length}\n\n")
+        if body:
+            self.send(body)
+        return self.answer(head.startswith("HEAD"))
+
+    def read_until(self, mark: bytes) -> bytes:
+        while mark not in self.rest:
+            if not (more := self.socket.recv(65536)):
+                raise EOFError(self.rest)
+            self.rest += more
+        found, self.rest = self.rest.split(mark, 1)
+        return found
+
+    def answer(self, head_only: bool = False) -> Answer:
+        first, *lines = self.read_until(b"\r\n\r\n").decode().split("\r\n")
+        headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines)}
+        status, body = int(first.split()[1]), b""
+        if not head_only:
+            if headers.get("transfer-encoding") == "chunked":
+                while size := int(self.read_until(b"\r\n"), 16):
+                    body += self.take(size)
+                    self.take(2)
+                self.take(2)
+            else:
+                body = self.take(int(headers.get("content-length", 0)))
+        return Answer(status, headers, body, headers.get("connection", "").lower() == "close")
+
+    def take(self, size: int) -> bytes:
+        while len(self.rest) < size:
+            if not (more := self.socket.recv(65536)):
+                raise EOFError(self.rest)
+            self.rest += more
+        found, self.rest = self.rest[:size], self.rest[size:]
+        return found
+
+    def at_end(self) -> bool:
+        """Whether the server closes the connection, now or soon."""
+        with suppress(ConnectionResetError):
+            return self.rest == b"" and self.socket.recv(1) == b""
+        return True
+
+
+class Served:
+    """A backend on a port, in a thread."""
+
+    def __init__(self, backend: BaseBackend | AsyncBackend, limits: Limits | None = None) -> None:
+        self.backend = backend
+        self.start(Application(backend, limits=limits))
+
+    def start(self, application: Application, sockets: Sockets | None = None) -> None:
+        self.application = application
+        listener = listen("127.0.0.1", 0)
+        self.port: int = listener.getsockname()[1]
+        ready = threading.Event()
+        threading.Thread(target=serve, args=(application, listener, ready.set, sockets), daemon=True).start()
+        assert ready.wait(10)
+
+    def followers(self) -> int:
+        assert isinstance(self.backend, MemoryBackend)
+        return sum(len(database.watchers) for database in self.backend.server.databases.values())
+
+    def wait_for_followers(self, count: int) -> None:
+        end = time.monotonic() + 5
+        while self.followers() != count:
+            assert time.monotonic() < end, f"{self.followers()} followers, not {count}"
+            time.sleep(0.01)
+
+
+@dataclass
+class Received:
+    """One request as it arrived: its target byte for byte, and its headers with names in lower case."""
+
+    method: str
+    target: str
+    headers: list[tuple[str, str]]
+    body: bytes
+
+    def header(self, name: str) -> str | None:
+        return next((value for known, value in self.headers if known == name), None)
+
+
+def answering(status: int = 200, body: object = None, **headers: str) -> bytes:
+    """Return the bytes of an answer in JSON."""
+    content = json.dumps({"ok": True} if body is None else body).encode()
+    lines = [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
+    head = [f"HTTP/1.1 {status} Whatever", "content-type: application/json", f"content-length: {len(content)}", *lines]
+    return "\r\n".join(head).encode() + b"\r\n\r\n" + content
+
+
+class Upstream:
+    """A server that keeps what it is sent and does what its script says, one step a request, the last one for good.
+
+    A step is the bytes of an answer, after which a connection stays open; or a function of the connection, after which
+    it is closed. Without a script everything is answered with ``{"ok": true}``.
+    """
+
+    def __init__(self, *script: bytes | Callable[[socket.socket], object]) -> None:
+        self.received: list[Received] = []
+        self.script = list(script) or [answering()]
+        #: How many connections the other side has closed.
+        self.closed = 0
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._listener.getsockname()[1]
+        self.url = f"http://127.0.0.1:{self.port}"
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def stop(self) -> None:
+        with suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+
+    def _accept(self) -> None:
+        with suppress(OSError):
+            while True:
+                connection, _ = self._listener.accept()
+                threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
+
+    def _serve(self, connection: socket.socket) -> None:
+        with connection, suppress(OSError):
+            stream = connection.makefile("rb")
+            while (request := self._read(stream)) is not None:
+                self.received.append(request)
+                step = self.script[0] if len(self.script) == 1 else self.script.pop(0)
+                if not isinstance(step, bytes):
+                    step(connection)
+                    return
+                connection.sendall(step)
+        self.closed += 1
+
+    def _read(self, stream: io.BufferedReader) -> Received | None:
+        first = stream.readline()
+        if not first:
+            return None
+        method, target, _ = first.decode("latin-1").split(" ")
+        headers = []
+        while (line := stream.readline().decode("latin-1").strip("\r\n")) != "":
+            name, _, value = line.partition(":")
+            headers.append((name.lower(), value.strip()))
+        told = dict(headers)
+        body = b""
+        if told.get("transfer-encoding") == "chunked":
+            while size := int(stream.readline(), 16):
+                body += stream.read(size)
+                stream.readline()
+            stream.readline()
+        else:
+            body = stream.read(int(told.get("content-length", 0)))
+        return Received(method, target, headers, body)
