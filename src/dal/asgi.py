@@ -26,8 +26,12 @@ if TYPE_CHECKING:
     from dal.access_log import AccessLog
     from dal.service import Service
 
-# Under this name a web server may give a function that closes the connection: for answers that break off.
+# Under these names a web server may give functions that close the connection: one for answers that break off, after
+# what was sent of them, and one that drops at once what a client does not read.
 CLOSE_EXTENSION = "dal.close"
+ABORT_EXTENSION = "dal.abort"
+# How much is handed to the web server at once: it waits between two parts until the client has read enough.
+_PART = 262144
 # What a backend that streams is given in one piece, and may therefore send again.
 _COLLECTED = 65536
 
@@ -119,7 +123,9 @@ class _Exchange:
         self._application = application
         self._receive = receive
         self._send_message = send
-        self._close: Callable[[], None] | None = scope.get("extensions", {}).get(CLOSE_EXTENSION)
+        extensions = scope.get("extensions", {})
+        self._close: Callable[[], None] | None = extensions.get(CLOSE_EXTENSION)
+        self._abort: Callable[[], None] | None = extensions.get(ABORT_EXTENSION)
         self._request = to_request(scope)
         self._body = Body(scope["headers"], receive, application.limits)
         self._feed = is_feed(self._request)
@@ -182,7 +188,11 @@ class _Exchange:
             response.stream = None
         content = response.content()
         await self._start(response, length_of(response, content, method))
-        await self._send(b"" if method == "HEAD" else content, more=False)
+        if method == "HEAD":
+            content = b""
+        for sent in range(0, len(content) - _PART, _PART):
+            await self._send(content[sent : sent + _PART], more=True)
+        await self._send(content[self._sent :], more=False)
 
     async def _stream(self, response: Response) -> None:
         """Send chunks as they come until the stream ends, the client goes away, or the server stops."""
@@ -237,7 +247,9 @@ class _Exchange:
             async with asyncio.timeout(self._application.limits.send_timeout_s):
                 await self._send_message({"type": "http.response.body", "body": content, "more_body": more})
         except TimeoutError:
-            raise BrokenOff("the client does not read its answer", "") from None
+            if self._abort is not None:
+                self._abort()
+            raise Departed from None
         self._sent += len(content)
 
     async def _break_off(self, broken: BrokenOff) -> None:

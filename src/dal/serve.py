@@ -15,7 +15,7 @@ import uvicorn
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from dal.asgi import CLOSE_EXTENSION, Application
+from dal.asgi import ABORT_EXTENSION, CLOSE_EXTENSION, Application
 from dal.wire import encode_json
 
 # What CouchDB allows an idle connection. A shorter time would race with clients that are about to use theirs again.
@@ -61,6 +61,7 @@ class _Protocol(H11Protocol):
         if self.scope is not None:
             extensions = cast("dict[str, object]", self.scope.setdefault("extensions", {}))
             extensions[CLOSE_EXTENSION] = self.transport.close
+            extensions[ABORT_EXTENSION] = self.transport.abort
         # Reading stops where the client sent more than its request; but only who reads is told of its departure.
         if self.conn.their_state is h11.DONE and len(self.conn.trailing_data[0]) < HIGH_WATER_LIMIT:
             self.flow.resume_reading()

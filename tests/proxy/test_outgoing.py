@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from raw_http import Upstream, Wire
 
-from dal.errors import CouchError
+from dal.errors import BadRequest, Forbidden
 from dal.proxy.allow_list import AllowList
 from dal.proxy.outgoing import outgoing
 from dal.routing import split_path
@@ -69,8 +69,9 @@ def test_what_cannot_be_read_or_leads_elsewhere_does_not_arrive(target: str, sta
 
 def test_headers_of_the_connection_and_of_others_do_not_pass(stand: Stand, upstream: Upstream) -> None:
     stand().ask(
-        'GET /db/doc HTTP/1.1\nAccept: application/json\nIf-None-Match: "1-a"\nConnection: X-Hop, keep-alive\nX-Hop: 1'
-        "\nTE: trailers\nX-Auth-CouchDB-UserName: admin\nX-Auth-CouchDB-Roles: _admin\nX-Auth-CouchDB-Token: t"
+        'GET /db/doc HTTP/1.1\nAccept: application/json\nIf-None-Match: "1-a"\nConnection: X-Hop, keep-alive'
+        "\nX-Hop: 1\nTE: trailers\nX-Auth-CouchDB-UserName: admin"
+        "\nX-Auth-CouchDB-Roles: _admin\nX-Auth-CouchDB-Token: t"
         "\nX-HTTP-Method-Override: DELETE\nX-Forwarded-For: 1.1.1.1\nX-Forwarded-Host: evil\nX-Rewrite-URL: /_users"
         "\nForwarded: for=1.1.1.1\nProxy-Authorization: Basic eDp5"
     )
@@ -89,6 +90,12 @@ def test_overridden_method_is_the_one_that_is_judged(stand: Stand, upstream: Ups
     assert upstream.received == []
     assert wire.ask("POST /db/doc HTTP/1.1\nX-HTTP-Method-Override: GET").status == 200
     assert upstream.received[0].method == "GET"
+
+
+@pytest.fixture
+def guarded(stand: Stand) -> int:
+    """The port of a proxy that lets one database pass."""
+    return stand(databases=["db"]).port
 
 
 RESERVED = ["..", ".", "_users", "_node", "_all_dbs", "_design", "_local", "_view", "_security", "db", "other", ""]
@@ -112,8 +119,7 @@ def test_path_and_query_mean_to_couchdb_what_was_judged(path: str, query: str) -
         segments = split_path(path)
         AllowList(databases=["db"]).check("GET", segments)
         sent = outgoing(request, "GET", segments)
-    except CouchError as refused:
-        assert refused.status in (400, 403)
+    except (BadRequest, Forbidden):
         return
     # Nothing but what a request line may hold, and no step up.
     assert all(33 <= ord(letter) <= 126 for letter in sent.path + sent.query)
@@ -134,10 +140,10 @@ def test_path_and_query_mean_to_couchdb_what_was_judged(path: str, query: str) -
     method=st.sampled_from(["GET", "PUT", "POST", "DELETE", "COPY", "OPTIONS"]),
 )
 def test_whatever_arrives_is_for_the_same_database(
-    path: str, query: str, header: str, method: str, stand: Stand, upstream: Upstream
+    path: str, query: str, header: str, method: str, guarded: int, upstream: Upstream
 ) -> None:
     upstream.received.clear()
-    wire = stand(databases=["db"])
+    wire = Wire(guarded)
     wire.send(f"{method} {path}?{query} HTTP/1.1\r\nHost: x\r\nX-Test: {header}\r\nContent-Length: 0\r\n\r\n".encode())
     status = wire.answer().status
     wire.close()

@@ -7,8 +7,8 @@ import json
 import socket
 import threading
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
 from dal import AsyncBackend, BaseBackend, MemoryBackend
@@ -37,6 +37,8 @@ class Wire:
     port: int
     socket: socket.socket = field(init=False)
     rest: bytes = b""
+    #: What is served there, where a test wants to look inside.
+    standing: Served | None = None
 
     def __post_init__(self) -> None:
         self.socket = socket.create_connection(("127.0.0.1", self.port), timeout=10)
@@ -149,8 +151,10 @@ class Upstream:
     def __init__(self, *script: bytes | Callable[[socket.socket], object]) -> None:
         self.received: list[Received] = []
         self.script = list(script) or [answering()]
-        #: How many connections the other side has closed.
-        self.closed = 0
+        #: What reads bodies in place of keeping them.
+        self.swallow: Callable[[io.BufferedReader], object] | None = None
+        #: How many connections there were, and how many of them the other side has left.
+        self.accepted = self.closed = 0
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
@@ -165,10 +169,11 @@ class Upstream:
         with suppress(OSError):
             while True:
                 connection, _ = self._listener.accept()
+                self.accepted += 1
                 threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
 
     def _serve(self, connection: socket.socket) -> None:
-        with connection, suppress(OSError):
+        with connection, suppress(OSError), self._counting():
             stream = connection.makefile("rb")
             while (request := self._read(stream)) is not None:
                 self.received.append(request)
@@ -177,7 +182,16 @@ class Upstream:
                     step(connection)
                     return
                 connection.sendall(step)
-        self.closed += 1
+                if self.swallow is not None:
+                    # It need not have read to the end.
+                    return
+
+    @contextmanager
+    def _counting(self) -> Iterator[None]:
+        try:
+            yield
+        finally:
+            self.closed += 1
 
     def _read(self, stream: io.BufferedReader) -> Received | None:
         first = stream.readline()
@@ -190,7 +204,10 @@ class Upstream:
             headers.append((name.lower(), value.strip()))
         told = dict(headers)
         body = b""
-        if told.get("transfer-encoding") == "chunked":
+        if self.swallow is not None and {"content-length", "transfer-encoding"} & told.keys():
+            self.received.append(Received(method, target, headers, b""))
+            self.swallow(stream)
+        elif told.get("transfer-encoding") == "chunked":
             while size := int(stream.readline(), 16):
                 body += stream.read(size)
                 stream.readline()

@@ -19,7 +19,7 @@ from dal.wire import Request, Response
 _HEALTH_TIMEOUT_S = 5.0
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Node:
     """One server. ``healthy`` is what the last check said."""
 
@@ -82,14 +82,14 @@ class Nodes:
 
     def _choose(self, tried: Sequence[Node]) -> Node:
         """Return the node whose turn it is, of the best that there are; raises ``Unavailable``."""
-        self._turn += 1
-        count = len(self.nodes)
-        order = [self.nodes[(self._turn + place) % count] for place in range(count)]
-        ready = [node for node in order if node.breaker.wait_s() == 0]
+        ready = [node for node in self.nodes if node.breaker.wait_s() == 0]
         if not ready:
-            wait_s = min(node.breaker.wait_s() for node in order)
+            wait_s = min(node.breaker.wait_s() for node in self.nodes)
             raise Unavailable(f"{self.name} failed repeatedly, and is asked again in {wait_s:.0f} s", self.name)
-        return min(ready, key=lambda node: (node in tried, not node.healthy, node.breaker.is_open))
+        misgivings = [(node in tried, not node.healthy, node.breaker.is_open) for node in ready]
+        best = [node for node, doubts in zip(ready, misgivings, strict=True) if doubts == min(misgivings)]
+        self._turn += 1
+        return best[self._turn % len(best)]
 
     async def attend(self) -> None:
         """Check all nodes again and again, until cancelled."""

@@ -1,0 +1,311 @@
+"""What an operator relies on: health, metrics, access logs, limits, TLS, and an end that loses nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
+
+import pytest
+import trustme
+from raw_http import Served, Upstream, Wire, answering
+
+from dal import MemoryBackend
+from dal.asgi import Application
+from dal.errors import NotConfigured
+from dal.framing import Limits
+from dal.serve import Sockets
+
+Stand = Callable[..., Wire]
+
+
+def test_health_counts_nodes(stand: Stand, upstream: Upstream) -> None:
+    with closing(socket.create_server(("127.0.0.1", 0))) as listener:
+        gone = f"http://127.0.0.1:{listener.getsockname()[1]}"
+    other = Upstream()
+    other.url = gone
+    wire = stand(upstream, other, breaker_failures="1")
+    answer = wire.ask("GET /_couchdal/health HTTP/1.1")
+    assert (answer.status, answer.json()) == (
+        200,
+        {"status": "ok", "requests": 0, "feeds": 0, "nodes": 2, "nodes_up": 2},
+    )
+    for _ in range(2):
+        wire.ask("GET /db/doc HTTP/1.1")
+    assert wire.ask("GET /_couchdal/health HTTP/1.1").json()["nodes_up"] == 1  # type: ignore[call-overload, index]
+    upstream.script = [lambda connection: connection.close()]
+    wire.ask("PUT /db/doc HTTP/1.1")
+    answer = wire.ask("GET /_couchdal/health HTTP/1.1")
+    assert (answer.status, answer.json()["status"]) == (503, "failing")  # type: ignore[call-overload, index]
+
+
+def test_up_is_the_servers_own(stand: Stand, upstream: Upstream) -> None:
+    upstream.script = [answering(200, {"status": "ok", "seeds": {}}), answering(404, {"status": "maintenance_mode"})]
+    wire = stand()
+    assert wire.ask("GET /_up HTTP/1.1").json() == {"status": "ok", "seeds": {}}
+    assert wire.ask("GET /_up HTTP/1.1").status == 404
+
+
+@pytest.mark.parametrize(
+    ("request_line", "status"),
+    [("GET /_couchdal/unknown", 404), ("GET /_couchdal/metrics", 404), ("PUT /_couchdal/health", 405),
+     ("GET /_couchdal/health/x", 404), ("HEAD /_couchdal/health", 200)],
+)  # fmt: skip
+def test_own_paths_are_those_alone(request_line: str, status: int, stand: Stand, upstream: Upstream) -> None:
+    assert stand().ask(f"{request_line} HTTP/1.1").status == status
+    assert upstream.received == []
+
+
+def test_metrics_are_there_when_asked_for(stand: Stand, upstream: Upstream) -> None:
+    wire = stand(metrics="true")
+    wire.ask("GET /db/doc HTTP/1.1")
+    wire.ask("WHATEVER /db/doc HTTP/1.1")
+    answer = wire.ask("GET /_couchdal/metrics HTTP/1.1")
+    assert answer.headers["content-type"].startswith("text/plain; version=")
+    lines = answer.body.decode().splitlines()
+    counted = 'couchdal_requests_total{{backend="{}",endpoint="/{{db}}/{{doc_id}}",method="{}",status="{}"}} 1.0'
+    assert counted.format(upstream.url, "GET", 200) in lines
+    assert counted.format(upstream.url, "other", 403) in lines
+    assert {"couchdal_open_requests 1.0", "couchdal_open_feeds 0.0", "couchdal_nodes_up 1.0"} <= set(lines)
+
+
+def test_access_log_has_a_line_of_json_for_each_answer(
+    stand: Stand, upstream: Upstream, capfd: pytest.CaptureFixture[str]
+) -> None:
+    wire = stand(access_log="true")
+    wire.ask("PUT /db/doc?rev=1-a HTTP/1.1", b'{"x": 1}')
+    wire.ask("DELETE /db HTTP/1.1")
+    logged: list[dict[str, object]] = []
+    end = time.monotonic() + 5
+    while len(logged) < 2 and time.monotonic() < end:
+        logged += [json.loads(line) for line in capfd.readouterr().err.splitlines()]
+    put, delete = logged
+    assert put.keys() == {
+        "time", "client", "method", "path", "query", "status", "bytes_in", "bytes_out", "duration_ms"
+    }  # fmt: skip
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}\+00:00", str(put["time"]))
+    assert (put["method"], put["path"], put["query"], put["status"]) == ("PUT", "/db/doc", "rev=1-a", 200)
+    assert (put["bytes_in"], put["bytes_out"], put["client"]) == (
+        8,
+        len(answering().partition(b"\r\n\r\n")[2]),
+        "127.0.0.1",
+    )
+    assert (delete["method"], delete["status"]) == ("DELETE", 403)
+
+
+@pytest.fixture
+def certified(tmp_path: Path) -> Iterator[tuple[str, str]]:
+    """An upstream with TLS: its address, and the file of the authority that vouches for it."""
+    authority = trustme.CA()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    with closing(context.wrap_socket(socket.create_server(("127.0.0.1", 0)), server_side=True)) as listener:
+
+        def answer() -> None:
+            while True:
+                try:
+                    connection, _ = listener.accept()
+                except ssl.SSLError:
+                    continue
+                except OSError:
+                    return
+                with connection:
+                    connection.recv(65536)
+                    connection.sendall(answering())
+
+        threading.Thread(target=answer, daemon=True).start()
+        yield f"https://127.0.0.1:{listener.getsockname()[1]}", str(tmp_path / "ca.pem")
+
+
+def test_authority_of_ones_own_is_trusted_and_others_are_not(
+    certified: tuple[str, str], stand: Stand, upstream: Upstream
+) -> None:
+    upstream.url, authority = certified
+    assert stand(upstream, upstream_ca=authority).ask("GET /db/doc HTTP/1.1").status == 200
+    refused = stand(upstream).ask("GET /db/doc HTTP/1.1")
+    assert refused.status == 502
+    assert "certificate" in str(refused.json())
+
+
+def test_file_without_certificates_is_refused(tmp_path: Path, stand: Stand) -> None:
+    (tmp_path / "ca.pem").write_text("nothing")
+    with pytest.raises(NotConfigured, match="no certificates"):
+        stand(upstream_ca=str(tmp_path / "ca.pem"))
+
+
+# --- limits, on the embedded server as before a real one --------------------------------------------------------------
+
+Serve = Callable[..., Wire]
+
+
+@pytest.fixture(params=["memory", "proxy"])
+def serve(request: pytest.FixtureRequest, stand: Stand, upstream: Upstream) -> Iterator[Serve]:
+    """A function that serves an emulator with some limits, by itself or behind a proxy, and connects to it."""
+    embedded = Served(MemoryBackend())
+    upstream.url = f"http://127.0.0.1:{embedded.port}"
+    Wire(embedded.port).ask("PUT /db HTTP/1.1")
+    with ExitStack() as opened:
+
+        def make(limits: Limits | None = None, sockets: Sockets | None = None) -> Wire:
+            served = Served.__new__(Served)
+            proxied = request.param == "proxy"
+            backend = stand(upstream).standing.application.backend if proxied else embedded.backend
+            served.start(Application(backend, limits=limits), sockets)
+            wire = opened.enter_context(closing(Wire(served.port)))
+            wire.standing = served
+            return wire
+
+        yield make
+
+
+def connect(wire: Wire) -> Wire:
+    return Wire(wire.port)
+
+
+def test_feeds_are_bounded_and_requests_go_on(serve: Serve) -> None:
+    wire = serve(Limits(feeds=3))
+    open_feeds = [connect(wire).send("GET /db/_changes?feed=continuous HTTP/1.1\nHost: x\n\n") for _ in range(3)]
+    for feed in open_feeds:
+        assert b"200" in feed.read_until(b"\r\n\r\n")
+    refused = wire.ask("GET /db/_changes?feed=longpoll HTTP/1.1")
+    assert (refused.status, refused.headers["retry-after"]) == (503, "1")
+    assert refused.json() == {"error": "service_unavailable", "reason": "3 feeds are open, and no more are taken"}
+    assert wire.ask("GET /db HTTP/1.1").status == 200
+    open_feeds[0].close()
+    end = time.monotonic() + 5
+    while wire.ask("HEAD /db/_changes?feed=longpoll&timeout=1 HTTP/1.1").status == 503 and time.monotonic() < end:
+        time.sleep(0.02)
+    assert wire.ask("GET /db/_changes?feed=longpoll&timeout=1 HTTP/1.1").status == 200
+
+
+def test_requests_are_bounded(serve: Serve) -> None:
+    wire = serve(Limits(requests=2))
+    slow = [connect(wire).send("PUT /db/a HTTP/1.1\nHost: x\nContent-Length: 2\n\n{") for _ in range(2)]
+    end = time.monotonic() + 5
+    while (answer := connect(wire).ask("GET /db HTTP/1.1")).status != 503 and time.monotonic() < end:
+        time.sleep(0.02)
+    assert answer.json()["reason"] == "2 requests are open, and no more are taken"  # type: ignore[call-overload, index]
+    assert slow[0].send("}").answer().status == 201
+    assert wire.ask("GET /db HTTP/1.1").status == 200
+
+
+def test_body_that_does_not_come_in_time_is_told(serve: Serve) -> None:
+    wire = serve(Limits(body_timeout_s=0.2)).send("PUT /db/slow HTTP/1.1\nHost: x\nContent-Length: 9\n\n{")
+    answer = wire.answer()
+    assert (answer.status, answer.json()["error"]) == (408, "request_timeout")  # type: ignore[call-overload, index]
+    assert wire.at_end()
+    assert connect(wire).ask("GET /db/slow HTTP/1.1").status == 404
+
+
+def test_long_body_that_stops_coming_is_told(serve: Serve) -> None:
+    wire = serve(Limits(body_timeout_s=0.3)).send(
+        "PUT /db/slow HTTP/1.1\nHost: x\nContent-Type: application/json\nContent-Length: 999999\n\n"
+    )
+    assert wire.send(b'{"x": "' + b"x" * 200_000).answer().status == 408
+    assert connect(wire).ask("GET /db/slow HTTP/1.1").status == 404
+
+
+@pytest.mark.parametrize("begun", [b"GET /db HT", b"GET /db HTTP/1.1\r\nHost: x\r\nX-Slow: "])
+def test_head_that_does_not_come_in_time_ends_the_connection(begun: bytes, serve: Serve) -> None:
+    wire = serve(None, Sockets(header_timeout_s=0.2))
+    # An idle connection waits longer.
+    time.sleep(0.3)
+    assert wire.ask("GET /db HTTP/1.1").status == 200
+    wire.send(begun)
+    time.sleep(0.1)
+    assert wire.send(b"x").at_end()
+
+
+def test_head_that_is_too_large_is_refused(serve: Serve) -> None:
+    wire = serve(None, Sockets(max_header_size=4096))
+    wire.send(f"GET /db HTTP/1.1\nHost: x\nX-Long: {'x' * 3000}")
+    time.sleep(0.2)
+    wire.send("x" * 3000)
+    assert wire.answer().status == 400
+    assert wire.at_end()
+    assert connect(wire).ask(f"GET /db HTTP/1.1\nX-Long: {'x' * 3000}").status == 200
+
+
+def test_client_that_reads_nothing_is_let_go(serve: Serve) -> None:
+    wire = serve(Limits(send_timeout_s=0.3))
+    assert wire.ask("PUT /db/big/file HTTP/1.1", b"x" * 30_000_000).status == 201
+    stalled = connect(wire).send("GET /db/big/file HTTP/1.1\nHost: x\n\n")
+    assert stalled.socket.recv(1)
+    end = time.monotonic() + 5
+    while wire.standing.application.requests and time.monotonic() < end:
+        time.sleep(0.02)
+    assert wire.standing.application.requests == 0
+    # What had come is followed by no end of the answer.
+    with pytest.raises((EOFError, ConnectionResetError)):
+        stalled.take(30_000_000)
+
+
+def test_hundreds_of_stalled_feeds_keep_nobody_waiting(serve: Serve) -> None:
+    wire = serve()
+    with ExitStack() as opened:
+        for _ in range(500):
+            feed = opened.enter_context(closing(connect(wire)))
+            feed.send("GET /db/_changes?feed=continuous&include_docs=true HTTP/1.1\nHost: x\n\n")
+        document = json.dumps({"text": "x" * 1000}).encode()
+        begun = time.monotonic()
+        for number in range(50):
+            assert wire.ask(f"PUT /db/doc{number} HTTP/1.1", document).status == 201
+        # Each write wakes 500 feeds: that is the work, and there is an end to it.
+        assert time.monotonic() - begun < 60
+    assert wire.ask("GET /db HTTP/1.1").json()["doc_count"] >= 50  # type: ignore[call-overload, index]
+
+
+# --- how it ends ------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def proxy_process(upstream: Upstream, *flags: str) -> Iterator[tuple[int, subprocess.Popen[str]]]:
+    served = ["serve", "--backend", "couch", "--upstream", upstream.url, "--port", "0", *flags]
+    command = [sys.executable, "-m", "dal.cli", *served]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        found = re.search(r":(\d+)", process.stdout.readline())
+        assert found
+        yield int(found[1]), process
+        process.kill()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals are sent otherwise on Windows")
+def test_termination_waits_for_what_is_being_answered(upstream: Upstream) -> None:
+    upstream.script = [lambda connection: (time.sleep(1), connection.sendall(answering()))]
+    with proxy_process(upstream) as (port, process):
+        wire = Wire(port).send("GET /db/doc HTTP/1.1\nHost: x\n\n")
+        while not upstream.received:
+            time.sleep(0.01)
+        process.send_signal(signal.SIGTERM)
+        assert wire.answer().status == 200
+        with pytest.raises(ConnectionRefusedError):
+            Wire(port)
+        assert process.wait(5) == -signal.SIGTERM
+        assert process.stderr
+        assert process.stderr.read() == ""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals are sent otherwise on Windows")
+def test_termination_ends_when_its_time_is_up(upstream: Upstream) -> None:
+    upstream.script = [lambda _: time.sleep(30)]
+    with proxy_process(upstream, "--shutdown-timeout", "1") as (port, process):
+        wire = Wire(port).send("GET /db/doc HTTP/1.1\nHost: x\n\n")
+        while not upstream.received:
+            time.sleep(0.01)
+        begun = time.monotonic()
+        process.send_signal(signal.SIGTERM)
+        process.wait(10)
+        assert 0.5 < time.monotonic() - begun < 5
+        wire.close()

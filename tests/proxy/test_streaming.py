@@ -1,0 +1,280 @@
+"""Bodies pass as they come, both ways: none is collected, and each end learns when the other is gone."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import pytest
+from raw_http import Upstream, Wire, answering
+
+Stand = Callable[..., Wire]
+MEGABYTE = 1_000_000
+SIZE = 200 * MEGABYTE
+MOST_GROWTH_MB = 30
+PART = b'{"id":"0123456789","key":"0123456789","value":{"rev":"1-967a00dff5e02add41819138abb3284d"}},\r\n' * 1000
+HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n"
+
+
+def within(seconds: float, happened: Callable[[], object]) -> bool:
+    end = time.monotonic() + seconds
+    while not happened():
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.01)
+    return True
+
+
+@contextmanager
+def proxy_process(upstream: Upstream) -> Iterator[tuple[int, Callable[[], float]]]:
+    """A proxy in a process of its own: its port, and how many megabytes it has grown to at most since it began."""
+    command = [
+        sys.executable,
+        "-m",
+        "dal.cli",
+        "serve",
+        "--backend",
+        "couch",
+        "--upstream",
+        upstream.url,
+        "--port",
+        "0",
+    ]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        found = re.search(r":(\d+)", process.stdout.readline())
+        assert found
+        Wire(int(found[1])).ask("GET /db/doc HTTP/1.1")
+
+        def peak_mb() -> float:
+            status = Path(f"/proc/{process.pid}/status").read_text("ascii")
+            peak = re.search(r"VmHWM:\s+(\d+) kB", status)
+            assert peak
+            return int(peak[1]) / 1000
+
+        before = peak_mb()
+        yield int(found[1]), lambda: peak_mb() - before
+        process.terminate()
+        assert process.stderr
+        assert process.stderr.read() == ""
+
+
+only_on_linux = pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="memory is read from /proc")
+
+
+def chunked(connection: socket.socket) -> None:
+    connection.sendall(HEAD + b"transfer-encoding: chunked\r\n\r\n")
+    for _ in range(SIZE // len(PART)):
+        connection.sendall(b"%x\r\n%s\r\n" % (len(PART), PART))
+    connection.sendall(b"0\r\n\r\n")
+
+
+def measured(connection: socket.socket) -> None:
+    count = SIZE // len(PART)
+    connection.sendall(HEAD + b"content-length: %d\r\n\r\n" % (count * len(PART)))
+    for _ in range(count):
+        connection.sendall(PART)
+
+
+def read_all(wire: Wire) -> int:
+    """Read an answer to the end of its connection; returns how many bytes that were."""
+    size = len(wire.rest)
+    while part := wire.socket.recv(1 << 20):
+        size += len(part)
+    return size
+
+
+@only_on_linux
+@pytest.mark.parametrize("answer", [chunked, measured])
+@pytest.mark.parametrize("request_line", ["GET /db/_all_docs?include_docs=true", "POST /db/_bulk_docs", "GET /db/d/a"])
+def test_long_answer_is_not_collected(
+    answer: Callable[[socket.socket], None], request_line: str, upstream: Upstream
+) -> None:
+    upstream.script = [answering(), answer]
+    with proxy_process(upstream) as (port, growth_mb):
+        wire = Wire(port).send(f"{request_line} HTTP/1.1\nHost: x\nConnection: close\nContent-Length: 0\n\n")
+        assert read_all(wire) > 199 * MEGABYTE
+        assert growth_mb() < MOST_GROWTH_MB
+
+
+@only_on_linux
+@pytest.mark.parametrize("framing", ["content-length", "chunked"])
+def test_long_body_is_not_collected(framing: str, upstream: Upstream) -> None:
+    taken = 0
+
+    def swallow(stream: object) -> int:
+        nonlocal taken
+        while part := stream.read1(1 << 16):  # type: ignore[attr-defined]
+            taken += len(part)
+            if taken >= SIZE:
+                break
+        return taken
+
+    upstream.swallow = swallow
+    with proxy_process(upstream) as (port, growth_mb):
+        wire = Wire(port)
+        head = "PUT /db/doc/file HTTP/1.1\nHost: x\nContent-Type: application/octet-stream\n"
+        part = bytes(MEGABYTE)
+        if framing == "chunked":
+            wire.send(f"{head}Transfer-Encoding: chunked\n\n")
+            for _ in range(200):
+                wire.send(b"%x\r\n%s\r\n" % (len(part), part))
+            wire.send(b"0\r\n\r\n")
+        else:
+            wire.send(f"{head}Content-Length: {SIZE}\n\n")
+            for _ in range(200):
+                wire.send(part)
+        assert wire.answer().status == 200
+        assert growth_mb() < MOST_GROWTH_MB
+    assert taken >= SIZE
+
+
+def test_client_that_does_not_read_holds_the_server_back(stand: Stand, upstream: Upstream) -> None:
+    sent = 0
+
+    def endless(connection: socket.socket) -> None:
+        nonlocal sent
+        connection.sendall(HEAD + b"transfer-encoding: chunked\r\n\r\n")
+        while True:
+            connection.sendall(b"%x\r\n%s\r\n" % (len(PART), PART))
+            sent += len(PART)
+
+    upstream.script = [endless]
+    wire = stand().send("GET /db/_all_docs HTTP/1.1\nHost: x\n\n")
+    assert within(5, lambda: sent > MEGABYTE)
+    time.sleep(0.5)
+    held = sent
+    time.sleep(0.5)
+    # What the sockets' buffers hold, and no more.
+    assert sent == held < 60 * MEGABYTE
+    assert sum(len(wire.socket.recv(MEGABYTE)) for _ in range(100)) > MEGABYTE
+    assert within(5, lambda: sent > held)
+
+
+def test_upload_is_held_back_by_a_server_that_does_not_read(stand: Stand, upstream: Upstream) -> None:
+    upstream.swallow = lambda _: time.sleep(5)
+    wire = stand().send(f"PUT /db/doc/file HTTP/1.1\nHost: x\nContent-Length: {SIZE}\n\n")
+    wire.socket.settimeout(1)
+    sent = 0
+    with suppress(TimeoutError):
+        while sent < SIZE:
+            sent += wire.socket.send(bytes(MEGABYTE))
+    assert sent < 60 * MEGABYTE
+
+
+@pytest.mark.parametrize("feed", ["continuous", "eventsource", "longpoll"])
+def test_feed_passes_row_by_row_with_heartbeats(feed: str, stand: Stand, upstream: Upstream) -> None:
+    rows = [b'{"seq":"1"}\n', b"\n", b"\n", b'{"seq":"2"}\n']
+    go = [False] * len(rows)
+
+    def follow(connection: socket.socket) -> None:
+        connection.sendall(HEAD + b"transfer-encoding: chunked\r\n\r\n")
+        for number, row in enumerate(rows):
+            assert within(5, lambda number=number: go[number])
+            connection.sendall(b"%x\r\n%s\r\n" % (len(row), row))
+        connection.sendall(b"0\r\n\r\n")
+
+    upstream.script = [follow]
+    wire = stand().send(f"GET /db/_changes?feed={feed}&heartbeat=1000 HTTP/1.1\nHost: x\n\n")
+    head = wire.read_until(b"\r\n\r\n")
+    assert b"200" in head
+    assert b"chunked" in head
+    for number, row in enumerate(rows):
+        go[number] = True
+        assert wire.read_until(b"\r\n") == b"%x" % len(row)
+        assert wire.take(len(row) + 2) == row + b"\r\n"
+    assert wire.read_until(b"\r\n\r\n") == b"0"
+
+
+def silent(connection: socket.socket) -> None:
+    """Begin a feed, and notice who leaves it."""
+    connection.sendall(HEAD + b"transfer-encoding: chunked\r\n\r\n1\r\n\n\r\n")
+    connection.settimeout(10)
+    connection.recv(1)
+
+
+@pytest.mark.parametrize(
+    ("step", "target"),
+    [
+        (silent, "/db/_changes?feed=continuous"),
+        # Not even a status has come.
+        (lambda connection: connection.recv(1), "/db/_find"),
+        (chunked, "/db/_all_docs"),
+    ],
+)
+def test_client_that_goes_away_ends_what_it_asked_for(
+    step: Callable[[socket.socket], None], target: str, stand: Stand, upstream: Upstream
+) -> None:
+    upstream.script = [step]
+    wire = stand().send(f"{'POST' if 'find' in target else 'GET'} {target} HTTP/1.1\nHost: x\n\n")
+    assert within(5, lambda: upstream.received)
+    time.sleep(0.1)
+    wire.close()
+    assert within(1, lambda: upstream.closed == 1)
+
+
+def test_client_that_goes_away_amid_its_body_ends_the_request(stand: Stand, upstream: Upstream) -> None:
+    ended = []
+
+    def swallow(stream: object) -> None:
+        with suppress(OSError):
+            while stream.read1(1 << 16):  # type: ignore[attr-defined]
+                pass
+        ended.append(True)
+
+    upstream.swallow = swallow
+    wire = stand().send(f"PUT /db/doc/file HTTP/1.1\nHost: x\nContent-Length: {MEGABYTE}\n\n").send(bytes(200_000))
+    assert within(5, lambda: upstream.received)
+    wire.close()
+    assert within(1, lambda: ended)
+
+
+@pytest.mark.parametrize("target", ["/db/_changes?feed=continuous", "/db/_all_docs", "/db/doc/file"])
+@pytest.mark.parametrize("framing", [b"transfer-encoding: chunked\r\n\r\n186a0\r\n", b"content-length: 999999\r\n\r\n"])
+def test_server_that_goes_away_is_no_end_of_the_answer(
+    target: str, framing: bytes, stand: Stand, upstream: Upstream
+) -> None:
+    upstream.script = [lambda connection: connection.sendall(HEAD + framing + b"x" * 90_000)]
+    wire = stand().send(f"GET {target} HTTP/1.1\nHost: x\n\n")
+    with pytest.raises(EOFError):
+        wire.answer()
+
+
+def test_server_that_goes_away_before_its_answer_grows_long_is_a_bad_gateway(stand: Stand, upstream: Upstream) -> None:
+    upstream.script = [lambda connection: connection.sendall(HEAD + b"content-length: 999\r\n\r\nxxx")]
+    assert stand().ask("PUT /db/doc HTTP/1.1", b"{}").status == 502
+
+
+def test_length_that_the_server_told_is_told(stand: Stand, upstream: Upstream) -> None:
+    content = b"x" * 300_000
+    upstream.script = [HEAD + b"content-length: 300000\r\n\r\n" + content]
+    answer = stand().ask("GET /db/doc/file HTTP/1.1")
+    assert (answer.headers["content-length"], answer.body) == ("300000", content)
+    assert "transfer-encoding" not in answer.headers
+
+
+def test_head_tells_the_length_and_ends(stand: Stand, upstream: Upstream) -> None:
+    upstream.script = [b'HTTP/1.1 200 OK\r\ncontent-length: 300000\r\netag: "1-a"\r\n\r\n']
+    answer = stand().ask("HEAD /db/doc/file HTTP/1.1")
+    assert (answer.status, answer.headers["content-length"], answer.headers["etag"]) == (200, "300000", '"1-a"')
+
+
+def test_compressed_answer_passes_as_it_is(stand: Stand, upstream: Upstream) -> None:
+    upstream.script = [HEAD + b"content-encoding: gzip\r\ncontent-length: 5\r\n\r\n\x1f\x8b\x08\x00\x00"]
+    answer = stand().ask("GET /db/doc/file HTTP/1.1\nAccept-Encoding: gzip")
+    assert upstream.received[0].header("accept-encoding") == "gzip"
+    assert (answer.headers["content-encoding"], answer.body) == ("gzip", b"\x1f\x8b\x08\x00\x00")
+
+
+def test_connections_are_kept_on_both_sides(stand: Stand, upstream: Upstream) -> None:
+    wire = stand()
+    for _ in range(5):
+        assert wire.ask("GET /db/doc HTTP/1.1").status == 200
+    assert upstream.accepted == 1
