@@ -12,13 +12,15 @@ from pathlib import Path
 
 import pytest
 
+from dal.cli import build_parser
+from dal.server_options import OPTIONS, Option, read_options
 from dal.transcript import RECORDED_ADMIN
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted((ROOT / "docs").glob("*.md"))
 # A code block, and above it the name of the file that it is.
 BLOCK = re.compile(r"(?:^`(?P<name>[\w./-]+)`\n\n)?^```(?P<kind>\w*)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
-KINDS = ("python", "json", "ini", "sh")
+KINDS = ("python", "json", "ini", "sh", "toml")
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
@@ -33,6 +35,8 @@ def test_blocks_of_a_page_run(page: Path, tmp_path: Path, served_address: str) -
     for block in blocks:
         assert block["kind"] in KINDS, block
         assert block["name"] or block["kind"] in ("ini", "sh"), f"a block without a name: {block['text'][:80]}"
+        if block["kind"] == "toml":
+            read_options({}, {}, str(tmp_path / block["name"]))
         if block["kind"] == "ini":
             settings = tmp_path / f"{len(os.listdir(tmp_path))}.ini"
             settings.write_text(block["text"], "utf-8")
@@ -43,6 +47,29 @@ def test_blocks_of_a_page_run(page: Path, tmp_path: Path, served_address: str) -
             run(shlex.split(command)[1:], tmp_path, served_address)
     if any(name.startswith("test_") for name in files):
         assert re.search(r"\d+ passed", run([], tmp_path, served_address))
+
+
+@pytest.mark.parametrize("option", OPTIONS, ids=lambda option: option.name)
+def test_option_is_documented_as_it_is(option: Option) -> None:
+    default = f"`{option.default:g}`" if isinstance(option.default, float) else f"`{option.default}`"
+    shown = "" if option.default in (None, (), False) else default
+    row = f"| `--{option.name}` | `{option.env}` | {shown} | {option.purpose.replace('|', chr(92) + '|')} |"
+    assert row in (ROOT / "docs/operating.md").read_text("utf-8").splitlines()
+
+
+def test_unit_for_systemd_starts_what_there_is() -> None:
+    unit = (ROOT / "deploy/couchdal.service").read_text("utf-8")
+    command = re.search(r"^ExecStart=(.*)$", unit, re.MULTILINE)
+    stop = re.search(r"^TimeoutStopSec=(\d+)$", unit, re.MULTILINE)
+    assert command
+    assert stop
+    program, *arguments = command[1].split()
+    assert program.endswith("/couchdal")
+    parsed = build_parser().parse_args(arguments)
+    assert Path(parsed.config).name == "couchdal.toml"
+    settings = read_options({}, {}, str(ROOT / "deploy/couchdal.toml"))
+    assert settings["backend"].value == "couch"
+    assert settings["shutdown_timeout"].value < int(stop[1])
 
 
 EXAMPLES = sorted(folder for folder in (ROOT / "examples").iterdir() if list(folder.glob("test_*.py")))

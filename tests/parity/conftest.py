@@ -1,4 +1,4 @@
-"""Where the transcripts are run: on the emulator by three ways, or on the server that ``COUCHDB_URL`` names."""
+"""Where the transcripts are run: on the emulator by four ways, or on the server that ``COUCHDB_URL`` names."""
 
 from __future__ import annotations
 
@@ -9,10 +9,13 @@ from dataclasses import dataclass
 from urllib.parse import unquote, urlsplit
 
 import pytest
+from raw_http import Served
 
+from dal.assembly import build_application
 from dal.backends.base import BaseBackend
 from dal.backends.couch import CouchBackend
 from dal.backends.memory import MemoryBackend
+from dal.server_options import read_options
 from dal.transcript import RECORDED_ADMIN, Credentials
 from dal.wire import Request, Response
 
@@ -42,6 +45,15 @@ class SocketBackend(BaseBackend):
 
 
 @pytest.fixture(scope="session")
+def proxied_address(served_address: str) -> str:
+    """The address of a proxy that lets everything pass to the served emulator."""
+    flags = {"backend": "couch", "upstream": [served_address], "allow": ["/", "/{rest...}"], "databases": ["*"]}
+    standing = Served.__new__(Served)
+    standing.start(build_application(read_options(flags, {})))
+    return f"http://127.0.0.1:{standing.port}"
+
+
+@pytest.fixture(scope="session")
 def target(request: pytest.FixtureRequest) -> Target:
     """The server behind each way. All transcripts share it, as they shared one when they were recorded."""
     way: str = request.param
@@ -49,6 +61,8 @@ def target(request: pytest.FixtureRequest) -> Target:
         return Target(way, MemoryBackend(admin=RECORDED_ADMIN))
     if way == "socket":
         return Target(way, SocketBackend(request.getfixturevalue("served_address")))
+    if way == "proxy":
+        return Target(way, SocketBackend(request.getfixturevalue("proxied_address")))
     # Without credentials of its own: every request brings those that the transcript names.
     if way == "http":
         return Target(way, CouchBackend(request.getfixturevalue("served_address")))

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 HERE = Path(__file__).parent
 FILES = {f"{file.parent.name}/{file.stem}": file for file in sorted(HERE.glob("transcripts/*/*.json"))}
-WAYS = ["live"] if os.environ.get("COUCHDB_URL") else ["memory", "socket", "http"]
+WAYS = ["live"] if os.environ.get("COUCHDB_URL") else ["memory", "socket", "http", "proxy"]
 KNOWN_DIFFERENCES = {
     name: difference["reason"]
     for difference in tomllib.loads((HERE / "known_differences.toml").read_text()).get("difference", [])
