@@ -1,0 +1,87 @@
+"""What the served couchdal is measured beside: a trivial server, and a pass-through of Starlette and httpx2.
+
+    python bench/servers.py upstream
+    python bench/servers.py bare URL
+
+Prints the port.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+
+_BODY = b'{"_id":"doc","_rev":"1-967a00dff5e02add41819138abb3284d","text":"' + b"x" * 250 + b'"}\n'
+_ANSWER = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%s" % (len(_BODY), _BODY)
+
+
+class Trivial(asyncio.Protocol):
+    """Gives the same answer to every request."""
+
+    def __init__(self) -> None:
+        self.waiting = b""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        self.waiting += data
+        head, ended, body = self.waiting.partition(b"\r\n\r\n")
+        if not ended:
+            return
+        lower = head.lower()
+        at = lower.find(b"content-length:")
+        if at >= 0 and len(body) < int(lower[at + 15 :].partition(b"\r\n")[0]):
+            return
+        self.waiting = b""
+        self.transport.write(_ANSWER)  # type: ignore[attr-defined]
+
+
+async def serve_upstream() -> None:
+    server = await asyncio.get_running_loop().create_server(Trivial, "127.0.0.1", 0)
+    print(server.sockets[0].getsockname()[1], flush=True)
+    await server.serve_forever()
+
+
+def serve_bare(upstream: str) -> None:
+    import socket
+    from collections.abc import AsyncIterator
+    from contextlib import asynccontextmanager
+
+    import httpx2
+    import uvicorn
+    from starlette.applications import Starlette
+    from starlette.requests import Request
+    from starlette.responses import Response
+    from starlette.routing import Route
+
+    client = httpx2.AsyncClient(base_url=upstream)
+    dropped = ("host", "content-length", "connection")
+
+    async def pass_on(request: Request) -> Response:
+        headers = [(name, value) for name, value in request.headers.items() if name not in dropped]
+        answer = await client.request(
+            request.method, request.url.path, params=request.query_params, headers=headers, content=await request.body()
+        )
+        kept = {name: value for name, value in answer.headers.items() if name not in dropped}
+        return Response(answer.content, answer.status_code, kept)
+
+    @asynccontextmanager
+    async def live(_: Starlette) -> AsyncIterator[None]:
+        yield
+        await client.aclose()
+
+    methods = ["GET", "HEAD", "POST", "PUT", "DELETE"]
+    application = Starlette(routes=[Route("/{path:path}", pass_on, methods=methods)], lifespan=live)
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    listener.bind(("127.0.0.1", 0))
+    listener.listen(1024)
+    print(listener.getsockname()[1], flush=True)
+    uvicorn.Server(uvicorn.Config(application, access_log=False, log_level="error")).run([listener])
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "upstream":
+        asyncio.run(serve_upstream())
+    else:
+        serve_bare(sys.argv[2])
