@@ -12,6 +12,9 @@ from aiocouch import ConflictError, CouchDB, NotFoundError, PreconditionFailedEr
 from aiocouch.database import Database
 from aiocouch.event import ChangedEvent, DeletedEvent
 
+# aiocouch hands credentials to its own HTTP client in a way that is to go.
+pytestmark = pytest.mark.filterwarnings("ignore:(BasicAuth|The 'auth' parameter) is deprecated:DeprecationWarning")
+
 
 def within(server: Any, work: Callable[[CouchDB], Awaitable[None]], **how: Any) -> None:
     """Run some work with the admin's connection, or that of somebody else."""
