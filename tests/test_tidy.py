@@ -32,7 +32,7 @@ LAYERS = (
     ("dal.events",),
     ("dal.faults", "dal.request_log", "dal.coverage", "dal.exporters"),
     ("dal.handle",),
-    ("dal.framing", "dal.access_log", "dal.server_options", "dal.service", "dal.proxy"),
+    ("dal.framing", "dal.cors", "dal.access_log", "dal.server_options", "dal.service", "dal.proxy"),
     ("dal.client", "dal.async_client", "dal.asgi", "dal.record"),
     ("dal.serve", "dal.assembly"),
     ("dal.testing",),

@@ -16,6 +16,7 @@ from dal.backends import open_backend
 from dal.backends.base import AsyncBackend, BaseBackend
 from dal.backends.event_loop import chunks
 from dal.config import choose_backend
+from dal.cors import Cors, add_cors_headers, preflight
 from dal.errors import BackendError, BrokenOff, CouchError, ServerError, Unavailable
 from dal.framing import Body, Departed, Limits, Receive, Scope, Send, headers_of, length_of, to_request
 from dal.wire import Response, is_feed
@@ -41,7 +42,8 @@ _log = logging.getLogger("dal.asgi")
 class Application:
     """The ASGI application of one backend; without a backend it is chosen as ``CouchDAL`` chooses.
 
-    ``service`` answers the paths that are not CouchDB's, and ``access_log`` is told of every answer.
+    ``service`` answers the paths that are not CouchDB's, ``access_log`` is told of every answer, and ``cors`` says
+    which origins browsers may ask from; without it, they may ask from none.
     """
 
     def __init__(
@@ -51,12 +53,14 @@ class Application:
         limits: Limits | None = None,
         service: Service | None = None,
         access_log: AccessLog | None = None,
+        cors: Cors | None = None,
     ) -> None:
         backend = backend or open_backend(choose_backend())
         self.backend = backend.for_event_loop() if isinstance(backend, BaseBackend) else backend
         self.limits = limits or Limits()
         self.service = service
         self.access_log = access_log
+        self.cors = cors
         #: How many requests and feeds are being answered.
         self.requests = self.feeds = 0
         self._open_feeds: set[asyncio.Task[None]] = set()
@@ -159,6 +163,8 @@ class _Exchange:
         """Return the answer, whatever happens but that there is nobody left to have it."""
         application, request = self._application, self._request
         try:
+            if application.cors is not None and (allowed := preflight(request, application.cors)) is not None:
+                return allowed
             if application.service is not None and request.path.startswith(application.service.prefix):
                 return application.service.answer(request)
             if not application.backend.streams:
@@ -240,6 +246,8 @@ class _Exchange:
 
     async def _start(self, response: Response, *more: tuple[bytes, bytes]) -> None:
         headers = [*headers_of(response), *more]
+        if (cors := self._application.cors) is not None:
+            headers = add_cors_headers(self._request, headers, cors)
         await self._send_message({"type": "http.response.start", "status": response.status, "headers": headers})
 
     async def _send(self, content: bytes, *, more: bool) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 from dal.asgi import Application
 from dal.backends import open_backend, watched
 from dal.backends.base import AsyncBackend, BaseBackend
+from dal.cors import HEADERS, METHODS, Cors
 from dal.errors import NotConfigured
 from dal.framing import Limits
 from dal.proxy.nodes import Nodes
@@ -41,6 +42,7 @@ def build_application(settings: Mapping[str, Setting]) -> Application:
             feeds=options["max_feeds"],
         ),
         access_log=_access_log() if options["access_log"] else None,
+        cors=_cors(options),
     )
     metrics = _metrics(application, nodes) if options["metrics"] else None
     application.service = Service(lambda: _health(application, nodes), metrics)
@@ -59,6 +61,18 @@ def _embedded(admin: tuple[str, str] | None) -> BaseBackend:
 
     server = Server(clock=Clock(monotonic=monotonic, date=time), ids=Ids(randbits(128)))
     return MemoryBackend(admin=admin, server=server)
+
+
+def _cors(options: Mapping[str, Any]) -> Cors | None:
+    if not options["cors_origins"]:
+        return None
+    return Cors(
+        origins=options["cors_origins"],
+        credentials=options["cors_credentials"],
+        headers=options["cors_headers"] or HEADERS,
+        methods=options["cors_methods"] or METHODS,
+        max_age=options["cors_max_age"],
+    )
 
 
 def _access_log() -> Any:

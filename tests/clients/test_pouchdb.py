@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shutil
 import subprocess
-import sys
-import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -31,28 +27,10 @@ def node() -> str:
     pytest.skip(lack)
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[str]:
-    command = [sys.executable, "-m", "dal.cli", "serve", "--backend", "memory", "--port", "0"]
-    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment
-    ) as process:
-        try:
-            assert process.stdout
-            address = next(found for line in process.stdout if (found := re.search(r"http://[\w.]+:\d+", line)))
-            yield address[0]
-        finally:
-            process.terminate()
-
-
 @pytest.fixture
-def remote(server: str, request: pytest.FixtureRequest) -> str:
-    """A new database's address."""
-    url = f"{server}/{re.sub('[^a-z]', '_', request.node.name.lower())}"
-    with urllib.request.urlopen(urllib.request.Request(url, method="PUT")) as answer:
-        assert answer.status == 201
-    return url
+def remote(server: Any, db: str) -> str:
+    """A new database's address, with the admin's credentials."""
+    return f"{server.with_credentials}/{db}"
 
 
 class Pouch:

@@ -309,3 +309,28 @@ def test_termination_ends_when_its_time_is_up(upstream: Upstream) -> None:
         process.wait(10)
         assert 0.5 < time.monotonic() - begun < 5
         wire.close()
+
+
+# --- browsers ---------------------------------------------------------------------------------------------------------
+
+
+def test_browsers_are_answered_by_the_proxys_settings_and_not_by_the_servers(stand: Stand, upstream: Upstream) -> None:
+    upstream.script = [answering(200, Access_Control_Allow_Origin="*")]
+    wire = stand(cors_origins=["http://page"], cors_credentials="true", cors_max_age="7")
+    asked = wire.ask("OPTIONS /db/doc HTTP/1.1\nOrigin: http://page\nAccess-Control-Request-Method: PUT")
+    assert (asked.status, asked.headers["access-control-max-age"]) == (204, "7")
+    assert upstream.received == []
+    answer = wire.ask("GET /db/doc HTTP/1.1\nOrigin: http://page")
+    assert answer.headers["access-control-allow-origin"] == "http://page"
+    assert answer.headers["access-control-allow-credentials"] == "true"
+    refused = wire.ask("DELETE /db HTTP/1.1\nOrigin: http://page")
+    assert (refused.status, refused.headers["access-control-allow-origin"]) == (403, "http://page")
+    assert "access-control-allow-origin" not in wire.ask("GET /db/doc HTTP/1.1\nOrigin: http://other").headers
+
+
+def test_browsers_are_answered_by_the_server_where_the_proxy_has_no_settings(stand: Stand, upstream: Upstream) -> None:
+    upstream.script = [answering(200, Access_Control_Allow_Origin="http://page")]
+    wire = stand()
+    asked = wire.ask("OPTIONS /db/doc HTTP/1.1\nOrigin: http://page\nAccess-Control-Request-Method: PUT")
+    assert asked.headers["access-control-allow-origin"] == "http://page"
+    assert [received.method for received in upstream.received] == ["OPTIONS"]

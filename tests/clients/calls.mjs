@@ -1,0 +1,56 @@
+// Makes calls of PouchDB on a server's database: reads them as JSON from standard input, writes their outcomes as one line.
+//
+// A call is [method, ...arguments]; its outcome {ok: ...} or {status, name, reason}.
+
+import { createRequire } from "node:module";
+import { json } from "node:stream/consumers";
+
+import PouchDB from "pouchdb";
+
+// The plug-in expects to be loaded by a page.
+Object.assign(globalThis, { PouchDB, self: globalThis });
+createRequire(import.meta.url)("pouchdb/dist/pouchdb.find.js");
+
+const { remote, headers, calls } = await json(process.stdin);
+
+function fetch(url, options) {
+  for (const [name, value] of Object.entries(headers ?? {})) options.headers.set(name, value);
+  return PouchDB.fetch(url, options);
+}
+
+const db = new PouchDB(remote, { fetch, skip_setup: calls[0][0] !== "info" });
+
+const special = {
+  async attach(id, name, rev, content, type) {
+    return db.putAttachment(id, name, rev, Buffer.from(content), type);
+  },
+
+  async attached(id, name) {
+    return (await db.getAttachment(id, name)).toString();
+  },
+
+  /** The ids that a live feed tells of, while as many documents are written as are named. */
+  async follow(...ids) {
+    const seen = [];
+    const feed = db.changes({ live: true, since: "now" });
+    const told = new Promise((resolve, reject) => {
+      feed.on("error", reject);
+      feed.on("change", ({ id }) => seen.push(id) === ids.length && resolve());
+    });
+    for (const id of ids) await db.put({ _id: id });
+    await told;
+    feed.cancel();
+    return seen;
+  },
+};
+
+const outcomes = [];
+for (const [method, ...args] of calls) {
+  try {
+    outcomes.push({ ok: await (special[method] ?? db[method].bind(db))(...args) });
+  } catch ({ status, name, reason, message }) {
+    outcomes.push({ status, name, reason: reason ?? message });
+  }
+}
+console.log(JSON.stringify(outcomes));
+process.exit();
