@@ -7,6 +7,7 @@ CLIENTS := tests/clients
 # Written last, so that an interrupted set-up is done again.
 PYTHON_READY := .venv/.ready
 NODE_READY := $(CLIENTS)/node_modules/.ready
+BENCH_READY := bench/express/node_modules/.ready
 NODE_TARGET := $(if $(and $(shell command -v node),$(shell command -v npm)),$(NODE_READY),without-node)
 
 .PHONY: help setup run test check format docs parity bench without-node
@@ -19,7 +20,7 @@ help:
 	@echo "make format   write what the format check asks for"
 	@echo "make docs     build the documentation in site/"
 	@echo "make parity   the recorded transcripts by area (COUCHDB_URL=... runs them on that server)"
-	@echo "make bench    speed, beside mongomock and orjson"
+	@echo "make bench    speed, beside mongomock, orjson and other servers"
 
 setup: $(PYTHON_READY) $(NODE_TARGET)
 
@@ -69,5 +70,10 @@ docs: $(PYTHON_READY)
 parity: $(PYTHON_READY)
 	@COUCHDB_URL="$(COUCHDB_URL)" $(BIN)/python -m pytest tests/parity/test_transcripts.py -q --no-header -n auto
 
-bench: $(PYTHON_READY)
+# What only the benchmarks need of npm is not part of the set-up.
+$(BENCH_READY): bench/express/package.json bench/express/package-lock.json
+	cd bench/express && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
+	@touch $@
+
+bench: $(PYTHON_READY) $(if $(findstring $(NODE_READY),$(NODE_TARGET)),$(BENCH_READY))
 	$(BIN)/python -m pytest bench --benchmark-disable-gc --benchmark-columns=median,min,rounds

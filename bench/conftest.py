@@ -21,6 +21,10 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         spent = benchmark.extra_info.get("milliseconds_a_test")
         if spent is not None:
             terminalreporter.write_line(f"{benchmark.name:<72} {spent:8.3f} ms a test")
+        rate = benchmark.extra_info.get("requests_a_second")
+        if rate is not None and "slowest" not in benchmark.name:
+            slowest = benchmark.extra_info["p99_ms"]
+            terminalreporter.write_line(f"{benchmark.name:<72} {rate:8.0f} requests a second, p99 {slowest:.2f} ms")
     for group, by_role in times.items():
         if {"couchdal", "yardstick"} <= by_role.keys():
             ratio, target = by_role["couchdal"] / by_role["yardstick"], targets[group]

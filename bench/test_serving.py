@@ -1,0 +1,140 @@
+"""How fast couchdal is over HTTP: the proxy beside a bare pass-through, the emulator beside express-pouchdb."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+from samples import make_documents
+
+HERE = Path(__file__).parent
+CONNECTIONS = (1, 32)
+ROUNDS, SECONDS = 4, 1.5
+DOCUMENT = json.dumps({**make_documents(1)[0], "_id": None, "number": 1}).replace('"_id": null, ', "")
+PASSED_ON = {
+    "document reads": ["GET", "/db/doc000500", None],
+    "document writes": ["PUT", "/db/x{n}", DOCUMENT],
+}
+SERVED = {
+    "document reads": ["GET", "/found/doc000500", None],
+    "document writes": ["PUT", "/db/{run}-{n}", DOCUMENT],
+    "_find": ["POST", "/found/_find", '{"selector":{"owner":"user7"}}'],
+    "_bulk_docs of 20": ["POST", "/db/_bulk_docs", f'{{"docs":[{",".join([DOCUMENT] * 20)}]}}'],
+}
+Figures = dict[tuple[str, str, int], dict[str, float]]
+
+
+class Started:
+    """A server in a process of its own, which prints its port."""
+
+    def __init__(self, opened: ExitStack, *command: str) -> None:
+        process = opened.enter_context(
+            subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        )
+        opened.callback(process.kill)
+        assert process.stdout
+        self.port = process.stdout.readline().partition(" for ")[0].rpartition(":")[2].strip()
+        assert self.port.isdigit()
+        self.address = f"http://127.0.0.1:{self.port}"
+
+    def post(self, path: str, body: Any, method: str = "POST") -> None:
+        headers = {"content-type": "application/json"}
+        urllib.request.urlopen(
+            urllib.request.Request(self.address + path, json.dumps(body).encode(), headers, method=method)
+        ).read()
+
+
+def load(port: str, connections: int, request: list[str | None], run: str) -> dict[str, float]:
+    told = json.dumps([[part if part is None else part.replace("{run}", run) for part in request]])
+    command = [sys.executable, str(HERE / "load.py"), port, str(connections), str(SECONDS)]
+    ended = subprocess.run(command, input=told, capture_output=True, text=True, check=True)
+    found: dict[str, float] = json.loads(ended.stdout)
+    assert found["failed"] == 0
+    return found
+
+
+def measured(servers: dict[str, Started], requests: dict[str, list[Any]]) -> Figures:
+    """The best of some rounds, in which the servers take turns: requests a second, and the 99th percentile."""
+    best: Figures = {}
+    for turn in range(ROUNDS):
+        for what, request in requests.items():
+            for connections in CONNECTIONS:
+                for role, server in servers.items():
+                    found = load(server.port, connections, request, f"{turn}-{connections}")
+                    kept = best.setdefault((role, what, connections), found)
+                    kept["a_second"] = max(kept["a_second"], found["a_second"])
+                    kept["p99_ms"] = min(kept["p99_ms"], found["p99_ms"])
+    return best
+
+
+@pytest.fixture(scope="module")
+def proxies() -> Iterator[Figures]:
+    with ExitStack() as opened:
+        upstream = Started(opened, sys.executable, str(HERE / "servers.py"), "upstream")
+        yardstick = Started(opened, sys.executable, str(HERE / "servers.py"), "bare", upstream.address)
+        serve = ["serve", "--backend", "couch", "--upstream", upstream.address, "--port", "0"]
+        proxy = Started(opened, sys.executable, "-m", "dal.cli", *serve)
+        yield measured({"couchdal": proxy, "yardstick": yardstick, "direct": upstream}, PASSED_ON)
+
+
+@pytest.fixture(scope="module")
+def emulators() -> Iterator[Figures]:
+    node = shutil.which("node")
+    if node is None or not (HERE / "express" / "node_modules").is_dir():
+        pytest.skip("Node.js or express-pouchdb is missing")
+    with ExitStack() as opened:
+        servers = {
+            "couchdal": Started(opened, sys.executable, "-m", "dal.cli", "serve", "--port", "0"),
+            "yardstick": Started(opened, node, str(HERE / "express" / "server.mjs")),
+        }
+        for server in servers.values():
+            server.post("/db", None, "PUT")
+            server.post("/found", None, "PUT")
+            server.post("/found/_bulk_docs", {"docs": make_documents(1_000)})
+            server.post("/found/_index", {"index": {"fields": ["owner"]}})
+        yield measured(servers, SERVED)
+
+
+def tell(benchmark: Any, role: str, target: float, found: dict[str, float], seconds: float) -> None:
+    benchmark.extra_info.update(role=role, target=target, requests_a_second=found["a_second"], p99_ms=found["p99_ms"])
+    benchmark.pedantic(lambda: None, rounds=1)
+    # pytest-benchmark keeps a list of measured seconds: put there what the loads measured.
+    benchmark.stats.stats.data[:] = [seconds]
+
+
+each_load = pytest.mark.parametrize("connections", CONNECTIONS)
+
+
+@each_load
+@pytest.mark.parametrize("what", PASSED_ON)
+@pytest.mark.parametrize("role", ["couchdal", "yardstick", "direct"])
+def test_proxy(benchmark: Any, role: str, what: str, connections: int, proxies: Figures) -> None:
+    benchmark.group = f"proxy, {what}, {connections} connections: a request / a bare pass-through's"
+    found = proxies[role, what, connections]
+    tell(benchmark, role, 1.25, found, 1 / found["a_second"])
+
+
+@each_load
+@pytest.mark.parametrize("what", PASSED_ON)
+@pytest.mark.parametrize("role", ["couchdal", "yardstick", "direct"])
+def test_proxys_slowest(benchmark: Any, role: str, what: str, connections: int, proxies: Figures) -> None:
+    benchmark.group = f"proxy, {what}, {connections} connections: p99 / a bare pass-through's"
+    found = proxies[role, what, connections]
+    tell(benchmark, role, 1.25, found, found["p99_ms"] / 1000)
+
+
+@each_load
+@pytest.mark.parametrize("what", SERVED)
+@pytest.mark.parametrize("role", ["couchdal", "yardstick"])
+def test_served_emulator(benchmark: Any, role: str, what: str, connections: int, emulators: Figures) -> None:
+    benchmark.group = f"served, {what}, {connections} connections: a request / express-pouchdb's"
+    found = emulators[role, what, connections]
+    tell(benchmark, role, 0.5, found, 1 / found["a_second"])
