@@ -46,10 +46,9 @@ class Started:
         self.address = f"http://127.0.0.1:{self.port}"
 
     def post(self, path: str, body: Any, method: str = "POST") -> None:
+        content = None if body is None else json.dumps(body).encode()
         headers = {"content-type": "application/json"}
-        urllib.request.urlopen(
-            urllib.request.Request(self.address + path, json.dumps(body).encode(), headers, method=method)
-        ).read()
+        urllib.request.urlopen(urllib.request.Request(self.address + path, content, headers, method=method)).read()
 
 
 def load(port: str, connections: int, request: list[str | None], run: str) -> dict[str, float]:

@@ -41,7 +41,6 @@ LAYERS = (
 # What reaches outside this process or is slow to import stands in one place each.
 ONLY_IMPORTERS = {
     "httpx2": {"dal.backends.http", "dal.backends.couch", "dal.backends.async_couch"},
-    "h11": {"dal.serve"},
     "uvicorn": {"dal.serve"},
     "starlette": set(),
     "prometheus_client": {"dal.exporters.prometheus"},

@@ -6,6 +6,7 @@ It holds none of CouchDB's rules but what comes before any rule: how large a bod
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, MutableMapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -24,6 +25,7 @@ Headers: TypeAlias = list[tuple[bytes, bytes]]
 _DEFAULT_HEADERS = {"cache-control": "must-revalidate", "server": f"CouchDB/{VERSION} (couchdal)"}
 # The web server frames messages and tells the time by itself.
 _DROPPED_HEADERS = frozenset(("connection", "content-length", "date", "keep-alive", "transfer-encoding"))
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +113,7 @@ def to_request(scope: Scope) -> Request:
         path = "/" + path.partition("://")[2].partition("/")[2]
     headers: dict[str, str] = {}
     for raw_name, raw_value in scope["headers"]:
-        name, value = raw_name.decode("latin-1"), raw_value.decode("latin-1")
+        name, value = raw_name.decode("latin-1"), raw_value.decode("latin-1").strip(" \t")
         if name in headers:
             value = f"{headers[name]}{'; ' if name == 'cookie' else ', '}{value}"
         headers[name] = value
@@ -123,13 +125,22 @@ def headers_of(response: Response) -> Headers:
     """Return the headers of an answer as a web server takes them, without its length."""
     headers = {**_DEFAULT_HEADERS, **response.headers}
     kept = [
-        (name.encode("latin-1"), value.encode("latin-1"))
+        (name.encode("latin-1"), _encoded(value))
         for name, value in headers.items()
         if name.lower() not in _DROPPED_HEADERS
     ]
     if headers.get("connection") == "close":
         kept.append((b"connection", b"close"))
     return kept
+
+
+def _encoded(value: str) -> bytes:
+    # A document may say anything of its attachments' types; a header is one line.
+    value = _CONTROL.sub(" ", value)
+    try:
+        return value.encode("latin-1")
+    except UnicodeEncodeError:
+        return value.encode("utf-8", "replace")
 
 
 def length_of(response: Response, content: bytes, method: str) -> tuple[bytes, bytes]:

@@ -27,8 +27,9 @@ class Route(NamedTuple):
     An endpoint is named ``module.function`` within ``dal.endpoints``, and imported when it is first asked for: most
     processes need few of them. ``{name}`` stands for one segment, ``{name...}`` for all that follow. A GET endpoint
     answers HEAD as well, one for ``*`` every method that has none of its own. ``unsupported`` is the reason of the 501
-    that every method gets. Two columns are for those who stand before a server: ``reading`` has the methods beside GET
-    that change no data, and ``withheld`` those that are not for everybody, since they are an administrator's work.
+    that every method gets, or those in ``allow``. Two columns are for those who stand before a server: ``reading`` has
+    the methods beside GET that change no data, and ``withheld`` those that are not for everybody, since they are an
+    administrator's work.
     """
 
     pattern: str
@@ -136,9 +137,9 @@ ROUTES: tuple[Route, ...] = (
     Route("/{db}/_partition/{partition}/{rest...}", {"*": "databases.in_partition"}),
     Route("/{db}/_temp_view", {"*": "server.temporary_view"}),
     Route("/{db}/_temp_view/{rest...}", {"*": "server.temporary_view"}),
-    Route("/{db}/_shards", unsupported="databases have no shards"),
-    Route("/{db}/_shards/{doc_id}", unsupported="databases have no shards"),
-    Route("/{db}/_sync_shards", unsupported="databases have no shards"),
+    Route("/{db}/_shards", allow="GET", unsupported="databases have no shards"),
+    Route("/{db}/_shards/{doc_id}", allow="GET", unsupported="databases have no shards"),
+    Route("/{db}/_sync_shards", allow="POST", unsupported="databases have no shards"),
     *(
         Route(f"/{{db}}/_design/{{name}}/{action}{more}", unsupported=reason, reading=_POST * (action in _QUERIES))
         for action, reason in _DESIGN_ACTIONS.items()
@@ -264,7 +265,7 @@ def find_route(segments: Sequence[str]) -> tuple[Route, dict[str, str]]:
 
 def find_endpoint(route: Route, method: str) -> Endpoint:
     """Return the function that answers a method; raises ``MethodNotAllowed`` or ``NotSupported``."""
-    if route.unsupported:
+    if route.unsupported and (not route.allow or ("GET" if method == "HEAD" else method) in route.allow.split(",")):
         raise NotSupported(f"{method} {route.pattern}: {route.unsupported}")
     found = route.endpoints.get("GET" if method == "HEAD" else method) or route.endpoints.get("*")
     if found is None:

@@ -10,10 +10,8 @@ from math import ceil
 from types import FrameType
 from typing import Any, NamedTuple, cast
 
-import h11
 import uvicorn
-from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
-from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from dal.asgi import ABORT_EXTENSION, CLOSE_EXTENSION, Application
 from dal.wire import encode_json
@@ -23,8 +21,8 @@ _KEEP_ALIVE_S = 300
 # Who interrupts a server does not want to wait: bodies that are still coming are ended at once, and the rest soon.
 _GRACE_S = 1
 _BACKLOG = 1024
-# What is worth copying to save a packet.
-_JOINED = 16384
+# How many requests of one connection may wait for the answer to another.
+_PIPELINED = 16
 
 
 class Sockets(NamedTuple):
@@ -35,96 +33,91 @@ class Sockets(NamedTuple):
     shutdown_timeout_s: float = 10.0
 
 
-class _JoiningTransport:
-    """A connection that sends what is written in one go, or within one turn of the event loop, as one packet.
+class _Protocol(HttpToolsProtocol):
+    """Answers what is not HTTP in CouchDB's manner, and speaks HTTP/1.0 with those who do.
 
-    The head of an answer and its body come separately, and each packet costs as much as the rest of a small answer.
+    A request's head must be there in time, from its first byte on, and no larger than it may be.
     """
 
-    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
-        self._transport = transport
-        self._loop = loop
-        self._parts: list[bytes] = []
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._transport, name)
-
-    def write(self, data: bytes) -> None:
-        if not self._parts:
-            self._loop.call_soon(self.flush)
-        self._parts.append(data)
-        if len(data) > _JOINED:
-            # Only what the connection has been given can tell that it takes no more.
-            self.flush()
-
-    def flush(self) -> None:
-        if self._parts:
-            parts, self._parts = self._parts, []
-            self._transport.write(parts[0] if len(parts) == 1 else b"".join(parts))
-
-    def close(self) -> None:
-        self.flush()
-        self._transport.close()
-
-
-class _Protocol(H11Protocol):
-    """Answers what is not HTTP in CouchDB's manner, and notices when the client of a feed goes away.
-
-    A request's head must be there in time, from its first byte on.
-    """
-
-    header_timeout_s = Sockets().header_timeout_s
+    sockets = Sockets()
+    _head_size: int | None = None
     _head_is_due: asyncio.TimerHandle | None = None
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(cast("asyncio.Transport", _JoiningTransport(transport, self.loop)))
-
-    def on_response_complete(self) -> None:
-        cast("_JoiningTransport", self.transport).flush()
-        super().on_response_complete()
-
     def data_received(self, data: bytes) -> None:
+        before = self._head_size
         super().data_received(data)
-        begun = self.conn.their_state is h11.IDLE and not self.transport.is_closing()
-        if begun and self._head_is_due is None:
-            self._head_is_due = self.loop.call_later(self.header_timeout_s, self.transport.close)
-        elif not begun and self._head_is_due is not None:
+        if self._head_size is None or self.transport.is_closing():
+            self._expect_no_head()
+            return
+        self._head_size = len(data) + (before or 0)
+        if self._head_size > self.sockets.max_header_size:
+            self.send_400_response("The head of the request is too large.")
+        elif self._head_is_due is None:
+            self._head_is_due = self.loop.call_later(self.sockets.header_timeout_s, self.transport.close)
+
+    def _expect_no_head(self) -> None:
+        if self._head_is_due is not None:
             self._head_is_due.cancel()
             self._head_is_due = None
 
     def connection_lost(self, exc: Exception | None) -> None:
-        if self._head_is_due is not None:
-            self._head_is_due.cancel()
+        self._expect_no_head()
         super().connection_lost(exc)
 
-    def handle_events(self) -> None:
-        super().handle_events()
-        if self.scope is not None:
-            extensions = cast("dict[str, object]", self.scope.setdefault("extensions", {}))
-            extensions[CLOSE_EXTENSION] = self.transport.close
-            extensions[ABORT_EXTENSION] = self.transport.abort
-        # Reading stops where the client sent more than its request; but only who reads is told of its departure.
-        if self.conn.their_state is h11.DONE and len(self.conn.trailing_data[0]) < HIGH_WATER_LIMIT:
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._head_size = 0
+        closing = {CLOSE_EXTENSION: self.transport.close, ABORT_EXTENSION: self.transport.abort}
+        cast("dict[str, object]", self.scope)["extensions"] = closing
+
+    def on_headers_complete(self) -> None:
+        self._head_size = None
+        super().on_headers_complete()
+        if self.scope["http_version"] == "1.0":
+            self.cycle.send = _Unframed(self.cycle).send  # type: ignore[method-assign]
+        if len(self.pipeline) < _PIPELINED:
+            # Reading stops where requests are waiting; but only who reads is told of a client's departure.
             self.flow.resume_reading()
 
     def send_400_response(self, msg: str) -> None:
-        body = encode_json({"error": "bad_request", "reason": msg}) + b"\n"
-        headers = [
-            (b"content-type", b"application/json"),
-            (b"content-length", str(len(body)).encode("ascii")),
-            (b"connection", b"close"),
-        ]
-        try:
-            for event in (
-                h11.Response(status_code=400, headers=headers, reason=b"Bad Request"),
-                h11.Data(data=body),
-                h11.EndOfMessage(),
-            ):
-                self.transport.write(self.conn.send(event) or b"")
-        except h11.LocalProtocolError:
-            # An answer is already on its way, and what follows it cannot be told apart from it.
-            pass
+        cycle = self.cycle
+        if cycle is None or cycle.response_complete or (cycle.more_body and not cycle.response_started):
+            body = encode_json({"error": "bad_request", "reason": msg}) + b"\n"
+            head = f"HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\ncontent-length: {len(body)}"
+            self.transport.write(f"{head}\r\nconnection: close\r\n\r\n".encode("ascii") + body)
+        # Else an answer is already on its way, and what follows it cannot be told apart from it.
         self.transport.close()
+
+
+class _Unframed:
+    """Sends answers whose length nobody knows to clients that know no chunks: they end with the connection."""
+
+    def __init__(self, cycle: RequestResponseCycle) -> None:
+        self._cycle = cycle
+        self._framed = cycle.send
+        self._ends_with_connection = False
+
+    async def send(self, message: Any) -> None:
+        cycle = self._cycle
+        if message["type"] == "http.response.start":
+            lengths = [value for name, value in message["headers"] if name == b"content-length"]
+            self._ends_with_connection = not lengths and cycle.scope["method"] != "HEAD"
+            if self._ends_with_connection:
+                # The web server would take it upon itself to send chunks.
+                cycle.chunked_encoding = False
+        if message["type"] == "http.response.start" or not self._ends_with_connection:
+            await self._framed(message)
+            return
+        if cycle.flow.write_paused and not cycle.disconnected:
+            await cycle.flow.drain()
+        if cycle.disconnected:
+            return
+        cycle.transport.write(message.get("body", b""))
+        if not message.get("more_body", False):
+            cycle.response_complete = True
+            cycle.message_event.set()
+            cycle.transport.close()
+            cycle.on_response()
 
 
 class _Server(uvicorn.Server):
@@ -187,12 +180,11 @@ def serve(
     SIGTERM lets requests end that are being answered, SIGINT does not.
     """
     sockets = sockets or Sockets()
-    protocol = type("_Protocol", (_Protocol,), {"header_timeout_s": sockets.header_timeout_s})
+    protocol = type("_Protocol", (_Protocol,), {"sockets": sockets})
     config = uvicorn.Config(
         application,
-        loop="asyncio",
+        loop="auto",
         http=protocol,
-        h11_max_incomplete_event_size=sockets.max_header_size,
         ws="none",
         access_log=False,
         proxy_headers=False,

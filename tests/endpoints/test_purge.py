@@ -107,3 +107,11 @@ def test_compaction_keeps_every_leaf_of_a_conflict(send, db):
 def test_compaction_of_a_missing_design_document_s_views_is_not_found(send, db):
     response = send("POST", f"{db}/_compact/none", {})
     assert (response.status, response.value()) == (404, {"error": "not_found", "reason": "missing"})
+
+
+@pytest.mark.parametrize(("query", "status"), [("", 201), ("?w=1", 201), ("?w=2", 202), ("?w=x", 201)])
+def test_purge_is_accepted_where_more_copies_are_asked_for_than_there_are(send, db, query, status):
+    rev = put(send, f"{db}/a")
+    response = send("POST", f"{db}/_purge{query}", {"a": [rev]})
+    assert (response.status, response.value()["purged"]) == (status, {"a": [rev]})
+    assert send("POST", f"{db}/_purge{query}", {}).status == 201

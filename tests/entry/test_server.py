@@ -119,6 +119,30 @@ def test_http_1_0_is_answered_and_closed(wire: Wire) -> None:
     assert wire.at_end()
 
 
+def test_answer_of_no_known_length_ends_with_the_connection_of_http_1_0(wire: Wire, db: str) -> None:
+    wire.ask(f"PUT /{db}/a HTTP/1.1", b"{}")
+    wire.send(f"GET /{db}/_changes?feed=longpoll HTTP/1.0\nConnection: keep-alive\n\n")
+    head = wire.read_until(b"\r\n\r\n").lower()
+    assert b"connection: close" in head
+    assert b"transfer-encoding" not in head
+    answer = wire.rest
+    while more := wire.socket.recv(65536):
+        answer += more
+    assert json.loads(answer)["results"][0]["id"] == "a"
+
+
+def test_request_needs_no_host(wire: Wire) -> None:
+    assert wire.send("GET /_up HTTP/1.1\n\n").answer().status == 200
+
+
+def test_header_that_would_be_two_is_not_sent(wire: Wire, db: str) -> None:
+    attachment = {"content_type": "text/plain\r\nX-Evil: 1", "data": "aGk="}
+    wire.ask(f"PUT /{db}/a HTTP/1.1", json.dumps({"_attachments": {"x": attachment}}).encode())
+    answer = wire.ask(f"GET /{db}/a/x HTTP/1.1")
+    assert (answer.status, answer.body) == (200, b"hi")
+    assert answer.headers["content-type"] == "text/plain  X-Evil: 1"
+
+
 @pytest.mark.parametrize("path", ["/a%zz", "/%", "/db/%G0"])
 def test_bad_percent_encoding_is_couchdbs_error(wire: Wire, path: str) -> None:
     answer = wire.ask(f"GET {path} HTTP/1.1")

@@ -170,6 +170,8 @@ def write(call: Call) -> Response:
     if not document.ids:
         raise BadRequest("When `new_edits: false`, the document needs `_rev` or `_revisions` specified")
     refused = replicate(call, [document])
+    if call.param("batch") == "ok":
+        return json_response({"ok": True, "id": doc_id}, 202)
     status = 200 if document.deleted else 201
     acknowledged(call, status)
     if refused:

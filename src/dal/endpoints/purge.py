@@ -25,7 +25,10 @@ def write(call: Call) -> Response:
         call.db.check_located(doc_id)
     purged = purge(call.db, requests)
     shown = {doc_id: [format_revision(*rev) for rev in revisions] for doc_id, revisions in purged.items()}
-    return json_response({"purge_seq": None, "purged": shown}, 201)
+    # As for other writes, more copies are asked for than there are; but only a number is read as one.
+    wanted = call.param("w") or ""
+    short = bool(requests) and wanted.isdecimal() and int(wanted) > 1
+    return json_response({"purge_seq": None, "purged": shown}, 202 if short else 201)
 
 
 def _revisions(value: object) -> list[Revision]:

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from dal.backends.base import quote
+from dal.errors import BadRequest
 from dal.wire import Request, check_encoding, parse_query
 
 # What CouchDB takes from this header, and from no other method than POST. Source: chttpd:handle_request_int.
@@ -24,6 +25,7 @@ _DROPPED = frozenset(
      "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade", "x-forwarded-for", "x-forwarded-host",
      "x-forwarded-proto", "x-forwarded-ssl", "x-http-method-override", "x-original-url", "x-rewrite-url")
 )  # fmt: skip
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 # With these a gateway tells CouchDB who somebody is.
 _IDENTITY = "x-auth-couchdb-"
 
@@ -37,7 +39,7 @@ def effective_method(request: Request) -> str:
 
 
 def outgoing(request: Request, method: str, segments: Sequence[str]) -> Request:
-    """Return the request to send; raises ``BadRequest`` for a query that cannot be decoded."""
+    """Return the request to send; raises ``BadRequest`` for a query or a header that cannot be."""
     path, query = _path(request.path, segments), _query(request.query)
     return replace(request, method=method, path=path, query=query, headers=_headers(request))
 
@@ -65,6 +67,8 @@ def _headers(request: Request) -> Mapping[str, str]:
     if "connection" in headers:
         dropped = _DROPPED | {name.strip().lower() for name in headers["connection"].split(",")}
     sent = {name: value for name, value in headers.items() if name not in dropped and not name.startswith(_IDENTITY)}
+    if _CONTROL.search("".join(sent.values())):
+        raise BadRequest("a header has control characters in it")
     if request.peer:
         sent["x-forwarded-for"] = request.peer
     if "host" in headers:
