@@ -19,7 +19,7 @@ from dal.config import choose_backend
 from dal.cors import Cors, add_cors_headers, preflight
 from dal.errors import BackendError, BrokenOff, CouchError, ServerError, Unavailable
 from dal.framing import Body, Departed, Limits, Receive, Scope, Send, headers_of, length_of, to_request
-from dal.wire import Response, is_feed
+from dal.wire import ABSENT, Response, is_feed
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -175,7 +175,8 @@ class _Exchange:
                 request.body, request.stream = (b"", self._body) if whole is None else (whole, None)
                 response = await self._unless_departed(application.backend.exchange(request))
             if response.stream is None:
-                response.content()
+                # Here, where what cannot be encoded is still an answer.
+                response.body, response.json = response.content(), ABSENT
             return response
         except (BrokenOff, Departed):
             raise

@@ -62,7 +62,6 @@ ERRORS: Mapping[str, tuple[str, ...]] = {
     "/_session": ("400 bad_request", "401 unauthorized"),
     "/{db}": ("400 illegal_database_name", "404 not_found", "412 file_exists"),
     "/{db}/_purge": _BODY,
-    "/{db}/_purge": ("w",),
     "/{db}/_bulk_docs": (*_BODY, "400 doc_validation"),
     "/{db}/_bulk_get": _BODY,
     "/{db}/_revs_diff": _BODY,
