@@ -31,6 +31,8 @@ LAYERS = (
     ("dal.results", "dal.operations"),
     ("dal.events",),
     ("dal.faults", "dal.request_log", "dal.coverage", "dal.exporters"),
+    ("dal.openapi_schemas",),
+    ("dal.openapi",),
     ("dal.handle",),
     ("dal.framing", "dal.cors", "dal.access_log", "dal.server_options", "dal.service", "dal.proxy"),
     ("dal.client", "dal.async_client", "dal.asgi", "dal.record"),

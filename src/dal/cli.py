@@ -105,9 +105,22 @@ def _record(arguments: Arguments) -> int:
     return run(arguments)
 
 
+def _no_arguments(_: argparse.ArgumentParser) -> None:
+    pass
+
+
+def _print_openapi(_: Arguments) -> int:
+    from dal.openapi import describe
+    from dal.wire import encode_json
+
+    sys.stdout.buffer.write(encode_json(describe()) + b"\n")
+    return 0
+
+
 SUBCOMMANDS = {
     "serve": Subcommand("serve an embedded CouchDB, or stand before a real one", _add_serve_arguments, _serve),
     "config": Subcommand("show the options of serve, and where each is from", _add_serve_arguments, _show_config),
+    "openapi": Subcommand("print the description of the API", _no_arguments, _print_openapi),
     "record": Subcommand("write down what a live server answers to scenarios", _add_record_arguments, _record),
 }
 

@@ -9,6 +9,7 @@ import asyncio
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, MutableMapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, TypeAlias
 from urllib.parse import quote
 
@@ -124,23 +125,23 @@ def to_request(scope: Scope) -> Request:
 def headers_of(response: Response) -> Headers:
     """Return the headers of an answer as a web server takes them, without its length."""
     headers = {**_DEFAULT_HEADERS, **response.headers}
-    kept = [
-        (name.encode("latin-1"), _encoded(value))
-        for name, value in headers.items()
-        if name.lower() not in _DROPPED_HEADERS
-    ]
+    kept = [pair for pair in map(_encoded, headers, headers.values()) if pair is not None]
     if headers.get("connection") == "close":
         kept.append((b"connection", b"close"))
     return kept
 
 
-def _encoded(value: str) -> bytes:
+# Most headers are the same in all answers.
+@lru_cache(maxsize=512)
+def _encoded(name: str, value: str) -> tuple[bytes, bytes] | None:
+    if name.lower() in _DROPPED_HEADERS:
+        return None
     # A document may say anything of its attachments' types; a header is one line.
     value = _CONTROL.sub(" ", value)
     try:
-        return value.encode("latin-1")
+        return name.encode("latin-1"), value.encode("latin-1")
     except UnicodeEncodeError:
-        return value.encode("utf-8", "replace")
+        return name.encode("latin-1"), value.encode("utf-8", "replace")
 
 
 def length_of(response: Response, content: bytes, method: str) -> tuple[bytes, bytes]:

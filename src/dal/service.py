@@ -1,4 +1,4 @@
-"""What a server tells of itself below ``/_couchdal/``: whether it is well, and its metrics."""
+"""What a server tells of itself below ``/_couchdal/``: whether it is well, its metrics, and the API that it serves."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _JSON = {"content-type": "application/json"}
 
 
 class Service:
-    """Answers GET and HEAD of ``health`` and, where ``metrics`` is given, of ``metrics``.
+    """Answers GET and HEAD of ``health``, ``openapi.json`` and, where ``metrics`` is given, ``metrics``.
 
     ``health`` gives the state of what the server asks, and whether it can be asked at all.
     """
@@ -24,7 +24,7 @@ class Service:
         metrics: Callable[[], tuple[bytes, str]] | None = None,
     ) -> None:
         self._health = health
-        self._paths: dict[str, Callable[[], Response]] = {"health": self._tell_health}
+        self._paths: dict[str, Callable[[], Response]] = {"health": self._tell_health, "openapi.json": _tell_api}
         if metrics is not None:
             self._paths["metrics"] = lambda: _tell_metrics(metrics)
 
@@ -45,3 +45,9 @@ class Service:
 def _tell_metrics(metrics: Callable[[], tuple[bytes, str]]) -> Response:
     text, kind = metrics()
     return Response(200, {"content-type": kind}, body=text)
+
+
+def _tell_api() -> Response:
+    from dal.openapi import describe  # few ask
+
+    return Response(200, dict(_JSON), json=describe())

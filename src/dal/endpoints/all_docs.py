@@ -16,10 +16,12 @@ def documents(call: Call) -> Response:
 
 
 def design_documents(call: Call) -> Response:
+    """GET or POST: those of them that are design documents."""
     return _answer(call, "design")
 
 
 def local_documents(call: Call) -> Response:
+    """GET or POST: the local documents, which have a list of their own."""
     return _answer(call, "local")
 
 
@@ -103,10 +105,12 @@ def document_queries(call: Call) -> Response:
 
 
 def design_document_queries(call: Call) -> Response:
+    """POST ``{"queries": [...]}``: the same for design documents."""
     return _answer_queries(call, "design")
 
 
 def local_document_queries(call: Call) -> Response:
+    """POST ``{"queries": [...]}``: the same for local documents."""
     return _answer_queries(call, "local")
 
 

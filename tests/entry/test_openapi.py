@@ -1,0 +1,175 @@
+"""The description of the API is OpenAPI, says what the tables say, and what a server answers to random requests."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+import urllib.request
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jsonschema_rs
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, Phase, settings
+from schemathesis.checks import load_all_checks
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+
+from dal.coverage.known import PARAMETERS, endpoints
+from dal.openapi import describe
+from dal.openapi_schemas import SCHEMAS
+
+# Of each operation; those without parameters have fewer. With those that break the rules they are some 14,000 in all.
+EXAMPLES = 125
+MOST_GROWTH_MB = 150
+COUNTED: list[int] = []
+CHECKS = [status_code_conformance, content_type_conformance, response_schema_conformance]
+load_all_checks()
+DESCRIPTION = describe()
+schema = schemathesis.openapi.from_dict(DESCRIPTION)
+
+
+def operations() -> Iterator[tuple[str, str, dict[str, Any]]]:
+    for path, methods in DESCRIPTION["paths"].items():  # type: ignore[union-attr, call-arg]
+        for method, operation in methods.items():
+            yield path, method, operation
+
+
+def test_every_endpoint_and_method_is_described() -> None:
+    described = {(path, method.upper()) for path, method, _ in operations()}
+    # COPY has no place in OpenAPI 3.1; the others are there to be refused, or another spelling of one that is listed.
+    refused = {("/{db}/_partition/{partition}", "POST"), *((path, "POST") for path in (
+        "/{db}/{doc_id}", "/{db}/_design/{design}", "/{db}/_local/{local}"))}  # fmt: skip
+    there = {
+        (pattern.replace("...}", "}"), method)
+        for pattern, methods in endpoints().items()
+        for method in methods
+        if method != "COPY" and "{rest...}" not in pattern
+    }
+    assert described == there - refused
+
+
+def test_parameters_are_those_of_the_table() -> None:
+    for pattern, names in PARAMETERS.items():
+        found: set[str] = set()
+        for path, _, operation in operations():
+            if path == pattern.replace("...}", "}"):
+                found |= {parameter["name"] for parameter in operation["parameters"] if parameter["in"] == "query"}
+                for content in operation.get("requestBody", {}).get("content", {}).values():
+                    name = content["schema"].get("$ref", "").rpartition("/")[2]
+                    found |= set(SCHEMAS.get(name, content["schema"]).get("properties", {}))  # type: ignore[arg-type]
+        missing = set(names) - found - {"stale", "partition", "placement"}
+        if pattern.endswith("/queries"):
+            missing = {"queries"} - found
+        assert not missing, pattern
+
+
+def test_operations_have_names_of_their_own_and_say_what_they_do() -> None:
+    names = [operation["operationId"] for _, _, operation in operations()]
+    assert len(names) == len(set(names))
+    assert not [operation["operationId"] for _, _, operation in operations() if not operation["description"]]
+
+
+@pytest.mark.parametrize("name", SCHEMAS)
+def test_schema_is_one(name: str) -> None:
+    jsonschema_rs.meta.validate({**SCHEMAS[name], "components": {"schemas": dict(SCHEMAS)}})
+
+
+def test_references_lead_somewhere() -> None:
+    text = json.dumps(DESCRIPTION)
+    for kind, name in re.findall(r'"#/components/(\w+)/(\w+)"', text):
+        assert name in DESCRIPTION["components"][kind]  # type: ignore[index, call-overload]
+
+
+def test_description_is_the_same_in_every_run() -> None:
+    assert describe() == DESCRIPTION
+
+
+def test_command_prints_what_the_server_serves(server: str) -> None:
+    command = [sys.executable, "-m", "dal.cli", "openapi"]
+    printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    with urllib.request.urlopen(f"{server}/_couchdal/openapi.json") as answer:
+        assert json.loads(printed) == json.load(answer) == DESCRIPTION
+
+
+def ask(url: str, method: str, body: object = None) -> None:
+    content = None if body is None else json.dumps(body).encode()
+    headers = {"Content-Type": "application/json"}
+    urllib.request.urlopen(urllib.request.Request(url, content, headers, method=method)).read()
+
+
+def fill(server: str) -> None:
+    """Make a database of some documents."""
+    ask(f"{server}/db", "PUT")
+    docs: list[dict[str, object]] = [{"_id": name, "type": "task", "n": n} for n, name in enumerate("abcdefgh")]
+    docs[0]["_attachments"] = {"x": {"data": "aGk=", "content_type": "text/plain"}}
+    ask(f"{server}/db/_bulk_docs", "POST", {"docs": docs})
+    ask(f"{server}/db/_index", "POST", {"index": {"fields": ["type"]}, "ddoc": "a", "name": "x"})
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[str]:
+    """An emulator with some documents, which must neither complain nor grow without end."""
+    command = [sys.executable, "-m", "dal.cli", "serve", "--port", "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout
+            found = re.search(r"http://[\w.]+:\d+", process.stdout.readline())
+            assert found
+            fill(found[0])
+            before = resident_mb(process.pid)
+            yield found[0]
+            assert resident_mb(process.pid) - before < MOST_GROWTH_MB
+            # Requests that only ever miss would prove little.
+            assert len(COUNTED) < 1000 or sum(status < 300 for status in COUNTED) > len(COUNTED) / 6, Counter(COUNTED)
+        finally:
+            process.kill()
+        assert process.stderr
+        assert process.stderr.read() == ""
+
+
+def resident_mb(pid: int) -> float:
+    status = Path(f"/proc/{pid}/status")
+    found = re.search(r"VmRSS:\s+(\d+) kB", status.read_text("ascii")) if status.exists() else None
+    return int(found[1]) / 1000 if found else 0.0
+
+
+KNOWN = {"db": "db", "design": "a", "name": "x", "type": "json", "partition": "p"}
+
+
+def aim(case: Any) -> None:
+    """Have most requests meet something, and feeds end."""
+    for name, value in case.path_parameters.items():
+        if case.path != "/{db}" and sum(map(ord, value)) % 13:
+            case.path_parameters[name] = KNOWN.get(name, "abcdefgh"[len(value) % 8])
+    if (case.query or {}).get("feed", "normal") != "normal":
+        case.query.update(timeout=1)
+        case.query.pop("heartbeat", None)
+
+
+@schema.parametrize()
+@settings(
+    max_examples=EXAMPLES,
+    deadline=None,
+    derandomize=True,
+    database=None,
+    phases=[Phase.explicit, Phase.generate],
+    suppress_health_check=list(HealthCheck),
+)
+def test_random_requests_are_answered_as_described(case: Any, server: str) -> None:
+    aim(case)
+    response = case.call(base_url=server)
+    COUNTED.append(response.status_code)
+    if case.path_parameters.get("db") == "db" and b"Database does not exist" in response.content:
+        # Some request has deleted it.
+        fill(server)
+    # A continuous feed is a line of JSON for each change, which no schema can say.
+    case.validate_response(response, checks=CHECKS[: 1 if (case.query or {}).get("feed") == "continuous" else None])
