@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 # what was sent of them, and one that drops at once what a client does not read.
 CLOSE_EXTENSION = "dal.close"
 ABORT_EXTENSION = "dal.abort"
+# Under this one, whether what is sent now is taken at once: a client that reads needs no time-out.
+READY_EXTENSION = "dal.ready"
 # How much is handed to the web server at once: it waits between two parts until the client has read enough.
 _PART = 262144
 # What a backend that streams is given in one piece, and may therefore send again.
@@ -89,9 +91,8 @@ class Application:
         await self.backend.aclose()
         await send({"type": "lifespan.shutdown.complete"})
 
-    @contextmanager
-    def occupied(self, feed: bool) -> Iterator[None]:
-        """Count a request or a feed while it is answered; raises ``CouchError`` 503 where there are too many."""
+    def begin(self, feed: bool) -> None:
+        """Count a request or a feed that is to be answered; raises ``CouchError`` 503 where there are too many."""
         most, count = (self.limits.feeds, self.feeds) if feed else (self.limits.requests, self.requests)
         if most is not None and count >= most:
             what = "feeds" if feed else "requests"
@@ -103,11 +104,10 @@ class Application:
             )
         self.feeds += feed
         self.requests += not feed
-        try:
-            yield
-        finally:
-            self.feeds -= feed
-            self.requests -= not feed
+
+    def end(self, feed: bool) -> None:
+        self.feeds -= feed
+        self.requests -= not feed
 
     @contextmanager
     def open_feed(self, pump: asyncio.Task[None], feed: bool) -> Iterator[None]:
@@ -130,6 +130,7 @@ class _Exchange:
         extensions = scope.get("extensions", {})
         self._close: Callable[[], None] | None = extensions.get(CLOSE_EXTENSION)
         self._abort: Callable[[], None] | None = extensions.get(ABORT_EXTENSION)
+        self._is_ready: Callable[[], bool] | None = extensions.get(READY_EXTENSION)
         self._request = to_request(scope)
         self._body = Body(scope["headers"], receive, application.limits)
         self._feed = is_feed(self._request)
@@ -150,14 +151,18 @@ class _Exchange:
 
     async def _run(self) -> None:
         try:
-            with self._application.occupied(self._feed):
-                await self._answer(await self._respond())
+            self._application.begin(self._feed)
         except CouchError as refused:
             await self._answer(_failure(refused))
+            return
+        try:
+            await self._answer(await self._respond())
         except BrokenOff as broken:
             await self._break_off(broken)
         except Departed:
             self._response = None
+        finally:
+            self._application.end(self._feed)
 
     async def _respond(self) -> Response:
         """Return the answer, whatever happens but that there is nobody left to have it."""
@@ -252,9 +257,13 @@ class _Exchange:
         await self._send_message({"type": "http.response.start", "status": response.status, "headers": headers})
 
     async def _send(self, content: bytes, *, more: bool) -> None:
+        message = {"type": "http.response.body", "body": content, "more_body": more}
         try:
-            async with asyncio.timeout(self._application.limits.send_timeout_s):
-                await self._send_message({"type": "http.response.body", "body": content, "more_body": more})
+            if self._is_ready is not None and self._is_ready():
+                await self._send_message(message)
+            else:
+                async with asyncio.timeout(self._application.limits.send_timeout_s):
+                    await self._send_message(message)
         except TimeoutError:
             if self._abort is not None:
                 self._abort()

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, cast
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from dal.asgi import ABORT_EXTENSION, CLOSE_EXTENSION, Application
+from dal.asgi import ABORT_EXTENSION, CLOSE_EXTENSION, READY_EXTENSION, Application
 from dal.wire import encode_json
 
 # What CouchDB allows an idle connection. A shorter time would race with clients that are about to use theirs again.
@@ -43,6 +43,14 @@ class _Protocol(HttpToolsProtocol):
     _head_size: int | None = None
     _head_is_due: asyncio.TimerHandle | None = None
 
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._extensions = {
+            CLOSE_EXTENSION: transport.close,
+            ABORT_EXTENSION: transport.abort,
+            READY_EXTENSION: lambda: not self.flow.write_paused,
+        }
+
     def data_received(self, data: bytes) -> None:
         before = self._head_size
         super().data_received(data)
@@ -67,8 +75,7 @@ class _Protocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         super().on_message_begin()
         self._head_size = 0
-        closing = {CLOSE_EXTENSION: self.transport.close, ABORT_EXTENSION: self.transport.abort}
-        cast("dict[str, object]", self.scope)["extensions"] = closing
+        cast("dict[str, object]", self.scope)["extensions"] = self._extensions
 
     def on_headers_complete(self) -> None:
         self._head_size = None
