@@ -6,9 +6,11 @@ import json
 import re
 import subprocess
 import sys
+import urllib.error
 import urllib.request
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +33,8 @@ from dal.openapi_schemas import SCHEMAS
 EXAMPLES = 125
 MOST_GROWTH_MB = 150
 COUNTED: list[int] = []
+# What CouchDB says with a 500 that it means.
+STUMBLES = ("badmatch", "error", "invalid_list_index_params", "unknown_error")
 CHECKS = [status_code_conformance, content_type_conformance, response_schema_conformance]
 load_all_checks()
 DESCRIPTION = describe()
@@ -107,12 +111,25 @@ def ask(url: str, method: str, body: object = None) -> None:
 
 
 def fill(server: str) -> None:
-    """Make a database of some documents."""
-    ask(f"{server}/db", "PUT")
+    """Make two databases anew, the second with partitions: documents, an attachment, an index, local documents."""
     docs: list[dict[str, object]] = [{"_id": name, "type": "task", "n": n} for n, name in enumerate("abcdefgh")]
     docs[0]["_attachments"] = {"x": {"data": "aGk=", "content_type": "text/plain"}}
-    ask(f"{server}/db/_bulk_docs", "POST", {"docs": docs})
-    ask(f"{server}/db/_index", "POST", {"index": {"fields": ["type"]}, "ddoc": "a", "name": "x"})
+    design = {"_id": "_design/d", "_attachments": {"x": {"data": "aGk=", "content_type": "text/plain"}}}
+    for name in ("db", "parts"):
+        with suppress(urllib.error.HTTPError):
+            ask(f"{server}/{name}", "DELETE")
+        ask(f"{server}/{name}{'?partitioned=true' if name == 'parts' else ''}", "PUT")
+        ask(f"{server}/{name}/_index", "POST", {"index": {"fields": ["type"]}, "ddoc": "a", "name": "x"})
+    ask(f"{server}/db/_bulk_docs", "POST", {"docs": [*docs, design]})
+    ask(f"{server}/parts/_bulk_docs", "POST", {"docs": [{"_id": f"p:{n}", "type": "task"} for n in range(5)]})
+    for name in "abcdefgh":
+        ask(f"{server}/db/_local/{name}", "PUT", {})
+
+
+@pytest.fixture
+def filled(server: str) -> str:
+    fill(server)
+    return server
 
 
 @pytest.fixture(scope="module")
@@ -124,12 +141,11 @@ def server() -> Iterator[str]:
             assert process.stdout
             found = re.search(r"http://[\w.]+:\d+", process.stdout.readline())
             assert found
-            fill(found[0])
             before = resident_mb(process.pid)
             yield found[0]
             assert resident_mb(process.pid) - before < MOST_GROWTH_MB
             # Requests that only ever miss would prove little.
-            assert len(COUNTED) < 1000 or sum(status < 300 for status in COUNTED) > len(COUNTED) / 6, Counter(COUNTED)
+            assert len(COUNTED) < 1000 or sum(status < 300 for status in COUNTED) > len(COUNTED) / 5, Counter(COUNTED)
         finally:
             process.kill()
         assert process.stderr
@@ -142,14 +158,26 @@ def resident_mb(pid: int) -> float:
     return int(found[1]) / 1000 if found else 0.0
 
 
-KNOWN = {"db": "db", "design": "a", "name": "x", "type": "json", "partition": "p"}
+KNOWN = {"name": "x", "type": "json", "partition": "p"}
 
 
 def aim(case: Any) -> None:
     """Have most requests meet something, and feeds end."""
+    deleting_index, creating = "/_index/" in case.path, case.method == "PUT"
     for name, value in case.path_parameters.items():
-        if case.path != "/{db}" and sum(map(ord, value)) % 13:
-            case.path_parameters[name] = KNOWN.get(name, "abcdefgh"[len(value) % 8])
+        if not sum(map(ord, value)) % 13:
+            continue
+        if name == "db" and case.path == "/{db}" and case.method in ("PUT", "DELETE"):
+            known = f"new{len(value) % 8}"
+        elif name == "db":
+            known = "parts" if "_partition" in case.path else "db"
+        elif name == "design":
+            known = "a" if deleting_index else f"new{sum(map(ord, value))}" if creating else "d"
+        elif name in ("doc_id", "local"):
+            known = f"new{sum(map(ord, value))}" if creating else "abcdefgh"[len(value) % 8]
+        else:
+            known = "d" if "_compact" in case.path else KNOWN[name]
+        case.path_parameters[name] = known
     if (case.query or {}).get("feed", "normal") != "normal":
         case.query.update(timeout=1)
         case.query.pop("heartbeat", None)
@@ -164,12 +192,20 @@ def aim(case: Any) -> None:
     phases=[Phase.explicit, Phase.generate],
     suppress_health_check=list(HealthCheck),
 )
-def test_random_requests_are_answered_as_described(case: Any, server: str) -> None:
+def test_random_requests_are_answered_as_described(case: Any, filled: str) -> None:
     aim(case)
-    response = case.call(base_url=server)
+    if case.method == "DELETE" and isinstance(case.query, dict) and "rev" in case.query and len(COUNTED) % 2:
+        # Chance does not find revisions.
+        document = case.formatted_path.removesuffix("/x")
+        with suppress(urllib.error.HTTPError), urllib.request.urlopen(f"{filled}{document}") as found:
+            case.query["rev"] = json.load(found)["_rev"]
+    response = case.call(base_url=filled)
     COUNTED.append(response.status_code)
-    if case.path_parameters.get("db") == "db" and b"Database does not exist" in response.content:
-        # Some request has deleted it.
-        fill(server)
+    if response.status_code == 500:
+        # CouchDB stumbles over some requests, and says over what; this server stumbles over none of its own.
+        assert response.json()["error"] in STUMBLES, response.text
     # A continuous feed is a line of JSON for each change, which no schema can say.
     case.validate_response(response, checks=CHECKS[: 1 if (case.query or {}).get("feed") == "continuous" else None])
+    if case.path_parameters.get("db") in ("db", "parts") and b"Database does not exist" in response.content:
+        # Some request has deleted it.
+        fill(filled)
