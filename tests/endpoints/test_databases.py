@@ -185,3 +185,23 @@ def test_same_requests_get_the_same_answers_in_every_run():
         yield backend.send(Request("GET", "/_uuids")).value()
 
     assert list(run()) == list(run())
+
+
+@pytest.mark.parametrize("place", ["_all_docs", "_design_docs", "_local_docs"])
+def test_numbers_of_any_size_page_through_listings(send, place):
+    db = "/db"
+    send("PUT", db)
+    huge = 10**30
+    send("PUT", f"{db}/a", {})
+    assert send("GET", f"{db}/{place}?skip={huge}").value()["rows"] == []
+    assert send("GET", f"{db}/{place}?skip={huge}&limit={huge}").status == 200
+
+
+def test_revs_limit_of_any_size_cuts_nothing(send):
+    db = "/db"
+    send("PUT", db)
+    assert send("PUT", f"{db}/_revs_limit", 10**30).status == 200
+    docs = [{"_id": "a", "_revisions": {"start": 2, "ids": [tip * 32, "0" * 32]}} for tip in "bc"]
+    send("POST", f"{db}/_bulk_docs", {"docs": docs, "new_edits": False})
+    assert len(send("GET", f"{db}/a?open_revs=all&revs=true").value()) == 2
+    assert send("PUT", f"{db}/a?rev=2-{'b' * 32}", {}).status == 201

@@ -8,11 +8,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from sys import maxsize
+from typing import TypeVar
 
 from dal.engine.database import Database
 from dal.engine.document import DocumentRecord, copy_members
 from dal.engine.document_read import Shown, show
 from dal.storage.base import LocalDocument
+
+_Found = TypeVar("_Found")
 
 _DESIGN = ("_design/", "_design0")
 _LOCAL = "_local/"
@@ -48,11 +52,10 @@ def list_range(db: Database, listing: Listing) -> dict[str, object]:
     total = _count_design(db) if listing.design else db.doc_count
     # Backwards from below every id, a reader has passed them all.
     before = db.doc_count if listing.empty and listing.descending else _before(db, start, listing.descending)
-    stop = None if listing.limit is None else listing.skip + listing.limit
     records: Iterable[DocumentRecord] = ()
     if not listing.empty:
         records = db.storage.live(start, end, listing.inclusive_end, listing.descending)
-    rows = _rows(db, islice(records, listing.skip, stop), listing.shown)
+    rows = _rows(db, _window(records, listing), listing.shown)
     return {"total_rows": total, "offset": min(before + listing.skip, total), "rows": rows}
 
 
@@ -126,7 +129,7 @@ def list_local(db: Database, keys: Sequence[object] | None, listing: Listing) ->
     """Return the local documents, which are not counted; of the keys, those that name one."""
     rows: list[object]
     if keys is None:
-        found = islice(_locals_in_range(db, listing), listing.skip, _stop(listing))
+        found = _window(_locals_in_range(db, listing), listing)
         rows = [_local_row(doc_id, local, listing.shown) for doc_id, local in found]
     else:
         wanted = list(keys)
@@ -135,6 +138,12 @@ def list_local(db: Database, keys: Sequence[object] | None, listing: Listing) ->
         wanted = wanted[listing.skip : _stop(listing)]
         rows = [_key_row(db, key, listing.shown) for key in wanted if isinstance(key, str) and key.startswith(_LOCAL)]
     return {"total_rows": None, "offset": None, "rows": rows}
+
+
+def _window(found: Iterable[_Found], listing: Listing) -> Iterator[_Found]:
+    # Numbers are as large as requests have them; no iterator counts further than this.
+    stop = _stop(listing)
+    return islice(found, min(listing.skip, maxsize), None if stop is None else min(stop, maxsize))
 
 
 def _stop(listing: Listing) -> int | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import islice
+from sys import maxsize
 from typing import cast
 
 from dal.engine.revision import Revision
@@ -85,6 +86,7 @@ def merge_answers(
     """
     if len(found) + len(missing) < 2:
         return [*found, *missing]
+    limit = min(limit, maxsize)
     answers: list[tuple[int, list[bytes], dict[str, object] | None]] = []
     for leaf in found:
         answers.append((leaf.position, [node.id for node in islice(leaf.path(), limit)], {"leaf": leaf}))

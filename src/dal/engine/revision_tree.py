@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from enum import Enum
 from itertools import islice
+from sys import maxsize
 from typing import TYPE_CHECKING, TypeAlias
 
 from dal.engine.revision import Revision, format_revision
@@ -296,7 +297,7 @@ def _joined(tree: RevisionTree, limit: int) -> RevisionTree:
     """Merge the paths of all leaves anew, from the lowest start up, each with what is known of its revisions."""
     # Where cut histories are the same, the whole ones decide which comes first.
     leaves = sorted(tree, key=lambda leaf: [node.id for node in leaf.path()])
-    lines = [list(islice(leaf.path(), limit)) for leaf in leaves]
+    lines = [list(islice(leaf.path(), min(limit, maxsize))) for leaf in leaves]
     lines.sort(key=lambda line: (line[-1].position, [node.id for node in line]))
     joined: RevisionTree = ()
     for line in lines:
