@@ -105,7 +105,13 @@ SCHEMAS: Mapping[str, Schema] = {
     "Query": _QUERY,
     "Found": obj({"docs": array(by_name(ANY)), "bookmark": TEXT}, {"warning": TEXT, "execution_stats": by_name(ANY)}),
     "Explanation": obj(
-        {"dbname": TEXT, "index": {"type": "object"}, "selector": {"type": "object"}, "fields": ANY, "limit": COUNT}
+        {
+            "dbname": TEXT,
+            "index": {"type": ["object", "null"]},
+            "selector": {"type": "object"},
+            "fields": ANY,
+            "limit": COUNT,
+        }
     ),
     "Index": _INDEX,
     "IndexCreated": obj({"result": {"enum": ["created", "exists"]}, "id": TEXT, "name": TEXT}),
