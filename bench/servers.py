@@ -11,6 +11,8 @@ from __future__ import annotations
 import asyncio
 import sys
 
+import httptools
+
 _BODY = b'{"_id":"doc","_rev":"1-967a00dff5e02add41819138abb3284d","text":"' + b"x" * 250 + b'"}\n'
 _ANSWER = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%s" % (len(_BODY), _BODY)
 
@@ -18,22 +20,14 @@ _ANSWER = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length:
 class Trivial(asyncio.Protocol):
     """Gives the same answer to every request."""
 
-    def __init__(self) -> None:
-        self.waiting = b""
-
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = transport
+        self.parser = httptools.HttpRequestParser(self)
 
     def data_received(self, data: bytes) -> None:
-        self.waiting += data
-        head, ended, body = self.waiting.partition(b"\r\n\r\n")
-        if not ended:
-            return
-        lower = head.lower()
-        at = lower.find(b"content-length:")
-        if at >= 0 and len(body) < int(lower[at + 15 :].partition(b"\r\n")[0]):
-            return
-        self.waiting = b""
+        self.parser.feed_data(data)
+
+    def on_message_complete(self) -> None:
         self.transport.write(_ANSWER)  # type: ignore[attr-defined]
 
 
