@@ -7,8 +7,11 @@ It knows nothing of requests. Nothing is stored before every document of a reque
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from bisect import bisect_left
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from itertools import groupby
+from operator import itemgetter
 from typing import TypeAlias
 
 from dal.engine.attachment import Attachment, merge_stubs, stored
@@ -17,7 +20,7 @@ from dal.engine.design_document import check_design_document
 from dal.engine.document import Document, DocumentRecord
 from dal.engine.revision import Revision, format_revision, new_revision_id
 from dal.engine.revision_lookup import find
-from dal.engine.revision_tree import Merged, Node, RevisionTree, is_same, merge, ranked_leaves, stem
+from dal.engine.revision_tree import Merged, Node, RevisionTree, is_same, merge, stem, winner
 from dal.errors import BadRequest, Conflict, CouchError, ServerError
 from dal.storage.base import LocalDocument
 
@@ -27,6 +30,9 @@ _NUMBER = re.compile(rb"[+-]?[0-9]+\Z")
 Outcome: TypeAlias = "str | CouchError"
 # Looks at a document and at the body of the revision that it follows, and returns the error of one that it refuses.
 Validate: TypeAlias = "Callable[[Document, Mapping[str, object] | None], CouchError | None]"
+# A document of a request, by its id and its place there: that is how they are sorted.
+_Edit: TypeAlias = tuple[str, int, Document]
+_doc_id = itemgetter(0)
 
 
 def update_documents(
@@ -42,63 +48,65 @@ def update_documents(
     have to pass. Raises ``MissingStub`` and ``BadRequest`` for what fails a whole request.
     """
     outcomes: list[Outcome] = [""] * len(documents)
-    ordinary: list[tuple[int, Document]] = []
-    locals_: list[tuple[int, Document]] = []
-    for index, document in enumerate(documents):
-        (locals_ if document.is_local else ordinary).append((index, document))
-    # Stable: edits of one document stay in their order.
-    ordinary.sort(key=_doc_id_of_entry)
-    if validate is not None or _needs_check(db, (document for _, document in ordinary)):
-        ordinary = _checked_edits(db, ordinary, outcomes, may_design, validate)
-    edits = [(index, document, _new_attachments(document)) for index, document in ordinary]
-    position, count = 0, len(edits)
-    while position < count:
-        doc_id = edits[position][1].doc_id
+    edits, locals_ = _sorted_edits(documents)
+    if _needs_check(db, edits, validate):
+        edits = _checked_edits(db, edits, outcomes, may_design, validate)
+    attachments = {index: _new_attachments(document) for _, index, document in edits if document.attachments}
+    for doc_id, own in groupby(edits, _doc_id):
         old = db.storage.get(doc_id)
         before = tree = old.tree if old is not None else ()
-        while position < count and edits[position][1].doc_id == doc_id:
-            index, document, attachments = edits[position]
-            tree, outcomes[index] = _edit(tree, document, attachments)
-            position += 1
+        for _, index, document in own:
+            tree, outcomes[index] = _edit(tree, document, attachments.get(index, ()))
         _store(db, doc_id, old, before, tree)
-    for index, document in locals_:
+    for _, index, document in locals_:
         outcomes[index] = write_local(db, document)
-    _after_write(db, (document for _, document in ordinary))
+    _after_write(db, edits)
     return outcomes
 
 
-def _doc_id_of_entry(entry: tuple[int, Document]) -> str:
-    return entry[1].doc_id
+def _sorted_edits(documents: Sequence[Document]) -> tuple[list[_Edit], Sequence[_Edit]]:
+    """Return ordinary and local documents by their ids; those of one id stay in their order."""
+    edits = sorted((document.doc_id, index, document) for index, document in enumerate(documents))
+    locals_ = _of_kind(edits, "_local/")
+    return [edit for edit in edits if not edit[0].startswith("_local/")] if locals_ else edits, locals_
 
 
-def _needs_check(db: Database, documents: Iterable[Document]) -> bool:
-    if not db.validation_loaded:
+def _of_kind(edits: Sequence[_Edit], prefix: str) -> Sequence[_Edit]:
+    """Return the edits, which are sorted, of the documents whose ids begin in one way."""
+    # "0" is the character behind the slash.
+    first = bisect_left(edits, (prefix,))
+    return edits[first : bisect_left(edits, (prefix[:-1] + "0",), first)]
+
+
+def _needs_check(db: Database, edits: Sequence[_Edit], validate: Validate | None) -> bool:
+    if validate is not None or not db.validation_loaded or _of_kind(edits, "_design/"):
         return True
-    return any(document.attachments or document.doc_id.startswith("_design/") for document in documents)
+    return any(edit[2].attachments for edit in edits)
 
 
 def _checked_edits(
     db: Database,
-    edits: Sequence[tuple[int, Document]],
+    edits: Sequence[_Edit],
     outcomes: list[Outcome],
     may_design: CouchError | None,
     validate: Validate | None,
-) -> list[tuple[int, Document]]:
+) -> list[_Edit]:
     """Check revisions against what is stored before the request, as CouchDB does when it runs validation functions."""
     accepted, unwritable = [], False
-    for index, document in edits:
-        old = db.storage.get(document.doc_id)
+    for doc_id, index, document in edits:
+        old = db.storage.get(doc_id)
         error: CouchError | None = None
         leaf: Node | None = None
         if old is None:
-            merge_stubs(document.doc_id, document.attachments, ())
+            if document.attachments:
+                merge_stubs(doc_id, document.attachments, ())
             error = Conflict() if document.ids or document.position else None
         elif document.ids:
             leaf = next((leaf for leaf in old.tree if leaf.revision == document.revision), None)
             if leaf is None:
                 error = Conflict()
             else:
-                merged = merge_stubs(document.doc_id, document.attachments, leaf.attachments)
+                merged = merge_stubs(doc_id, document.attachments, leaf.attachments)
                 document = _with_attachments(document, merged)
         elif not old.deleted:
             error = Conflict()
@@ -107,7 +115,7 @@ def _checked_edits(
             unwritable = True
         error = error or _refused(db, document, may_design, validate, leaf)
         if error is None:
-            accepted.append((index, document))
+            accepted.append((doc_id, index, document))
         else:
             outcomes[index] = error
     if unwritable:
@@ -142,8 +150,6 @@ def _with_attachments(document: Document, attachments: tuple[Attachment, ...]) -
 
 def _new_attachments(document: Document) -> tuple[Attachment, ...]:
     """Compress and digest new attachments, and number them with the revision that the edit makes."""
-    if not document.attachments:
-        return ()
     position = document.position + 1
     return tuple(
         attachment if attachment.stored else stored(replace(attachment, revpos=position))
@@ -160,11 +166,11 @@ def _without_duplicates(document: Document) -> tuple[Attachment, ...]:
 def _edit(tree: RevisionTree, document: Document, attachments: tuple[Attachment, ...]) -> tuple[RevisionTree, Outcome]:
     """Return the tree with one more revision, and its text; or the tree as it was, and a conflict."""
     position = document.position + 1
-    if tree and all(leaf.deleted for leaf in tree):
+    if tree and winner(tree).deleted:
         # Only a new document may follow a deletion. It continues the winning one, lest the tree gain a root each time.
         if position != 1 or document.deleted:
             return tree, Conflict()
-        last = ranked_leaves(tree)[0]
+        last = winner(tree)
         # By now, CouchDB has the attachments in their form on disk, of which the revision id takes in only how many.
         unknown: list[tuple[str, str, bytes] | None] = [None] * len(attachments)
         revision_id = new_revision_id(document.deleted, last.revision, document.term, unknown)
@@ -193,7 +199,7 @@ def _revision_id(document: Document, parent: Revision | None, attachments: tuple
 def _store(db: Database, doc_id: str, old: DocumentRecord | None, before: RevisionTree, tree: RevisionTree) -> None:
     # Stemmed even where the edit was refused: a limit that was lowered since takes effect, as a change of its own.
     tree = stem(tree, db.revs_limit)
-    if not is_same(tree, before):
+    if tree is not before and not is_same(tree, before):
         db.put(old, DocumentRecord(doc_id, tree, db.update_seq + 1))
 
 
@@ -207,52 +213,52 @@ def replicate_documents(
 
     A revision that is known already is passed over in silence; conflicts become branches.
     """
-    ordinary = sorted((document for document in documents if not document.is_local), key=lambda doc: doc.doc_id)
     refused: list[tuple[Document, CouchError]] = []
-    if validate is not None or _needs_check(db, ordinary):
-        ordinary = _checked_replicas(db, ordinary, refused, may_design, validate)
-    all_attachments = [tuple(stored(one) for one in _without_duplicates(document)) for document in ordinary]
-    position = 0
-    while position < len(ordinary):
-        doc_id = ordinary[position].doc_id
+    edits, locals_ = _sorted_edits(documents)
+    if _needs_check(db, edits, validate):
+        edits = _checked_replicas(db, edits, refused, may_design, validate)
+    attachments = {
+        index: tuple(map(stored, _without_duplicates(document)))
+        for _, index, document in edits
+        if document.attachments
+    }
+    for doc_id, own in groupby(edits, _doc_id):
         old = db.storage.get(doc_id)
         before = tree = old.tree if old is not None else ()
-        while position < len(ordinary) and ordinary[position].doc_id == doc_id:
-            document, attachments = ordinary[position], all_attachments[position]
-            tree, _ = merge(tree, document.position, document.ids, document.deleted, document.body, attachments)
-            position += 1
+        for _, index, document in own:
+            found = attachments.get(index, ())
+            tree, _ = merge(tree, document.position, document.ids, document.deleted, document.body, found)
         _store(db, doc_id, old, before, tree)
-    for document in documents:
-        if document.is_local:
-            write_local(db, document)
-    _after_write(db, ordinary)
+    for _, _, document in locals_:
+        write_local(db, document)
+    _after_write(db, edits)
     return refused
 
 
 def _checked_replicas(
     db: Database,
-    documents: Sequence[Document],
+    edits: Sequence[_Edit],
     refused: list[tuple[Document, CouchError]],
     may_design: CouchError | None,
     validate: Validate | None,
-) -> list[Document]:
+) -> list[_Edit]:
     """Drop what adds no leaf, and fill in stubs from the nearest stored ancestor, as CouchDB does when it validates."""
     trees: dict[str, RevisionTree] = {}
-    for document in documents:
-        old = db.storage.get(document.doc_id)
+    for doc_id, _, document in edits:
+        old = db.storage.get(doc_id)
         if old is not None:
-            tree = trees.get(document.doc_id, old.tree)
-            trees[document.doc_id], _ = merge(
+            tree = trees.get(doc_id, old.tree)
+            trees[doc_id], _ = merge(
                 tree, document.position, document.ids, document.deleted, document.body, document.attachments
             )
     accepted = []
-    for document in documents:
-        old = db.storage.get(document.doc_id)
+    for doc_id, index, document in edits:
+        old = db.storage.get(doc_id)
         parent: Node | None = None
         if old is None:
-            merge_stubs(document.doc_id, document.attachments, ())
+            merge_stubs(doc_id, document.attachments, ())
         else:
-            leaf = next((leaf for leaf in trees[document.doc_id] if leaf.revision == document.revision), None)
+            leaf = next((leaf for leaf in trees[doc_id] if leaf.revision == document.revision), None)
             known = find(old.tree, (document.position, document.ids[0]))
             if leaf is None or (known is not None and any(known.revision == one.revision for one in old.tree)):
                 continue
@@ -260,17 +266,17 @@ def _checked_replicas(
             parent = next((node for node in on_disk if node is not None and node.body is not None), None)
             if any(attachment.is_stub for attachment in document.attachments):
                 found = parent.attachments if parent is not None else ()
-                document = _with_attachments(document, merge_stubs(document.doc_id, document.attachments, found))
+                document = _with_attachments(document, merge_stubs(doc_id, document.attachments, found))
         error = _refused(db, document, may_design, validate, parent)
         if error is None:
-            accepted.append(document)
+            accepted.append((doc_id, index, document))
         else:
             refused.append((document, error))
     return accepted
 
 
-def _after_write(db: Database, documents: Iterable[Document]) -> None:
-    if any(document.doc_id.startswith("_design/") for document in documents):
+def _after_write(db: Database, edits: Sequence[_Edit]) -> None:
+    if _of_kind(edits, "_design/"):
         db.validation_loaded = False
     db.changed()
 

@@ -284,8 +284,11 @@ def _holds_twice(tree: RevisionTree) -> bool:
 
 def is_same(tree: RevisionTree, other: RevisionTree) -> bool:
     """Whether two trees hold the same revisions, and know the bodies of the same ones."""
-    if [leaf.revision for leaf in tree] != [leaf.revision for leaf in other]:
+    if len(tree) != len(other):
         return False
+    for leaf, known in zip(tree, other, strict=True):
+        if leaf.id != known.id or leaf.position != known.position:
+            return False
     return tree == other or _outline(tree) == _outline(other)
 
 

@@ -77,11 +77,17 @@ class Ids:
         """Begin another run of document ids. Secrets stay as they are: who is logged in remains so."""
         self._run_seed = seed
         self._count = 0
+        self._shared = self._beginning(0)
 
     def next(self) -> str:
         self._count += 1
         run, number = divmod(self._count, 1 << 24)
-        return f"{_digest(self._run_seed, f'run {run}')[:26]}{number:06x}"
+        if number == 0:
+            self._shared = self._beginning(run)
+        return f"{self._shared}{number:06x}"
+
+    def _beginning(self, run: int) -> str:
+        return _digest(self._run_seed, f"run {run}")[:26]
 
     def named(self, purpose: str) -> str:
         """Return the id for one purpose, which is the same whenever it is asked for."""
