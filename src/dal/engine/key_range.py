@@ -5,7 +5,7 @@ It knows nothing of indexes or documents. Source: ``mango_idx_view:range``.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final, NamedTuple, TypeAlias, cast
 
@@ -110,18 +110,44 @@ def _position(value: object, within: KeyRange) -> str:
 
 
 def _bounded(operator: str, value: object, within: KeyRange) -> Range:
-    low_is_in = within.low_operator in ("$gte", "$eq")
-    high_is_in = within.high_operator in ("$lte", "$eq")
-    exactly = KeyRange("$eq", value, "$eq", value)
-    place = _position(value, within)
-    below = KeyRange(within.low_operator, within.low, operator, value)
-    above = KeyRange(operator, value, within.high_operator, within.high)
-    on_low, on_high = exactly if low_is_in else None, exactly if high_is_in else None
-    outcomes: dict[str, dict[str, Range]] = {
-        "$lt": {"below": None, "low": None, "inside": below, "high": below, "above": within},
-        "$lte": {"below": None, "low": on_low, "inside": below, "high": within, "above": within},
-        "$eq": {"below": None, "low": on_low, "inside": exactly, "high": on_high, "above": None},
-        "$gte": {"below": within, "low": within, "inside": above, "high": on_high, "above": None},
-        "$gt": {"below": within, "low": above, "inside": above, "high": None, "above": None},
-    }
-    return outcomes[operator][place] if operator in outcomes else within
+    if operator not in _OUTCOMES:
+        return within
+    return _OUTCOMES[operator][_position(value, within)](operator, value, within)
+
+
+def _none(operator: str, value: object, within: KeyRange) -> Range:
+    return None
+
+
+def _same(operator: str, value: object, within: KeyRange) -> Range:
+    return within
+
+
+def _below(operator: str, value: object, within: KeyRange) -> Range:
+    return KeyRange(within.low_operator, within.low, operator, value)
+
+
+def _above(operator: str, value: object, within: KeyRange) -> Range:
+    return KeyRange(operator, value, within.high_operator, within.high)
+
+
+def _exactly(operator: str, value: object, within: KeyRange) -> Range:
+    return KeyRange("$eq", value, "$eq", value)
+
+
+def _on_low(operator: str, value: object, within: KeyRange) -> Range:
+    return _exactly(operator, value, within) if within.low_operator in ("$gte", "$eq") else None
+
+
+def _on_high(operator: str, value: object, within: KeyRange) -> Range:
+    return _exactly(operator, value, within) if within.high_operator in ("$lte", "$eq") else None
+
+
+# What a condition leaves of a range, by where its value lies.
+_OUTCOMES: Final[dict[str, dict[str, Callable[[str, object, KeyRange], Range]]]] = {
+    "$lt": {"below": _none, "low": _none, "inside": _below, "high": _below, "above": _same},
+    "$lte": {"below": _none, "low": _on_low, "inside": _below, "high": _same, "above": _same},
+    "$eq": {"below": _none, "low": _on_low, "inside": _exactly, "high": _on_high, "above": _none},
+    "$gte": {"below": _same, "low": _same, "inside": _above, "high": _on_high, "above": _none},
+    "$gt": {"below": _same, "low": _above, "inside": _above, "high": _none, "above": _none},
+}

@@ -61,13 +61,15 @@ def make_plan(db: Database, options: FindOptions, *, explain: bool = False) -> P
     """
     selector, sort_fields = options.selector, [name for name, _ in options.sort]
     present = list_indexes(db)
-    unfiltered = tuple(index for index in present if index.partial_filter is None)
-    named = set(map(_identity, named_by(present, options.use_index)))
-    candidates = [index for index in present if index.partial_filter is None or _identity(index) in named]
+    unfiltered = tuple([index for index in present if index.partial_filter is None])
+    candidates = unfiltered
+    if options.use_index and len(unfiltered) < len(present):
+        named = set(map(_identity, named_by(present, options.use_index)))
+        candidates = tuple([index for index in present if index in unfiltered or _identity(index) in named])
     partitioned = options.partition != ""
-    in_scope = tuple(index for index in candidates if not index.is_json or index.partitioned is partitioned)
+    in_scope = tuple([index for index in candidates if not index.is_json or index.partitioned is partitioned])
     verdicts = [(index, rejection(index, selector, sort_fields)) for index in in_scope]
-    usable = tuple(index for index, reasons in verdicts if not reasons)
+    usable = tuple([index for index, reasons in verdicts if not reasons])
     if not usable and not explain:
         raise _no_index_for_sort(db, partitioned)
     allowed = _allowed(usable, options)
@@ -80,7 +82,7 @@ def make_plan(db: Database, options: FindOptions, *, explain: bool = False) -> P
         unfiltered,
         in_scope,
         usable,
-        tuple((index, reasons) for index, reasons in verdicts if reasons),
+        tuple([verdict for verdict in verdicts if verdict[1]]),
         allowed,
         ranked,
     )
@@ -135,7 +137,6 @@ def rejection(index: IndexDefinition, selector: Selector, sort_fields: Sequence[
 
     A JSON index holds only documents that have all its columns: the selector, or the sort, must require them.
     """
-    columns = index.columns
     reasons = []
     if not index.is_json:
         if sort_fields and "_id" not in indexable_fields(selector):
@@ -143,6 +144,7 @@ def rejection(index: IndexDefinition, selector: Selector, sort_fields: Sequence[
         if sort_fields and list(sort_fields) != ["_id"]:
             reasons.append("sort_order_mismatch")
         return tuple(reasons)
+    columns = index.columns
     required = set(columns) - set(sort_fields) - {"_id", "_rev"}
     lacks_fields = bool(_not_required([selector], required))
     if _is_text_search(selector):
@@ -227,6 +229,8 @@ def _rank(indexes: Sequence[IndexDefinition], selector: Selector) -> tuple[Ranke
         # The one range that covers every id, where the selector has none of its own.
         ranges.append(("_id", KeyRange("$gt", None)))
     ranked = [_ranked(index, ranges) for index in chosen]
+    if len(ranked) == 1:
+        return tuple(ranked)
     return tuple(sorted(ranked, key=lambda one: (one.left_out, len(one.index.columns), one.index.sort_key())))
 
 
