@@ -218,9 +218,7 @@ def replicate_documents(
     if _needs_check(db, edits, validate):
         edits = _checked_replicas(db, edits, refused, may_design, validate)
     attachments = {
-        index: tuple(map(stored, _without_duplicates(document)))
-        for _, index, document in edits
-        if document.attachments
+        index: tuple(map(stored, _without_duplicates(document))) for _, index, document in edits if document.attachments
     }
     for doc_id, own in groupby(edits, _doc_id):
         old = db.storage.get(doc_id)
