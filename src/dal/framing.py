@@ -119,7 +119,9 @@ def to_request(scope: Scope) -> Request:
             value = f"{headers[name]}{'; ' if name == 'cookie' else ', '}{value}"
         headers[name] = value
     peer = (scope.get("client") or ("",))[0]
-    return Request(scope["method"], path, scope["query_string"].decode("latin-1"), headers, peer=peer)
+    announces_body = "content-length" in headers or "transfer-encoding" in headers
+    query = scope["query_string"].decode("latin-1")
+    return Request(scope["method"], path, query, headers, peer=peer, announces_body=announces_body)
 
 
 def headers_of(response: Response) -> Headers:

@@ -36,8 +36,9 @@ class Request:
     """One request, not to be changed: ``path`` and ``query`` still percent-encoded as they stood in the request line.
 
     Header names are lower case. A body is either ``body`` (its bytes) or ``json`` (a value that is already decoded,
-    checked and not shared with anyone); both absent means an empty body. ``peer`` is the client's address. Only
-    backends that stream take a ``stream``: an asynchronous iterator of the body's bytes, which can be read once.
+    checked and not shared with anyone); both absent means an empty body. ``announces_body`` is whether the head told of
+    a body, be it an empty one. ``peer`` is the client's address. Only backends that stream take a ``stream``: an
+    asynchronous iterator of the body's bytes, which can be read once.
     """
 
     method: str
@@ -48,6 +49,7 @@ class Request:
     json: object = ABSENT
     peer: str = "127.0.0.1"
     stream: object = None
+    announces_body: bool = True
 
     def __repr__(self) -> str:
         # Headers and bodies carry credentials, and a repr ends up in logs and in failing tests.

@@ -108,6 +108,11 @@ def test_changes_of_missing_database_is_not_found_before_anything_else(send):
     assert failure(send("PUT", "/none/_changes")) == missing
 
 
+def test_method_that_a_header_names_decides_whether_a_body_is_read(send, db):
+    assert send("POST", f"{db}/_changes").status == 415
+    assert send("POST", f"{db}/_changes", **{"x-http-method-override": "GET"}).status == 200
+
+
 def test_changes_with_other_method_is_refused(send, db):
     response = send("PUT", f"{db}/_changes")
     assert failure(response) == (405, "method_not_allowed", "Only GET,POST,HEAD allowed")

@@ -165,3 +165,28 @@ def test_ill_formed_user_is_forbidden(send, change, reason):
     document = {"name": "reader", "password": "pw", "roles": [], "type": "user", **change}
     response = send("PUT", "/_users/org.couchdb.user:reader", document)
     assert (response.status, response.value()) == (403, {"error": "forbidden", "reason": reason})
+
+
+@pytest.mark.parametrize(("name", "text"), [(1, "1"), (True, "true")])
+def test_user_whose_name_only_looks_like_the_id_s_fails_as_it_does_in_javascript(send, name, text):
+    document = {"name": name, "password": "pw", "roles": [], "type": "user"}
+    response = send("PUT", f"/_users/org.couchdb.user:{text}", document)
+    assert (response.status, response.value()) == (500, {"error": "TypeError", "reason": "{[]}"})
+    assert send("GET", f"/_users/org.couchdb.user:{text}").status == 404
+
+
+@pytest.mark.parametrize(
+    ("text", "status", "error", "reason"),
+    [
+        *((text, 400, "bad_request", "Authorization header has invalid base64 value") for text in ("a", "YQ=", "é")),
+        *((text, 500, "unknown_error", "badarg") for text in ("!!!!", "YQ=a", "Y-__", "-Q==")),
+        *((text, 500, "unknown_error", "badarith") for text in ("====", "Y===")),
+        ("YQ==YQ==", 500, "case_clause", "24"),
+        ("YQ===", 500, "case_clause", "eq"),
+        ("YQ==-", 500, "case_clause", "bad"),
+    ],
+)
+def test_credentials_that_are_no_base64_fail_as_erlang_s_decoder_does(send, text, status, error, reason):
+    response = send("GET", "/_session", user=None, authorization=f"Basic {text}")
+    value = response.value()
+    assert (response.status, value["error"], value["reason"]) == (status, error, reason)

@@ -64,6 +64,18 @@ def test_answer_has_couchdbs_headers_and_ends_with_a_newline(wire: Wire) -> None
     assert answer.json()["couchdb"] == "Welcome"  # type: ignore[index,call-overload]
 
 
+def test_request_that_announces_no_body_is_told_so_where_one_is_needed(wire: Wire, db: str) -> None:
+    as_json = "\nContent-Type: application/json"
+    for head in (f"PUT /{db}/doc HTTP/1.1", *(f"POST /{db}/{one} HTTP/1.1{as_json}" for one in ("_find", "_changes"))):
+        answer = wire.ask(head)
+        assert (answer.status, answer.json()) == (400, {"error": "bad_request", "reason": "Missing request body"})
+    empty = wire.ask(f"PUT /{db}/doc HTTP/1.1\nContent-Length: 0")
+    assert (empty.status, empty.json()) == (400, {"error": "bad_request", "reason": "invalid UTF-8 JSON"})
+    assert wire.ask(f"POST /{db}/_changes HTTP/1.1{as_json}\nContent-Length: 0").status == 200
+    # Sessions are CouchDB's oldest part, and say it otherwise.
+    assert wire.ask(f"POST /_session HTTP/1.1{as_json}").json() == empty.json()
+
+
 def test_server_has_couchdbs_own_paths(wire: Wire) -> None:
     for path in ("/_up", "/_uuids", "/_all_dbs", "/_session"):
         assert wire.ask(f"GET {path} HTTP/1.1").status == 200

@@ -84,6 +84,14 @@ def test_headers_of_the_connection_and_of_others_do_not_pass(stand: Stand, upstr
     assert headers["x-forwarded-for"] == "127.0.0.1"
 
 
+@pytest.mark.parametrize(("announced", "arrives"), [("", None), ("\nContent-Length: 0", "0")])
+def test_body_that_is_not_announced_is_not_announced_to_couchdb(
+    announced: str, arrives: str | None, stand: Stand, upstream: Upstream
+) -> None:
+    stand().ask(f"PUT /db/doc HTTP/1.1{announced}")
+    assert upstream.received[0].header("content-length") == arrives
+
+
 def test_overridden_method_is_the_one_that_is_judged(stand: Stand, upstream: Upstream) -> None:
     wire = stand()
     assert wire.ask("POST /db HTTP/1.1\nX-HTTP-Method-Override: DELETE").status == 403

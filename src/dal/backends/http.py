@@ -114,13 +114,16 @@ class CouchServer:
             content = cast("bytes", request.stream)
             if "content-length" in headers:
                 sent.append(("content-length", headers["content-length"]))
-        return httpx2.Request(
+        made = httpx2.Request(
             request.method,
             self.url,
             headers=[(name.encode("latin-1"), value.encode("latin-1")) for name, value in sent],
             content=content,
             extensions={"target": f"{self.prefix}{request.path}{query}".encode("ascii"), "timeout": timeout},
         )
+        if not request.announces_body:
+            made.headers.pop("content-length", None)
+        return made
 
     @contextmanager
     def failures(self) -> Iterator[None]:

@@ -71,7 +71,7 @@ class MemoryBackend(BaseBackend):
         user = identify(self.server, request)
         authorize(self.server, user, method, segments)
         route, args = find_route(segments)
-        call = Call(request, self.server, args, user)
+        call = Call(request, method, self.server, args, user)
         if "db" in args and not (len(segments) == 1 and method in ("PUT", "DELETE")):
             # A missing database is told before a wrong method.
             _ = call.db

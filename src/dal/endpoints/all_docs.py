@@ -27,7 +27,7 @@ def local_documents(call: Call) -> Response:
 
 def _answer(call: Call, namespace: str) -> Response:
     db = call.db
-    if call.request.method == "POST":
+    if call.method == "POST":
         call.require_json_type()
         body = call.json_object()
         keys = _keys(body.get("keys", ABSENT), "body member")

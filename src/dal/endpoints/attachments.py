@@ -223,7 +223,7 @@ def _document(call: Call, doc_id: str) -> tuple[Document, tuple[Attachment, ...]
     text = call.param("rev")
     revision = header_revision(call, None if text is None else parse_revision(text))
     if revision is None:
-        if call.request.method != "DELETE":
+        if call.method != "DELETE":
             validate_doc_id(doc_id)
             check_new_id(call.db, doc_id)
         return Document(doc_id, {}), ()

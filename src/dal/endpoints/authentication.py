@@ -8,7 +8,7 @@ from dal.engine.document import DocumentRecord
 from dal.engine.revision_tree import ranked_leaves
 from dal.engine.security import UserContext
 from dal.engine.server import Server
-from dal.errors import BadRequest, Forbidden, Unauthorized
+from dal.errors import BadRequest, CouchError, Forbidden, ServerError, Unauthorized
 from dal.wire import Request
 
 _ADMIN_PARTY = UserContext(None, ("_admin",), "default")
@@ -114,7 +114,7 @@ def _from_cookie(server: Server, header: str) -> UserContext | None:
 def _basic_credentials(header: str) -> tuple[str, str] | None:
     """Return name and password of an Authorization header; None for one of another scheme, or without a colon.
 
-    Raises ``BadRequest`` for bad base64.
+    Raises ``BadRequest`` or ``ServerError`` for bad base64.
     """
     if not header.startswith("Basic "):
         return None
@@ -123,7 +123,31 @@ def _basic_credentials(header: str) -> tuple[str, str] | None:
     try:
         decoded = b64decode("".join(header[6:].split()), validate=True)
     except ValueError:
-        raise BadRequest("Authorization header has invalid base64 value") from None
+        raise _base64_error(header[6:].encode("latin-1", "replace")) from None
     name, colon, password = decoded.decode("utf-8", "surrogateescape").partition(":")
     # "_:_" is how browsers are made to forget their credentials.
     return (name, password) if colon and (name, password) != ("_", "_") else None
+
+
+_BASE64 = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+
+
+def _base64_error(text: bytes) -> CouchError:
+    """Return what comes of text that is no base64: CouchDB expects some errors of Erlang's decoder, and not others."""
+    padding, group, ended = -2, [], False
+    for byte in text:
+        if byte in b"\t\n\r ":
+            continue
+        value = padding if byte == ord("=") else _BASE64.find(byte)
+        if ended:
+            return ServerError(str(value) if value >= 0 else "eq" if value == padding else "bad", error="case_clause")
+        group.append(value)
+        if len(group) == 4:
+            ended = group[3] == padding
+            shifted = (group[1] if group[2] == padding else group[2]) if ended else 0
+            if shifted < 0:
+                return ServerError("badarith", error="unknown_error")
+            if min(group[:2] if ended else group) < 0:
+                return ServerError("badarg", error="unknown_error")
+            group = []
+    return BadRequest("Authorization header has invalid base64 value")

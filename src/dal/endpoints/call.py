@@ -22,19 +22,24 @@ _PLAIN = re.compile(r"[A-Za-z0-9_.:-]*\Z")
 
 
 class Call:
-    """A routed request: ``args`` are the decoded path segments that the route's pattern names."""
+    """A routed request: ``args`` are the decoded path segments that the route's pattern names.
 
-    __slots__ = ("_db", "_params", "args", "request", "server", "user")
+    ``method`` is the one that counts, which a header may have put in the place of the request's.
+    """
+
+    __slots__ = ("_db", "_params", "args", "method", "request", "server", "user")
 
     def __init__(
         self,
         request: Request,
+        method: str,
         server: Server,
         args: Mapping[str, str],
         user: UserContext,
         params: list[tuple[str, str]] | None = None,
     ) -> None:
         self.request = request
+        self.method = method
         self.server = server
         self.args = args
         self.user = user
@@ -43,7 +48,7 @@ class Call:
 
     def with_params(self, params: list[tuple[str, str]]) -> Call:
         """Return the same call with other query parameters."""
-        return Call(self.request, self.server, self.args, self.user, params)
+        return Call(self.request, self.method, self.server, self.args, self.user, params)
 
     @property
     def db(self) -> Database:
@@ -88,6 +93,12 @@ class Call:
         return absolute_uri(self.request, path)
 
     def json(self) -> JSON:
+        """Return the decoded body; raises ``BadRequest``: "Missing request body" where none was announced."""
+        if not self.request.announces_body:
+            raise BadRequest("Missing request body")
+        return self.decoded_body()
+
+    def decoded_body(self) -> JSON:
         """Return the decoded body; raises ``BadRequest("invalid UTF-8 JSON")``, for an empty one too."""
         if self.request.json is not ABSENT:
             return cast(JSON, self.request.json)
@@ -101,8 +112,10 @@ class Call:
             raise BadRequest("Request body must be a JSON object")
         return value
 
-    def has_body(self) -> bool:
-        return self.request.json is not ABSENT or bool(self.request.body)
+    def has_empty_body(self) -> bool:
+        """Whether a body was announced and has nothing in it."""
+        request = self.request
+        return request.announces_body and request.json is ABSENT and not request.body
 
     def require_json_type(self) -> None:
         """Raise ``BadContentType`` unless the body is said to be JSON."""
@@ -155,7 +168,7 @@ def error_response(error: CouchError, request: Request) -> Response:
         name: value.encode("utf-8", "surrogateescape").decode("utf-8", "replace") if isinstance(value, str) else value
         for name, value in error.body.items()
     }
-    if error.status == 500 and error.error not in ("error",):
+    if error.status == 500 and error.error not in ("error", "TypeError"):
         # CouchDB adds the hash of the stack trace.
         body["ref"] = 0
     response = json_response(body, error.status, error.headers)

@@ -122,9 +122,9 @@ def _positive(text: str, malformed: str, too_small: str) -> int:
 def read(call: Call) -> Response:
     """GET, HEAD and POST: the changes so far, or a feed that goes on."""
     db = call.db
-    if call.request.method == "POST":
+    if call.method == "POST":
         call.require_json_type()
-        if call.has_body():
+        if not call.has_empty_body():
             call.json_object()
     parameters = ChangesParameters(call)
     chosen = _filter(call, parameters.filter)
@@ -217,7 +217,7 @@ def _function(call: Call, kind: str, design_name: str, name: str) -> CouchError:
 
 
 def _doc_ids(call: Call) -> tuple[str, ...]:
-    if call.request.method == "POST":
+    if call.method == "POST":
         value = call.json_object().get("doc_ids")
     else:
         value = decode_json((call.param("doc_ids") or "null").encode("utf-8", "surrogateescape"))
@@ -227,7 +227,7 @@ def _doc_ids(call: Call) -> tuple[str, ...]:
 
 
 def _selector(call: Call) -> Filter:
-    if call.request.method != "POST":
+    if call.method != "POST":
         raise BadRequest("Selector must be specified in POST payload")
     body = call.json_object()
     selector, fields = body.get("selector"), body.get("fields", [])

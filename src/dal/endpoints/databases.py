@@ -157,13 +157,13 @@ def in_partition(call: Call) -> Response:
     parameters = dict(reversed(call.params)) | {"partition": partition}
     inner = call.with_params(sorted(parameters.items()))
     if rest == "_all_docs":
-        if call.request.method not in ("GET", "HEAD", "POST"):
+        if call.method not in ("GET", "HEAD", "POST"):
             raise MethodNotAllowed("Only GET,HEAD,POST allowed", headers={"allow": "GET,HEAD,POST"})
         return all_docs.documents(inner)
     if first in ("_find", "_explain"):
         from dal.endpoints import find  # requests for databases don't need the query engine
 
-        if call.request.method != "POST":
+        if call.method != "POST":
             raise MethodNotAllowed("Only POST allowed", headers={"allow": "POST"})
         return find.query(inner) if first == "_find" else find.explain_query(inner)
     if first == "_index":

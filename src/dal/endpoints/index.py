@@ -170,7 +170,7 @@ def bulk_delete(call: Call) -> Response:
 
 def in_partition(call: Call, segments: Sequence[str]) -> Response:
     """Any method on ``_index`` and below within a partition: the same as outside of it."""
-    method = "GET" if call.request.method == "HEAD" else call.request.method
+    method = "GET" if call.method == "HEAD" else call.method
     by_method = {"GET": read, "POST": create} if not segments else {"POST": bulk_delete}
     if not segments or segments == ["_bulk_delete"]:
         if method not in by_method:

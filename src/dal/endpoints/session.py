@@ -73,7 +73,7 @@ def _form(call: Call) -> dict[str, str]:
         return _fields(call.request.content().decode("utf-8", "surrogateescape"))
     if not kind.startswith(JSON_TYPE):
         raise BadContentType(f"Content-Type must be '{_FORM_TYPE}' or '{JSON_TYPE}'")
-    value = call.json()
+    value = call.decoded_body()
     if value is None:
         raise ServerError("badmatch")
     if type(value) is not dict:

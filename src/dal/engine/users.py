@@ -141,7 +141,10 @@ def validate_user_document(new: Document, old: Mapping[str, object] | None) -> C
     reason = (
         _refused_form(new) or _refused_change(new.body, old) or _refused_password(new.body) or _refused_names(new.body)
     )
-    return Forbidden(reason) if reason else None
+    if reason:
+        return Forbidden(reason)
+    # CouchDB's function then looks for a character in the name, which only texts have.
+    return None if type(new.body["name"]) is str else ServerError("{[]}", error="TypeError")
 
 
 def _refused_form(new: Document) -> str | None:
@@ -157,9 +160,16 @@ def _refused_form(new: Document) -> str | None:
         return "doc.roles must be an array"
     if not all(type(role) is str for role in roles):
         return "doc.roles can only contain strings"
-    if type(body["name"]) is not str or new.doc_id != ID_PREFIX + body["name"]:
+    if new.doc_id != ID_PREFIX + _text(body["name"]):
         return "Doc ID must be of the form org.couchdb.user:name"
     return None
+
+
+def _text(value: object) -> str:
+    """Return what JavaScript appends for a value; an empty text for one that no name can be mistaken for."""
+    if type(value) is bool:
+        return str(value).lower()
+    return str(value) if type(value) in (str, int) else ""
 
 
 def _is_truthy(value: object) -> bool:
@@ -188,7 +198,7 @@ def _refused_password(body: Mapping[str, object]) -> str | None:
 
 
 def _refused_names(body: Mapping[str, object]) -> str | None:
-    roles, name = cast("list[str]", body["roles"]), cast(str, body["name"])
+    roles, name = cast("list[str]", body["roles"]), _text(body["name"])
     if any(role.startswith("_") and role != "_metrics" for role in roles):
         return "No system roles (starting with underscore) in users db."
     if name.startswith("_"):
