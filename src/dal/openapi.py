@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from dal.coverage.known import PARAMETERS, endpoints
+from dal.coverage.known import ERRORS, PARAMETERS, endpoints
 from dal.engine.server import VERSION
 from dal.openapi_schemas import ANY, COUNT, FLAG, OK, SCHEMAS, TEXT, Schema, array, obj, ref
 from dal.routing import IN_PARTITION, ROUTES, load_endpoint
@@ -97,11 +97,10 @@ _OPERATIONS: Mapping[str, tuple[str | None, Mapping[int, Schema]]] = {
     "PUT attachment": ("bytes", {201: ref("Written"), 202: ref("Written")}),
     "DELETE attachment": (None, {200: ref("Written"), 202: ref("Written")}),
 }
-# Those that a body, a document or a design document can be refused with; the others any request.
+# What each status of a refusal means: see _refusals for where it may come.
 _REFUSALS = {"400": "malformed", "401": "credentials are missing or wrong", "403": "not allowed", "404": "not found",
-             "405": "another method is wanted", "406": "no representation is wanted", "409": "a conflict of documents",
-             "412": "a precondition fails", "413": "too large", "415": "another content type is wanted",
-             "416": "the range is not within the attachment",
+             "409": "a conflict of documents", "412": "a precondition fails", "413": "too large",
+             "415": "another content type is wanted", "416": "the range is not within the attachment",
              "500": "malformed in a way over which CouchDB stumbles", "501": "not emulated"}  # fmt: skip
 
 
@@ -170,9 +169,24 @@ def _operation(method: str, pattern: str) -> dict[str, JSON]:
         operation["requestBody"] = _body(body)
     operation["responses"] = {
         **{str(status): _answer(status, schema, method, pattern) for status, schema in sorted(answers.items())},
-        **{status: {"$ref": f"#/components/responses/{status}"} for status in _REFUSALS},
+        **{status: {"$ref": f"#/components/responses/{status}"} for status in sorted(_refusals(method, pattern, body))},
     }
     return operation
+
+
+def _refusals(method: str, pattern: str, body: str | None) -> set[str]:
+    """Return the statuses that an operation can be refused with: as any can, and as its endpoint was seen to."""
+    found = {"400", "401", "500", "501", *(error.partition(" ")[0] for error in ERRORS.get(pattern, ()))}
+    if "{db}" in pattern:
+        found |= {"403", "404"}
+    if body is not None:
+        found |= {"413", "415"}
+    kind = str(_kind(method, pattern))
+    if kind == "GET attachment":
+        found.add("416")
+    if method == "GET":
+        return found - {"409", "412", "415"}
+    return found | {"409", "412"} if kind.endswith((" document", " attachment")) else found
 
 
 def _tag(pattern: str) -> str:

@@ -128,20 +128,22 @@ def test_every_operator_that_is_known_is_answered_and_the_other_way_round() -> N
         normalize_selector({"a": {"$unknown": 1}})
 
 
-def test_errors_that_are_known_were_seen_on_couchdb() -> None:
+def test_errors_that_are_known_are_those_that_were_recorded() -> None:
     seen: dict[str, set[str]] = {}
     for file in TRANSCRIPTS.glob("*/*.json"):
         for step in json.loads(file.read_text("utf-8"))["steps"]:
             request, response = step["request"], step["response"]
             path, body = request["path"].partition("?")[0], response.get("body")
-            if response["status"] < 400 or not isinstance(body, dict):
+            error = body.get("error") if isinstance(body, dict) else None
+            # Functions in JavaScript are not compiled here.
+            if error is None or response["status"] // 100 != 4 or error in ("method_not_allowed", "compilation_error"):
                 continue
             with suppress(CouchError):
                 within = [] if request.get("scope") == "server" else ["db"]
                 endpoint = find_route([*within, *split_path(path)])[0].pattern
-                seen.setdefault(endpoint, set()).add(f"{response['status']} {body.get('error')}")
-    assert not {
-        endpoint: set(errors) - seen[endpoint] for endpoint, errors in ERRORS.items() if set(errors) - seen[endpoint]
+                seen.setdefault(endpoint, set()).add(f"{response['status']} {error}")
+    assert {endpoint: set(errors) for endpoint, errors in ERRORS.items()} == {
+        endpoint: errors for endpoint, errors in seen.items() if endpoint in endpoints()
     }
 
 
