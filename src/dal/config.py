@@ -15,6 +15,8 @@ from dal.errors import NotConfigured
 
 DEFAULT_TIMEOUT_S = 30.0
 BACKENDS = ("memory", "couch")
+# What ``DAL_BACKEND`` says in a test run on both, until a test says which of them it is for.
+BOTH = "both"
 INDEX_MODES = ("watch", "require")
 
 
@@ -72,16 +74,18 @@ def choose_backend(
 ) -> str:
     """Return ``"memory"`` or ``"couch"``: the argument, else ``DAL_BACKEND``, else memory under pytest, else couch.
 
-    Raises ``ValueError`` for a name that is neither.
+    Where pytest runs tests on both, and none of them is being run, it is ``"both"``. Raises ``ValueError`` for a name
+    that is neither.
     """
+    tests = "pytest" in (sys.modules if modules is None else modules)
     named = argument or (os.environ if environ is None else environ).get("DAL_BACKEND", "").strip().lower()
     if named:
-        if named not in BACKENDS:
+        if named not in BACKENDS and not (tests and named == BOTH and not argument):
             origin = "backend" if argument else "DAL_BACKEND"
             raise ValueError(f"{origin} is {named!r}, and must be one of: {', '.join(BACKENDS)}")
         return named
     # Tests run without a server unless they ask for one.
-    return "memory" if "pytest" in (sys.modules if modules is None else modules) else "couch"
+    return "memory" if tests else "couch"
 
 
 def is_reachable(host: str, environ: Mapping[str, str] | None = None, modules: Container[str] | None = None) -> bool:

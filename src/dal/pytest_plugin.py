@@ -13,7 +13,7 @@ from functools import partial
 import pytest
 
 from dal.testing import outcomes
-from dal.testing.fixtures import _served_memory, async_dal, couch_server, dal, dal_backend, make_dal
+from dal.testing.fixtures import BothBackends, _served_memory, async_dal, couch_server, dal, dal_backend, make_dal
 from dal.testing.isolation import Isolation
 
 __all__ = ["_served_memory", "async_dal", "couch_server", "dal", "dal_backend", "make_dal"]
@@ -28,8 +28,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--dal-backend",
         choices=_BACKENDS,
-        help="memory (the default); couch: a live CouchDB, which COUCHDB_URL names; both: tests that use the fixtures"
-        " run on each, and a difference is reported",
+        help="memory (the default); couch: a live CouchDB, which COUCHDB_URL names; both: each test runs on either,"
+        " and a difference is reported",
     )
     group.addoption(
         "--dal-indexes", choices=("watch", "require"), help="what a query without an index is: see dal_indexes"
@@ -69,6 +69,8 @@ def pytest_configure(config: pytest.Config) -> None:
 
         live = LiveDatabases(os.environ["COUCHDB_DATABASE"])
         config.add_cleanup(live.stop)
+    if _chosen(config)[0] == "both":
+        config.pluginmanager.register(BothBackends(), "dal-both")
     wanted = config.getoption("dal_coverage")
     if wanted:
         from dal.testing.coverage import CoveragePlugin, parse_formats
@@ -111,9 +113,6 @@ def _set_environment(config: pytest.Config, options: Mapping[str, object]) -> No
         from dal.testing.live import unique_name
 
         values["COUCHDB_DATABASE"] = unique_name()
-    if backend == "both":
-        # Until a test says which of the two it is for.
-        values["DAL_BACKEND"] = "memory"
     for name, value in values.items():
         if value:
             config.stash[_ENVIRONMENT][name] = os.environ.get(name)
@@ -144,11 +143,6 @@ def _chosen(config: pytest.Config) -> tuple[str, str]:
 def pytest_report_header(config: pytest.Config) -> str:
     backend, why = _chosen(config)
     return f"couchdal: {backend} backend{'s' if backend == 'both' else ''} ({why})"
-
-
-def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    if "dal_backend" in metafunc.fixturenames and _chosen(metafunc.config)[0] == "both":
-        metafunc.parametrize("dal_backend", ["memory", "couch"], indirect=True)
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

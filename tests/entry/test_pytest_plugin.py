@@ -324,6 +324,25 @@ def test_both_backends_run_each_test_and_differences_are_reported(tmp_path: Path
         environment=live,
         test_both=unindented("""
             import pytest
+            from dal import AsyncCouchDAL, CouchDAL
+
+            made_at_import = CouchDAL()
+            elsewhere = made_at_import.database("elsewhere")
+            async_at_import = AsyncCouchDAL()
+
+            def test_handles_made_at_import_follow(dal_backend):
+                assert ("Couch" in repr(made_at_import)[10:]) == (dal_backend == "couch")
+                assert made_at_import.info()["doc_count"] == 0
+                made_at_import.put_document("one", {})
+                assert CouchDAL().get_document("one") == made_at_import.get_document("one")
+                elsewhere.create_database()
+                elsewhere.put_document("two", {})
+                assert CouchDAL(database="elsewhere").info()["doc_count"] == 1
+
+            def test_async_handle_made_at_import_follows():
+                import asyncio
+                asyncio.run(async_at_import.put_document("three", {}))
+                assert [row["id"] for row in CouchDAL().all_docs()["rows"]] == ["three"]
 
             @pytest.mark.parametrize("name", ["a-b", "c"])
             def test_agrees(dal, name):
@@ -336,10 +355,10 @@ def test_both_backends_run_each_test_and_differences_are_reported(tmp_path: Path
                 pass
         """),
     )
-    assert "6 passed" in printed, printed
+    assert "11 passed" in printed, printed
     assert "1 failed" in printed
     assert "DIFFERS test_both.py::test_differs: failed on couch, passed on memory" in printed
-    assert "2 tests agree, 1 differ" in printed
+    assert "5 tests agree, 1 differ" in printed
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TypeVar
 
 from dal.backends.base import Backend, BaseBackend
-from dal.config import read_settings
+from dal.config import BOTH, read_settings
 
 AnyBackend = TypeVar("AnyBackend", bound=Backend)
 
@@ -19,6 +19,10 @@ def open_backend(name: str) -> BaseBackend:
         from dal.backends.memory import default_backend
 
         return default_backend()
+    if name == BOTH:
+        from dal.backends.either import EitherBackend
+
+        return EitherBackend()
     from dal.backends.couch import CouchBackend
 
     return CouchBackend()
