@@ -9,6 +9,9 @@ from typing import Any
 import pytest
 
 from dal import AsyncCouchDAL, Conflict, CouchBackend, CouchDAL, MemoryBackend, MemoryOnly, NotFound
+from dal.engine.database import Database
+from dal.engine.document import DocumentRecord
+from dal.engine.index import JsonIndex
 
 TASK = {"type": "task"}
 
@@ -169,6 +172,35 @@ def test_fork_lives_a_life_of_its_own(dal: CouchDAL) -> None:
     assert state_of(third) == state_of(other) == after
     with pytest.raises(NotFound):
         third.get_document("mine")
+
+
+def test_fork_has_the_indexes_that_were_built_and_changes_none_of_them(
+    dal: CouchDAL, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def indexed(handle: CouchDAL) -> list[str]:
+        return [doc["_id"] for doc in handle.find({"n": {"$gt": 0}}, sort=["n"])["docs"]]
+
+    dal.create_index(["n"])
+    assert indexed(dal) == ["d1", "d2", "d3", "d4"]
+    read: list[str] = []
+    values = JsonIndex._values
+
+    def counted(index: JsonIndex, db: Database, record: DocumentRecord) -> list[object] | None:
+        read.append(record.doc_id)
+        return values(index, db, record)
+
+    monkeypatch.setattr(JsonIndex, "_values", counted)
+    other = dal.fork()
+    third = other.fork()
+    assert indexed(other) == indexed(third) == ["d1", "d2", "d3", "d4"]
+    assert read == []
+    other.put_document("e", {"n": 2.5})
+    dal.delete_document("d4", dal.get_document("d4")["_rev"])
+    third.purge({"d1": [third.get_document("d1")["_rev"]]})
+    assert indexed(other) == ["d1", "d2", "e", "d3", "d4"]
+    assert indexed(dal) == ["d1", "d2", "d3"]
+    assert indexed(third) == ["d2", "d3", "d4"]
+    assert sorted(read) == ["d4", "e"]
 
 
 def test_fork_and_original_make_the_same_of_the_same_requests(dal: CouchDAL) -> None:

@@ -148,7 +148,8 @@ class Database:
         """Return another database of the same state; what is written to either one stays there."""
         from dal.storage.overlay import OverlayStorage
 
-        other = replace(self, watchers={}, indexes={}, index_definitions=None)
+        indexes = {name: (definition, index.fork()) for name, (definition, index) in self.indexes.items()}
+        other = replace(self, watchers={}, indexes=indexes)
         state = self.snapshot()
         other.storage = OverlayStorage(state.storage)
         other._take(state)

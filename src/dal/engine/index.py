@@ -7,6 +7,8 @@ It knows nothing of queries: it is asked for the rows between two keys. Source: 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from copy import copy
 from typing import Any, NamedTuple, TypeAlias, cast
 
 from sortedcontainers import SortedList
@@ -16,7 +18,7 @@ from dal.engine.database import Database
 from dal.engine.document import DocumentRecord
 from dal.engine.document_read import show
 from dal.engine.field_path import Missing, get_field, parse_field
-from dal.engine.index_definition import IndexDefinition
+from dal.engine.index_definition import IndexDefinition, list_indexes
 from dal.engine.key_range import HIGHEST
 from dal.engine.selector import normalize_selector
 from dal.engine.selector_match import compile_selector
@@ -55,6 +57,17 @@ class JsonIndex:
         self._rows: dict[str, tuple[_Place, list[object]]] = {}
         self._seq = 0
         self._purge_seq = 0
+        # Whether a fork reads the same rows: whoever changes them then takes a copy of them first.
+        self._shared = False
+
+    def fork(self) -> JsonIndex:
+        """Return the same index for another database of the same state, at a cost that no rows add to."""
+        self._shared = True
+        return copy(self)
+
+    def _own(self) -> None:
+        if self._shared:
+            self._places, self._rows, self._shared = self._places.copy(), dict(self._rows), False
 
     def rows(
         self,
@@ -84,6 +97,7 @@ class JsonIndex:
     def refresh(self, db: Database) -> None:
         """Take in what has changed; raises ``ServerError`` where a document makes the index's definition fail."""
         if self._purge_seq != db.purge_seq:
+            self._own()
             for doc_id in [doc_id for doc_id in self._rows if db.storage.get(doc_id) is None]:
                 self._remove(doc_id)
             self._purge_seq = db.purge_seq
@@ -107,6 +121,8 @@ class JsonIndex:
     def _put(self, changed: Sequence[tuple[str, list[object] | None]]) -> None:
         """Put rows in the place of those that documents had; None for a document that has none."""
         added: list[_Place] = []
+        if changed:
+            self._own()
         for doc_id, values in changed:
             self._remove(doc_id)
             if values is not None:
@@ -191,3 +207,11 @@ def open_index(db: Database, definition: IndexDefinition) -> JsonIndex:
     index = kept[1]
     index.refresh(db)
     return index
+
+
+def build_indexes(db: Database) -> None:
+    """Bring all indexes of a database up to date, for its forks to have them; what fails, fails again when it is used."""
+    for definition in list_indexes(db):
+        if definition.is_json:
+            with suppress(CouchError):
+                open_index(db, definition)

@@ -71,6 +71,7 @@ def _fork_into(dal: CouchDAL, files: list[Path]) -> None:
     """Put a fork of what the files load into the memory server: it costs the same however much that is."""
     from dal.backends.memory import MemoryBackend, default_backend
     from dal.client import CouchDAL
+    from dal.engine.index import build_indexes
 
     name = str(dal.name)
     key = (name, tuple((file, file.stat().st_mtime_ns) for file in files))
@@ -80,6 +81,7 @@ def _fork_into(dal: CouchDAL, files: list[Path]) -> None:
         handle.create_database()
         for file in files:
             handle.load(file)
+        build_indexes(seeded.server.database(name))
         _loaded[key] = seeded
     default_backend().adopt(_loaded[key].server.database(name))
 
