@@ -17,7 +17,7 @@ from samples import make_documents
 
 HERE = Path(__file__).parent
 CONNECTIONS = (1, 32)
-ROUNDS, SECONDS = 4, 1.5
+ROUNDS, SECONDS = 12, 0.5
 DOCUMENT = json.dumps({**make_documents(1)[0], "_id": None, "number": 1}).replace('"_id": null, ', "")
 PASSED_ON = {
     "document reads": ["GET", "/db/doc000500", None],

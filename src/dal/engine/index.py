@@ -210,7 +210,7 @@ def open_index(db: Database, definition: IndexDefinition) -> JsonIndex:
 
 
 def build_indexes(db: Database) -> None:
-    """Bring all indexes of a database up to date, for its forks to have them; what fails, fails again when it is used."""
+    """Bring all indexes of a database up to date, for its forks to have them; what fails will fail again."""
     for definition in list_indexes(db):
         if definition.is_json:
             with suppress(CouchError):
