@@ -167,12 +167,42 @@ def test_ill_formed_user_is_forbidden(send, change, reason):
     assert (response.status, response.value()) == (403, {"error": "forbidden", "reason": reason})
 
 
-@pytest.mark.parametrize(("name", "text"), [(1, "1"), (True, "true")])
+NUMBERS = [
+    *((1, "1"), (-1, "-1"), (1.0, "1"), (1.5, "1.5"), (9007199254740993, "9007199254740992"), (0.00001, "0.00001")),
+    *((1e-7, "1e-7"), (1e21, "1e%2B21"), (123456789012345680000, "123456789012345680000"), (1.23e22, "1.23e%2B22")),
+]
+
+
+@pytest.mark.parametrize(("name", "text"), [*NUMBERS, (True, "true"), ({}, "%5Bobject%20Object%5D")])
 def test_user_whose_name_only_looks_like_the_id_s_fails_as_it_does_in_javascript(send, name, text):
     document = {"name": name, "password": "pw", "roles": [], "type": "user"}
     response = send("PUT", f"/_users/org.couchdb.user:{text}", document)
     assert (response.status, response.value()) == (500, {"error": "TypeError", "reason": "{[]}"})
     assert send("GET", f"/_users/org.couchdb.user:{text}").status == 404
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "reason"),
+    [
+        (["a", None, 1], "a,,1", None),
+        ([], "", None),
+        (["_a"], "_a", None),
+        (["_"], "_", "Username may not start with underscore."),
+        ([":"], ":", "Character `:` is not allowed in usernames."),
+        ({}, "", "Doc ID must be of the form org.couchdb.user:name"),
+        (9007199254740993, "9007199254740993", "Doc ID must be of the form org.couchdb.user:name"),
+    ],
+)
+def test_user_may_have_an_array_for_a_name_but_never_change_it(send, name, text, reason):
+    document = {"name": name, "password": "pw", "roles": [], "type": "user"}
+    path = f"/_users/org.couchdb.user:{text}"
+    response = send("PUT", path, document)
+    if reason is not None:
+        assert (response.status, response.value()) == (403, {"error": "forbidden", "reason": reason})
+        return
+    assert response.status == 201
+    again = send("PUT", path, {**document, "_rev": response.value()["rev"]})
+    assert (again.status, again.value()["reason"]) == (403, "Usernames can not be changed.")
 
 
 @pytest.mark.parametrize(

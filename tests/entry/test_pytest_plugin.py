@@ -323,8 +323,10 @@ def test_both_backends_run_each_test_and_differences_are_reported(tmp_path: Path
         "--dal-backend=both",
         environment=live,
         test_both=unindented("""
+            import unittest
             import pytest
-            from dal import AsyncCouchDAL, CouchDAL
+            from hypothesis import given, settings, strategies as st
+            from dal import AsyncCouchDAL, CouchDAL, MemoryOnly
 
             made_at_import = CouchDAL()
             elsewhere = made_at_import.database("elsewhere")
@@ -338,6 +340,32 @@ def test_both_backends_run_each_test_and_differences_are_reported(tmp_path: Path
                 elsewhere.create_database()
                 elsewhere.put_document("two", {})
                 assert CouchDAL(database="elsewhere").info()["doc_count"] == 1
+
+            def test_forks_are_the_emulators_alone(dal_backend):
+                if dal_backend == "memory":
+                    fork = made_at_import.fork()
+                    fork.put_document("in the fork", {})
+                    assert made_at_import.info()["doc_count"] == 0
+                else:
+                    with pytest.raises(MemoryOnly):
+                        made_at_import.fork()
+
+            class TestOfUnittest(unittest.TestCase):
+                def test_runs_on_the_emulator(self):
+                    made_at_import.put_document("one", {})
+                    assert "MemoryBackend" in repr(made_at_import)
+
+            @given(number=st.integers(0, 9))
+            @settings(max_examples=3)
+            def test_examples(number):
+                made_at_import.put_local("example", {"n": number})
+
+            @pytest.fixture(scope="session")
+            def first_backend():
+                return repr(CouchDAL().backend)
+
+            def test_wide_fixture_is_of_the_first_test(first_backend, dal_backend):
+                assert first_backend.startswith("<MemoryBackend")
 
             def test_async_handle_made_at_import_follows():
                 import asyncio
@@ -355,10 +383,10 @@ def test_both_backends_run_each_test_and_differences_are_reported(tmp_path: Path
                 pass
         """),
     )
-    assert "11 passed" in printed, printed
+    assert "18 passed" in printed, printed
     assert "1 failed" in printed
     assert "DIFFERS test_both.py::test_differs: failed on couch, passed on memory" in printed
-    assert "5 tests agree, 1 differ" in printed
+    assert "8 tests agree, 1 differ" in printed
 
 
 @pytest.mark.parametrize(

@@ -5,23 +5,17 @@ It decides nothing: each call goes on to the backend that ``DAL_BACKEND`` names 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from dal.backends import open_backend
 from dal.backends.base import BaseBackend
+from dal.backends.wrapping import WrappingBackend
 from dal.config import BOTH, choose_backend
 from dal.wire import Request, Response
 
-if TYPE_CHECKING:
-    from dal.backends.snapshot import Snapshot
-    from dal.engine.server import ServerClock
 
-
-class EitherBackend(BaseBackend):
+class EitherBackend(WrappingBackend, BaseBackend):
     """Hands on to memory wherever no test says that it is CouchDB's turn."""
 
     name = "memory or CouchDB"
-    fallback_database = "default"
 
     def __init__(self) -> None:
         # Shared by all views.
@@ -29,10 +23,10 @@ class EitherBackend(BaseBackend):
         self._provides = True
 
     def __repr__(self) -> str:
-        return f"<EitherBackend, now {self.chosen!r}>"
+        return f"<EitherBackend, now {self.wrapped!r}>"
 
     @property
-    def chosen(self) -> BaseBackend:
+    def wrapped(self) -> BaseBackend:  # type: ignore[override]
         """The backend of the moment, with this one's database."""
         named = choose_backend()
         named = "memory" if named == BOTH else named
@@ -41,37 +35,19 @@ class EitherBackend(BaseBackend):
         opened = self._opened[named]
         return opened if self.database is None else opened.bind(self.database, provide=self._provides)
 
-    @property
-    def server_key(self) -> object:
-        return self.chosen.server_key
-
-    @property
-    def collation(self) -> str | None:
-        return self.chosen.collation
-
-    @property
-    def clock(self) -> ServerClock:
-        return self.chosen.clock
-
     def send(self, request: Request) -> Response:
-        return self.chosen.send(request)
+        return self.wrapped.send(request)
 
     def bind(self, database: str, *, provide: bool = False) -> EitherBackend:
         bound = super().bind(database)
         bound._provides = provide
         return bound
 
-    def provide(self, database: str, *, explicit: bool) -> None:
-        self.chosen.provide(database, explicit=explicit)
-
-    def seed_ids(self, seed: int) -> None:
-        self.chosen.seed_ids(seed)
-
-    def snapshot(self) -> Snapshot:
-        return self.chosen.snapshot()
+    def fork(self) -> BaseBackend:  # type: ignore[override]
+        return self.wrapped.fork()
 
     def reset(self) -> None:
-        self.chosen.reset()
+        self.wrapped.reset()
 
     def close(self) -> None:
         for backend in self._opened.values():

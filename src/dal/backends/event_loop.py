@@ -7,20 +7,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Iterator
-from typing import TYPE_CHECKING, TypeVar, cast
+from typing import TypeVar, cast
 
 from dal.backends.base import AsyncBackend, BaseBackend
+from dal.backends.wrapping import WrappingBackend
 from dal.wire import Feed, Request, Response
-
-if TYPE_CHECKING:
-    from dal.backends.snapshot import Snapshot
-    from dal.engine.server import ServerClock
 
 _Self = TypeVar("_Self", bound="_Wrapped")
 
 
-class _Wrapped(AsyncBackend):
+class _Wrapped(WrappingBackend, AsyncBackend):
     """A blocking backend's name, database and paths, for a wrapper around it."""
+
+    wrapped: BaseBackend
 
     def __init__(self, backend: BaseBackend) -> None:
         self.wrapped = backend
@@ -31,32 +30,11 @@ class _Wrapped(AsyncBackend):
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of {self.wrapped!r}>"
 
-    @property
-    def server_key(self) -> object:
-        return self.wrapped.server_key
-
-    @property
-    def collation(self) -> str | None:
-        return self.wrapped.collation
-
-    @property
-    def clock(self) -> ServerClock:
-        return self.wrapped.clock
-
-    def seed_ids(self, seed: int) -> None:
-        self.wrapped.seed_ids(seed)
-
-    def snapshot(self) -> Snapshot:
-        return self.wrapped.snapshot()
-
     def fork(self: _Self) -> _Self:
         return type(self)(self.wrapped.fork())
 
     def bind(self: _Self, database: str, *, provide: bool = False) -> _Self:
         return type(self)(self.wrapped.bind(database, provide=provide))
-
-    def provide(self, database: str, *, explicit: bool) -> None:
-        self.wrapped.provide(database, explicit=explicit)
 
 
 class InlineBackend(_Wrapped):

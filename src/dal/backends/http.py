@@ -122,6 +122,7 @@ class CouchServer:
             extensions={"target": f"{self.prefix}{request.path}{query}".encode("ascii"), "timeout": timeout},
         )
         if not request.announces_body:
+            # The client announces an empty body by itself where the method usually has one.
             made.headers.pop("content-length", None)
         return made
 

@@ -7,15 +7,12 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from typing import TYPE_CHECKING, NamedTuple, TypeVar, cast
+from typing import NamedTuple, TypeVar, cast
 
 from dal.backends.base import AsyncBackend, Backend, BaseBackend
+from dal.backends.wrapping import WrappingBackend
 from dal.errors import BadRequest, CouchError
 from dal.wire import Request, Response, decode_json
-
-if TYPE_CHECKING:
-    from dal.backends.snapshot import Snapshot
-    from dal.engine.server import ServerClock
 
 _NO_INDEX = "No matching index found, create an index to optimize query time."
 
@@ -34,34 +31,15 @@ class SuggestedIndex(NamedTuple):
         return {"index": {"fields": list(self.fields)}}
 
 
-class _Watching(Backend):
+class _Watching(WrappingBackend):
     """What the blocking and the asynchronous watch share. Views of other databases remember in the same place."""
 
     def _watch(self, wrapped: Backend, require: bool, needed: Counter[tuple[str, tuple[str, ...]]] | None) -> None:
-        self._watched = wrapped
         self._require = require
         self._needed: Counter[tuple[str, tuple[str, ...]]] = Counter() if needed is None else needed
         self.name = wrapped.name
         self.database = wrapped.database
         self.fallback_database = wrapped.fallback_database
-
-    @property
-    def server_key(self) -> object:
-        return self._watched.server_key
-
-    @property
-    def collation(self) -> str | None:
-        return self._watched.collation
-
-    @property
-    def clock(self) -> ServerClock:
-        return self._watched.clock
-
-    def seed_ids(self, seed: int) -> None:
-        self._watched.seed_ids(seed)
-
-    def snapshot(self) -> Snapshot:
-        return self._watched.snapshot()
 
     def suggest_indexes(self) -> list[SuggestedIndex]:
         """Return the indexes that the queries so far would have needed, the most wanted ones first."""
@@ -107,6 +85,8 @@ def _needed_fields(request: Request) -> tuple[str, ...] | None:
 class IndexWatch(_Watching, BaseBackend):
     """Another backend, watched; with ``require``, a query without an index is 400 ``index_required``."""
 
+    wrapped: BaseBackend
+
     def __init__(
         self,
         backend: BaseBackend,
@@ -130,9 +110,6 @@ class IndexWatch(_Watching, BaseBackend):
         bound = self.wrapped.bind(database, provide=provide)
         return IndexWatch(bound, require=self._require, needed=self._needed)
 
-    def provide(self, database: str, *, explicit: bool) -> None:
-        self.wrapped.provide(database, explicit=explicit)
-
     def reset(self) -> None:
         self.wrapped.reset()
         self._needed.clear()
@@ -146,6 +123,8 @@ class IndexWatch(_Watching, BaseBackend):
 
 class AsyncIndexWatch(_Watching, AsyncBackend):
     """``IndexWatch`` for callers on an event loop."""
+
+    wrapped: AsyncBackend
 
     def __init__(
         self,
@@ -170,9 +149,6 @@ class AsyncIndexWatch(_Watching, AsyncBackend):
     def bind(self, database: str, *, provide: bool = False) -> AsyncIndexWatch:
         bound = self.wrapped.bind(database, provide=provide)
         return AsyncIndexWatch(bound, require=self._require, needed=self._needed)
-
-    def provide(self, database: str, *, explicit: bool) -> None:
-        self.wrapped.provide(database, explicit=explicit)
 
     async def reset(self) -> None:
         await self.wrapped.reset()

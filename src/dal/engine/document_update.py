@@ -68,7 +68,9 @@ def _sorted_edits(documents: Sequence[Document]) -> tuple[list[_Edit], Sequence[
     """Return ordinary and local documents by their ids; those of one id stay in their order."""
     edits = sorted((document.doc_id, index, document) for index, document in enumerate(documents))
     locals_ = _of_kind(edits, "_local/")
-    return [edit for edit in edits if not edit[0].startswith("_local/")] if locals_ else edits, locals_
+    if locals_:
+        edits = [edit for edit in edits if not edit[0].startswith("_local/")]
+    return edits, locals_
 
 
 def _of_kind(edits: Sequence[_Edit], prefix: str) -> Sequence[_Edit]:
@@ -166,11 +168,11 @@ def _without_duplicates(document: Document) -> tuple[Attachment, ...]:
 def _edit(tree: RevisionTree, document: Document, attachments: tuple[Attachment, ...]) -> tuple[RevisionTree, Outcome]:
     """Return the tree with one more revision, and its text; or the tree as it was, and a conflict."""
     position = document.position + 1
-    if tree and winner(tree).deleted:
+    last = winner(tree) if tree else None
+    if last is not None and last.deleted:
         # Only a new document may follow a deletion. It continues the winning one, lest the tree gain a root each time.
         if position != 1 or document.deleted:
             return tree, Conflict()
-        last = winner(tree)
         # By now, CouchDB has the attachments in their form on disk, of which the revision id takes in only how many.
         unknown: list[tuple[str, str, bytes] | None] = [None] * len(attachments)
         revision_id = new_revision_id(document.deleted, last.revision, document.term, unknown)

@@ -39,8 +39,7 @@ class FindOptions(NamedTuple):
 
 def parse_find_options(body: Mapping[str, object]) -> FindOptions:
     """Return the options of a query; raises ``CouchError`` for the first that is not as CouchDB wants it."""
-    # The members stand in the order of the table.
-    return FindOptions(*_parse(body, _FIND).values())  # type: ignore[arg-type]
+    return FindOptions(**_parse(body, _FIND))  # type: ignore[arg-type]
 
 
 def parse_index_request(body: Mapping[str, object]) -> dict[str, object]:

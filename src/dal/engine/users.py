@@ -143,8 +143,8 @@ def validate_user_document(new: Document, old: Mapping[str, object] | None) -> C
     )
     if reason:
         return Forbidden(reason)
-    # CouchDB's function then looks for a character in the name, which only texts have.
-    return None if type(new.body["name"]) is str else ServerError("{[]}", error="TypeError")
+    # CouchDB's function then looks for something in the name, which only texts and arrays let it do.
+    return None if isinstance(new.body["name"], (str, list)) else ServerError("{[]}", error="TypeError")
 
 
 def _refused_form(new: Document) -> str | None:
@@ -160,16 +160,31 @@ def _refused_form(new: Document) -> str | None:
         return "doc.roles must be an array"
     if not all(type(role) is str for role in roles):
         return "doc.roles can only contain strings"
-    if new.doc_id != ID_PREFIX + _text(body["name"]):
+    if new.doc_id != ID_PREFIX + _javascript_text(body["name"]):
         return "Doc ID must be of the form org.couchdb.user:name"
     return None
 
 
-def _text(value: object) -> str:
-    """Return what JavaScript appends for a value; an empty text for one that no name can be mistaken for."""
-    if type(value) is bool:
-        return str(value).lower()
-    return str(value) if type(value) in (str, int) else ""
+def _javascript_text(value: object) -> str:
+    """Return what JavaScript appends to a text for a JSON value."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, list):
+        return ",".join("" if item is None else _javascript_text(item) for item in value)
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    return "[object Object]" if isinstance(value, dict) else _javascript_number(float(cast(float, value)))
+
+
+def _javascript_number(number: float) -> str:
+    """Return a number's shortest text, as a power of ten only where it is very large or very small."""
+    text = repr(number)
+    if number == 0 or 1e-6 <= abs(number) < 1e21:
+        from decimal import Decimal  # few users have numbers for names
+
+        return format(Decimal(text), "f").removesuffix(".0")
+    mantissa, _, exponent = text.partition("e")
+    return f"{mantissa}e{int(exponent):+d}"
 
 
 def _is_truthy(value: object) -> bool:
@@ -178,7 +193,9 @@ def _is_truthy(value: object) -> bool:
 
 
 def _refused_change(body: Mapping[str, object], old: Mapping[str, object] | None) -> str | None:
-    if old is not None and old.get("name") != body.get("name"):
+    name = body.get("name")
+    # To JavaScript, no array is the same as another.
+    if old is not None and (isinstance(name, list) or old.get("name") != name):
         return "Usernames can not be changed."
     return None
 
@@ -198,10 +215,12 @@ def _refused_password(body: Mapping[str, object]) -> str | None:
 
 
 def _refused_names(body: Mapping[str, object]) -> str | None:
-    roles, name = cast("list[str]", body["roles"]), _text(body["name"])
+    roles, name = cast("list[str]", body["roles"]), body["name"]
     if any(role.startswith("_") and role != "_metrics" for role in roles):
         return "No system roles (starting with underscore) in users db."
-    if name.startswith("_"):
+    if not isinstance(name, (str, list)):
+        return None
+    if name and name[0] == "_":
         return "Username may not start with underscore."
     if ":" in name:
         return "Character `:` is not allowed in usernames."
