@@ -113,17 +113,21 @@ class MemoryBackend(BaseBackend):
         return Snapshot(self.server, self._provided)
 
     def fork(self) -> MemoryBackend:
+        from dal.engine.state import fork  # only programs that go back need it
+
         with self.server.lock:
-            other = MemoryBackend(server=self.server.fork(), database=self.database)
+            other = MemoryBackend(server=fork(self.server), database=self.database)
             other._admin, other._provides, other._provided = self._admin, self._provides, set(self._provided)
         return other
 
     def adopt(self, database: Database) -> None:
         """Take in another server's database as it is now; what is written to either one stays there."""
+        from dal.engine.state import fork_database  # only programs that go back need it
+
         with self.server.lock:
             if database.name in self.server.databases:
                 self.server.delete(database.name)
-            self.server.databases[database.name] = database.fork()
+            self.server.databases[database.name] = fork_database(database)
             self._provided.add(database.name)
 
     def for_event_loop(self) -> AsyncBackend:

@@ -6,6 +6,7 @@ Taking one and returning to it cost what has changed since, not what the databas
 from __future__ import annotations
 
 from dal.engine.server import Server
+from dal.engine.state import keep, restore
 
 
 class Snapshot:
@@ -15,7 +16,7 @@ class Snapshot:
         self._server = server
         self._provided = provided
         with server.lock:
-            self._state = server.snapshot()
+            self._state = keep(server)
             self._were_provided = set(provided)
 
     def __repr__(self) -> str:
@@ -35,6 +36,6 @@ class Snapshot:
     def restore(self) -> None:
         """Return the server to this state, whichever handle or thread changed it."""
         with self._server.lock:
-            self._server.restore(self._state)
+            restore(self._server, self._state)
             self._provided.clear()
             self._provided.update(self._were_provided)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dal.engine.database import Database
 from dal.engine.document import DocumentRecord
 from dal.engine.server import Server
-from dal.engine.state import DatabaseState, ServerState
+from dal.engine.state import CHANGING, DatabaseState, ServerState, keep, restore, restore_database
 from dal.storage.overlay import OverlayStorage
 
 _SETTINGS = ("security", "revs_limit", "purged_infos_limit")
@@ -17,8 +17,8 @@ _SETTINGS = ("security", "revs_limit", "purged_infos_limit")
 
 def carry_over(server: Server, before: ServerState, onto: ServerState) -> ServerState:
     """Return the state ``onto`` with what has changed since ``before``. The server itself stays as it is."""
-    now = server.snapshot()
-    server.restore(onto)
+    now = keep(server)
+    restore(server, onto)
     for name in before.databases:
         if name not in now.databases and name in server.databases:
             server.delete(name)
@@ -26,7 +26,7 @@ def carry_over(server: Server, before: ServerState, onto: ServerState) -> Server
         known = before.databases.get(name)
         if known is None or known[0] is not database:
             server.databases[name] = database
-            database.restore(state)
+            restore_database(database, state)
             continue
         if name not in server.databases:
             # What it held before is not to be carried over, only what came since.
@@ -34,8 +34,8 @@ def carry_over(server: Server, before: ServerState, onto: ServerState) -> Server
         _carry_documents(server.databases[name], known[1], state)
     server.admins.update({name: now.admins[name] for name in now.admins if name not in before.admins})
     server.generations.update(now.generations)
-    carried = server.snapshot()
-    server.restore(now)
+    carried = keep(server)
+    restore(server, now)
     return carried
 
 
@@ -51,6 +51,6 @@ def _carry_documents(database: Database, before: DatabaseState, now: DatabaseSta
     for doc_id in {**known, **present}:
         if known.get(doc_id) != present.get(doc_id):
             database.storage.write_local(doc_id, present.get(doc_id))
-    for name in _SETTINGS:
-        if before.members[name] != now.members[name]:
-            setattr(database, name, now.members[name])
+    for name, known_value, value in zip(CHANGING, before.members, now.members, strict=True):
+        if name in _SETTINGS and known_value != value:
+            setattr(database, name, value)

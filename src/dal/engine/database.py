@@ -6,7 +6,7 @@ It knows nothing of requests. Everything here is called under the server's lock.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 from dal.engine.document import DocumentRecord
@@ -17,7 +17,6 @@ from dal.storage.base import Storage
 if TYPE_CHECKING:
     from dal.engine.index import JsonIndex
     from dal.engine.index_definition import IndexDefinition
-    from dal.engine.state import DatabaseState
 
 DEFAULT_REVS_LIMIT = 1000
 DEFAULT_PURGED_INFOS_LIMIT = 1000
@@ -30,15 +29,6 @@ class PurgeInfo(NamedTuple):
     purge_seq: int
     doc_id: str
     revisions: tuple[Revision, ...]
-
-
-# How many states may lie upon one another before their documents are put together, at the cost of all of them.
-_MAX_DEPTH = 8
-# What changes about a database beside its documents.
-_CHANGING = (
-    "revs_limit", "purged_infos_limit", "security", "update_seq", "purge_seq", "doc_count", "doc_del_count",
-    "validation_loaded", "deleted",
-)  # fmt: skip
 
 
 @dataclass(slots=True, eq=False, repr=False)
@@ -112,53 +102,6 @@ class Database:
     def settings_changed(self) -> None:
         """Take an update sequence for a change of a setting, which shows nowhere but in the database's information."""
         self.update_seq += 1
-
-    def snapshot(self) -> DatabaseState:
-        """Return the state as it is now. It costs the same whatever the database holds; what is written later does."""
-        from dal.engine.state import DatabaseState  # only programs that go back need these
-        from dal.storage.overlay import OverlayStorage, flattened
-
-        overlay = self.storage
-        if not isinstance(overlay, OverlayStorage) or overlay.is_changed():
-            overlay = OverlayStorage(overlay)
-            if overlay.depth() > _MAX_DEPTH:
-                overlay = OverlayStorage(flattened(overlay.below))
-            self.storage = overlay
-        members = {name: getattr(self, name) for name in _CHANGING}
-        return DatabaseState(overlay.below, {**members, "purges": list(self.purges)})
-
-    def restore(self, state: DatabaseState) -> None:
-        """Return to a state, at the cost of what has changed since, and wake who follows the feed."""
-        from dal.storage.overlay import OverlayStorage
-
-        current = self.storage
-        changed = current.changed_ids(state.storage) if isinstance(current, OverlayStorage) else None
-        if not isinstance(current, OverlayStorage) or current.below is not state.storage or current.is_changed():
-            self.storage = OverlayStorage(state.storage)
-        self._take(state)
-        kept = {}
-        for name, (definition, index) in self.indexes.items():
-            if changed is not None and index.rewind(self, changed):
-                kept[name] = (definition, index)
-        self.indexes = kept
-        if self.watchers:
-            self.changed()
-
-    def fork(self) -> Database:
-        """Return another database of the same state; what is written to either one stays there."""
-        from dal.storage.overlay import OverlayStorage
-
-        indexes = {name: (definition, index.fork()) for name, (definition, index) in self.indexes.items()}
-        other = replace(self, watchers={}, indexes=indexes)
-        state = self.snapshot()
-        other.storage = OverlayStorage(state.storage)
-        other._take(state)
-        return other
-
-    def _take(self, state: DatabaseState) -> None:
-        for name, value in state.members.items():
-            setattr(self, name, value)
-        self.purges = list(self.purges)
 
     def changed(self) -> None:
         """Wake whoever follows the feed."""

@@ -7,18 +7,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from copy import copy
 from dataclasses import dataclass, field
 from hashlib import md5
 from threading import RLock
-from typing import TYPE_CHECKING
 
 from dal.engine.database import Database
 from dal.errors import BadRequest, FileExists, IllegalDatabaseName, NotFound
 from dal.storage.memory import MemoryStorage
-
-if TYPE_CHECKING:
-    from dal.engine.state import ServerState
 
 VERSION = "3.5.0"
 # An ending of digits is the time stamp of a shard; the suffix ".couch" is not looked at.
@@ -176,40 +171,6 @@ class Server:
         del self.databases[name]
         found.deleted = True
         found.changed()
-
-    def snapshot(self) -> ServerState:
-        """Return the state as it is now, at a cost that grows with the number of databases, not of documents."""
-        from dal.engine.state import ServerState  # only programs that go back need it
-
-        return ServerState(
-            {name: (database, database.snapshot()) for name, database in self.databases.items()},
-            dict(self.admins),
-            dict(self.generations),
-            dict(self.failures),
-            dict(vars(self.ids)),
-            dict(vars(self.clock)),
-        )
-
-    def restore(self, state: ServerState) -> None:
-        """Return to a state, at the cost of what has changed since; feeds of databases that were not there end."""
-        for name, database in list(self.databases.items()):
-            if name not in state.databases or state.databases[name][0] is not database:
-                self.delete(name)
-        self.databases = {name: database for name, (database, _) in state.databases.items()}
-        for database, kept in state.databases.values():
-            database.restore(kept)
-        self.admins, self.generations, self.failures = dict(state.admins), dict(state.generations), dict(state.failures)
-        vars(self.ids).update(state.ids)
-        vars(self.clock).update(state.clock)
-
-    def fork(self) -> Server:
-        """Return another server of the same state; what is written to either one stays there."""
-        other = Server(dict(self.admins), copy(self.clock), copy(self.ids))
-        other.databases = {name: database.fork() for name, database in self.databases.items()}
-        other.generations, other.failures = dict(self.generations), dict(self.failures)
-        # What was found out about passwords is true everywhere.
-        other.known_passwords = self.known_passwords
-        return other
 
 
 def validate_name(name: str) -> None:

@@ -29,6 +29,10 @@ class MemoryStorage(Storage[R]):
         self._log: _SequenceLog[R] = _SequenceLog()
         self._locals: dict[str, LocalDocument] = {}
 
+    def is_empty(self) -> bool:
+        """Whether it holds no document. Of local ones it says nothing."""
+        return not self._records
+
     def get(self, doc_id: str) -> R | None:
         return self._records.get(doc_id)
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from heapq import merge
 from itertools import chain
 from operator import attrgetter
+from typing import Any
 
 from sortedcontainers import SortedList
 
@@ -17,6 +18,8 @@ from dal.storage.base import LocalDocument, R, Storage
 from dal.storage.memory import MemoryStorage
 
 _by_id = attrgetter("doc_id")
+# Most overlays hide nothing, and making sorted lists is half of what an overlay costs.
+_NOTHING: SortedList[Any] = SortedList()
 
 
 class OverlayStorage(Storage[R]):
@@ -30,15 +33,15 @@ class OverlayStorage(Storage[R]):
         self._own: MemoryStorage[R] = MemoryStorage()
         # The records below that are no more, by id, with their update sequences and their ids where they were live.
         self._hidden: dict[str, R] = {}
-        self._hidden_seqs: SortedList[int] = SortedList()
-        self._hidden_ids: SortedList[str] = SortedList()
+        self._hidden_seqs: SortedList[int] = _NOTHING
+        self._hidden_ids: SortedList[str] = _NOTHING
         # Records that stand in the place of one below, with the same update sequence.
         self._replaced: dict[str, R] = {}
         self._locals: dict[str, LocalDocument | None] = {}
 
     def is_changed(self) -> bool:
         """Whether anything differs from the storage below."""
-        return bool(self._hidden or self._replaced or self._locals or self._own.changes_after(0))
+        return bool(self._hidden or self._replaced or self._locals) or not self._own.is_empty()
 
     def depth(self) -> int:
         """Return how many storages lie below one another."""
@@ -68,6 +71,8 @@ class OverlayStorage(Storage[R]):
             self._own.write(own, new)
 
     def _hide(self, record: R) -> None:
+        if not self._hidden:
+            self._hidden_seqs, self._hidden_ids = SortedList(), SortedList()
         self._hidden[record.doc_id] = record
         self._hidden_seqs.add(record.seq)
         if not record.deleted:
@@ -90,7 +95,7 @@ class OverlayStorage(Storage[R]):
         self, start: str | None = None, end: str | None = None, inclusive_end: bool = True, descending: bool = False
     ) -> Iterator[R]:
         below = self._shown(self.below.live(start, end, inclusive_end, descending))
-        if not self._own.changes_after(0):
+        if self._own.is_empty():
             return below
         own = self._own.live(start, end, inclusive_end, descending)
         return merge(below, own, key=_by_id, reverse=descending)
