@@ -13,7 +13,7 @@ from functools import partial
 import pytest
 
 from dal.testing import outcomes
-from dal.testing.fixtures import BothBackends, _served_memory, async_dal, couch_server, dal, dal_backend, make_dal
+from dal.testing.fixtures import _served_memory, async_dal, couch_server, dal, dal_backend, make_dal
 from dal.testing.isolation import Isolation
 
 __all__ = ["_served_memory", "async_dal", "couch_server", "dal", "dal_backend", "make_dal"]
@@ -70,6 +70,8 @@ def pytest_configure(config: pytest.Config) -> None:
         live = LiveDatabases(os.environ["COUCHDB_DATABASE"])
         config.add_cleanup(live.stop)
     if _chosen(config)[0] == "both":
+        from dal.testing.both import BothBackends
+
         config.pluginmanager.register(BothBackends(), "dal-both")
     wanted = config.getoption("dal_coverage")
     if wanted:

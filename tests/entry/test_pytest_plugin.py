@@ -351,9 +351,18 @@ def test_both_backends_run_each_test_and_differences_are_reported(tmp_path: Path
                         made_at_import.fork()
 
             class TestOfUnittest(unittest.TestCase):
-                def test_runs_on_the_emulator(self):
+                @classmethod
+                def setUpClass(cls):
+                    made_at_import.put_document("of the class", {"backend": repr(CouchDAL().backend)[:12]})
+
+                def test_runs_on_both(self):
                     made_at_import.put_document("one", {})
-                    assert "MemoryBackend" in repr(made_at_import)
+                    self.assertEqual(made_at_import.info()["doc_count"], 2)
+                    found = made_at_import.get_document("of the class")["backend"]
+                    self.assertEqual(found, repr(CouchDAL().backend)[:12])
+
+                def test_differs_too(self):
+                    self.assertIn("MemoryBackend", repr(made_at_import))
 
             @given(number=st.integers(0, 9))
             @settings(max_examples=3)
@@ -364,8 +373,8 @@ def test_both_backends_run_each_test_and_differences_are_reported(tmp_path: Path
             def first_backend():
                 return repr(CouchDAL().backend)
 
-            def test_wide_fixture_is_of_the_first_test(first_backend, dal_backend):
-                assert first_backend.startswith("<MemoryBackend")
+            def test_wide_fixture_is_made_anew(first_backend, dal_backend):
+                assert first_backend.lower().startswith(f"<{dal_backend}")
 
             def test_async_handle_made_at_import_follows():
                 import asyncio
@@ -383,10 +392,12 @@ def test_both_backends_run_each_test_and_differences_are_reported(tmp_path: Path
                 pass
         """),
     )
-    assert "18 passed" in printed, printed
-    assert "1 failed" in printed
+    assert "20 passed" in printed, printed
+    assert "2 failed" in printed
     assert "DIFFERS test_both.py::test_differs: failed on couch, passed on memory" in printed
-    assert "8 tests agree, 1 differ" in printed
+    assert "DIFFERS test_both.py::TestOfUnittest::test_differs_too: failed on couch, passed on memory" in printed
+    assert "9 tests agree, 2 differ" in printed
+    assert "9 tests agree, 2 differ" in run(tmp_path, "--dal-backend=both", "-n2", environment=live)
 
 
 @pytest.mark.parametrize(

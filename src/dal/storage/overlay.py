@@ -98,7 +98,8 @@ class OverlayStorage(Storage[R]):
         if self._own.is_empty():
             return below
         own = self._own.live(start, end, inclusive_end, descending)
-        return merge(below, own, key=_by_id, reverse=descending)
+        first = next(below, None)
+        return own if first is None else merge(chain((first,), below), own, key=_by_id, reverse=descending)
 
     def live_before(self, doc_id: str, inclusive: bool = False) -> int:
         hidden = self._hidden_ids.bisect_right(doc_id) if inclusive else self._hidden_ids.bisect_left(doc_id)

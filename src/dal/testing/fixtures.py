@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Generator, Iterator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -14,36 +14,12 @@ if TYPE_CHECKING:
     from dal.client import CouchDAL
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def dal_backend(request: pytest.FixtureRequest) -> str:
-    """The backend of this test: ``memory`` or ``couch``."""
+    """The backend that tests run on now: ``memory`` or ``couch``."""
     from dal.config import choose_backend
 
     return choose_backend()
-
-
-class BothBackends:
-    """Has each test run on memory and on CouchDB, where it is registered."""
-
-    @pytest.fixture(autouse=True)
-    def _on_both(self, dal_backend: str) -> None:
-        pass
-
-    def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
-        metafunc.parametrize("dal_backend", ["memory", "couch"], indirect=True)
-
-    @pytest.hookimpl(wrapper=True, tryfirst=True)
-    def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, object, object]:
-        callspec: Any = getattr(item, "callspec", None)
-        named: str | None = callspec.params.get("dal_backend") if callspec is not None else None
-        if named is None:
-            return (yield)
-        item.user_properties.append(("dal_backend", named))
-        before, os.environ["DAL_BACKEND"] = os.environ["DAL_BACKEND"], named
-        try:
-            return (yield)
-        finally:
-            os.environ["DAL_BACKEND"] = before
 
 
 @pytest.fixture
