@@ -44,7 +44,7 @@ def seconds(tmp_path_factory: pytest.TempPathFactory) -> dict[str, float]:
     # Whoever runs tests has modules compiled once, and not in each run.
     compiled = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     best = dict.fromkeys(SUITES, float("inf"))
-    for _ in range(5):
+    for _ in range(12):
         for suite, text in SUITES.items():
             folder = tmp_path_factory.mktemp(suite)
             (folder / "test_it.py").write_text(f"import pytest\nCOUNT = {COUNT}\n{textwrap.dedent(text)}")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import struct
 import zlib
 from base64 import b64decode, urlsafe_b64encode
+from functools import lru_cache
 from typing import Final
 
 from dal.engine.external_term import binary, encode_term
@@ -25,6 +26,16 @@ _SHORT_TERM = 240
 
 def pack_bookmark(doc_id: str, key: object) -> str:
     """Return the bookmark of the last row that was shown: its document and its key."""
+    return _pack_id(doc_id) if key == doc_id else _pack(doc_id, key)
+
+
+# The bookmarks of rows in the order of their ids: the same ids come up again and again.
+@lru_cache(maxsize=256)
+def _pack_id(doc_id: str) -> str:
+    return _pack(doc_id, doc_id)
+
+
+def _pack(doc_id: str, key: object) -> str:
     entries = b"h\x02" + _DOC_ID_ATOM + binary(doc_id.encode()) + b"h\x02" + _KEY_ATOM + encode_term(key)
     term = b"l\x00\x00\x00\x02" + entries + b"j"
     compressed = _compressed(term)

@@ -55,10 +55,10 @@ class Database:
     validation_loaded: bool = False
     deleted: bool = False
     watchers: dict[object, Callable[[], None]] = field(default_factory=dict)
-    # What Mango's indexes have read from the documents up to some update sequence, and from which design documents
-    # their definitions were read. Both are only kept for speed.
+    # What Mango's indexes have read from the documents up to some update sequence, and their definitions, until a
+    # design document changes. Both are only kept for speed.
     indexes: dict[tuple[str | None, str], tuple[IndexDefinition, JsonIndex]] = field(default_factory=dict)
-    index_definitions: tuple[tuple[DocumentRecord, ...], tuple[IndexDefinition, ...]] | None = None
+    index_definitions: tuple[IndexDefinition, ...] | None = None
 
     def seq(self, number: int) -> str:
         """Return the text of an update sequence."""
@@ -83,11 +83,15 @@ class Database:
             self._count(old, -1)
         self._count(new, 1)
         self.storage.write(old, new)
+        if new.doc_id.startswith("_design/"):
+            self.index_definitions = None
 
     def forget(self, old: DocumentRecord) -> None:
         """Take a document out without a trace, as a purge of all its leaves does."""
         self._count(old, -1)
         self.storage.write(old, None)
+        if old.doc_id.startswith("_design/"):
+            self.index_definitions = None
 
     def _count(self, record: DocumentRecord, by: int) -> None:
         if record.deleted:

@@ -76,20 +76,16 @@ ALL_DOCS = IndexDefinition(None, "_all_docs", {"fields": {"_id": "asc"}}, False)
 
 def list_indexes(db: Database) -> tuple[IndexDefinition, ...]:
     """Return the indexes of a database, the special one first, then by design document and name."""
-    records = tuple(_design_records(db))
     known = db.index_definitions
-    if known is None or known[0] != records:
+    if known is None:
+        # "0" is the character behind the slash.
+        records = db.storage.live("_design/", "_design0", inclusive_end=False)
         found = [definition for record in records for definition in _defined_by(db, record)]
         found.sort(key=IndexDefinition.sort_key)
-        known = db.index_definitions = (records, (ALL_DOCS, *found))
+        known = db.index_definitions = (ALL_DOCS, *found)
         names = {(definition.ddoc, definition.name) for definition in found}
         db.indexes = {name: index for name, index in db.indexes.items() if name in names}
-    return known[1]
-
-
-def _design_records(db: Database) -> Iterator[DocumentRecord]:
-    # "0" is the character behind the slash.
-    return db.storage.live("_design/", "_design0", inclusive_end=False)
+    return known
 
 
 def _defined_by(db: Database, record: DocumentRecord) -> Iterator[IndexDefinition]:

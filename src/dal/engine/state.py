@@ -97,18 +97,27 @@ def keep_database(database: Database) -> DatabaseState:
 def restore_database(database: Database, state: DatabaseState) -> None:
     """Return to a state, at the cost of what has changed since, and wake who follows the feed."""
     current = database.storage
-    changed: set[str] | None = set()
     if not isinstance(current, OverlayStorage) or current.below is not state.storage or current.is_changed():
         changed = current.changed_ids(state.storage) if isinstance(current, OverlayStorage) else None
         database.storage = OverlayStorage(state.storage)
-    _take(database, state)
+        _take(database, state)
+        _rewind_indexes(database, changed)
+    elif _changing(database) != state.members:
+        _take(database, state)
+        _rewind_indexes(database, set())
+    if database.watchers:
+        database.changed()
+
+
+def _rewind_indexes(database: Database, changed: set[str] | None) -> None:
+    """Have the indexes follow a database back, from whose documents those may differ; None where nobody knows which."""
+    if changed is None or any(doc_id.startswith("_design/") for doc_id in changed):
+        database.index_definitions = None
     database.indexes = {
         name: (definition, index)
         for name, (definition, index) in database.indexes.items()
         if changed is not None and index.rewind(database, changed)
     }
-    if database.watchers:
-        database.changed()
 
 
 def fork_database(database: Database) -> Database:
@@ -122,7 +131,6 @@ def fork_database(database: Database) -> Database:
 
 
 def _take(database: Database, state: DatabaseState) -> None:
-    if _changing(database) != state.members:
-        for name, value in zip(CHANGING, state.members, strict=True):
-            setattr(database, name, value)
+    for name, value in zip(CHANGING, state.members, strict=True):
+        setattr(database, name, value)
     database.purges = list(state.purges)

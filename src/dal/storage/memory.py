@@ -77,7 +77,11 @@ class MemoryStorage(Storage[R]):
     ) -> Iterator[R]:
         if start is None and end is None:
             if self._ordered is None:
-                self._ordered = list(map(self._records.__getitem__, self._sorted()))
+                if self._live_ids is None:
+                    # As long as no range is asked for, a list will do.
+                    self._unsorted.sort()
+                ids = self._unsorted if self._live_ids is None else self._sorted()
+                self._ordered = list(map(self._records.__getitem__, ids))
             return reversed(self._ordered) if descending else iter(self._ordered)
         low, high = (end, start) if descending else (start, end)
         bounds = (inclusive_end, True) if descending else (True, inclusive_end)
