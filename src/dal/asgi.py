@@ -31,8 +31,10 @@ if TYPE_CHECKING:
 # what was sent of them, and one that drops at once what a client does not read.
 CLOSE_EXTENSION = "dal.close"
 ABORT_EXTENSION = "dal.abort"
-# Under this one, whether what is sent now is taken at once: a client that reads needs no time-out.
+# Under these two, whether what is sent now is taken at once, and whether the next part of the body has come: what need
+# not be waited for needs no time-out.
 READY_EXTENSION = "dal.ready"
+COME_EXTENSION = "dal.come"
 # How much is handed to the web server at once: it waits between two parts until the client has read enough.
 _PART = 262144
 # What a backend that streams is given in one piece, and may therefore send again.
@@ -132,7 +134,7 @@ class _Exchange:
         self._abort: Callable[[], None] | None = extensions.get(ABORT_EXTENSION)
         self._is_ready: Callable[[], bool] | None = extensions.get(READY_EXTENSION)
         self._request = to_request(scope)
-        self._body = Body(scope["headers"], receive, application.limits)
+        self._body = Body(self._request, receive, application.limits, extensions.get(COME_EXTENSION))
         self._feed = is_feed(self._request)
         self._response: Response | None = None
         self._sent = 0
@@ -246,7 +248,7 @@ class _Exchange:
 
     async def _departure(self) -> None:
         # While the body is read, whoever reads it is told.
-        await self._body.ended.wait()
+        await self._body.wait()
         while (await self._receive())["type"] != "http.disconnect":
             pass
 

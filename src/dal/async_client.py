@@ -115,7 +115,7 @@ class AsyncCouchDAL(Handle[AsyncBackend]):
         await self.backend.reset()
 
     async def aclose(self) -> None:
-        """Give back the connections."""
+        """Give back the connections; they end with the event loop at the latest."""
         await self.backend.aclose()
 
     async def __aenter__(self) -> AsyncCouchDAL:

@@ -48,25 +48,35 @@ class Departed(Exception):
 
 
 class Body:
-    """A request's body, read as it comes; raises ``TooLarge``, ``CouchError`` 408 and ``Departed``."""
+    """A request's body, read as it comes; raises ``TooLarge``, ``CouchError`` 408 and ``Departed``.
 
-    def __init__(self, headers: Headers, receive: Receive, limits: Limits) -> None:
+    ``has_come`` says whether the next part is there already: what need not be waited for needs no time-out.
+    """
+
+    def __init__(
+        self, request: Request, receive: Receive, limits: Limits, has_come: Callable[[], bool] | None = None
+    ) -> None:
         self._receive = receive
         self._limits = limits
-        self._declared = next((int(value) for name, value in headers if name == b"content-length"), 0)
+        self._has_come = has_come
+        self._declared = int(request.headers.get("content-length", 0))
+        self._ended = not self._declared and "transfer-encoding" not in request.headers
+        self._end: asyncio.Event | None = None
         #: How many bytes have come.
         self.size = 0
-        #: Set when all of it has come.
-        self.ended = asyncio.Event()
         self._parts: list[bytes] = []
-        if not self._declared and all(name != b"transfer-encoding" for name, _ in headers):
-            self.ended.set()
+
+    async def wait(self) -> None:
+        """Wait until somebody has read all of it."""
+        if not self._ended:
+            self._end = self._end or asyncio.Event()
+            await self._end.wait()
 
     async def collect(self, most: int | None = None) -> bytes | None:
         """Return the whole body, or None where it has more than ``most`` bytes: what was read is then still to come."""
         if self._declared > self._limits.max_http_request_size:
             raise _too_large()
-        while not self.ended.is_set():
+        while not self._ended:
             if most is not None and self.size > most:
                 return None
             self._parts.append(await self._next())
@@ -75,13 +85,16 @@ class Body:
     async def __aiter__(self) -> AsyncIterator[bytes]:
         while self._parts:
             yield self._parts.pop(0)
-        while not self.ended.is_set():
+        while not self._ended:
             yield await self._next()
 
     async def _next(self) -> bytes:
         try:
-            async with asyncio.timeout(self._limits.body_timeout_s):
+            if self._has_come is not None and self._has_come():
                 message = await self._receive()
+            else:
+                async with asyncio.timeout(self._limits.body_timeout_s):
+                    message = await self._receive()
         except TimeoutError:
             raise CouchError(
                 "the rest of the body did not come in time",
@@ -96,7 +109,9 @@ class Body:
         if self.size > self._limits.max_http_request_size:
             raise _too_large()
         if not message.get("more_body", False):
-            self.ended.set()
+            self._ended = True
+            if self._end is not None:
+                self._end.set()
         return part
 
 

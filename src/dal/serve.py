@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, cast
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from dal.asgi import ABORT_EXTENSION, CLOSE_EXTENSION, READY_EXTENSION, Application
+from dal.asgi import ABORT_EXTENSION, CLOSE_EXTENSION, COME_EXTENSION, READY_EXTENSION, Application
 from dal.wire import encode_json
 
 # What CouchDB allows an idle connection. A shorter time would race with clients that are about to use theirs again.
@@ -49,6 +49,8 @@ class _Protocol(HttpToolsProtocol):
             CLOSE_EXTENSION: transport.close,
             ABORT_EXTENSION: transport.abort,
             READY_EXTENSION: lambda: not self.flow.write_paused,
+            # Where other requests have followed this one, its body has come.
+            COME_EXTENSION: lambda: self.cycle.message_event.is_set(),
         }
 
     def data_received(self, data: bytes) -> None:

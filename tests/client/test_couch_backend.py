@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import socket
+import sys
 import threading
 import time
+import weakref
 from base64 import b64encode
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -273,6 +276,41 @@ def test_one_async_backend_serves_one_event_loop_after_another(couch: Callable[.
     backend = couch().for_event_loop()
     for _ in range(3):
         assert asyncio.run(backend.handle_request("/_up")) == {"status": "ok", "seeds": {}}
+
+
+@pytest.mark.filterwarnings("error")
+def test_async_backend_keeps_nothing_of_an_event_loop_that_has_ended(served_address: str) -> None:
+    dal = AsyncCouchDAL(AsyncCouchBackend(served_address))
+    loops = []
+
+    async def ask() -> None:
+        loops.append(weakref.ref(asyncio.get_running_loop()))
+        await dal.request("GET", "/_up")
+        await asyncio.gather(*(dal.request("GET", "/_up") for _ in range(3)))
+
+    with pytest.MonkeyPatch.context() as patch:
+        unraisable: list[object] = []
+        patch.setattr(sys, "unraisablehook", unraisable.append)
+        for _ in range(2):
+            asyncio.run(ask())
+            # A socket that was left open would warn when it is collected.
+            gc.collect()
+    assert unraisable == []
+    assert [loop() for loop in loops] == [None, None]
+
+
+def test_async_backend_that_was_closed_opens_again(served_address: str) -> None:
+    dal = AsyncCouchDAL(AsyncCouchBackend(served_address))
+
+    async def ask() -> list[int]:
+        statuses = []
+        for _ in range(2):
+            statuses.append((await dal.request("GET", "/_up")).status)
+            await dal.aclose()
+            await dal.aclose()
+        return statuses
+
+    assert asyncio.run(ask()) == [200, 200]
 
 
 class Clock:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from weakref import WeakKeyDictionary
 
 import httpx2
@@ -48,8 +48,7 @@ class AsyncCouchBackend(AsyncBackend):
         self.database = database
         self.streams = server.connections.streams
         # A connection belongs to the event loop that opened it, and one process may run several, one after the other.
-        self._clients: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[bool, httpx2.AsyncClient]]
-        self._clients = WeakKeyDictionary()
+        self._clients: WeakKeyDictionary[asyncio.AbstractEventLoop, _Clients] = WeakKeyDictionary()
 
     def __repr__(self) -> str:
         return f"<AsyncCouchBackend {self.name}>"
@@ -72,7 +71,8 @@ class AsyncCouchBackend(AsyncBackend):
     async def _transmit(self, request: Request) -> Response:
         server, feed = self._server, is_feed(request)
         with server.failures():
-            answer = await self._client(feed).send(server.outgoing(request), stream=True, auth=None)
+            client = await self._client(feed)
+            answer = await client.send(server.outgoing(request), stream=True, auth=None)
             response = Response(answer.status_code, headers_of(answer, request))
             if feed and answer.is_success:
                 response.stream = _AsyncStream(server, answer, [])
@@ -99,9 +99,12 @@ class AsyncCouchBackend(AsyncBackend):
             if response.stream is None:
                 await answer.aclose()
 
-    def _client(self, feed: bool) -> httpx2.AsyncClient:
+    async def _client(self, feed: bool) -> httpx2.AsyncClient:
         loop, connections = asyncio.get_running_loop(), self._server.connections
-        clients = self._clients.setdefault(loop, {})
+        clients = self._clients.get(loop)
+        if clients is None or clients.until_closed is None:
+            clients = self._clients[loop] = _Clients()
+            await clients.open()
         own = feed and connections.limit is not None
         client = clients.get(own)
         if client is None:
@@ -111,8 +114,35 @@ class AsyncCouchBackend(AsyncBackend):
         return client
 
     async def aclose(self) -> None:
-        for client in self._clients.pop(asyncio.get_running_loop(), {}).values():
-            await client.aclose()
+        clients = self._clients.pop(asyncio.get_running_loop(), None)
+        if clients is not None:
+            await clients.aclose()
+
+
+class _Clients(dict[bool, httpx2.AsyncClient]):
+    """The HTTP clients of one event loop: that for feeds, and that for all else. They are closed with it."""
+
+    #: Open as long as they are.
+    until_closed: AsyncGenerator[None, None] | None = None
+
+    async def open(self) -> None:
+        # An event loop that ends closes the generators that are open; nothing else is told that it ends.
+        self.until_closed = self._live()
+        await anext(self.until_closed)
+
+    async def _live(self) -> AsyncGenerator[None, None]:
+        try:
+            yield
+        finally:
+            for client in self.values():
+                await client.aclose()
+            self.clear()
+            # It knows the event loop, which is to be forgotten.
+            self.until_closed = None
+
+    async def aclose(self) -> None:
+        if self.until_closed is not None:
+            await self.until_closed.aclose()
 
 
 class _AsyncStream:
