@@ -18,7 +18,7 @@ from dal.backends.event_loop import chunks
 from dal.config import choose_backend
 from dal.cors import Cors, add_cors_headers, preflight
 from dal.errors import BackendError, BrokenOff, CouchError, ServerError, Unavailable
-from dal.framing import Body, Departed, Limits, Receive, Scope, Send, headers_of, length_of, to_request
+from dal.framing import Body, Departed, Headers, Limits, Receive, Scope, Send, headers_of, length_of, to_request
 from dal.wire import ABSENT, Response, is_feed
 
 if TYPE_CHECKING:
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 # what was sent of them, and one that drops at once what a client does not read.
 CLOSE_EXTENSION = "dal.close"
 ABORT_EXTENSION = "dal.abort"
+# Under this one, a function that sends an answer at once: status, headers and content; false where it cannot.
+ANSWER_EXTENSION = "dal.answer"
 # Under these two, whether what is sent now is taken at once, and whether the next part of the body has come: what need
 # not be waited for needs no time-out.
 READY_EXTENSION = "dal.ready"
@@ -133,6 +135,7 @@ class _Exchange:
         self._close: Callable[[], None] | None = extensions.get(CLOSE_EXTENSION)
         self._abort: Callable[[], None] | None = extensions.get(ABORT_EXTENSION)
         self._is_ready: Callable[[], bool] | None = extensions.get(READY_EXTENSION)
+        self._answer_at_once: Callable[[int, Headers, bytes], bool] | None = extensions.get(ANSWER_EXTENSION)
         self._request = to_request(scope)
         self._body = Body(self._request, receive, application.limits, extensions.get(COME_EXTENSION))
         self._feed = is_feed(self._request)
@@ -201,9 +204,14 @@ class _Exchange:
             await cast("AsyncGenerator[bytes, None]", response.stream).aclose()
             response.stream = None
         content = response.content()
-        await self._start(response, length_of(response, content, method))
+        headers = self._headers(response, length_of(response, content, method))
         if method == "HEAD":
             content = b""
+        at_once = self._answer_at_once if len(content) <= _PART else None
+        if at_once is not None and at_once(response.status, headers, content):
+            self._sent = len(content)
+            return
+        await self._start(response.status, headers)
         for sent in range(0, len(content) - _PART, _PART):
             await self._send(content[sent : sent + _PART], more=True)
         await self._send(content[self._sent :], more=False)
@@ -211,7 +219,8 @@ class _Exchange:
     async def _stream(self, response: Response) -> None:
         """Send chunks as they come until the stream ends, the client goes away, or the server stops."""
         length = response.headers.get("content-length")
-        await self._start(response, *([] if length is None else [(b"content-length", length.encode("ascii"))]))
+        more = [] if length is None else [(b"content-length", length.encode("ascii"))]
+        await self._start(response.status, self._headers(response, *more))
         pump = asyncio.create_task(self._pump(response))
         try:
             with self._application.open_feed(pump, self._feed):
@@ -252,11 +261,14 @@ class _Exchange:
         while (await self._receive())["type"] != "http.disconnect":
             pass
 
-    async def _start(self, response: Response, *more: tuple[bytes, bytes]) -> None:
+    def _headers(self, response: Response, *more: tuple[bytes, bytes]) -> Headers:
         headers = [*headers_of(response), *more]
         if (cors := self._application.cors) is not None:
             headers = add_cors_headers(self._request, headers, cors)
-        await self._send_message({"type": "http.response.start", "status": response.status, "headers": headers})
+        return headers
+
+    async def _start(self, status: int, headers: Headers) -> None:
+        await self._send_message({"type": "http.response.start", "status": status, "headers": headers})
 
     async def _send(self, content: bytes, *, more: bool) -> None:
         message = {"type": "http.response.body", "body": content, "more_body": more}
@@ -278,7 +290,8 @@ class _Exchange:
             raise broken
         if isinstance(broken.received, Response):
             content = broken.received.content()
-            await self._start(broken.received, length_of(broken.received, content, "GET"))
+            headers = self._headers(broken.received, length_of(broken.received, content, "GET"))
+            await self._start(broken.received.status, headers)
             await self._send(content[: len(content) // 2], more=True)
         self._close()
         while (await self._receive())["type"] != "http.disconnect":

@@ -11,9 +11,10 @@ from types import FrameType
 from typing import Any, NamedTuple, cast
 
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
-from dal.asgi import ABORT_EXTENSION, CLOSE_EXTENSION, COME_EXTENSION, READY_EXTENSION, Application
+from dal.asgi import ABORT_EXTENSION, ANSWER_EXTENSION, CLOSE_EXTENSION, COME_EXTENSION, READY_EXTENSION, Application
+from dal.framing import Headers
 from dal.wire import encode_json
 
 # What CouchDB allows an idle connection. A shorter time would race with clients that are about to use theirs again.
@@ -48,6 +49,7 @@ class _Protocol(HttpToolsProtocol):
         self._extensions = {
             CLOSE_EXTENSION: transport.close,
             ABORT_EXTENSION: transport.abort,
+            ANSWER_EXTENSION: self._answer,
             READY_EXTENSION: lambda: not self.flow.write_paused,
             # Where other requests have followed this one, its body has come.
             COME_EXTENSION: lambda: self.cycle.message_event.is_set(),
@@ -87,6 +89,30 @@ class _Protocol(HttpToolsProtocol):
         if len(self.pipeline) < _PIPELINED:
             # Reading stops where requests are waiting; but only who reads is told of a client's departure.
             self.flow.resume_reading()
+
+    def _answer(self, status: int, headers: Headers, content: bytes) -> bool:
+        """Write an answer that is whole in one piece, where nothing is to be waited for; returns whether it did."""
+        cycle = self.cycle
+        if self.pipeline or self.flow.write_paused or cycle.disconnected or cycle.scope["method"] == "HEAD":
+            # Of several requests, the answer may be to one that came before this cycle's.
+            return False
+        parts = [STATUS_LINE[status]]
+        parts += [b"%b: %b\r\n" % pair for pair in (*cycle.default_headers, *headers)]
+        if (b"connection", b"close") in headers:
+            cycle.keep_alive = False
+        elif not cycle.keep_alive:
+            parts.append(b"connection: close\r\n")
+        parts.append(b"\r\n")
+        head = b"".join(parts)
+        if head.count(b"\n") != len(parts):
+            raise ValueError("a header is more than one line")
+        cycle.response_started = cycle.response_complete = True
+        self.transport.write(head + content)
+        cycle.message_event.set()
+        if not cycle.keep_alive:
+            self.transport.close()
+        cycle.on_response()
+        return True
 
     def send_400_response(self, msg: str) -> None:
         cycle = self.cycle

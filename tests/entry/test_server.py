@@ -95,6 +95,21 @@ def test_pipelined_requests_are_answered_in_order(wire: Wire) -> None:
     assert b"uuids" in wire.answer().body
 
 
+def test_pipelined_requests_of_all_kinds_are_answered_in_order(wire: Wire, db: str) -> None:
+    asked = []
+    for number in range(8):
+        asked += [
+            (f"PUT /{db}/{number} HTTP/1.1\nHost: x\nContent-Length: 2\n\n{{}}", 201),
+            (f"GET /{db}/{number} HTTP/1.1\nHost: x\n\n", 200),
+            (f"GET /{db}/{number}-missing HTTP/1.1\nHost: x\n\n", 404),
+            (f"GET /{db}/_changes?feed=longpoll HTTP/1.1\nHost: x\n\n", 200),
+        ]
+    wire.send("".join(text for text, _ in asked))
+    answers = [wire.answer() for _ in asked]
+    assert [answer.status for answer in answers] == [status for _, status in asked]
+    assert [answer.json()["_id"] for answer in answers[1::4]] == [str(number) for number in range(8)]  # type: ignore[index,call-overload]
+
+
 def test_head_is_answered_without_a_body(wire: Wire, db: str) -> None:
     full, bare = wire.ask(f"GET /{db} HTTP/1.1"), wire.ask(f"HEAD /{db} HTTP/1.1")
     assert (bare.status, bare.headers["content-length"]) == (200, full.headers["content-length"])
