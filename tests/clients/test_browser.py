@@ -88,16 +88,26 @@ def origin() -> Iterator[Origin]:
         yield origin
 
 
-class Remote:
-    """A database on a server that lets pages of one origin in."""
+def serve(options: dict[str, Any], cors: Cors | None = None) -> str:
+    """Serve in a thread, and return the address."""
+    application = build_application(read_options(options, {}))
+    application.cors = cors
+    served = Served.__new__(Served)
+    served.start(application)
+    return f"http://127.0.0.1:{served.port}"
 
-    def __init__(self, accepted: str, reports: SimpleQueue[Any]) -> None:
+
+class Remote:
+    """A database on a server that lets pages of one origin in: the emulator, or the proxy in front of one."""
+
+    def __init__(self, accepted: str, reports: SimpleQueue[Any], server: str = "memory") -> None:
         self._reports = reports
-        application = build_application(read_options({"backend": "memory", "admin": ACCOUNT}, {}))
-        application.cors = Cors((accepted,), credentials=True)
-        served = Served.__new__(Served)
-        served.start(application)
-        self.address = f"http://127.0.0.1:{served.port}/db"
+        embedded, cors = {"backend": "memory", "admin": ACCOUNT}, Cors((accepted,), credentials=True)
+        if server == "memory":
+            address = serve(embedded, cors)
+        else:
+            address = serve({"backend": "couch", "upstream": [serve(embedded)], "allow": ["PUT /{db}"]}, cors)
+        self.address = f"{address}/db"
         self._end = time.monotonic() + SECONDS
         self.ask("", "PUT")
 
@@ -167,11 +177,12 @@ def visit(browser: str, tmp_path: Path) -> Iterator[Callable[..., None]]:
         process.wait(10)
 
 
+@pytest.mark.parametrize("server", ["memory", "proxy"])
 @pytest.mark.parametrize("how", [{}, {"session": "true"}], ids=["basic", "session"])
 def test_page_syncs_live_with_a_server_of_another_origin(
-    visit: Callable[..., None], origin: Origin, how: dict[str, str]
+    visit: Callable[..., None], origin: Origin, how: dict[str, str], server: str
 ) -> None:
-    remote = Remote(origin.address, origin.reports)
+    remote = Remote(origin.address, origin.reports, server)
     remote.ask("/old", "PUT", {"n": 1})
     visit(origin, remote.address, **how)
     assert remote.wait_for("done-ready")["origin"] == origin.address
