@@ -259,6 +259,10 @@ def _answer(status: int, schema: Schema, method: str, pattern: str) -> dict[str,
         content["multipart/mixed"] = content["multipart/related"] = {"schema": ANY}
     if pattern == "/{db}/_changes":
         content["text/event-stream"] = {"schema": ANY}
+        if status == 200:
+            described["description"] = (
+                "done; with feed=continuous one row of results a line, and then a line with last_seq and pending"
+            )
     if pattern == "/{db}/_bulk_get":
         content["multipart/mixed"] = content["multipart/related"] = {"schema": ANY}
     return {**described, "content": content}
