@@ -10,7 +10,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     if session is None or not session.benchmarks:
         return
     times: dict[str, dict[str, float]] = {}
-    targets: dict[str, float] = {}
+    targets: dict[str, float | None] = {}
     for benchmark in session.benchmarks:
         role = benchmark.extra_info.get("role")
         if role:
@@ -20,7 +20,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     for benchmark in session.benchmarks:
         spent = benchmark.extra_info.get("milliseconds_a_test")
         if spent is not None:
-            terminalreporter.write_line(f"{benchmark.name:<72} {spent:8.3f} ms a test")
+            verdict = _verdict(spent, benchmark.extra_info.get("milliseconds_allowed"))
+            terminalreporter.write_line(f"{benchmark.name:<72} {spent:8.3f} ms a test{verdict}")
         rate = benchmark.extra_info.get("requests_a_second")
         if rate is not None and "slowest" not in benchmark.name:
             slowest = benchmark.extra_info["p99_ms"]
@@ -28,5 +29,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     for group, by_role in times.items():
         if {"couchdal", "yardstick"} <= by_role.keys():
             ratio, target = by_role["couchdal"] / by_role["yardstick"], targets[group]
-            verdict = "met" if ratio <= target else "MISSED"
-            terminalreporter.write_line(f"{group:<72} {ratio:8.3f}   at most {target:<7.3f} {verdict}")
+            terminalreporter.write_line(f"{group:<72} {ratio:8.3f}{_verdict(ratio, target)}")
+
+
+def _verdict(found: float, allowed: float | None) -> str:
+    return "" if allowed is None else f"   at most {allowed:<7.3f} {'met' if found <= allowed else 'MISSED'}"

@@ -59,7 +59,10 @@ def seconds(tmp_path_factory: pytest.TempPathFactory) -> dict[str, float]:
 @pytest.mark.parametrize("role", ["couchdal", "yardstick"])
 def test_suite(benchmark, role: str, seconds: dict[str, float]) -> None:  # type: ignore[no-untyped-def]
     spent = max(seconds[role] - seconds["empty"], 0.001)
-    benchmark.extra_info.update(role=role, target=1.5, milliseconds_a_test=spent / COUNT * 1000)
+    allowed = 0.3 if role == "couchdal" else None
+    benchmark.extra_info.update(
+        role=role, target=None, milliseconds_a_test=spent / COUNT * 1000, milliseconds_allowed=allowed
+    )
     benchmark.pedantic(lambda: None, rounds=1)
     # pytest-benchmark keeps a list of measured seconds: put there what the processes measured.
     benchmark.stats.stats.data[:] = [spent]
