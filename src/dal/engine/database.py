@@ -58,7 +58,7 @@ class Database:
     # What Mango's indexes have read from the documents up to some update sequence, and their definitions, until a
     # design document changes. Both are only kept for speed.
     indexes: dict[tuple[str | None, str], tuple[IndexDefinition, JsonIndex]] = field(default_factory=dict)
-    index_definitions: tuple[IndexDefinition, ...] | None = None
+    index_definitions: tuple[IndexDefinition, ...] | None = ()
 
     def seq(self, number: int) -> str:
         """Return the text of an update sequence."""

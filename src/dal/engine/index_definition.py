@@ -82,10 +82,10 @@ def list_indexes(db: Database) -> tuple[IndexDefinition, ...]:
         records = db.storage.live("_design/", "_design0", inclusive_end=False)
         found = [definition for record in records for definition in _defined_by(db, record)]
         found.sort(key=IndexDefinition.sort_key)
-        known = db.index_definitions = (ALL_DOCS, *found)
+        known = db.index_definitions = tuple(found)
         names = {(definition.ddoc, definition.name) for definition in found}
         db.indexes = {name: index for name, index in db.indexes.items() if name in names}
-    return known
+    return (ALL_DOCS, *known)
 
 
 def _defined_by(db: Database, record: DocumentRecord) -> Iterator[IndexDefinition]:
