@@ -305,6 +305,18 @@ def unquote(text: str) -> str:
     return b"".join((parts[0], *decoded)).decode("utf-8", "surrogateescape")
 
 
+# Python reads no number of more than 4,300 digits, since the time that it takes grows with their square.
+MOST_DIGITS = 4000
+
+
+def parse_integer(text: str) -> int:
+    """Return the number that digits say; of more than ``MOST_DIGITS``, what the first of them say.
+
+    For bounds and counts, beyond all of which either number is.
+    """
+    return int(text[:MOST_DIGITS])
+
+
 def parse_query(query: str) -> list[tuple[str, str]]:
     """Split a query string into decoded pairs, in order; ``;`` separates as ``&`` does."""
     if not query:

@@ -16,7 +16,7 @@ from dal.engine.partition import check_new_id
 from dal.engine.revision import parse_revision
 from dal.engine.revision_tree import Node
 from dal.errors import BadContentType, BadRequest, Conflict, CouchError, NotFound
-from dal.wire import Response
+from dal.wire import Response, parse_integer
 
 METHODS = "DELETE,GET,HEAD,PUT"
 
@@ -161,11 +161,11 @@ def _ranges(header: str | None, length: int) -> list[tuple[int, int]] | None:
 def _range(text: str) -> tuple[int | None, int | None] | None:
     """Return first and last of one range, None for an end that is left open; None for what is no range."""
     if text.startswith("-"):
-        return (None, int(text[1:])) if _INTEGER.match(text[1:]) else None
+        return (None, parse_integer(text[1:])) if _INTEGER.match(text[1:]) else None
     ends = [end for end in text.split("-") if end]
     if len(ends) > 2 or not all(map(_INTEGER.match, ends)):
         return None
-    return int(ends[0]), int(ends[1]) if len(ends) == 2 else None
+    return parse_integer(ends[0]), parse_integer(ends[1]) if len(ends) == 2 else None
 
 
 # --- writing ---------------------------------------------------------------------------------------------------------

@@ -27,7 +27,7 @@ from dal.engine.find_options import parse_fields
 from dal.engine.selector import normalize_selector
 from dal.engine.selector_match import compile_selector
 from dal.errors import BadRequest, CouchError, NotFound, NotSupported, ServerError
-from dal.wire import Response, decode_json, unquote
+from dal.wire import Response, decode_json, parse_integer, unquote
 
 T = TypeVar("T")
 
@@ -107,13 +107,13 @@ class ChangesParameters:
 def _integer(text: str) -> int:
     if not _INTEGER.match(text):
         raise ServerError("badarg")
-    return int(text)
+    return parse_integer(text)
 
 
 def _positive(text: str, malformed: str, too_small: str) -> int:
     if not _INTEGER.match(text):
         raise BadRequest(malformed)
-    number = int(text)
+    number = parse_integer(text)
     if number <= 0:
         raise BadRequest(too_small)
     return number

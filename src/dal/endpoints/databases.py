@@ -13,7 +13,7 @@ from dal.engine.database import Database
 from dal.engine.document import parse_document
 from dal.engine.partition import check_new_id, validate_partition
 from dal.errors import BadRequest, CouchError, MethodNotAllowed, NotFound, NotSupported, ServerError
-from dal.wire import ABSENT, Response
+from dal.wire import ABSENT, Response, parse_integer
 
 _MAX_DATABASES = 100
 
@@ -42,14 +42,14 @@ def _positive(call: Call, name: str, default: int) -> int:
     text = call.param(name)
     if text is None:
         return default
-    if not text.removeprefix("+").isdecimal() or not text.isascii() or int(text) == 0:
+    if not text.removeprefix("+").isdecimal() or not text.isascii() or parse_integer(text) == 0:
         raise BadRequest(f"The `{name}` value should be a positive integer.")
-    return int(text)
+    return parse_integer(text)
 
 
 def _check_placement(text: str | None) -> None:
     rules = [rule.split(":") for rule in text.split(",") if rule] if text is not None else []
-    valid = all(len(rule) == 2 and rule[0] and rule[1].isdecimal() and int(rule[1]) > 0 for rule in rules)
+    valid = all(len(rule) == 2 and rule[0] and rule[1].isdecimal() and parse_integer(rule[1]) > 0 for rule in rules)
     if text == "" or not valid:
         raise BadRequest("The `placement` value should be in a format `zone:n`.")
 

@@ -11,7 +11,7 @@ from dal.engine.document import Document
 from dal.engine.document_update import Outcome, Validate, replicate_documents, update_documents
 from dal.engine.revision import Revision, parse_revision
 from dal.errors import BadRequest, CouchError, NotSupported, ServerError
-from dal.wire import Response
+from dal.wire import Response, parse_integer
 
 _INTEGER = re.compile(r"[+-]?[0-9]+\Z")
 
@@ -132,7 +132,7 @@ def parse_count(text: str) -> int:
     """Return how many copies a request asks to be written or read; raises ``ServerError("badarg")``."""
     if not _INTEGER.match(text):
         raise ServerError("badarg", error="unknown_error")
-    return int(text)
+    return parse_integer(text)
 
 
 def written(call: Call, document: Document, rev: str, status: int, *, located: bool = False) -> Response:

@@ -24,7 +24,7 @@ from dal.engine.index_definition import (
 from dal.engine.revision_tree import Node
 from dal.engine.term_text import print_term
 from dal.errors import BadRequest, CouchError, MethodNotAllowed, NotFound, ServerError
-from dal.wire import Response
+from dal.wire import Response, parse_integer
 
 _INTEGER = re.compile(r"[+-]?[0-9]+\Z")
 _UNAVAILABLE = ("text", "nouveau")
@@ -44,7 +44,7 @@ def read(call: Call) -> Response:
 def _bound(text: str) -> int:
     if not _INTEGER.match(text):
         raise _bad_bounds()
-    return int(text)
+    return parse_integer(text)
 
 
 def _bad_bounds() -> CouchError:

@@ -7,7 +7,7 @@ from dal.engine.document_read import open_winner
 from dal.engine.purge import compact, purge
 from dal.engine.revision import Revision, format_revision, parse_revision
 from dal.errors import BadRequest
-from dal.wire import Response
+from dal.wire import Response, parse_integer
 
 _MAX_DOCUMENTS = 100
 _MAX_REVISIONS = 1000
@@ -27,7 +27,7 @@ def write(call: Call) -> Response:
     shown = {doc_id: [format_revision(*rev) for rev in revisions] for doc_id, revisions in purged.items()}
     # As for other writes, more copies are asked for than there are; but only a number is read as one.
     wanted = call.param("w") or ""
-    short = bool(requests) and wanted.isdecimal() and int(wanted) > 1
+    short = bool(requests) and wanted.isdecimal() and parse_integer(wanted) > 1
     return json_response({"purge_seq": None, "purged": shown}, 202 if short else 201)
 
 

@@ -8,7 +8,7 @@ from hashlib import md5
 from dal.endpoints.call import Call, json_response
 from dal.engine.server import VERSION
 from dal.errors import BadRequest, Gone
-from dal.wire import Response
+from dal.wire import Response, parse_integer
 
 _MAX_UUIDS = 1000
 _INTEGER = re.compile(r"[+-]?[0-9]+\Z")
@@ -37,7 +37,7 @@ def up(call: Call) -> Response:
 def uuids(call: Call) -> Response:
     """GET: ``count`` new ids, from the same run as the ids that documents get."""
     text = call.param("count")
-    count = 1 if text is None else int(text) if _INTEGER.match(text) else -1
+    count = 1 if text is None else parse_integer(text) if _INTEGER.match(text) else -1
     if count > _MAX_UUIDS:
         raise BadRequest("count parameter too large")
     if count < 0:

@@ -12,7 +12,7 @@ from typing import Any, Final, TypeAlias
 from dal.engine.partition import validate_partition
 from dal.engine.term_text import pretty_term
 from dal.errors import QueryParseError
-from dal.wire import ABSENT, decode_json
+from dal.wire import ABSENT, decode_json, parse_integer
 
 MAX_LIMIT = 576_460_752_303_423_487
 
@@ -104,7 +104,7 @@ def _natural(name: str) -> Callable[[object, bool], _Changes]:
         number = value
         if not decoded and isinstance(value, str):
             digits = value[1:] if value[:1] in ("+", "-") else value
-            number = int(value) if digits.isdecimal() and digits.isascii() else value
+            number = parse_integer(value) if digits.isdecimal() and digits.isascii() else value
         if type(number) is not int:
             raise _refused("Invalid value for integer", value, decoded)
         if number < 0:

@@ -16,6 +16,7 @@ from dal.engine.document import DocumentRecord
 from dal.engine.document_read import Shown, show
 from dal.engine.revision_tree import Node, ranked_leaves
 from dal.errors import BadRequest, ServerError
+from dal.wire import parse_integer
 
 NO_LIMIT = 1_000_000_000_000_000
 # Up to so many ids CouchDB looks the documents up; for more it reads the feed and passes over what is not listed.
@@ -92,7 +93,7 @@ def parse_since(db: Database, text: str) -> int:
         return 0 if text == "0" else db.update_seq
     number, dash, opaque = text.removeprefix('"').removesuffix('"').partition("-")
     if dash and number.isdecimal() and number.isascii() and _is_opaque(opaque):
-        return int(number) if opaque == db.seq_text else 0
+        return parse_integer(number) if opaque == db.seq_text else 0
     raise BadRequest("Malformed sequence supplied in 'since' parameter.")
 
 

@@ -13,6 +13,7 @@ from dal.engine.document import DocumentRecord
 from dal.engine.revision import Revision
 from dal.errors import BadRequest, IllegalDocId
 from dal.storage.base import Storage
+from dal.wire import parse_integer
 
 if TYPE_CHECKING:
     from dal.engine.index import JsonIndex
@@ -74,7 +75,7 @@ class Database:
         number, dash, rest = text.partition("-")
         if not number.isdecimal() or not number.isascii() or not dash or not rest:
             raise BadRequest("Malformed sequence supplied in 'since' parameter.")
-        return int(number)
+        return parse_integer(number)
 
     def put(self, old: DocumentRecord | None, new: DocumentRecord) -> None:
         """Store a document's new state, made with the next update sequence, in the place of the one before."""

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import TypeAlias
 
 from dal.errors import BadRequest, CouchError, NotSupported
+from dal.wire import parse_integer
 
 _Types: TypeAlias = "tuple[str, ...]"
 _Path: TypeAlias = "tuple[tuple[str, _Types], ...]"
@@ -107,7 +108,7 @@ def _check_reduce(reduce: str) -> CouchError | None:
 
 def _check_rank(text: str) -> CouchError | None:
     try:
-        rank = int(text)
+        rank = parse_integer(text)
     except ValueError:
         return _invalid("invalid rank reducer")
     return None if 1 <= rank <= _MAX_RANK else _invalid(f"rank value must be between 1 and {_MAX_RANK}")

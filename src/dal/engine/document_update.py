@@ -23,6 +23,7 @@ from dal.engine.revision_lookup import find
 from dal.engine.revision_tree import Merged, Node, RevisionTree, is_same, merge, stem, winner
 from dal.errors import BadRequest, Conflict, CouchError, ServerError
 from dal.storage.base import LocalDocument
+from dal.wire import MOST_DIGITS
 
 _NUMBER = re.compile(rb"[+-]?[0-9]+\Z")
 
@@ -286,7 +287,7 @@ def write_local(db: Database, document: Document) -> Outcome:
     number = 0
     if not document.deleted:
         text = document.ids[0] if document.ids else b"0"
-        if document.position != 0 or not _NUMBER.match(text):
+        if document.position != 0 or not _NUMBER.match(text) or len(text) > MOST_DIGITS:
             return ServerError("Invalid rev format", error="error")
         number = int(text) + 1
     local = None if document.deleted else LocalDocument(str(number), document.body)

@@ -13,6 +13,7 @@ from math import prod
 from typing import TypeAlias
 
 from dal.errors import ServerError
+from dal.wire import parse_integer
 
 Search: TypeAlias = Callable[[str], bool]
 
@@ -97,7 +98,8 @@ def compile_regex(pattern: str) -> Search | None:
     """
     import regex  # slow to import, and needed by this one operator
 
-    if prod(max(int(low), int(high or 0), 1) for low, high in _COUNT.findall(pattern)) > _MAX_REPEATED:
+    counts = [(parse_integer(low), parse_integer(high or "0")) for low, high in _COUNT.findall(pattern)]
+    if prod(max(low, high, 1) for low, high in counts) > _MAX_REPEATED:
         return None
     verb = next((verb for verb in _UTF8_VERBS if pattern.startswith(verb)), "")
     # Without the verb each character stands for one byte.

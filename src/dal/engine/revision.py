@@ -13,6 +13,7 @@ from typing import TypeAlias, cast
 
 from dal.engine.external_term import binary, integer
 from dal.errors import BadRequest, DocValidation
+from dal.wire import MOST_DIGITS
 
 Revision: TypeAlias = tuple[int, bytes]
 
@@ -31,7 +32,7 @@ def parse_revision(value: object) -> Revision:
     text = _as_bytes(value)
     if text is not None:
         number, dash, rev_id = text.partition(b"-")
-        if dash and _POSITION.match(number):
+        if dash and _POSITION.match(number) and len(number) <= MOST_DIGITS:
             parsed = _parse_id(rev_id)
             if parsed is not None:
                 return int(number), parsed
