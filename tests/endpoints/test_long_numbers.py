@@ -1,4 +1,4 @@
-"""Numbers of more digits than Python reads: bounds are beyond everything all the same, and what cannot be kept is refused."""
+"""Numbers of more digits than Python reads: bounds are beyond everything all the same, and revisions are refused."""
 
 from __future__ import annotations
 
