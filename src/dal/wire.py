@@ -137,6 +137,8 @@ class Response:
 
 # --- JSON text -------------------------------------------------------------------------------------------------------
 
+# Rules go through values by recursion, and whoever calls may stand deep in the interpreter's stack already.
+MOST_DEPTH = 300
 _EXACT = frozenset((int, bool, type(None)))
 _ATOMIC = _EXACT | {float}
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -182,6 +184,29 @@ def decode_json(data: bytes) -> JSON:
     if "\\u" in text and _holds_surrogate(value):
         raise BadRequest("invalid UTF-8 JSON")
     return cast(JSON, value)
+
+
+def decode_request(data: bytes) -> JSON:
+    """Return the value of a JSON text that a client sent, likewise; what ``is_deep`` is refused as no JSON is."""
+    value = decode_json(data)
+    if data.count(b"{") + data.count(b"[") > MOST_DEPTH and is_deep(value):
+        raise BadRequest("invalid UTF-8 JSON")
+    return value
+
+
+def is_deep(value: object) -> bool:
+    """Whether arrays and objects stand within each other more than ``MOST_DEPTH`` times."""
+    level: list[Any] = [value] if type(value) in (dict, list) else []
+    for _ in range(MOST_DEPTH):
+        if not level:
+            return False
+        level = [
+            member
+            for item in level
+            for member in (item.values() if type(item) is dict else item)
+            if type(member) is dict or type(member) is list
+        ]
+    return bool(level)
 
 
 def _holds_surrogate(value: object) -> bool:

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, TypeVar
 
 from dal.errors import MemoryOnly, NotConfigured, NotJSON, ResetRefused
-from dal.wire import ABSENT, JSON, Request, Response, copy_json
+from dal.wire import ABSENT, JSON, Request, Response, copy_json, is_deep
 
 if TYPE_CHECKING:
     from dal.backends.index_watch import SuggestedIndex
@@ -250,6 +250,8 @@ def make_request(
     if payload is not ABSENT:
         sent["content-type"] = "application/json"
         payload = copy_json(payload)
+        if is_deep(payload):
+            raise ValueError("the value is nested too deeply")
     if headers:
         sent.update((name.lower(), value) for name, value in headers.items())
     return Request(method.upper(), path if path.startswith("/") else "/" + path, query, sent, body, payload)

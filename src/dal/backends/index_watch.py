@@ -12,7 +12,7 @@ from typing import NamedTuple, TypeVar, cast
 from dal.backends.base import AsyncBackend, Backend, BaseBackend
 from dal.backends.wrapping import WrappingBackend
 from dal.errors import BadRequest, CouchError
-from dal.wire import Request, Response, decode_json
+from dal.wire import Request, Response, decode_request
 
 _NO_INDEX = "No matching index found, create an index to optimize query time."
 
@@ -76,7 +76,7 @@ def _needed_fields(request: Request) -> tuple[str, ...] | None:
     from dal.engine.index_suggestion import suggest_fields  # only where an index is lacking
 
     try:
-        body = decode_json(request.content())
+        body = decode_request(request.content())
         return suggest_fields(body) if isinstance(body, dict) else None
     except CouchError:
         return None

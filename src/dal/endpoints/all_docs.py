@@ -7,7 +7,7 @@ from dal.endpoints.view_query import MAX_LIMIT, ViewQuery, parse_parameters, val
 from dal.engine.all_docs import Listing, list_keys, list_local, list_range
 from dal.engine.document_read import PLAIN, Shown
 from dal.errors import BadRequest
-from dal.wire import ABSENT, JSON, Response, decode_json
+from dal.wire import ABSENT, JSON, Response, decode_request
 
 
 def documents(call: Call) -> Response:
@@ -36,7 +36,7 @@ def _answer(call: Call, namespace: str) -> Response:
         text = call.param("keys")
         keys = ABSENT
         if text is not None:
-            keys = _keys(decode_json(text.encode("utf-8", "surrogateescape")), "parameter")
+            keys = _keys(decode_request(text.encode("utf-8", "surrogateescape")), "parameter")
         query = ViewQuery(keys=keys)
     query = parse_parameters(query, call.params, decoded=False)
     validate_listing(query, partitioned=db.partitioned)

@@ -15,7 +15,7 @@ from dal.engine.external_term import encode_term
 from dal.engine.security import UserContext, is_db_admin
 from dal.engine.server import Server
 from dal.errors import BadContentType, BadRequest, CouchError, Forbidden, Unauthorized
-from dal.wire import ABSENT, JSON, Request, Response, decode_json, decompress, parse_query, unquote
+from dal.wire import ABSENT, JSON, Request, Response, decode_request, decompress, parse_query, unquote
 
 JSON_TYPE = "application/json"
 _PLAIN = re.compile(r"[A-Za-z0-9_.:-]*\Z")
@@ -103,7 +103,7 @@ class Call:
         if self.request.json is not ABSENT:
             return cast(JSON, self.request.json)
         encoding = self.header("content-encoding")
-        return decode_json(self.request.body if encoding is None else decompress(self.request.body, encoding))
+        return decode_request(self.request.body if encoding is None else decompress(self.request.body, encoding))
 
     def json_object(self) -> dict[str, JSON]:
         """Return the body where it must be an object; raises ``BadRequest``."""

@@ -27,7 +27,7 @@ from dal.engine.find_options import parse_fields
 from dal.engine.selector import normalize_selector
 from dal.engine.selector_match import compile_selector
 from dal.errors import BadRequest, CouchError, NotFound, NotSupported, ServerError
-from dal.wire import Response, decode_json, parse_integer, unquote
+from dal.wire import Response, decode_request, parse_integer, unquote
 
 T = TypeVar("T")
 
@@ -220,7 +220,7 @@ def _doc_ids(call: Call) -> tuple[str, ...]:
     if call.method == "POST":
         value = call.json_object().get("doc_ids")
     else:
-        value = decode_json((call.param("doc_ids") or "null").encode("utf-8", "surrogateescape"))
+        value = decode_request((call.param("doc_ids") or "null").encode("utf-8", "surrogateescape"))
     if type(value) is not list or not all(type(item) is str for item in value):
         raise BadRequest("`doc_ids` filter parameter is not a list of doc ids.")
     return tuple(str(item) for item in value)

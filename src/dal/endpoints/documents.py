@@ -27,7 +27,7 @@ from dal.engine.partition import check_new_id
 from dal.engine.revision import Revision, format_revision, parse_revision
 from dal.engine.revision_tree import Node
 from dal.errors import BadContentType, BadRequest, CouchError, NotFound, NotSupported, ServerError
-from dal.wire import JSON, Response, decode_json, encode_json
+from dal.wire import JSON, Response, decode_request, encode_json
 
 _FLAGS = {
     "revs": {"revs": True},
@@ -81,7 +81,7 @@ class DocumentQuery:
 
 def parse_revisions(text: str) -> list[Revision]:
     """Return the revisions of a JSON array of texts; raises ``BadRequest``."""
-    value = decode_json(text.encode("utf-8", "surrogateescape"))
+    value = decode_request(text.encode("utf-8", "surrogateescape"))
     if type(value) is not list:
         raise BadRequest("Invalid list of revisions")
     return [parse_revision(item) for item in value]
@@ -185,7 +185,7 @@ def _sent(call: Call) -> tuple[JSON, list[bytes] | None]:
     if not content_type.startswith("multipart/related;"):
         return call.json(), None
     text, parts = parse_related(content_type, call.request.content())
-    return decode_json(text), parts
+    return decode_request(text), parts
 
 
 def check_readable(call: Call, doc_id: str) -> None:

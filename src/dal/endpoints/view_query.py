@@ -12,7 +12,7 @@ from typing import Any, Final, TypeAlias
 from dal.engine.partition import validate_partition
 from dal.engine.term_text import pretty_term
 from dal.errors import QueryParseError
-from dal.wire import ABSENT, decode_json, parse_integer
+from dal.wire import ABSENT, decode_request, parse_integer
 
 MAX_LIMIT = 576_460_752_303_423_487
 
@@ -64,7 +64,7 @@ _Changes: TypeAlias = "dict[str, Any]"
 
 
 def _json(value: object, decoded: bool) -> object:
-    return value if decoded else decode_json(str(value).encode("utf-8", "surrogateescape"))
+    return value if decoded else decode_request(str(value).encode("utf-8", "surrogateescape"))
 
 
 def _key(*names: str) -> Callable[[object, bool], _Changes]:
