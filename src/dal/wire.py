@@ -196,16 +196,12 @@ def decode_request(data: bytes) -> JSON:
 
 def is_deep(value: object) -> bool:
     """Whether arrays and objects stand within each other more than ``MOST_DEPTH`` times."""
-    level: list[Any] = [value] if type(value) in (dict, list) else []
-    for _ in range(MOST_DEPTH):
-        if not level:
-            return False
-        level = [
-            member
-            for item in level
-            for member in (item.values() if type(item) is dict else item)
-            if type(member) is dict or type(member) is list
-        ]
+    level: list[Any] = [[value]]
+    depth = -1
+    while level and depth < MOST_DEPTH:
+        parts = [item.values() if type(item) is dict else item for item in level]
+        level = [member for part in parts for member in part if type(member) in (dict, list)]
+        depth += 1
     return bool(level)
 
 
