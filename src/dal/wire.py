@@ -178,11 +178,11 @@ def decode_json(data: bytes) -> JSON:
     try:
         text = data.decode("utf-8")
         value = _DECODER.decode(text)
+        # An escape such as \ud800 is the one way in which decoded text can hold what UTF-8 cannot.
+        if "\\u" in text and _holds_surrogate(value):
+            raise ValueError("a lone surrogate is not JSON")
     except (ValueError, RecursionError):
         raise BadRequest("invalid UTF-8 JSON") from None
-    # An escape such as \ud800 is the one way in which decoded text can hold what UTF-8 cannot.
-    if "\\u" in text and _holds_surrogate(value):
-        raise BadRequest("invalid UTF-8 JSON")
     return cast(JSON, value)
 
 
