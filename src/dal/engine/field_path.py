@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, TypeAlias, cast
 
 from dal.errors import BadRequest, CouchError, ServerError
-from dal.wire import parse_integer
 
 _SEPARATOR = re.compile(r"(?<!\\)\.")
 # What Erlang reads as an integer; more digits than any array has items are no index.
@@ -49,7 +48,7 @@ def get_field(value: Any, path: Sequence[str]) -> object:
             if value is NOT_FOUND:
                 return value
         elif type(value) is list:
-            index = parse_integer(name) if _INDEX.match(name) else -1
+            index = int(name) if _INDEX.match(name) else -1
             if not 0 <= index < len(value):
                 return BAD_PATH
             value = value[index]
@@ -69,7 +68,7 @@ def set_field(into: object, path: Sequence[str], value: object) -> object:
         members[name] = set_field(members.get(name, {}), rest, value) if rest else value
         return members
     if type(into) is list:
-        index = parse_integer(name) if _INDEX.match(name) else -1
+        index = int(name) if _INDEX.match(name) else -1
         if 0 <= index < len(into):
             item = set_field(into[index], rest, value) if rest else value
             if index == 0:
