@@ -218,14 +218,14 @@ def encode_json(value: object) -> bytes:
     return _ENCODER.encode(value).encode()
 
 
-def copy_json(value: object) -> JSON:
+def copy_json(value: object, most_depth: int = 2 * MOST_DEPTH) -> JSON:
     """Return a deep copy of a JSON value; tuples become lists.
 
     Raises ``TypeError`` for a type that JSON does not have (``datetime``, ``set``, a key that is not text) and
-    ``ValueError`` for a value that it cannot say (NaN, infinity, a lone surrogate, a structure that holds itself).
+    ``ValueError`` for one that it cannot say (NaN, a lone surrogate) or that is nested more deeply (or holds itself).
     """
     try:
-        return _copy(value)
+        return _copy(value, most_depth)
     except RecursionError:
         raise ValueError("the value is nested too deeply, or holds itself") from None
 
@@ -233,22 +233,24 @@ def copy_json(value: object) -> JSON:
 # The two functions below run for every value of every payload: hence the untyped locals and the order of the tests.
 
 
-def _copy(value: Any) -> JSON:
+def _copy(value: Any, left: int) -> JSON:
     kind = type(value)
-    if kind is dict:
-        return _copy_members(value)
-    if kind is list or kind is tuple:
-        return [item if type(item) is int else _copy(item) for item in value]
+    if kind is dict or kind is list or kind is tuple:
+        if not left:
+            raise RecursionError
+        if kind is dict:
+            return _copy_members(value, left - 1)
+        return [item if type(item) is int else _copy(item, left - 1) for item in value]
     if kind is str:
         if not value.isascii() and _SURROGATE.search(value):
             raise ValueError("a lone surrogate is not JSON")
         return cast(str, value)
     if kind is float and not isfinite(value):
         raise ValueError(f"{value!r} is not JSON")
-    return cast(JSON, value) if kind in _ATOMIC else _copy_subclass(value)
+    return cast(JSON, value) if kind in _ATOMIC else _copy_subclass(value, left)
 
 
-def _copy_members(members: dict[Any, Any]) -> dict[str, JSON]:
+def _copy_members(members: dict[Any, Any], left: int) -> dict[str, JSON]:
     copied = members.copy()
     for name, member in members.items():
         kind = type(member)
@@ -257,7 +259,7 @@ def _copy_members(members: dict[Any, Any]) -> dict[str, JSON]:
                 continue
         elif kind in _EXACT:
             continue
-        copied[name] = _copy(member)
+        copied[name] = _copy(member, left)
     try:
         plain = "".join(copied).isascii()
     except TypeError:
@@ -269,21 +271,21 @@ def _copy_members(members: dict[Any, Any]) -> dict[str, JSON]:
 def _copy_key(name: object) -> str:
     if not isinstance(name, str):
         raise TypeError(f"a key of a JSON object must be text, not {type(name).__name__}")
-    return str(_copy(str(name)))
+    return str(_copy(str(name), 0))
 
 
-def _copy_subclass(value: object) -> JSON:
+def _copy_subclass(value: object, left: int) -> JSON:
     # Subclasses (an IntEnum, an OrderedDict, a str subclass) are taken for the JSON type that they extend.
     if isinstance(value, str):
-        return _copy(str.__str__(value))
+        return _copy(str.__str__(value), left)
     if isinstance(value, int):
         return int(value)
     if isinstance(value, float):
-        return _copy(float(value))
+        return _copy(float(value), left)
     if isinstance(value, Mapping):
-        return {_copy_key(name): _copy(member) for name, member in value.items()}
+        return _copy(dict(value), left)
     if isinstance(value, (list, tuple)):
-        return [_copy(item) for item in value]
+        return _copy(list(value), left)
     raise TypeError(f"a {type(value).__name__} is not JSON")
 
 
@@ -340,8 +342,6 @@ def parse_integer(text: str) -> int:
 
 def parse_query(query: str) -> list[tuple[str, str]]:
     """Split a query string into decoded pairs, in order; ``;`` separates as ``&`` does."""
-    if not query:
-        return []
     pairs = []
     for part in query.replace(";", "&").split("&"):
         if part:

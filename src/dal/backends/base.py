@@ -5,7 +5,6 @@ A backend also knows which of its server's databases relative paths mean, so tha
 
 from __future__ import annotations
 
-import copy
 import json
 import re
 from abc import ABC, abstractmethod
@@ -13,7 +12,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, TypeVar
 
 from dal.errors import MemoryOnly, NotConfigured, NotJSON, ResetRefused
-from dal.wire import ABSENT, JSON, Request, Response, copy_json, is_deep
+from dal.wire import ABSENT, JSON, MOST_DEPTH, Request, Response, copy_json
 
 if TYPE_CHECKING:
     from dal.backends.index_watch import SuggestedIndex
@@ -70,7 +69,8 @@ class Backend:
 
         ``provide`` lets the emulator create that database on first use.
         """
-        bound = copy.copy(self)
+        bound = object.__new__(type(self))
+        bound.__dict__.update(self.__dict__)
         bound.database = database
         return bound
 
@@ -249,9 +249,7 @@ def make_request(
     sent = {"accept": "application/json"}
     if payload is not ABSENT:
         sent["content-type"] = "application/json"
-        payload = copy_json(payload)
-        if is_deep(payload):
-            raise ValueError("the value is nested too deeply")
+        payload = copy_json(payload, MOST_DEPTH)
     if headers:
         sent.update((name.lower(), value) for name, value in headers.items())
     return Request(method.upper(), path if path.startswith("/") else "/" + path, query, sent, body, payload)
