@@ -21,9 +21,10 @@ each_module = pytest.mark.parametrize("module", MODULES)
 # From the bottom up: a module imports from its own layer and from those below.
 LAYERS = (
     ("dal.errors",),
-    ("dal.wire", "dal.config"),
+    ("dal.json_text", "dal.config"),
     ("dal.storage",),
     ("dal.engine",),
+    ("dal.wire",),
     ("dal.endpoints",),
     ("dal.routing",),
     ("dal.backends", "dal.normal_form"),

@@ -49,7 +49,8 @@ if TYPE_CHECKING:
         Unreachable,
     )
     from dal.events import RequestEvent, observe
-    from dal.wire import JSON, Request, Response
+    from dal.json_text import JSON
+    from dal.wire import Request, Response
 
 _MODULES = {
     "AsyncCouchDAL": "dal.async_client",
@@ -61,7 +62,7 @@ _MODULES = {
     "CouchDAL": "dal.client",
     "observe": "dal.events",
     "RequestEvent": "dal.events",
-    "JSON": "dal.wire",
+    "JSON": "dal.json_text",
     "Request": "dal.wire",
     "Response": "dal.wire",
 }

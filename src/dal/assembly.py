@@ -12,10 +12,10 @@ from dal.backends.base import AsyncBackend, BaseBackend
 from dal.cors import HEADERS, METHODS, Cors
 from dal.errors import NotConfigured
 from dal.framing import Limits
+from dal.json_text import JSON
 from dal.proxy.nodes import Nodes
 from dal.server_options import Setting
 from dal.service import Service
-from dal.wire import JSON
 
 
 def build_application(settings: Mapping[str, Setting]) -> Application:

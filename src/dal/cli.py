@@ -110,8 +110,8 @@ def _no_arguments(_: argparse.ArgumentParser) -> None:
 
 
 def _print_openapi(_: Arguments) -> int:
+    from dal.json_text import encode_json
     from dal.openapi import describe
-    from dal.wire import encode_json
 
     sys.stdout.buffer.write(encode_json(describe()) + b"\n")
     return 0

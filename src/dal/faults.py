@@ -17,7 +17,7 @@ from dal.wire import Request, Response, is_feed
 
 if TYPE_CHECKING:
     from dal.backends.base import AsyncBackend, BaseBackend
-    from dal.wire import JSON
+    from dal.json_text import JSON
 
     Act = Callable[[BaseBackend | AsyncBackend, Request], Exchange]
     Competing = Mapping[str, object] | Callable[[dict[str, JSON] | None], Mapping[str, object]]

@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import cast
 
-from dal.wire import JSON
+from dal.json_text import JSON
 
 
 def expand(value: JSON, values: Mapping[str, JSON]) -> JSON:

@@ -9,9 +9,9 @@ from collections.abc import Iterator, Mapping
 
 from dal.coverage.known import ERRORS, PARAMETERS, endpoints
 from dal.engine.server import VERSION
+from dal.json_text import JSON
 from dal.openapi_schemas import ANY, COUNT, FLAG, OK, SCHEMAS, TEXT, Schema, array, obj, ref
 from dal.routing import IN_PARTITION, ROUTES, load_endpoint
-from dal.wire import JSON
 
 _METHODS = ("GET", "PUT", "POST", "DELETE")
 _FLAGS = frozenset(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TypeAlias
 
-from dal.wire import JSON
+from dal.json_text import JSON
 
 Schema: TypeAlias = "dict[str, JSON]"
 

@@ -15,9 +15,10 @@ from urllib.parse import unquote, urlsplit
 
 from dal.backends.base import BaseBackend
 from dal.errors import BackendError, CouchError
+from dal.json_text import JSON
 from dal.normal_form import canonical_text, in_order
 from dal.transcript import Credentials, Player, Scenario, basic_credentials, parse_scenario
-from dal.wire import JSON, Request
+from dal.wire import Request
 
 
 class NotDeterministic(Exception):

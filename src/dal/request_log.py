@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from weakref import WeakKeyDictionary
 
 from dal.backends.interception import Exchange, install
-from dal.wire import JSON, Request, Response
+from dal.json_text import JSON
+from dal.wire import Request, Response
 
 if TYPE_CHECKING:
     from dal.backends.base import AsyncBackend, BaseBackend

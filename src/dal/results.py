@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Literal, NotRequired, TypeAlias, TypedDict
 
-from dal.wire import JSON
+from dal.json_text import JSON
 
 Document: TypeAlias = dict[str, JSON]
 

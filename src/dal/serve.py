@@ -17,7 +17,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from dal.asgi import ABORT_EXTENSION, ANSWER_EXTENSION, CLOSE_EXTENSION, COME_EXTENSION, READY_EXTENSION, Application
 from dal.framing import Headers
-from dal.wire import encode_json
+from dal.json_text import encode_json
 
 # What CouchDB allows an idle connection. A shorter time would race with clients that are about to use theirs again.
 _KEEP_ALIVE_S = 300

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from dal.errors import MethodNotAllowed, NotFound
-from dal.wire import JSON, Request, Response
+from dal.json_text import JSON
+from dal.wire import Request, Response
 
 _JSON = {"content-type": "application/json"}
 

@@ -16,8 +16,9 @@ from typing import Any, Final, cast
 from urllib.parse import quote, urlencode
 
 from dal.backends.base import BaseBackend
+from dal.json_text import JSON
 from dal.normal_form import canonical_text, contract, expand, in_order, normalize
-from dal.wire import JSON, Request, Response
+from dal.wire import Request, Response
 
 Credentials = tuple[str, str]
 

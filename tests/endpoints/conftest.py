@@ -10,7 +10,8 @@ import pytest
 
 from dal.backends.memory import MemoryBackend
 from dal.engine.server import Clock, Server
-from dal.wire import ABSENT, Request, Response, encode_json
+from dal.json_text import encode_json
+from dal.wire import ABSENT, Request, Response
 
 ADMIN = ("admin", "secret")
 

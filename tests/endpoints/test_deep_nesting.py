@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from dal import CouchDAL, MemoryBackend
-from dal.wire import MOST_DEPTH
+from dal.json_text import MOST_DEPTH
 
 # The text of a value inside so many levels of some kind, and how many levels one of them is.
 KINDS: dict[str, tuple[str, str, int]] = {

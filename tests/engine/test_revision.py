@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from dal.engine.external_term import encode_term
 from dal.engine.revision import format_revision, new_revision_id, parse_revision
 from dal.errors import BadRequest
-from dal.wire import decode_json
+from dal.json_text import decode_json
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,8 @@ from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Protocol, TypeAlias
 
-from dal.wire import Request, Response, encode_json
+from dal.json_text import encode_json
+from dal.wire import Request, Response
 
 Exchange: TypeAlias = Generator[Request, Response, Response]
 

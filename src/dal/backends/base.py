@@ -12,7 +12,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, TypeVar
 
 from dal.errors import MemoryOnly, NotConfigured, NotJSON, ResetRefused
-from dal.wire import ABSENT, JSON, MOST_DEPTH, Request, Response, copy_json
+from dal.json_text import JSON, MOST_DEPTH, copy_json
+from dal.wire import ABSENT, Request, Response
 
 if TYPE_CHECKING:
     from dal.backends.index_watch import SuggestedIndex

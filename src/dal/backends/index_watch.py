@@ -12,7 +12,8 @@ from typing import NamedTuple, TypeVar, cast
 from dal.backends.base import AsyncBackend, Backend, BaseBackend
 from dal.backends.wrapping import WrappingBackend
 from dal.errors import BadRequest, CouchError
-from dal.wire import Request, Response, decode_request
+from dal.json_text import decode_request
+from dal.wire import Request, Response
 
 _NO_INDEX = "No matching index found, create an index to optimize query time."
 

@@ -7,7 +7,8 @@ from dal.endpoints.view_query import MAX_LIMIT, ViewQuery, parse_parameters, val
 from dal.engine.all_docs import Listing, list_keys, list_local, list_range
 from dal.engine.document_read import PLAIN, Shown
 from dal.errors import BadRequest
-from dal.wire import ABSENT, JSON, Response, decode_request
+from dal.json_text import JSON, decode_request
+from dal.wire import ABSENT, Response
 
 
 def documents(call: Call) -> Response:

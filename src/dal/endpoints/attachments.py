@@ -16,7 +16,8 @@ from dal.engine.partition import check_new_id
 from dal.engine.revision import parse_revision
 from dal.engine.revision_tree import Node
 from dal.errors import BadContentType, BadRequest, Conflict, CouchError, NotFound
-from dal.wire import Response, parse_integer
+from dal.json_text import parse_integer
+from dal.wire import Response
 
 METHODS = "DELETE,GET,HEAD,PUT"
 

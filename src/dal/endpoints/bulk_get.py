@@ -15,7 +15,8 @@ from dal.engine.partition import check_new_id
 from dal.engine.revision import Revision, format_revision, parse_revision
 from dal.engine.revision_tree import Node
 from dal.errors import BadRequest, CouchError, ServerError
-from dal.wire import ABSENT, JSON, Response, encode_json
+from dal.json_text import JSON, encode_json
+from dal.wire import ABSENT, Response
 
 _REFUSED = ("open_revs", "new_edits", "w", "rev", "atts_since")
 

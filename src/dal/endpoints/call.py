@@ -15,7 +15,8 @@ from dal.engine.external_term import encode_term
 from dal.engine.security import UserContext, is_db_admin
 from dal.engine.server import Server
 from dal.errors import BadContentType, BadRequest, CouchError, Forbidden, Unauthorized
-from dal.wire import ABSENT, JSON, Request, Response, decode_request, decompress, parse_query, unquote
+from dal.json_text import JSON, decode_request
+from dal.wire import ABSENT, Request, Response, decompress, parse_query, unquote
 
 JSON_TYPE = "application/json"
 _PLAIN = re.compile(r"[A-Za-z0-9_.:-]*\Z")

@@ -27,7 +27,8 @@ from dal.engine.find_options import parse_fields
 from dal.engine.selector import normalize_selector
 from dal.engine.selector_match import compile_selector
 from dal.errors import BadRequest, CouchError, NotFound, NotSupported, ServerError
-from dal.wire import Response, decode_request, parse_integer, unquote
+from dal.json_text import decode_request, parse_integer
+from dal.wire import Response, unquote
 
 T = TypeVar("T")
 

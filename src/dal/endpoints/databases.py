@@ -13,7 +13,8 @@ from dal.engine.database import Database
 from dal.engine.document import parse_document
 from dal.engine.partition import check_new_id, validate_partition
 from dal.errors import BadRequest, CouchError, MethodNotAllowed, NotFound, NotSupported, ServerError
-from dal.wire import ABSENT, Response, parse_integer
+from dal.json_text import parse_integer
+from dal.wire import ABSENT, Response
 
 _MAX_DATABASES = 100
 

@@ -27,7 +27,8 @@ from dal.engine.partition import check_new_id
 from dal.engine.revision import Revision, format_revision, parse_revision
 from dal.engine.revision_tree import Node
 from dal.errors import BadContentType, BadRequest, CouchError, NotFound, NotSupported, ServerError
-from dal.wire import JSON, Response, decode_request, encode_json
+from dal.json_text import JSON, decode_request, encode_json
+from dal.wire import Response
 
 _FLAGS = {
     "revs": {"revs": True},

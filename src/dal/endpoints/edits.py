@@ -11,7 +11,8 @@ from dal.engine.document import Document
 from dal.engine.document_update import Outcome, Validate, replicate_documents, update_documents
 from dal.engine.revision import Revision, parse_revision
 from dal.errors import BadRequest, CouchError, NotSupported, ServerError
-from dal.wire import Response, parse_integer
+from dal.json_text import parse_integer
+from dal.wire import Response
 
 _INTEGER = re.compile(r"[+-]?[0-9]+\Z")
 

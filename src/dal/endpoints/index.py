@@ -24,7 +24,8 @@ from dal.engine.index_definition import (
 from dal.engine.revision_tree import Node
 from dal.engine.term_text import print_term
 from dal.errors import BadRequest, CouchError, MethodNotAllowed, NotFound, ServerError
-from dal.wire import Response, parse_integer
+from dal.json_text import parse_integer
+from dal.wire import Response
 
 _INTEGER = re.compile(r"[+-]?[0-9]+\Z")
 _UNAVAILABLE = ("text", "nouveau")

@@ -11,7 +11,7 @@ from typing import cast
 
 from dal.engine.attachment import Attachment
 from dal.errors import BadContentType, BadRequest, ServerError
-from dal.wire import encode_json
+from dal.json_text import encode_json
 
 _JSON_PART = b"\r\nContent-Type: application/json\r\n\r\n"
 

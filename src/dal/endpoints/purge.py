@@ -7,7 +7,8 @@ from dal.engine.document_read import open_winner
 from dal.engine.purge import compact, purge
 from dal.engine.revision import Revision, format_revision, parse_revision
 from dal.errors import BadRequest
-from dal.wire import Response, parse_integer
+from dal.json_text import parse_integer
+from dal.wire import Response
 
 _MAX_DOCUMENTS = 100
 _MAX_REVISIONS = 1000

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dal.endpoints.call import Call, json_response
 from dal.engine.security import is_security_object
 from dal.errors import Forbidden, ServerError
-from dal.wire import Response, copy_json
+from dal.json_text import copy_json
+from dal.wire import Response
 
 _NOT_ADMIN = "You are not a db or server admin."
 

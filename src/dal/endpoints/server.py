@@ -8,7 +8,8 @@ from hashlib import md5
 from dal.endpoints.call import Call, json_response
 from dal.engine.server import VERSION
 from dal.errors import BadRequest, Gone
-from dal.wire import Response, parse_integer
+from dal.json_text import parse_integer
+from dal.wire import Response
 
 _MAX_UUIDS = 1000
 _INTEGER = re.compile(r"[+-]?[0-9]+\Z")

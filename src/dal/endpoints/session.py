@@ -14,7 +14,8 @@ from dal.endpoints.authentication import (
 from dal.endpoints.call import JSON_TYPE, Call, json_response
 from dal.engine.term_text import pretty_term
 from dal.errors import BadContentType, BadRequest, NotSupported, ServerError, Unauthorized
-from dal.wire import JSON, Response
+from dal.json_text import JSON
+from dal.wire import Response
 
 _FORM_TYPE = "application/x-www-form-urlencoded"
 

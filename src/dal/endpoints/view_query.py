@@ -12,7 +12,8 @@ from typing import Any, Final, TypeAlias
 from dal.engine.partition import validate_partition
 from dal.engine.term_text import pretty_term
 from dal.errors import QueryParseError
-from dal.wire import ABSENT, decode_request, parse_integer
+from dal.json_text import decode_request, parse_integer
+from dal.wire import ABSENT
 
 MAX_LIMIT = 576_460_752_303_423_487
 

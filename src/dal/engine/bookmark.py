@@ -14,7 +14,7 @@ from typing import Final
 
 from dal.engine.external_term import binary, encode_term
 from dal.errors import BadRequest, CouchError
-from dal.wire import encode_json
+from dal.json_text import encode_json
 
 _VERSION = b"\x83"
 _COMPRESSED = b"P"

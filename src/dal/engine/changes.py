@@ -16,7 +16,7 @@ from dal.engine.document import DocumentRecord
 from dal.engine.document_read import Shown, show
 from dal.engine.revision_tree import Node, ranked_leaves
 from dal.errors import BadRequest, ServerError
-from dal.wire import parse_integer
+from dal.json_text import parse_integer
 
 NO_LIMIT = 1_000_000_000_000_000
 # Up to so many ids CouchDB looks the documents up; for more it reads the feed and passes over what is not listed.

@@ -14,7 +14,7 @@ from typing import NamedTuple, TypeAlias
 from dal.engine.changes import ChangesQuery, read_changes, start_cursor
 from dal.engine.database import Database
 from dal.engine.server import Server
-from dal.wire import encode_json
+from dal.json_text import encode_json
 
 MAX_WAIT_MS = 60_000
 # How many documents one poll looks at: few enough that nobody else is kept waiting for the lock.

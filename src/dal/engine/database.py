@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from dal.engine.document import DocumentRecord
 from dal.engine.revision import Revision
 from dal.errors import BadRequest, IllegalDocId
+from dal.json_text import parse_integer
 from dal.storage.base import Storage
-from dal.wire import parse_integer
 
 if TYPE_CHECKING:
     from dal.engine.index import JsonIndex

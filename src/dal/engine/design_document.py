@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import TypeAlias
 
 from dal.errors import BadRequest, CouchError, NotSupported
-from dal.wire import parse_integer
+from dal.json_text import parse_integer
 
 _Types: TypeAlias = "tuple[str, ...]"
 _Path: TypeAlias = "tuple[tuple[str, _Types], ...]"

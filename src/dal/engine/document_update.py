@@ -22,8 +22,8 @@ from dal.engine.revision import Revision, format_revision, new_revision_id
 from dal.engine.revision_lookup import find
 from dal.engine.revision_tree import Merged, Node, RevisionTree, is_same, merge, stem, winner
 from dal.errors import BadRequest, Conflict, CouchError, ServerError
+from dal.json_text import MOST_DIGITS
 from dal.storage.base import LocalDocument
-from dal.wire import MOST_DIGITS
 
 _NUMBER = re.compile(rb"[+-]?[0-9]+\Z")
 

@@ -15,7 +15,7 @@ from dal.engine.find_options import FindOptions
 from dal.engine.index_definition import IndexDefinition
 from dal.engine.key_range import Extreme, indexable_fields
 from dal.engine.mango_planner import Plan, Ranked, covers, key_bounds, make_plan, selector_fields
-from dal.wire import copy_json
+from dal.json_text import copy_json
 
 _HIGHEST = "<MAX>"
 

@@ -13,7 +13,7 @@ from math import prod
 from typing import TypeAlias
 
 from dal.errors import ServerError
-from dal.wire import parse_integer
+from dal.json_text import parse_integer
 
 Search: TypeAlias = Callable[[str], bool]
 

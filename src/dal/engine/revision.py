@@ -13,7 +13,7 @@ from typing import TypeAlias, cast
 
 from dal.engine.external_term import binary, integer
 from dal.errors import BadRequest, DocValidation
-from dal.wire import MOST_DIGITS
+from dal.json_text import MOST_DIGITS
 
 Revision: TypeAlias = tuple[int, bytes]
 

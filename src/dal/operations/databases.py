@@ -9,8 +9,8 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from dal.backends.base import quote
+from dal.json_text import JSON
 from dal.operations.operation import Operation, Selector, listed, present, query
-from dal.wire import JSON
 
 if TYPE_CHECKING:
     from dal.results import CreatedIndex, DatabaseInfo, IndexList, Ok, PurgeResult, Security, SessionInfo

@@ -9,8 +9,9 @@ import json
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Literal
 
+from dal.json_text import JSON
 from dal.operations.operation import Doc, Operation, attachment_path, document_path, listed, local_path, query
-from dal.wire import JSON, Response
+from dal.wire import Response
 
 if TYPE_CHECKING:
     from dal.results import Document, WriteResult

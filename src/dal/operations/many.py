@@ -9,8 +9,8 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
+from dal.json_text import JSON
 from dal.operations.operation import Doc, Operation, Selector, listed, present, query
-from dal.wire import JSON
 
 if TYPE_CHECKING:
     from dal.results import AllDocsResult, BulkGetResult, BulkRow, ChangesResult, FindResult, MissingRevisions
