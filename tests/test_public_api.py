@@ -104,6 +104,12 @@ def test_memory_path_imports_neither_http_nor_an_event_loop() -> None:
     ]
 
 
+def test_emulator_starts_without_dataclasses() -> None:
+    loaded = python("from dal.backends.memory import MemoryBackend; MemoryBackend(); import sys; print(*sys.modules)")
+    # With all that it imports, it would take half as long again.
+    assert "dataclasses" not in loaded.split()
+
+
 def test_couch_path_does_not_import_the_emulator() -> None:
     used = "from dal import CouchDAL, CouchBackend; CouchDAL(CouchBackend('http://localhost'))"
     loaded = python(f"{used}; import sys; print(*sys.modules)").split()

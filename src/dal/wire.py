@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import Final, Protocol, cast
 
 from dal.errors import BadContentType, BadRequest, from_answer
@@ -27,8 +26,7 @@ class Absent:
 ABSENT: Final = Absent()
 
 
-# Not frozen, only because a frozen one takes thrice as long to make, and one is made for every call.
-@dataclass(slots=True)
+# Plain classes, because everybody imports this module, and two dataclasses take as long to make as all the rest of it.
 class Request:
     """One request, not to be changed: ``path`` and ``query`` still percent-encoded as they stood in the request line.
 
@@ -38,15 +36,37 @@ class Request:
     asynchronous iterator of the body's bytes, which can be read once.
     """
 
-    method: str
-    path: str
-    query: str = ""
-    headers: Mapping[str, str] = field(default_factory=dict)
-    body: bytes = b""
-    json: object = ABSENT
-    peer: str = "127.0.0.1"
-    stream: object = None
-    announces_body: bool = True
+    __slots__ = ("announces_body", "body", "headers", "json", "method", "path", "peer", "query", "stream")
+
+    def __init__(
+        self,
+        method: str,
+        path: str,
+        query: str = "",
+        headers: Mapping[str, str] | None = None,
+        body: bytes = b"",
+        json: object = ABSENT,
+        peer: str = "127.0.0.1",
+        stream: object = None,
+        announces_body: bool = True,
+    ) -> None:
+        self.method = method
+        self.path = path
+        self.query = query
+        self.headers: Mapping[str, str] = {} if headers is None else headers
+        self.body = body
+        self.json = json
+        self.peer = peer
+        self.stream = stream
+        self.announces_body = announces_body
+
+    def with_head(self, method: str, path: str, query: str, headers: Mapping[str, str]) -> Request:
+        """Return a request of the same client with the same body."""
+        return Request(method, path, query, headers, self.body, self.json, self.peer, self.stream, self.announces_body)
+
+    def with_headers(self, headers: Mapping[str, str]) -> Request:
+        """Return the same request with other headers."""
+        return self.with_head(self.method, self.path, self.query, headers)
 
     def __repr__(self) -> str:
         # Headers and bodies carry credentials, and a repr ends up in logs and in failing tests.
@@ -93,7 +113,6 @@ class Feed(Protocol):
         """Yield chunks, blocking between them, until the feed has ended."""
 
 
-@dataclass(slots=True)
 class Response:
     """One answer. Its body is ``json`` (decoded, owned by the receiver), or ``body``, or ``stream`` (chunks).
 
@@ -101,11 +120,25 @@ class Response:
     asynchronous client.
     """
 
-    status: int
-    headers: dict[str, str] = field(default_factory=dict)
-    json: object = ABSENT
-    body: bytes = b""
-    stream: object = None
+    __slots__ = ("body", "headers", "json", "status", "stream")
+
+    def __init__(
+        self,
+        status: int,
+        headers: dict[str, str] | None = None,
+        json: object = ABSENT,
+        body: bytes = b"",
+        stream: object = None,
+    ) -> None:
+        self.status = status
+        self.headers = {} if headers is None else headers
+        self.json = json
+        self.body = body
+        self.stream = stream
+
+    def __repr__(self) -> str:
+        # As with requests: headers may hold a cookie, and bodies anything.
+        return f"<Response {self.status}>"
 
     def content(self) -> bytes:
         """Return the whole body as bytes. CouchDB ends every JSON body with a newline."""

@@ -40,7 +40,8 @@ class Load:
     """Writers, readers and followers of one database, and what they found wrong."""
 
     def __init__(self, lock: AbstractContextManager[object]) -> None:
-        server = Server(clock=Clock(monotonic=time.monotonic), lock=lock)  # type: ignore[arg-type]
+        server = Server(clock=Clock(monotonic=time.monotonic))
+        server.lock = lock  # type: ignore[assignment]
         self.backend = MemoryBackend(server=server)
         self.wrong: list[str] = []
         self.increments: Counter[str] = Counter()

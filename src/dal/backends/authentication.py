@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from base64 import b64encode
 from collections.abc import Callable, Generator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias
 
 from dal.json_text import encode_json
@@ -113,7 +113,7 @@ class CookieAuthentication:
 
 def with_header(request: Request, name: str, value: str) -> Request:
     """Return the request with one header more."""
-    return replace(request, headers={**request.headers, name: value})
+    return request.with_headers({**request.headers, name: value})
 
 
 def has_credentials(request: Request) -> bool:

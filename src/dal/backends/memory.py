@@ -141,7 +141,8 @@ class MemoryBackend(BaseBackend):
             self._provided.clear()
             for name in list(self.server.databases):
                 self.server.delete(name)
-            self.server.__init__(admins=self.server.admins, clock=self.server.clock)  # type: ignore[misc]
+            self.server.empty()
+            self.server.ids.begin()
 
 
 def _check_design_document(call: Call, name: str) -> None:

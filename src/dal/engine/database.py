@@ -6,7 +6,6 @@ It knows nothing of requests. Everything here is called under the server's lock.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 from dal.engine.document import DocumentRecord
@@ -32,34 +31,65 @@ class PurgeInfo(NamedTuple):
     revisions: tuple[Revision, ...]
 
 
-@dataclass(slots=True, eq=False, repr=False)
+# A plain class, because every process that starts an emulator waits for it to be made.
 class Database:
     """The state of one database. ``seq_text`` is what stands behind the number of each of its update sequences."""
 
-    name: str
-    storage: Storage[DocumentRecord]
-    seq_text: str
-    instance_start_time: str = "0"
-    partitioned: bool = False
-    shards: int = 2
-    replicas: int = 1
-    revs_limit: int = DEFAULT_REVS_LIMIT
-    purged_infos_limit: int = DEFAULT_PURGED_INFOS_LIMIT
-    security: dict[str, object] = field(default_factory=lambda: dict(DEFAULT_SECURITY))
-    update_seq: int = 0
-    purge_seq: int = 0
-    purges: list[PurgeInfo] = field(default_factory=list)
-    doc_count: int = 0
-    doc_del_count: int = 0
-    # CouchDB checks revisions before it merges only while it has yet to load its validation functions; a write loads
-    # them, a design document makes them be loaded anew.
-    validation_loaded: bool = False
-    deleted: bool = False
-    watchers: dict[object, Callable[[], None]] = field(default_factory=dict)
-    # What Mango's indexes have read from the documents up to some update sequence, and their definitions, until a
-    # design document changes. Both are only kept for speed.
-    indexes: dict[tuple[str | None, str], tuple[IndexDefinition, JsonIndex]] = field(default_factory=dict)
-    index_definitions: tuple[IndexDefinition, ...] | None = ()
+    __slots__ = (
+        "deleted",
+        "doc_count",
+        "doc_del_count",
+        "index_definitions",
+        "indexes",
+        "instance_start_time",
+        "name",
+        "partitioned",
+        "purge_seq",
+        "purged_infos_limit",
+        "purges",
+        "replicas",
+        "revs_limit",
+        "security",
+        "seq_text",
+        "shards",
+        "storage",
+        "update_seq",
+        "validation_loaded",
+        "watchers",
+    )
+
+    def __init__(
+        self,
+        name: str,
+        storage: Storage[DocumentRecord],
+        seq_text: str,
+        instance_start_time: str = "0",
+        partitioned: bool = False,
+        shards: int = 2,
+        replicas: int = 1,
+    ) -> None:
+        self.name = name
+        self.storage = storage
+        self.seq_text = seq_text
+        self.instance_start_time = instance_start_time
+        self.partitioned = partitioned
+        self.shards = shards
+        self.replicas = replicas
+        self.revs_limit = DEFAULT_REVS_LIMIT
+        self.purged_infos_limit = DEFAULT_PURGED_INFOS_LIMIT
+        self.security = DEFAULT_SECURITY
+        self.update_seq = self.purge_seq = 0
+        self.purges: list[PurgeInfo] = []
+        self.doc_count = self.doc_del_count = 0
+        # CouchDB checks revisions before it merges only while it has yet to load its validation functions; a write
+        # loads them, a design document makes them be loaded anew.
+        self.validation_loaded = False
+        self.deleted = False
+        self.watchers: dict[object, Callable[[], None]] = {}
+        # What Mango's indexes have read from the documents up to some update sequence, and their definitions, until a
+        # design document changes. Both are only kept for speed.
+        self.indexes: dict[tuple[str | None, str], tuple[IndexDefinition, JsonIndex]] = {}
+        self.index_definitions: tuple[IndexDefinition, ...] | None = ()
 
     def seq(self, number: int) -> str:
         """Return the text of an update sequence."""

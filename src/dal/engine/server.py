@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from hashlib import md5
 from threading import RLock
 
@@ -66,11 +65,11 @@ class Ids:
 
     def __init__(self, seed: int = 0) -> None:
         self._seed = seed
-        self.begin(seed)
+        self.begin()
 
-    def begin(self, seed: int) -> None:
-        """Begin another run of document ids. Secrets stay as they are: who is logged in remains so."""
-        self._run_seed = seed
+    def begin(self, seed: int | None = None) -> None:
+        """Begin another run of document ids, or the first one again. Secrets stay: who is logged in remains so."""
+        self._run_seed = self._seed if seed is None else seed
         self._count = 0
         self._shared = self._beginning(0)
 
@@ -111,24 +110,40 @@ class ServerClock:
                 database.changed()
 
 
-@dataclass(slots=True, eq=False, repr=False, weakref_slot=True)
 class Server:
     """One emulated CouchDB. ``admins`` maps names to passwords; without any, everybody is the admin."""
 
-    admins: dict[str, str] = field(default_factory=dict)
-    clock: Clock = field(default_factory=Clock)
-    ids: Ids = field(default_factory=Ids)
-    databases: dict[str, Database] = field(default_factory=dict)
-    # How often a database of each name was made.
-    generations: dict[str, int] = field(default_factory=dict)
-    # Failed logins by address, name and salt: how many, and since when.
-    failures: dict[tuple[str, str, str], tuple[int, float]] = field(default_factory=dict)
-    # The passwords that were right before, by derived key: deriving one takes a good part of a second.
-    known_passwords: dict[str, bytes] = field(default_factory=dict)
-    # One lock for everything: requests are short, and the interpreter runs one at a time anyway.
-    lock: RLock = field(default_factory=RLock)
+    __slots__ = (
+        "__weakref__",
+        "admins",
+        "clock",
+        "databases",
+        "failures",
+        "generations",
+        "ids",
+        "known_passwords",
+        "lock",
+    )
 
-    def __post_init__(self) -> None:
+    def __init__(
+        self, admins: dict[str, str] | None = None, clock: Clock | None = None, ids: Ids | None = None
+    ) -> None:
+        self.admins = {} if admins is None else admins
+        self.clock = clock or Clock()
+        self.ids = ids or Ids()
+        # One lock for everything: requests are short, and the interpreter runs one at a time anyway.
+        self.lock = RLock()
+        self.empty()
+
+    def empty(self) -> None:
+        """Forget everything but the administrators, and have the databases again that every server has."""
+        self.databases: dict[str, Database] = {}
+        # How often a database of each name was made.
+        self.generations: dict[str, int] = {}
+        # Failed logins by address, name and salt: how many, and since when.
+        self.failures: dict[tuple[str, str, str], tuple[int, float]] = {}
+        # The passwords that were right before, by derived key: deriving one takes a good part of a second.
+        self.known_passwords: dict[str, bytes] = {}
         for name in ("_replicator", "_users"):
             self.create(name)
 

@@ -7,7 +7,6 @@ under the server's lock.
 from __future__ import annotations
 
 from copy import copy
-from dataclasses import replace
 from operator import attrgetter
 from typing import NamedTuple
 
@@ -123,7 +122,8 @@ def _rewind_indexes(database: Database, changed: set[str] | None) -> None:
 def fork_database(database: Database) -> Database:
     """Return another database of the same state; what is written to either one stays there."""
     indexes = {name: (definition, index.fork()) for name, (definition, index) in database.indexes.items()}
-    other = replace(database, watchers={}, indexes=indexes)
+    other = copy(database)
+    other.watchers, other.indexes = {}, indexes
     state = keep_database(database)
     other.storage = OverlayStorage(state.storage)
     _take(other, state)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from dal.wire import Request, Response
@@ -37,7 +37,7 @@ class OfProxy:
     """The proxy's own account: no credentials of the client's pass, and no cookies that CouchDB gives the proxy."""
 
     def sign(self, request: Request) -> Request:
-        return replace(request, headers=_anonymous(request.headers))
+        return request.with_headers(_anonymous(request.headers))
 
     def clear(self, response: Response) -> Response:
         response.headers.pop("set-cookie", None)
@@ -68,7 +68,7 @@ class Vouched(OfProxy):
             headers["x-auth-couchdb-username"] = user
             headers["x-auth-couchdb-roles"] = ",".join(self.roles)
             headers["x-auth-couchdb-token"] = hmac.new(self.secret.encode(), name, "sha256").hexdigest()
-        return replace(request, headers=headers)
+        return request.with_headers(headers)
 
 
 def _anonymous(headers: Mapping[str, str]) -> dict[str, str]:

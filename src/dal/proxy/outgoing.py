@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 from dal.backends.base import quote
 from dal.errors import BadRequest
@@ -41,7 +40,7 @@ def effective_method(request: Request) -> str:
 def outgoing(request: Request, method: str, segments: Sequence[str]) -> Request:
     """Return the request to send; raises ``BadRequest`` for a query or a header that cannot be."""
     path, query = _path(request.path, segments), _query(request.query)
-    return replace(request, method=method, path=path, query=query, headers=_headers(request))
+    return request.with_head(method, path, query, _headers(request))
 
 
 def _path(path: str, segments: Sequence[str]) -> str:
