@@ -6,7 +6,8 @@ import inspect
 
 import pytest
 
-from dal.routing import ROUTES, find_route, load_endpoint, split_path
+from dal.routing import ROUTES, find_route, load_endpoint
+from dal.wire import split_path
 
 ENDPOINTS = sorted({name for route in ROUTES for name in route.endpoints.values()})
 
@@ -26,7 +27,7 @@ def test_row_answers_or_says_why_not(route: object) -> None:
     [
         ("/db/a%2Fb", "/{db}/{doc_id}", {"db": "db", "doc_id": "a/b"}),
         ("//db///_all_docs", "/{db}/_all_docs", {"db": "db"}),
-        ("/db/_design/x/_view/v", "/{db}/_design/{name}/_view/{rest...}", {"db": "db", "name": "x", "rest": "v"}),
+        ("/db/_design/x/_view/v", "/{db}/_design/{name}/_view/{view}", {"db": "db", "name": "x", "view": "v"}),
         ("/db/_local/x", "/{db}/_local/{local}", {"db": "db", "local": "x"}),
         ("/db/d/a/b.txt", "/{db}/{doc_id}/{name...}", {"db": "db", "doc_id": "d", "name": "a/b.txt"}),
         ("/db/..%2F..%2Fother", "/{db}/{doc_id}", {"db": "db", "doc_id": "../../other"}),

@@ -50,6 +50,8 @@ class CouchError(Exception):
     status: int = 500
     error: str = "unknown_error"
     reason: str = ""
+    #: Whether a 500 tells the hash of a stack trace; what functions of design documents throw has none.
+    is_traced = True
 
     def __init__(
         self,
@@ -164,6 +166,13 @@ class BadContentType(CouchError):
 
 class ServerError(CouchError):
     status = 500
+
+
+def thrown(word: str, reason: str) -> ServerError:
+    """Return the error of a request for which a function of a design document threw something that is no answer."""
+    error = ServerError(reason, error=word)
+    error.is_traced = False
+    return error
 
 
 class NotSupported(ServerError):

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from dal.backends.interception import Exchange, install
 from dal.errors import BackendError, CouchError
-from dal.routing import IN_PARTITION, find_route, split_path
-from dal.wire import Request, Response, parse_query
+from dal.routing import IN_PARTITION, find_route
+from dal.wire import Request, Response, parse_query, split_path
 
 if TYPE_CHECKING:
     from dal.backends.base import AsyncBackend, BaseBackend

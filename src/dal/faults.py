@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 from dal.backends.interception import Delay, Discard, Exchange, install
 from dal.errors import BrokenOff, CouchError
-from dal.routing import ROUTES, find_route, split_path
-from dal.wire import Request, Response, is_feed
+from dal.routing import ROUTES, find_route
+from dal.wire import Request, Response, is_feed, split_path
 
 if TYPE_CHECKING:
     from dal.backends.base import AsyncBackend, BaseBackend

@@ -16,9 +16,12 @@ from dal.routing import IN_PARTITION, ROUTES, load_endpoint
 _METHODS = ("GET", "PUT", "POST", "DELETE")
 _FLAGS = frozenset(
     ("descending", "include_docs", "inclusive_end", "update_seq", "conflicts", "attachments", "att_encoding_info",
-     "revs", "revs_info", "deleted_conflicts", "latest", "local_seq", "meta", "new_edits", "partitioned", "basic")
+     "revs", "revs_info", "deleted_conflicts", "latest", "local_seq", "meta", "new_edits", "partitioned", "basic",
+     "reduce", "group", "sorted")
 )  # fmt: skip
-_COUNTS = frozenset(("limit", "skip", "count", "q", "n", "r", "w", "heartbeat", "timeout", "seq_interval"))
+_COUNTS = frozenset(
+    ("group_level", "limit", "skip", "count", "q", "n", "r", "w", "heartbeat", "timeout", "seq_interval")
+)
 _VALUES = frozenset(("key", "keys", "start_key", "end_key", "doc_ids", "atts_since"))
 _WORDS: Mapping[str, tuple[str, ...]] = {
     "feed": ("normal", "longpoll", "continuous", "eventsource"),
@@ -82,6 +85,12 @@ _OPERATIONS: Mapping[str, tuple[str | None, Mapping[int, Schema]]] = {
     "GET _docs": (None, {200: ref("Rows"), 304: ANY}),
     "POST _docs": ("Listing", {200: ref("Rows"), 304: ANY}),
     "POST queries": ("Queries", {200: ref("Results")}),
+    "GET /{db}/_design/{name}/_view/{view}": (None, {200: ref("ViewRows")}),
+    "POST /{db}/_design/{name}/_view/{view}": ("ViewQuery", {200: ref("ViewRows")}),
+    "POST /{db}/_design/{name}/_view/{view}/queries": ("ViewQueries", {200: obj({"results": array(ref("ViewRows"))})}),
+    "GET /{db}/_design/{name}/_list/{function}/{view...}": (None, {200: ANY}),
+    "POST /{db}/_design/{name}/_list/{function}/{view...}": ("ViewQuery", {200: ANY}),
+    "GET /{db}/_design/{name}/_info": (None, {200: obj({"name": TEXT, "view_index": {"type": "object"}})}),
     "POST _find": ("Query", {200: ref("Found")}),
     "POST _explain": ("Query", {200: ref("Explanation")}),
     "GET _index": (None, {200: ref("Indexes")}),
@@ -253,7 +262,7 @@ def _answer(status: int, schema: Schema, method: str, pattern: str) -> dict[str,
     described: dict[str, JSON] = {"description": "done" if status < 300 else "see elsewhere, or nothing new"}
     if status in (302, 304):
         return described
-    kind = "*/*" if _kind(method, pattern) == "GET attachment" else "application/json"
+    kind = "*/*" if _kind(method, pattern) == "GET attachment" or "/_list/" in pattern else "application/json"
     content: dict[str, JSON] = {kind: {"schema": schema}}
     if _kind(method, pattern) == "GET document":
         content["multipart/mixed"] = content["multipart/related"] = {"schema": ANY}

@@ -66,6 +66,18 @@ _ROW = obj(
     {"key": ANY},
     {"id": TEXT, "value": {"type": ["object", "null"]}, "doc": {"type": ["object", "null"]}, "error": TEXT},
 )
+_VIEW_QUERY = obj(
+    {},
+    {
+        "keys": {"type": "array"},
+        "include_docs": FLAG,
+        "reduce": FLAG,
+        "group": FLAG,
+        "group_level": COUNT,
+        "limit": COUNT,
+        "skip": COUNT,
+    },
+)
 _USER = obj({"name": {"type": ["string", "null"]}, "roles": array(TEXT)})
 
 #: What stands below ``components/schemas``.
@@ -90,6 +102,12 @@ SCHEMAS: Mapping[str, Schema] = {
     "Listing": obj({}, {"keys": {"type": "array"}, "include_docs": FLAG, "limit": COUNT, "skip": COUNT}),
     "Rows": obj(
         {"rows": array(_ROW)}, {"total_rows": {"type": ["integer", "null"]}, "offset": {"type": ["integer", "null"]}}
+    ),
+    "ViewQuery": _VIEW_QUERY,
+    "ViewQueries": obj({"queries": array(_VIEW_QUERY)}),
+    "ViewRows": obj(
+        {"rows": array(obj({"key": ANY}, {"id": TEXT, "doc": {"type": ["object", "null"]}, "error": TEXT}))},
+        {"total_rows": COUNT, "offset": COUNT, "update_seq": TEXT},
     ),
     "Queries": obj({"queries": array(ref("Listing"))}),
     "Results": obj({"results": array(ref("Rows"))}),

@@ -13,7 +13,7 @@ from typing import NamedTuple, TypeAlias, cast
 
 from dal.endpoints.call import Call
 from dal.errors import MethodNotAllowed, NotFound, NotSupported
-from dal.wire import Response, unquote
+from dal.wire import Response, split_path
 
 Endpoint: TypeAlias = Callable[[Call], Response]
 
@@ -28,8 +28,8 @@ class Route(NamedTuple):
     processes need few of them. ``{name}`` stands for one segment, ``{name...}`` for all that follow. A GET endpoint
     answers HEAD as well, one for ``*`` every method that has none of its own. ``unsupported`` is the reason of the 501
     that every method gets, or those in ``allow``. Two columns are for those who stand before a server: ``reading`` has
-    the methods beside GET that change no data, and ``withheld`` those that are not for everybody, since they are an
-    administrator's work.
+    the methods beside GET that change no data, and ``withheld`` those that are not for everybody: an administrator's
+    work, and functions of design documents.
     """
 
     pattern: str
@@ -44,15 +44,9 @@ _POST = ("POST",)
 _ALL = ("GET", "POST", "PUT", "DELETE")
 _ATTACHMENT = {"GET": "attachments.read", "PUT": "attachments.write", "DELETE": "attachments.delete"}
 
-_NO_JAVASCRIPT = "design documents' functions are not run"
 _NO_SEARCH = "there is no full-text search"
 _DESIGN_ACTIONS = {
-    "_view": _NO_JAVASCRIPT,
-    "_show": _NO_JAVASCRIPT,
-    "_list": _NO_JAVASCRIPT,
-    "_update": _NO_JAVASCRIPT,
-    "_rewrite": _NO_JAVASCRIPT,
-    "_info": "there are no index files",
+    "_rewrite": "requests are not rewritten",
     "_search": _NO_SEARCH,
     "_search_info": _NO_SEARCH,
     "_search_disk_size": _NO_SEARCH,
@@ -61,7 +55,7 @@ _DESIGN_ACTIONS = {
 }
 
 # The design documents' endpoints that take queries by POST.
-_QUERIES = ("_view", "_search", "_nouveau")
+_QUERIES = ("_search", "_nouveau")
 
 _DOCUMENT: Mapping[str, str] = {
     "GET": "documents.read",
@@ -140,6 +134,34 @@ ROUTES: tuple[Route, ...] = (
     Route("/{db}/_shards", allow="GET", unsupported="databases have no shards"),
     Route("/{db}/_shards/{doc_id}", allow="GET", unsupported="databases have no shards"),
     Route("/{db}/_sync_shards", allow="POST", unsupported="databases have no shards"),
+    Route(
+        "/{db}/_design/{name}/_view/{view}",
+        {"GET": "views.read", "POST": "views.read"},
+        "GET,POST,HEAD",
+        reading=_POST,
+        withheld=_ALL,
+    ),
+    Route("/{db}/_design/{name}/_view/{view}/queries", {"POST": "views.queries"}, "POST", reading=_POST, withheld=_ALL),
+    Route("/{db}/_design/{name}/_view", {"*": "views.refuse"}),
+    Route("/{db}/_design/{name}/_view/{rest...}", {"*": "views.refuse"}),
+    *(
+        Route(
+            f"/{{db}}/_design/{{name}}/{action}/{{function}}{more}",
+            {"*": endpoint},
+            reading=_POST * (action == "_show"),
+            withheld=_ALL,
+        )
+        for action, endpoint in (("_show", "design_functions.show"), ("_update", "design_functions.update"))
+        for more in ("", "/{doc...}")
+    ),
+    Route(
+        "/{db}/_design/{name}/_list/{function}/{view...}",
+        {"GET": "design_functions.list_rows", "POST": "design_functions.list_rows"},
+        "GET,POST,HEAD",
+        reading=_POST,
+        withheld=_ALL,
+    ),
+    Route("/{db}/_design/{name}/_info", {"GET": "views.info"}, "GET", withheld=_ALL),
     *(
         Route(f"/{{db}}/_design/{{name}}/{action}{more}", unsupported=reason, reading=_POST * (action in _QUERIES))
         for action, reason in _DESIGN_ACTIONS.items()
@@ -220,14 +242,6 @@ class Pattern:
         if self.open_ended:
             args[self.named[-1][1]] = "/".join(segments[self.size - 1 :])
         return args
-
-
-def split_path(path: str) -> list[str]:
-    """Return the decoded segments of a raw path; empty ones are dropped, as CouchDB drops them.
-
-    Raises ``BadRequest("invalid_url_encoding")``.
-    """
-    return [unquote(segment) if "%" in segment or "+" in segment else segment for segment in path.split("/") if segment]
 
 
 def _index(routes: Sequence[Route]) -> dict[str, list[tuple[Pattern, Route]]]:

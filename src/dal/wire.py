@@ -204,6 +204,14 @@ def unquote(text: str) -> str:
     return b"".join((parts[0], *decoded)).decode("utf-8", "surrogateescape")
 
 
+def split_path(path: str) -> list[str]:
+    """Return the decoded segments of a raw path; empty ones are dropped, as CouchDB drops them.
+
+    Raises ``BadRequest("invalid_url_encoding")``.
+    """
+    return [unquote(segment) if "%" in segment or "+" in segment else segment for segment in path.split("/") if segment]
+
+
 def parse_query(query: str) -> list[tuple[str, str]]:
     """Split a query string into decoded pairs, in order; ``;`` separates as ``&`` does."""
     pairs = []

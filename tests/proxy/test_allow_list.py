@@ -6,7 +6,8 @@ import pytest
 
 from dal.errors import Forbidden, NotConfigured
 from dal.proxy.allow_list import AllowList
-from dal.routing import ROUTES, split_path
+from dal.routing import ROUTES
+from dal.wire import split_path
 
 
 def passes(method: str, path: str, allowed: AllowList) -> bool:

@@ -13,8 +13,7 @@ from raw_http import Upstream, Wire
 from dal.errors import BadRequest, Forbidden
 from dal.proxy.allow_list import AllowList
 from dal.proxy.outgoing import outgoing
-from dal.routing import split_path
-from dal.wire import Request, parse_query
+from dal.wire import Request, parse_query, split_path
 
 Stand = Callable[..., Wire]
 

@@ -15,8 +15,8 @@ from dal.endpoints.authorization import authorize
 from dal.endpoints.call import Call, error_response
 from dal.engine.server import Clock, Server, ServerClock
 from dal.errors import CouchError
-from dal.routing import find_endpoint, find_route, split_path
-from dal.wire import Request, Response, check_encoding
+from dal.routing import find_endpoint, find_route
+from dal.wire import Request, Response, check_encoding, split_path
 
 if TYPE_CHECKING:
     from dal.backends.snapshot import Snapshot

@@ -13,6 +13,7 @@ _VIEW = (
     "key", "keys", "start_key", "end_key", "start_key_doc_id", "end_key_doc_id", "limit", "skip", "descending",
     "include_docs", "inclusive_end", "update_seq", "conflicts", "attachments", "att_encoding_info",
 )  # fmt: skip
+_REDUCED = (*_VIEW, "reduce", "group", "group_level", "sorted", "stable", "update", "stale", "partition")
 _READ = (
     "rev", "open_revs", "revs", "revs_info", "conflicts", "deleted_conflicts", "latest", "local_seq", "meta",
     "attachments", "att_encoding_info", "atts_since", "r",
@@ -41,6 +42,9 @@ PARAMETERS: Mapping[str, tuple[str, ...]] = {
     "/{db}/_design_docs": _VIEW,
     "/{db}/_local_docs": _VIEW,
     **{f"/{{db}}/_{name}_docs/queries": ("queries", *_VIEW) for name in ("all", "design", "local")},
+    "/{db}/_design/{name}/_view/{view}": _REDUCED,
+    "/{db}/_design/{name}/_view/{view}/queries": ("queries", *_REDUCED),
+    "/{db}/_design/{name}/_list/{function}/{view...}": _REDUCED,
     "/{db}/_purge": ("w",),
     "/{db}/_bulk_docs": ("docs", "new_edits", "w"),
     "/{db}/_bulk_get": ("docs", "revs", "attachments", "latest"),
@@ -103,7 +107,12 @@ ERRORS: Mapping[str, tuple[str, ...]] = {
         "/{db}/_index/{design}/{type}/{name}": "404 not_found",
         "/{db}/_changes": "400 bad_request; 401 unauthorized; 404 not_found; 415 bad_content_type",
         "/{db}/_local/{local}": "400 bad_request doc_validation; 401 unauthorized; 404 not_found",
-        "/{db}/_design/{design}": "400 bad_request invalid_design_doc; 401 unauthorized; 403 forbidden; 404 not_found",
+        "/{db}/_design/{design}": "400 bad_request compilation_error invalid_design_doc; 401 unauthorized;"
+        " 403 forbidden; 404 not_found",
+        "/{db}/_design/{name}/_view/{view}": "400 bad_request query_parse_error; 404 not_found; 415 bad_content_type",
+        "/{db}/_design/{name}/_view/{view}/queries": "400 bad_request query_parse_error; 404 not_found",
+        "/{db}/_design/{name}/_list/{function}/{view...}": "404 not_found",
+        "/{db}/_design/{name}/_info": "404 not_found",
         "/{db}/{doc_id}": "400 bad_request doc_validation illegal_docid; 401 unauthorized; 403 forbidden;"
         " 404 not_found; 409 conflict; 412 missing_stub",
         "/{db}/_design/{design}/{name...}": "404 not_found",

@@ -80,7 +80,7 @@ def to_listing(query: ViewQuery, *, design: bool = False) -> Listing:
         query.descending,
         query.skip,
         None if query.limit == MAX_LIMIT else query.limit,
-        _shown(query),
+        shown_documents(query),
         design,
     )
 
@@ -92,12 +92,13 @@ def _in_partition(query: ViewQuery, start: str | None, end: str | None) -> tuple
     return max(start or low, low), min(end or high, high)
 
 
-def _shown(query: ViewQuery) -> Shown | None:
+def shown_documents(query: ViewQuery) -> Shown | None:
+    """Return what is shown of documents; None where they are not wanted."""
     if not query.include_docs:
         return None
     if not (query.conflicts or query.attachments or query.att_encoding_info):
         return PLAIN
-    return Shown(conflicts=query.conflicts, attachments=query.attachments, encoding_info=query.att_encoding_info)
+    return Shown(conflicts=bool(query.conflicts), attachments=query.attachments, encoding_info=query.att_encoding_info)
 
 
 def document_queries(call: Call) -> Response:

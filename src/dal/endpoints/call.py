@@ -169,7 +169,7 @@ def error_response(error: CouchError, request: Request) -> Response:
         name: value.encode("utf-8", "surrogateescape").decode("utf-8", "replace") if isinstance(value, str) else value
         for name, value in error.body.items()
     }
-    if error.status == 500 and error.error not in ("error", "TypeError"):
+    if error.status == 500 and error.error != "error" and error.is_traced:
         # CouchDB adds the hash of the stack trace.
         body["ref"] = 0
     response = json_response(body, error.status, error.headers)

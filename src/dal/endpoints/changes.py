@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from hashlib import md5
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from dal.endpoints.call import JSON_TYPE, Call, json_response
 from dal.engine.changes import (
@@ -26,7 +26,7 @@ from dal.engine.field_path import compile_projection
 from dal.engine.find_options import parse_fields
 from dal.engine.selector import normalize_selector
 from dal.engine.selector_match import compile_selector
-from dal.errors import BadRequest, CouchError, NotFound, NotSupported, ServerError
+from dal.errors import BadRequest, CouchError, ServerError
 from dal.json_text import decode_request, parse_integer
 from dal.wire import Response, unquote
 
@@ -138,8 +138,6 @@ def read(call: Call) -> Response:
         if call.has_etag(headers["etag"]):
             return Response(304, headers)
     since = 0 if parameters.descending else parse_since(db, parameters.since)
-    if isinstance(chosen, CouchError):
-        raise chosen
     query = parameters.query(chosen)
     return _normal(call, query, since, headers) if headers else _feed(call, parameters, query, since)
 
@@ -169,11 +167,8 @@ def _feed(call: Call, parameters: ChangesParameters, query: ChangesQuery, since:
     return Response(200, headers, stream=feed)
 
 
-def _filter(call: Call, name: str) -> Filter | CouchError:
-    """Return the filter of a name, or the error that it gets once all else is known to be in order.
-
-    Raises ``BadRequest`` or ``NotFound`` where CouchDB finds something wrong with the filter itself.
-    """
+def _filter(call: Call, name: str) -> Filter:
+    """Return the filter of a name; raises ``BadRequest`` or ``NotFound`` for one that there is not."""
     if name == "_doc_ids":
         return Filter(doc_ids=_doc_ids(call))
     if name == "_selector":
@@ -204,17 +199,23 @@ def _parts(name: str) -> list[str]:
     return [unquote(part) for part in name.split("/") if part]
 
 
-def _function(call: Call, kind: str, design_name: str, name: str) -> CouchError:
-    """Find a function of a design document, only to say that it cannot be run; raises ``NotFound``."""
-    _, node = open_winner(call.db, f"_design/{design_name}")
-    value: object = node.body
-    for key in (kind, name):
-        if not isinstance(value, dict):
-            raise NotFound("json_mismatch")
-        if key not in value:
-            raise NotFound(f"missing json key: {key}")
-        value = value[key]
-    return NotSupported(f"_changes with {kind}.{name} needs JavaScript, which this server does not run")
+def _function(call: Call, kind: str, design_name: str, name: str) -> Filter:
+    """Return what passes a function of a design document, be it one that filters or a view's; raises ``NotFound``."""
+    from dal.endpoints.request_object import request_object  # most filters are no functions
+    from dal.engine.javascript import find_function, query_server
+
+    record, _ = open_winner(call.db, f"_design/{design_name}")
+    find_function(record, kind, name)
+    server = query_server(call.db, record)
+    path, args = ((kind, name), [request_object(call)]) if kind == "filters" else ((kind, name, "map"), [])
+
+    def matches(document: dict[str, object]) -> bool:
+        try:
+            return cast("list[bool]", server.call(path, [document], *args))[0]
+        except CouchError as error:
+            raise ServerError(f"{{{error.error},{error.reason}}}", error="error") from None
+
+    return Filter(matches=matches, is_function=True)
 
 
 def _doc_ids(call: Call) -> tuple[str, ...]:

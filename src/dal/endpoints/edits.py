@@ -95,11 +95,16 @@ def _prepared(call: Call, documents: Sequence[Document]) -> Sequence[Document]:
 
 def _validate(call: Call) -> Validate | None:
     """Return what the documents of a database have to pass, beside the rules that hold for all."""
-    if call.db.name != "_users":
-        return None
-    from dal.engine.users import validate_user_document
+    validate: Validate | None = None
+    if call.db.name == "_users":
+        from dal.engine.users import validate_user_document
 
-    return validate_user_document
+        validate = validate_user_document
+    if not call.db.has_validation():
+        return validate
+    from dal.engine.validation import validation  # most databases have no functions
+
+    return validation(call.db, call.user, validate)
 
 
 def batched(call: Call, document: Document) -> Response:

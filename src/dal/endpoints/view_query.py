@@ -35,7 +35,7 @@ class ViewQuery:
     descending: bool = False
     inclusive_end: bool = True
     include_docs: bool = False
-    conflicts: bool = False
+    conflicts: bool | None = None
     attachments: bool = False
     att_encoding_info: bool = False
     update_seq: bool = False
@@ -170,17 +170,51 @@ _PARAMETERS: Final[Mapping[str, Callable[[object, bool], _Changes]]] = {
 
 def validate_listing(query: ViewQuery, *, partitioned: bool) -> None:
     """Raise ``QueryParseError`` for a combination that a listing of documents doesn't take."""
-    if query.reduce:
-        raise QueryParseError("Reduce is invalid for map-only views.")
-    _validate_keys(query)
-    if query.group is False and query.group_level:
-        raise QueryParseError("Can't specify group=false and group_level>0 at the same time")
-    if query.group or query.group_level:
-        raise QueryParseError("Invalid use of grouping on a map view.")
+    _validate_map(query)
     if query.partition is not None and not partitioned:
         raise QueryParseError("`partition` parameter is not supported on this db")
     if query.limit > MAX_LIMIT:
         raise QueryParseError(f"Limit is too large, must not exceed {MAX_LIMIT}")
+
+
+def validate_view(query: ViewQuery, *, reduces: bool, partitioned: bool) -> None:
+    """Raise ``QueryParseError`` for a combination that a view doesn't take, be it one that is reduced or not."""
+    if query.limit > MAX_LIMIT:
+        raise QueryParseError(f"Limit is too large, must not exceed {MAX_LIMIT}")
+    if reduces:
+        _validate_reduce(query)
+    else:
+        _validate_map(query)
+    if partitioned and query.partition is None:
+        raise QueryParseError("`partition` parameter is mandatory for queries to this view.")
+    if not partitioned and query.partition is not None:
+        raise QueryParseError("`partition` parameter is not supported in this design doc")
+
+
+def _validate_map(query: ViewQuery) -> None:
+    _validate_group(query)
+    if query.reduce:
+        raise QueryParseError("Reduce is invalid for map-only views.")
+    _validate_keys(query)
+    if query.group or query.group_level:
+        raise QueryParseError("Invalid use of grouping on a map view.")
+
+
+def _validate_reduce(query: ViewQuery) -> None:
+    _validate_group(query)
+    by_key = query.group and query.group_level is None
+    if not by_key and type(query.keys) is list:
+        raise QueryParseError("Multi-key fetches for reduce views must use `group=true`")
+    _validate_keys(query)
+    if query.include_docs:
+        raise QueryParseError("`include_docs` is invalid for reduce")
+    if query.conflicts is not None:
+        raise QueryParseError("`conflicts` is invalid for reduce views.")
+
+
+def _validate_group(query: ViewQuery) -> None:
+    if query.group is False and query.group_level:
+        raise QueryParseError("Can't specify group=false and group_level>0 at the same time")
 
 
 def _validate_keys(query: ViewQuery) -> None:

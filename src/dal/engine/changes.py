@@ -13,7 +13,7 @@ from typing import TypeAlias
 
 from dal.engine.database import Database
 from dal.engine.document import DocumentRecord
-from dal.engine.document_read import Shown, show
+from dal.engine.document_read import Shown, show, show_for_function
 from dal.engine.revision_tree import Node, ranked_leaves
 from dal.errors import BadRequest, ServerError
 from dal.json_text import parse_integer
@@ -28,12 +28,16 @@ Projection: TypeAlias = "Callable[[dict[str, object]], dict[str, object]]"
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """Which changes pass: those of some documents, of design documents, or of revisions that a selector matches."""
+    """Which changes pass: those of some documents, of design documents, or of revisions that match.
+
+    ``is_function`` says that what they have to match is a design document's function, and not a selector.
+    """
 
     doc_ids: tuple[str, ...] | None = None
     design: bool = False
     matches: Matcher | None = None
     project: Projection | None = None
+    is_function: bool = False
 
     @property
     def looks_up(self) -> bool:
@@ -181,6 +185,8 @@ def _passing_leaves(db: Database, query: ChangesQuery, record: DocumentRecord) -
     leaves = ranked_leaves(record.tree) if every else [record.winner]
     if chosen.matches is None:
         return leaves
+    if chosen.is_function:
+        return [leaf for leaf in leaves if chosen.matches(show_for_function(record.doc_id, leaf))]
     # Conflicts belong to the document as a whole: a selector that is asked for each leaf doesn't see them.
     shown = Shown(conflicts=query.conflicts and not every)
     return [leaf for leaf in leaves if chosen.matches(show(db, record, leaf, shown))]

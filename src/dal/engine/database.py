@@ -17,6 +17,8 @@ from dal.storage.base import Storage
 if TYPE_CHECKING:
     from dal.engine.index import JsonIndex
     from dal.engine.index_definition import IndexDefinition
+    from dal.engine.javascript import QueryServer
+    from dal.engine.view_index import ViewIndex
 
 DEFAULT_REVS_LIMIT = 1000
 DEFAULT_PURGED_INFOS_LIMIT = 1000
@@ -47,6 +49,7 @@ class Database:
         "purge_seq",
         "purged_infos_limit",
         "purges",
+        "query_servers",
         "replicas",
         "revs_limit",
         "security",
@@ -55,6 +58,8 @@ class Database:
         "storage",
         "update_seq",
         "validation_loaded",
+        "validators",
+        "view_indexes",
         "watchers",
     )
 
@@ -90,6 +95,12 @@ class Database:
         # design document changes. Both are only kept for speed.
         self.indexes: dict[tuple[str | None, str], tuple[IndexDefinition, JsonIndex]] = {}
         self.index_definitions: tuple[IndexDefinition, ...] | None = ()
+        # The design documents whose functions validate updates, until one changes.
+        self.validators: tuple[DocumentRecord, ...] | None = ()
+        # What views have read, by the signatures of their design documents' groups.
+        self.view_indexes: dict[str, ViewIndex] = {}
+        # The engines that run the other functions of design documents, by their ids.
+        self.query_servers: dict[str, tuple[DocumentRecord, QueryServer]] = {}
 
     def seq(self, number: int) -> str:
         """Return the text of an update sequence."""
@@ -115,14 +126,29 @@ class Database:
         self._count(new, 1)
         self.storage.write(old, new)
         if new.doc_id.startswith("_design/"):
-            self.index_definitions = None
+            self.forget_definitions()
 
     def forget(self, old: DocumentRecord) -> None:
         """Take a document out without a trace, as a purge of all its leaves does."""
         self._count(old, -1)
         self.storage.write(old, None)
         if old.doc_id.startswith("_design/"):
-            self.index_definitions = None
+            self.forget_definitions()
+
+    def forget_definitions(self) -> None:
+        """Read the design documents anew when their definitions are asked for next."""
+        self.index_definitions = self.validators = None
+
+    def design_documents(self) -> Iterator[DocumentRecord]:
+        """Yield the design documents that are not deleted, by the raw bytes of their ids."""
+        # "0" is the character behind the slash.
+        return self.storage.live("_design/", "_design0", inclusive_end=False)
+
+    def has_validation(self) -> bool:
+        """Whether a design document has a function that ordinary documents have to pass."""
+        if self.validators is None:
+            self.validators = tuple(one for one in self.design_documents() if "validate_doc_update" in one.body)
+        return bool(self.validators)
 
     def _count(self, record: DocumentRecord, by: int) -> None:
         if record.deleted:

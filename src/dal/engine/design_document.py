@@ -1,6 +1,6 @@
 """What CouchDB demands of a design document before it stores it.
 
-It knows nothing of databases or requests, and compiles no JavaScript. Source: ``couch_mrview:validate``.
+It knows nothing of databases or requests. Source: ``couch_mrview:validate``.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TypeAlias
 
+from dal.engine.reduction import is_builtin
 from dal.errors import BadRequest, CouchError, NotSupported
 from dal.json_text import parse_integer
 
@@ -122,7 +123,29 @@ def _check_options(body: Mapping[str, object], partitioned: bool) -> CouchError 
 
 
 def _check_functions(body: Mapping[str, object]) -> CouchError | None:
-    if "validate_doc_update" in body:
-        # To store it would be to promise that writes are validated.
-        return NotSupported("validate_doc_update functions need JavaScript, which this server does not run")
+    """Return the error of the first view whose functions do not compile; other functions are not looked at."""
+    from dal.engine.javascript import QueryServer, is_installed  # most databases have no design documents
+    from dal.engine.view_definition import JAVASCRIPT, view_group
+
+    if not is_installed():
+        # To store a function that validates would be to promise that it does.
+        validates = "validate_doc_update" in body
+        return (
+            NotSupported("validate_doc_update needs JavaScript: pip install 'couchdal[views]'") if validates else None
+        )
+    group = view_group(body)
+    if group.language != JAVASCRIPT or not group.views:
+        return None
+    server = QueryServer({})
+    for view in group.views:
+        reduces = [("reduce", name, source) for name, source in view.reduces if not is_builtin(source)]
+        for kind, name, source in (("map", view.first_name, view.source), *reduces):
+            try:
+                server.compile(source)
+            except BadRequest as error:
+                return BadRequest(
+                    f"Compilation of the {kind} function in the '{name}' view failed: {error.reason}", error=error.error
+                )
+            except CouchError as error:
+                return error
     return None

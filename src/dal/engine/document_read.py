@@ -17,6 +17,8 @@ from dal.engine.revision_tree import Node, ranked_leaves
 from dal.errors import NotFound
 from dal.storage.base import LocalDocument
 
+_MOST_SHOWN_REVISIONS = 20
+
 
 @dataclass(frozen=True, slots=True)
 class Shown:
@@ -117,6 +119,15 @@ def show(db: Database, record: DocumentRecord, node: Node, shown: Shown = PLAIN)
         _show_meta(document, record, node, shown)
     if node.attachments:
         document["_attachments"] = show_attachments(node, shown)
+    return document
+
+
+def show_for_function(doc_id: str, node: Node) -> dict[str, object]:
+    """Return the JSON object of a revision as functions of design documents see it: with some of its history."""
+    document = show_body(doc_id, node)
+    document["_revisions"] = revisions_member(node, _MOST_SHOWN_REVISIONS)
+    if node.attachments:
+        document["_attachments"] = show_attachments(node, PLAIN)
     return document
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_left
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import groupby
 from operator import itemgetter
@@ -29,8 +29,8 @@ _NUMBER = re.compile(rb"[+-]?[0-9]+\Z")
 
 # What became of each document of a request: its new revision, or the error that its row shows.
 Outcome: TypeAlias = "str | CouchError"
-# Looks at a document and at the body of the revision that it follows, and returns the error of one that it refuses.
-Validate: TypeAlias = "Callable[[Document, Mapping[str, object] | None], CouchError | None]"
+# Looks at a document and at the revision that it follows, and returns the error of one that it refuses.
+Validate: TypeAlias = "Callable[[Document, Node | None], CouchError | None]"
 # A document of a request, by its id and its place there: that is how they are sorted.
 _Edit: TypeAlias = tuple[str, int, Document]
 _doc_id = itemgetter(0)
@@ -136,7 +136,7 @@ def _refused(
     if document.doc_id.startswith("_design/"):
         return may_design or check_design_document(document.body, partitioned=db.partitioned)
     db.validation_loaded = True
-    return validate(document, parent.body if parent is not None else None) if validate is not None else None
+    return validate(document, parent) if validate is not None else None
 
 
 def _with_attachments(document: Document, attachments: tuple[Attachment, ...]) -> Document:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from copy import copy
 from typing import Any, NamedTuple, TypeAlias, cast
 
 from sortedcontainers import SortedList
@@ -18,11 +17,12 @@ from dal.engine.database import Database
 from dal.engine.document import DocumentRecord
 from dal.engine.document_read import show
 from dal.engine.field_path import Missing, get_field, parse_field
+from dal.engine.following_index import FollowingIndex
 from dal.engine.index_definition import IndexDefinition, list_indexes
 from dal.engine.key_range import HIGHEST
 from dal.engine.selector import normalize_selector
 from dal.engine.selector_match import compile_selector
-from dal.errors import BadRequest, CouchError, ServerError
+from dal.errors import CouchError, QueryParseError, ServerError
 
 # A row's place: its partition ("" in a global index), its key, its document.
 _Place: TypeAlias = "tuple[str, Key, str]"
@@ -46,28 +46,29 @@ def bound_key(bound: object) -> Key:
     return json_key(bound)
 
 
-class JsonIndex:
-    """The rows of one index. The caller holds the server's lock."""
+def reversed_range(*, descending: bool) -> QueryParseError:
+    """Return the error of a range whose end comes before its start; a worker of CouchDB's finds it, with a trace."""
+    other = "false" if descending else "true"
+    reason = f"No rows can match your key range, reverse your start_key and end_key or set descending={other}"
+    return QueryParseError(reason, body={"error": "query_parse_error", "reason": reason, "ref": 0})
+
+
+class JsonIndex(FollowingIndex["list[object]"]):
+    """The rows of one index: for a document, the values of its columns. The caller holds the server's lock."""
 
     def __init__(self, definition: IndexDefinition) -> None:
+        super().__init__()
         self._partitioned = definition.partitioned
         self._paths = [_Column(column) for column in definition.columns]
         self._filter = _compile_filter(definition.partial_filter)
         self._places: SortedList[_Place] = SortedList()
         self._rows: dict[str, tuple[_Place, list[object]]] = {}
-        self._seq = 0
-        self._purge_seq = 0
-        # Whether a fork reads the same rows: whoever changes them then takes a copy of them first.
-        self._shared = False
 
-    def fork(self) -> JsonIndex:
-        """Return the same index for another database of the same state, at a cost that no rows add to."""
-        self._shared = True
-        return copy(self)
+    def _take_copies(self) -> None:
+        self._places, self._rows = self._places.copy(), dict(self._rows)
 
-    def _own(self) -> None:
-        if self._shared:
-            self._places, self._rows, self._shared = self._places.copy(), dict(self._rows), False
+    def _doc_ids(self) -> Iterable[str]:
+        return self._rows
 
     def rows(
         self,
@@ -80,13 +81,7 @@ class JsonIndex:
         """Yield the rows from a key and document id, included, to a key; raises ``BadRequest`` for a reversed range."""
         start_key, end_key = bound_key(start[0]), bound_key(end)
         if (start_key < end_key) if descending else (start_key > end_key):
-            other = "false" if descending else "true"
-            reason = f"No rows can match your key range, reverse your start_key and end_key or set descending={other}"
-            raise BadRequest(
-                reason,
-                error="query_parse_error",
-                body={"error": "query_parse_error", "reason": reason, "ref": 0},
-            )
+            raise reversed_range(descending=descending)
         first: _Place = (partition, start_key, start[1])
         last: _Place = (partition, end_key, "")
         places = self._places.irange(last, first, reverse=True) if descending else self._places.irange(first, last)
@@ -94,35 +89,8 @@ class JsonIndex:
         for place in places:
             yield Row(place[2], rows[place[2]][1])
 
-    def refresh(self, db: Database) -> None:
-        """Take in what has changed; raises ``ServerError`` where a document makes the index's definition fail."""
-        if self._purge_seq != db.purge_seq:
-            self._own()
-            for doc_id in [doc_id for doc_id in self._rows if db.storage.get(doc_id) is None]:
-                self._remove(doc_id)
-            self._purge_seq = db.purge_seq
-        if self._seq == db.update_seq:
-            return
-        # All of it is read before anything is changed: reading may fail.
-        self._put([(record.doc_id, self._values(db, record)) for record in db.storage.changes(since=self._seq)])
-        self._seq = db.update_seq
-
-    def rewind(self, db: Database, doc_ids: Iterable[str]) -> bool:
-        """Follow a database back to a state from which these documents may differ; False where that cannot be."""
-        records = ((doc_id, db.storage.get(doc_id)) for doc_id in doc_ids)
-        try:
-            self._put([(doc_id, self._values(db, record) if record else None) for doc_id, record in records])
-        except ServerError:
-            return False
-        self._seq = min(self._seq, db.update_seq)
-        self._purge_seq = min(self._purge_seq, db.purge_seq)
-        return True
-
-    def _put(self, changed: Sequence[tuple[str, list[object] | None]]) -> None:
-        """Put rows in the place of those that documents had; None for a document that has none."""
+    def _replace(self, changed: Sequence[tuple[str, list[object] | None]]) -> None:
         added: list[_Place] = []
-        if changed:
-            self._own()
         for doc_id, values in changed:
             self._remove(doc_id)
             if values is not None:
@@ -137,7 +105,7 @@ class JsonIndex:
         if known is not None:
             self._places.remove(known[0])
 
-    def _values(self, db: Database, record: DocumentRecord) -> list[object] | None:
+    def _read(self, db: Database, record: DocumentRecord) -> list[object] | None:
         """Return the values of the columns; None for a document that lacks one, or that the filter passes over."""
         if record.deleted or record.doc_id.startswith("_design/"):
             return None

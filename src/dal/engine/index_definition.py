@@ -78,9 +78,7 @@ def list_indexes(db: Database) -> tuple[IndexDefinition, ...]:
     """Return the indexes of a database, the special one first, then by design document and name."""
     known = db.index_definitions
     if known is None:
-        # "0" is the character behind the slash.
-        records = db.storage.live("_design/", "_design0", inclusive_end=False)
-        found = [definition for record in records for definition in _defined_by(db, record)]
+        found = [definition for record in db.design_documents() for definition in _defined_by(db, record)]
         found.sort(key=IndexDefinition.sort_key)
         known = db.index_definitions = tuple(found)
         names = {(definition.ddoc, definition.name) for definition in found}

@@ -28,6 +28,11 @@ class UserContext(NamedTuple):
         return "_admin" in self.roles
 
 
+def user_object(db_name: str, user: UserContext) -> dict[str, object]:
+    """Return a user of a database as functions of design documents see one."""
+    return {"db": db_name, "name": user.name, "roles": list(user.roles)}
+
+
 def is_db_admin(user: UserContext, security: Mapping[str, object]) -> bool:
     """Whether a user administers the server, or the database with this security object."""
     return user.is_admin or _listed(user, security.get("admins"))

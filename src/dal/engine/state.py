@@ -111,10 +111,15 @@ def restore_database(database: Database, state: DatabaseState) -> None:
 def _rewind_indexes(database: Database, changed: set[str] | None) -> None:
     """Have the indexes follow a database back, from whose documents those may differ; None where nobody knows which."""
     if changed is None or any(doc_id.startswith("_design/") for doc_id in changed):
-        database.index_definitions = None
+        database.forget_definitions()
     database.indexes = {
         name: (definition, index)
         for name, (definition, index) in database.indexes.items()
+        if changed is not None and index.rewind(database, changed)
+    }
+    database.view_indexes = {
+        signature: index
+        for signature, index in database.view_indexes.items()
         if changed is not None and index.rewind(database, changed)
     }
 
@@ -122,8 +127,9 @@ def _rewind_indexes(database: Database, changed: set[str] | None) -> None:
 def fork_database(database: Database) -> Database:
     """Return another database of the same state; what is written to either one stays there."""
     indexes = {name: (definition, index.fork()) for name, (definition, index) in database.indexes.items()}
+    views = {signature: index.fork() for signature, index in database.view_indexes.items()}
     other = copy(database)
-    other.watchers, other.indexes = {}, indexes
+    other.watchers, other.indexes, other.view_indexes, other.query_servers = {}, indexes, views, {}
     state = keep_database(database)
     other.storage = OverlayStorage(state.storage)
     _take(other, state)

@@ -5,10 +5,12 @@ It knows nothing of selectors. CouchDB compares ids so, where it compares other 
 
 from __future__ import annotations
 
-from typing import cast
+from typing import Any, TypeAlias, cast
+
+Term: TypeAlias = "tuple[Any, ...]"
 
 
-def term_key(value: object) -> tuple[object, ...]:
+def term_key(value: object) -> Term:
     """Return a key for Erlang's order of terms: numbers, atoms, objects, arrays, strings by their bytes."""
     kind = type(value)
     if kind is str:

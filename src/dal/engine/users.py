@@ -12,9 +12,10 @@ from hashlib import pbkdf2_hmac, sha1
 from typing import cast
 
 from dal.engine.document import Document
+from dal.engine.revision_tree import Node
 from dal.engine.security import UserContext, is_db_admin
 from dal.engine.term_text import pretty_term
-from dal.errors import CouchError, Forbidden, NotFound, ServerError
+from dal.errors import CouchError, Forbidden, NotFound, ServerError, thrown
 
 USERS = "_users"
 ID_PREFIX = "org.couchdb.user:"
@@ -130,7 +131,7 @@ def check_readable(doc_id: str, user: UserContext, security: Mapping[str, object
         raise NotFound("missing")
 
 
-def validate_user_document(new: Document, old: Mapping[str, object] | None) -> CouchError | None:
+def validate_user_document(new: Document, old: Node | None) -> CouchError | None:
     """Return the ``Forbidden`` of a change that the users database refuses; ``old`` is the revision that it follows.
 
     CouchDB has rules for users who change their own documents, too. But nobody except administrators can be a member
@@ -139,12 +140,15 @@ def validate_user_document(new: Document, old: Mapping[str, object] | None) -> C
     if new.deleted:
         return None
     reason = (
-        _refused_form(new) or _refused_change(new.body, old) or _refused_password(new.body) or _refused_names(new.body)
+        _refused_form(new)
+        or _refused_change(new.body, old.body if old is not None else None)
+        or _refused_password(new.body)
+        or _refused_names(new.body)
     )
     if reason:
         return Forbidden(reason)
     # CouchDB's function then looks for something in the name, which only texts and arrays let it do.
-    return None if isinstance(new.body["name"], (str, list)) else ServerError("{[]}", error="TypeError")
+    return None if isinstance(new.body["name"], (str, list)) else thrown("TypeError", "{[]}")
 
 
 def _refused_form(new: Document) -> str | None:

@@ -10,8 +10,7 @@ from dal.proxy.identity import Identity
 from dal.proxy.nodes import Nodes
 from dal.proxy.outgoing import effective_method, outgoing
 from dal.proxy.retries import is_repeatable
-from dal.routing import split_path
-from dal.wire import Request, Response
+from dal.wire import Request, Response, split_path
 
 
 class Proxy(AsyncBackend):

@@ -12,8 +12,7 @@ from dal.backends.base import AsyncBackend, BaseBackend, quote
 from dal.backends.interception import Exchange, install
 from dal.client import CouchDAL
 from dal.engine.server import Server
-from dal.routing import split_path
-from dal.wire import Request
+from dal.wire import Request, split_path
 
 
 def unique_name() -> str:

@@ -1,0 +1,51 @@
+"""The request as functions of design documents see it. Source: ``chttpd_external:json_req_obj``."""
+
+from __future__ import annotations
+
+from dal.endpoints.call import Call
+from dal.endpoints.databases import info
+from dal.engine.security import user_object
+from dal.json_text import copy_json, decode_request
+from dal.wire import parse_query, split_path
+
+# Parameters that views take as JSON are JSON here, too.
+_DECODED = frozenset(("startkey", "endkey", "key", "descending"))
+_CREDENTIALS = frozenset(
+    ("authorization", "cookie", "x-auth-couchdb-username", "x-auth-couchdb-roles", "x-auth-couchdb-token")
+)
+_FORM = "application/x-www-form-urlencoded"
+
+
+def request_object(call: Call, doc_id: str | None = None) -> dict[str, object]:
+    """Return the ``req`` of a function; without the credentials, which no function is told."""
+    request, db = call.request, call.db
+    path = split_path(request.path)
+    body = request.content() if request.announces_body else b""
+    return {
+        "info": info(db),
+        "uuid": call.server.ids.next(),
+        "id": doc_id,
+        "method": call.method,
+        "requested_path": path,
+        "path": path,
+        "raw_path": request.path + (f"?{request.query}" if request.query else ""),
+        "query": {name: _value(name, text) for name, text in call.params},
+        "headers": {name.title(): text for name, text in request.headers.items() if name not in _CREDENTIALS},
+        "body": body.decode("utf-8", "replace") if body else "undefined",
+        "peer": request.peer,
+        "form": _form(call, body),
+        "cookie": {},
+        "userCtx": user_object(db.name, call.user),
+        "secObj": copy_json(db.security),
+    }
+
+
+def _value(name: str, text: str) -> object:
+    return decode_request(text.encode("utf-8", "surrogateescape")) if name in _DECODED else text
+
+
+def _form(call: Call, body: bytes) -> dict[str, str]:
+    kind = (call.header("content-type") or "").partition(";")[0]
+    if kind != _FORM or call.method not in ("POST", "PUT"):
+        return {}
+    return dict(parse_query(body.decode("utf-8", "replace")))

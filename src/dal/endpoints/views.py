@@ -1,0 +1,143 @@
+"""``_design/{name}/_view/{view}``, ``/queries`` below it, and ``_info``: what design documents make of the others.
+
+Source: ``chttpd_view``, ``couch_mrview_util:validate_args``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from sys import maxsize
+
+from dal.endpoints.all_docs import shown_documents
+from dal.endpoints.call import Call, json_response
+from dal.endpoints.view_query import MAX_LIMIT, ViewQuery, parse_parameters, validate_view
+from dal.engine.document_read import open_winner
+from dal.engine.view import NO_KEY, RowQuery, View
+from dal.engine.view_index import open_view_index
+from dal.errors import BadRequest, MethodNotAllowed, QueryParseError
+from dal.json_text import decode_request
+from dal.wire import ABSENT, Response
+
+
+def read(call: Call) -> Response:
+    """GET or POST: the rows of a view, or what its reduce function makes of them."""
+    return json_response(view_answer(call, call.args["name"], call.args["view"]))
+
+
+def view_answer(call: Call, design: str, view: str) -> dict[str, object]:
+    """Return the answer of a view of a design document to this request's parameters."""
+    body = _design_body(call, design)
+    if call.method == "POST":
+        call.require_json_type()
+        given = call.json_object()
+        if _listed(given, "queries") is not ABSENT:
+            raise BadRequest("The `queries` parameter is no longer supported at this endpoint")
+        query = parse_parameters(_start(_listed(given, "keys")), given.items(), decoded=True)
+    else:
+        text = call.param("keys")
+        keys = ABSENT if text is None else decode_request(text.encode("utf-8", "surrogateescape"))
+        query = _start(keys)
+    query = parse_parameters(query, call.params, decoded=False)
+    return _answer(call, body, view, query)
+
+
+def _listed(given: Mapping[str, object], name: str) -> object:
+    value = given.get(name, ABSENT)
+    if value is not ABSENT and type(value) is not list:
+        raise BadRequest(f"`{name}` member must be an array.")
+    return value
+
+
+def _start(keys: object) -> ViewQuery:
+    """Return the query before its parameters are read; a list of one key is that key, which they will say."""
+    return ViewQuery() if isinstance(keys, list) and len(keys) == 1 else ViewQuery(keys=keys)
+
+
+def queries(call: Call) -> Response:
+    """POST ``{"queries": [...]}``: several queries of one view."""
+    body, view = _design_body(call, call.args["name"]), call.args["view"]
+    call.require_json_type()
+    given = call.json_object()
+    values = _listed(given, "queries")
+    if values is ABSENT:
+        raise BadRequest("POST body must include `queries` parameter.")
+    shared = parse_parameters(ViewQuery(), call.params, decoded=False)
+    _ = open_view_index(call.db, body).group.find(view)
+    shared = replace(shared, keys=ABSENT, group=None, group_level=None)
+    parsed = []
+    for value in values if isinstance(values, list) else ():
+        if type(value) is not dict:
+            raise BadRequest("Request body must be a JSON object")
+        parsed.append(parse_parameters(shared, value.items(), decoded=True))
+    try:
+        return json_response({"results": [_answer(call, body, view, query) for query in parsed]})
+    except QueryParseError as error:
+        # In an answer that has begun, an error shows no trace.
+        raise QueryParseError(error.reason) from None
+
+
+def refuse(call: Call) -> Response:
+    """Any path below ``_view`` that names no view."""
+    _ = _design_body(call, call.args["name"])
+    raise MethodNotAllowed("Only GET,POST,HEAD allowed", headers={"allow": "GET,POST,HEAD"})
+
+
+def info(call: Call) -> Response:
+    """GET: how far the index of a design document's views has come."""
+    index = open_view_index(call.db, _design_body(call, call.args["name"]))
+    pending = call.db.update_seq - index.seq
+    described = {
+        "updates_pending": {"minimum": pending, "preferred": pending, "total": pending},
+        "waiting_commit": False,
+        "waiting_clients": 0,
+        "updater_running": False,
+        "update_seq": index.seq,
+        "sizes": {"file": 0, "external": 0, "active": 0},
+        "signature": index.group.signature,
+        "purge_seq": index.purge_seq,
+        "language": index.group.language,
+        "compact_running": False,
+        "collator_versions": [],
+    }
+    return json_response({"name": call.args["name"], "view_index": described})
+
+
+def _design_body(call: Call, design: str) -> Mapping[str, object]:
+    record, _ = open_winner(call.db, f"_design/{design}")
+    return record.body
+
+
+def _answer(call: Call, body: Mapping[str, object], name: str, query: ViewQuery) -> dict[str, object]:
+    db = call.db
+    index = open_view_index(db, body)
+    _, found = index.group.find(name)
+    reduces = found.reduce_of(name) is not None and query.reduce is not False
+    validate_view(query, reduces=reduces, partitioned=index.partitioned)
+    if query.update is True:
+        index.refresh(db)
+    wanted, view = _rows(query), View(db, index, name)
+    answer = view.reduced_rows(wanted) if reduces else view.map_rows(wanted)
+    if query.update_seq:
+        answer["update_seq"] = db.seq(index.seq)
+    if query.update == "lazy":
+        index.refresh(db)
+    return answer
+
+
+def _rows(query: ViewQuery) -> RowQuery:
+    level = query.group_level or 0
+    return RowQuery(
+        query.keys if isinstance(query.keys, list) else None,
+        NO_KEY if query.start_key is ABSENT else query.start_key,
+        NO_KEY if query.end_key is ABSENT else query.end_key,
+        query.start_key_docid,
+        query.end_key_docid,
+        query.inclusive_end,
+        query.descending,
+        query.skip,
+        maxsize if query.limit == MAX_LIMIT else query.limit,
+        None if query.group and query.group_level is None else level,
+        shown_documents(query),
+        query.partition,
+    )

@@ -1,0 +1,246 @@
+// The functions of one design document, as CouchDB's query server runs them: what they can call, how they are
+// compiled, what becomes of what they throw. The value of this script is the one function that Python calls.
+(function () {
+  "use strict";
+
+  // Kept from what user code may do to them.
+  const { parse, stringify } = JSON;
+  const globalEval = eval;
+
+  const failure = (word, reason) => ["error", word, reason];
+  const isFailure = (thrown) => Array.isArray(thrown) && (thrown[0] === "error" || thrown[0] === "fatal");
+  const isError = (value) =>
+    typeof value === "object" && value !== null && "stack" in value && "name" in value && "message" in value;
+  const shown = (value) => (isError(value) ? { error: value.name, message: value.message } : value);
+
+  function freeze(value) {
+    if (value === null || typeof value !== "object" || Object.isFrozen(value)) return;
+    Object.freeze(value);
+    for (const name of Reflect.ownKeys(value)) freeze(value[name]);
+  }
+
+  // --- modules ------------------------------------------------------------------------------------------------------
+
+  let root = {};
+  let modules = {};
+
+  function resolve(names, module) {
+    for (const name of names) {
+      if (name === "." || name === "..") {
+        if (!module.parent || (name === ".." && !module.parent.parent))
+          throw failure("invalid_require_path", "Object has no parent " + stringify(module.current));
+        const up = name === "." ? module : module.parent;
+        const id = name === "." ? module.id : module.id.slice(0, module.id.lastIndexOf("/"));
+        module = { id, parent: up.parent, current: up.parent.current };
+        continue;
+      }
+      const parent = module || { current: root };
+      const current = parent.current[name];
+      if (current === undefined)
+        throw failure("invalid_require_path", `Object has no property "${name}". ${stringify(parent.current)}`);
+      module = { id: parent.id ? `${parent.id}/${name}` : name, parent, current };
+    }
+    if (typeof module.current !== "string")
+      throw failure("invalid_require_path", `Must require a JavaScript string, not: ${typeof module.current}`);
+    return { id: module.id, parent: module.parent, current: module.current, exports: {} };
+  }
+
+  function require(path, from) {
+    const names = path.split("/");
+    const relative = names[0] === "." || names[0] === "..";
+    const module = resolve(names, relative ? from : undefined);
+    if (!Object.hasOwn(modules, module.id)) {
+      // Before it runs, so that modules may require one another in a circle.
+      modules[module.id] = {};
+      try {
+        const run = globalEval(`(function (module, exports, require) { ${module.current}\n })`);
+        run.call(globalThis, module, module.exports, (name) => require(name, module));
+      } catch (thrown) {
+        throw failure("compilation_error", `Module require('${path}') raised error ${thrown}`);
+      }
+      modules[module.id] = module.exports;
+    }
+    return modules[module.id];
+  }
+
+  // --- compiling ----------------------------------------------------------------------------------------------------
+
+  const compiled = new Map();
+
+  function evaluated(source) {
+    try {
+      // An anonymous function is no statement.
+      return globalEval(`(${source.replace(/[\s;]+$/, "")}\n)`);
+    } catch (thrown) {
+      if (!(thrown instanceof SyntaxError)) throw thrown;
+    }
+    return globalEval(source);
+  }
+
+  function compile(source) {
+    if (!source) throw failure("not_found", "missing function");
+    if (!compiled.has(source)) {
+      let made;
+      try {
+        made = evaluated(source);
+      } catch (thrown) {
+        throw failure("compilation_error", `${thrown} (${source})`);
+      }
+      if (typeof made !== "function")
+        throw failure("compilation_error", `Expression does not eval to a function. (${source})`);
+      compiled.set(source, made);
+    }
+    return compiled.get(source);
+  }
+
+  // --- what functions can call ----------------------------------------------------------------------------------------
+
+  let emitted = [];
+  let chunks = [];
+  let started = {};
+  let rows = [];
+
+  Object.assign(globalThis, {
+    emit: (key, value) => void emitted.push([key, shown(value)]),
+    sum: (values) => {
+      let total = 0;
+      for (const name in values) total += values[name];
+      return total;
+    },
+    log: () => undefined,
+    toJSON: stringify,
+    isArray: (value) => Array.isArray(value),
+    require: (path) => require(path),
+    start: (response) => void (started = response || {}),
+    send: (chunk) => void chunks.push(chunk.toString()),
+    getRow: () => (rows.length ? rows.shift() : null),
+  });
+
+  // --- maps and reductions ----------------------------------------------------------------------------------------------
+
+  // What a map or a reduce function throws is passed over, unless it says that nothing shall be.
+  function passedOver(thrown) {
+    if (thrown === "fatal_error") throw failure("map_runtime_error", "function raised 'fatal_error'");
+    if (isFailure(thrown) && thrown[0] === "fatal") throw thrown;
+    if (isError(thrown) && thrown.name === "InternalError") throw failure(thrown.name, thrown.message);
+  }
+
+  function map(sources, document) {
+    freeze(document);
+    return sources.map((source) => {
+      emitted = [];
+      try {
+        compile(source)(document);
+        return emitted;
+      } catch (thrown) {
+        passedOver(thrown);
+        return [];
+      }
+    });
+  }
+
+  function reduce(source, keys, values, again) {
+    const run = compile(source);
+    let reduction = null;
+    try {
+      reduction = run(keys, values, again);
+    } catch (thrown) {
+      passedOver(thrown);
+    }
+    return reduction;
+  }
+
+  // --- the other functions of a design document ---------------------------------------------------------------------------
+
+  const asResponse = (value) => (typeof value === "string" ? { body: value } : value);
+
+  function rendered(run) {
+    chunks = [];
+    started = {};
+    try {
+      return run();
+    } catch (thrown) {
+      if (isFailure(thrown) || (thrown && thrown.error && thrown.reason)) throw thrown;
+      const stack = thrown && thrown.stack;
+      throw failure("render_error", `function raised error: ${thrown} \nstacktrace: ${stack}`);
+    }
+  }
+
+  function checked(response, kind) {
+    const type = typeof response;
+    if (response === null || (type !== "object" && type !== "string") || Array.isArray(response))
+      throw failure("render_error", `undefined response from ${kind} function`);
+    return asResponse(response);
+  }
+
+  const kinds = {
+    filters: (run, design, documents, request) => documents.map((one) => Boolean(run.call(design, one, request))),
+    views: (run, design, documents) =>
+      documents.map((one) => {
+        emitted = [];
+        run(one);
+        return emitted.length > 0;
+      }),
+    validate_doc_update: (run, design, ...args) => {
+      try {
+        run.apply(design, args);
+      } catch (thrown) {
+        // null and undefined have no members to look at, which is an error of its own.
+        if (thrown.name && thrown.stack) throw thrown;
+        return thrown;
+      }
+      return 1;
+    },
+    shows: (run, design, document, request) =>
+      rendered(() => {
+        const response = asResponse(run.call(design, document, request) || {});
+        if (chunks.length) {
+          response.headers = { ...response.headers, ...started };
+          response.body = chunks.join("") + (response.body || "");
+        }
+        return checked(response, "show");
+      }),
+    updates: (run, design, document, request) =>
+      rendered(() => {
+        const [changed, response] = run.call(design, document, request);
+        return [changed, checked(response, "update")];
+      }),
+    lists: (run, design, head, request, given) =>
+      rendered(() => {
+        rows = given;
+        const tail = run.call(design, head, request);
+        if (tail !== undefined) chunks.push(tail);
+        return { ...started, body: chunks.join("") };
+      }),
+  };
+
+  function call(path, ...args) {
+    let source = root;
+    for (const name of path) source = source[name];
+    return kinds[path[0]](compile(source), root, ...args);
+  }
+
+  function load(design) {
+    root = design;
+    modules = {};
+  }
+
+  const commands = { load, compile: (source) => void compile(source), map, reduce, call };
+
+  function described(thrown) {
+    if (isFailure(thrown)) return thrown.slice(1, 3);
+    if (thrown && thrown.error && thrown.reason) return [thrown.error, thrown.reason];
+    if (thrown && thrown.name) return [thrown.name, thrown];
+    return ["unnamed_error", thrown && thrown.stack];
+  }
+
+  return (text) => {
+    const [name, ...args] = parse(text);
+    try {
+      const result = commands[name](...args);
+      return stringify([true, result === undefined ? null : result]);
+    } catch (thrown) {
+      return stringify([false, ...described(thrown)]);
+    }
+  };
+})();

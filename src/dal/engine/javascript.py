@@ -1,0 +1,129 @@
+"""The functions of a design document: compiled and called in a JavaScript engine of their own, as CouchDB does.
+
+It knows nothing of documents, rows or requests: JSON values go in and out. What functions can call, and what becomes of
+what they throw, stands in ``javascript.js``. Source: ``share/server`` and ``couch_query_servers``.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from functools import cache
+from importlib import resources
+from typing import TYPE_CHECKING, Any, cast
+
+from dal.engine.document import DocumentRecord, show_body
+from dal.errors import BadRequest, CouchError, NotFound, NotSupported, ServerError, thrown
+from dal.json_text import encode_json
+
+if TYPE_CHECKING:
+    from dal.engine.database import Database
+
+# What CouchDB allows its query servers.
+_MEMORY_LIMIT = 64 * 1024 * 1024
+_TIME_LIMIT_S = 5.0
+
+
+class QueryServer:
+    """One JavaScript engine with one design document, whose functions share nothing with those of another.
+
+    Raises ``NotSupported`` where the engine is not installed.
+    """
+
+    def __init__(self, design: Mapping[str, object]) -> None:
+        self._context = _engine().Context()
+        self._context.set_memory_limit(_MEMORY_LIMIT)
+        self._context.set_time_limit(_TIME_LIMIT_S)
+        self._command = self._context.eval(_runtime())
+        self._ask("load", design)
+
+    def compile(self, source: str) -> None:
+        """Raise ``CouchError`` for the source of what is no function: ``compilation_error``, or ``not_found``."""
+        self._ask("compile", source)
+
+    def map(self, sources: Sequence[str], document: Mapping[str, object]) -> list[list[tuple[object, object]]]:
+        """Return the keys and values that each map function emits; of one that throws, none."""
+        return cast("list[list[tuple[object, object]]]", self._ask("map", sources, document))
+
+    def reduce(self, source: str, keys: object, values: Sequence[object], *, again: bool) -> object:
+        """Return what a reduce function makes of values; None of what it throws."""
+        return self._ask("reduce", source, keys, values, again)
+
+    def call(self, path: Sequence[str], *args: object) -> object:
+        """Return what the function at a path of the design document says; raises ``CouchError`` for what it throws.
+
+        The first name of the path tells how it is called, and what with: ``filters``, ``views`` (as a filter),
+        ``validate_doc_update``, ``shows``, ``lists`` or ``updates``.
+        """
+        return self._ask("call", path, *args)
+
+    def _ask(self, *command: object) -> object:
+        try:
+            answer = self._command(encode_json(command).decode())
+        except _engine().JSException as error:
+            text = str(error)
+            reason = "OS process timed out." if "interrupted" in text else text.partition("\n")[0]
+            raise ServerError(reason, error="os_process_error") from None
+        done, *result = json.loads(_well_formed(answer))
+        if done:
+            return result[0]
+        raise _error(*result)
+
+
+def query_server(db: Database, record: DocumentRecord) -> QueryServer:
+    """Return the engine of a design document's functions but its views'; it lasts until the document changes."""
+    kept = db.query_servers.get(record.doc_id)
+    if kept is None or kept[0] is not record:
+        kept = db.query_servers[record.doc_id] = (record, QueryServer(show_body(record.doc_id, record.winner)))
+    return kept[1]
+
+
+def find_function(record: DocumentRecord, *path: str) -> None:
+    """Raise ``NotFound`` where a design document has no function of this name."""
+    value: object = record.body
+    for name in path:
+        if not isinstance(value, dict):
+            raise NotFound("json_mismatch")
+        if name not in value:
+            raise NotFound(f"missing json key: {name}")
+        value = value[name]
+
+
+def _error(word: object, reason: object = None) -> CouchError:
+    """Return the error that CouchDB makes of one of its query server's."""
+    if word == "not_found":
+        return NotFound(str(reason))
+    if word == "compilation_error":
+        return BadRequest(str(reason), error="compilation_error")
+    # An Error has no members of its own to be shown.
+    return thrown(str(word), reason if isinstance(reason, str) else "{[]}")
+
+
+def _well_formed(text: str) -> str:
+    """Return JSON text in which a replacement character stands for each half of a pair that lacks the other."""
+    if "\\ud" not in text:
+        return text
+    whole: str = json.dumps(json.loads(text), ensure_ascii=False)
+    return whole.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+@cache
+def _runtime() -> str:
+    return resources.files("dal.engine").joinpath("javascript.js").read_text("utf-8")
+
+
+def _engine() -> Any:
+    try:
+        import quickjs  # type: ignore[import-untyped, unused-ignore]
+    except ImportError:
+        raise NotSupported("functions of design documents need JavaScript: pip install 'couchdal[views]'") from None
+    return quickjs
+
+
+def is_installed() -> bool:
+    """Whether functions can be run at all."""
+    try:
+        _engine()
+    except NotSupported:
+        return False
+    return True

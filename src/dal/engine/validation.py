@@ -1,0 +1,73 @@
+"""Functions that validate updates: what they are given, and what becomes of what they throw.
+
+Source: ``couch_query_servers:validate_doc_update``, ``couch_db:validate_doc_update_int``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from dal.engine.attachment import to_json
+from dal.engine.database import Database
+from dal.engine.document import Document
+from dal.engine.document_read import show_for_function
+from dal.engine.document_update import Validate
+from dal.engine.javascript import QueryServer, query_server
+from dal.engine.revision import format_revision, format_revision_id
+from dal.engine.revision_tree import Node
+from dal.engine.security import UserContext, user_object
+from dal.errors import CouchError, Forbidden, ServerError, Unauthorized, thrown
+
+_PATH = ("validate_doc_update",)
+_PASSED = (1, True)
+
+
+def validation(db: Database, user: UserContext, first: Validate | None) -> Validate:
+    """Return what documents have to pass: a check of the database's own, then the design documents' functions."""
+    servers = [query_server(db, record) for record in db.validators or ()]
+    context, security = user_object(db.name, user), db.security
+
+    def validate(new: Document, old: Node | None) -> CouchError | None:
+        error = first(new, old) if first is not None else None
+        if error is not None:
+            return error
+        before = None if old is None else show_for_function(new.doc_id, old)
+        for server in servers:
+            error = _refusal(server, shown(new), before, context, security)
+            if error is not None:
+                return error
+        return None
+
+    return validate
+
+
+def _refusal(server: QueryServer, *args: object) -> CouchError | None:
+    try:
+        answer = server.call(_PATH, *args)
+    except CouchError as error:
+        return error
+    if answer in _PASSED:
+        return None
+    if isinstance(answer, str):
+        return thrown("unknown_error", answer)
+    if not isinstance(answer, Mapping) or len(answer) != 1:
+        return ServerError("", error="case_clause")
+    ((word, reason),) = answer.items()
+    if word in ("forbidden", "unauthorized"):
+        return (Forbidden if word == "forbidden" else Unauthorized)(reason)
+    return thrown("unknown_error", reason)
+
+
+def shown(document: Document) -> dict[str, object]:
+    """Return the JSON object of a document that is to be written, with the revisions that it follows."""
+    value: dict[str, object] = {"_id": document.doc_id}
+    if document.ids:
+        value["_rev"] = format_revision(document.position, document.ids[0])
+    value.update(document.body)
+    if document.deleted:
+        value["_deleted"] = True
+    if document.ids:
+        value["_revisions"] = {"start": document.position, "ids": [format_revision_id(one) for one in document.ids]}
+    if document.attachments:
+        value["_attachments"] = {one.name: to_json(one, data=False) for one in document.attachments}
+    return value

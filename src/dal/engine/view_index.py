@@ -1,0 +1,144 @@
+"""The rows of all views of a design document, in the order of their keys, brought up to date before they are read.
+
+It knows nothing of queries. Source: ``couch_mrview_updater``, ``couch_mrview_index``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple, TypeAlias, TypeVar
+
+from sortedcontainers import SortedList
+
+from dal.engine.collation import Key, json_key
+from dal.engine.database import Database
+from dal.engine.document import DocumentRecord
+from dal.engine.document_read import PLAIN, Shown, show
+from dal.engine.following_index import FollowingIndex
+from dal.engine.javascript import QueryServer
+from dal.engine.reduction import can_fail, reduce_rows
+from dal.engine.term_order import term_key
+from dal.engine.view_definition import JAVASCRIPT, MapView, ViewGroup, view_group
+from dal.errors import ServerError
+
+# Where a row stands: its partition ("" in a global view), its key, its document's id, and its number there.
+Place: TypeAlias = "tuple[str, Key, bytes, int]"
+_Self = TypeVar("_Self", bound="ViewIndex")
+
+
+class ViewRow(NamedTuple):
+    """What a map function emitted once. Places differ, so that rows sort by them alone."""
+
+    place: Place
+    doc_id: str
+    key: Any
+    value: Any
+
+
+_Rows: TypeAlias = "list[list[ViewRow]]"
+
+
+class ViewIndex(FollowingIndex[_Rows]):
+    """The rows of a design document's views, by their place in its group."""
+
+    def __init__(self, group: ViewGroup, *, partitioned: bool) -> None:
+        super().__init__()
+        self.group = group
+        self.partitioned = partitioned
+        self.rows: list[SortedList[ViewRow]] = [SortedList() for _ in group.views]
+        self._of_document: dict[str, _Rows] = {}
+        self._keys = [key_function(view) for view in group.views]
+        self._sources = [view.source for view in group.views]
+        self._shown = Shown(local_seq=True) if group.includes_seq else PLAIN
+        self._server: QueryServer | None = None
+
+    def fork(self: _Self) -> _Self:
+        other = super().fork()
+        # Two databases are used at the same time, which a JavaScript engine is not.
+        other._server = None
+        return other
+
+    def query_server(self) -> QueryServer:
+        """Return the engine that runs the functions; raises ``ServerError`` for a language that none speaks."""
+        if self._server is None:
+            if self.group.language != JAVASCRIPT:
+                raise ServerError(self.group.language, error="unknown_query_language")
+            self._server = QueryServer({"views": {"lib": self.group.lib}})
+        return self._server
+
+    def refresh(self, db: Database) -> None:
+        if self.seq != db.update_seq:
+            self.query_server()
+        super().refresh(db)
+
+    def _doc_ids(self) -> Iterable[str]:
+        return self._of_document
+
+    def _take_copies(self) -> None:
+        self.rows = [rows.copy() for rows in self.rows]
+        self._of_document = dict(self._of_document)
+
+    def _read(self, db: Database, record: DocumentRecord) -> _Rows | None:
+        if record.deleted or (record.doc_id.startswith("_design/") and not self.group.includes_design):
+            return None
+        emitted = self.query_server().map(self._sources, show(db, record, record.winner, self._shown))
+        if not any(emitted):
+            return None
+        partition = record.doc_id.partition(":")[0] if self.partitioned else ""
+        return [
+            _placed(partition, record.doc_id, key_of, pairs) for key_of, pairs in zip(self._keys, emitted, strict=True)
+        ]
+
+    def _replace(self, changed: Sequence[tuple[str, _Rows | None]]) -> None:
+        added: _Rows = [[] for _ in self.rows]
+        for doc_id, found in changed:
+            for rows, old in zip(self.rows, self._of_document.pop(doc_id, ()), strict=False):
+                for row in old:
+                    rows.remove(row)
+            if found is not None:
+                self._of_document[doc_id] = found
+                for new, rows_of_view in zip(added, found, strict=True):
+                    new.extend(rows_of_view)
+        for rows, new in zip(self.rows, added, strict=True):
+            rows.update(new)
+        self._check_reductions()
+
+    def _check_reductions(self) -> None:
+        """Raise ``ServerError`` where a built-in function fails on the rows: CouchDB runs it when it stores them."""
+        for view, rows in zip(self.group.views, self.rows, strict=True):
+            for _, source in view.reduces:
+                if can_fail(source) and rows:
+                    reduce_rows(source, rows)
+
+
+def _placed(
+    partition: str, doc_id: str, key_of: Callable[[object], Key], pairs: Iterable[tuple[object, object]]
+) -> list[ViewRow]:
+    """Return what a document emitted in the order of its rows: those of one key by their values."""
+    keyed = sorted(((key_of(key), term_key([key, value]), key, value) for key, value in pairs), key=lambda one: one[:2])
+    id_bytes = doc_id.encode()
+    return [
+        ViewRow((partition, place, id_bytes, number), doc_id, key, value)
+        for number, (place, _, key, value) in enumerate(keyed)
+    ]
+
+
+def key_function(view: MapView) -> Callable[[object], Key]:
+    """Return what makes sort keys of a view's keys."""
+    return term_key if view.is_raw else json_key
+
+
+def open_view_index(db: Database, body: Any) -> ViewIndex:
+    """Return the index of a design document's views, as it was left. Who has the same views has the same index."""
+    group = view_group(body)
+    index = db.view_indexes.get(group.signature)
+    if index is None:
+        index = ViewIndex(group, partitioned=group.is_partitioned(db.partitioned))
+        db.view_indexes[group.signature] = index
+    return index
+
+
+def clean_up(db: Database) -> None:
+    """Forget the indexes of which no design document has the views any more."""
+    used = {view_group(record.body).signature for record in db.design_documents()}
+    db.view_indexes = {signature: index for signature, index in db.view_indexes.items() if signature in used}
