@@ -154,6 +154,7 @@ ROUTES: tuple[Route, ...] = (
         for action, endpoint in (("_show", "design_functions.show"), ("_update", "design_functions.update"))
         for more in ("", "/{doc...}")
     ),
+    Route("/{db}/_design/{name}/_list/{function}", {"*": "design_functions.list_rows"}, withheld=_ALL),
     Route(
         "/{db}/_design/{name}/_list/{function}/{view...}",
         {"GET": "design_functions.list_rows", "POST": "design_functions.list_rows"},

@@ -21,6 +21,7 @@ import pytest
 from hypothesis import HealthCheck, note, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
+from random_functions import FUNCTION_FAMILIES
 
 from dal.backends.base import BaseBackend
 from dal.backends.couch import CouchBackend
@@ -450,7 +451,7 @@ FAMILIES: dict[str, Callable[[World, Random], Source]] = {
         put_document, delete_document, post_document, copy_document, get_document, bulk_docs, replicate, bulk_get,
         revs_diff, all_docs, changes, remember_sequence, local_document, attachment, find, purge, limits, oddity,
     )
-}  # fmt: skip
+} | FUNCTION_FAMILIES  # fmt: skip
 
 
 class Twins:

@@ -26,7 +26,16 @@ def local_documents(call: Call) -> Response:
     return _answer(call, "local")
 
 
+def documents_answer(call: Call) -> dict[str, object]:
+    """Return the answer about all documents."""
+    return _answered(call, "all")
+
+
 def _answer(call: Call, namespace: str) -> Response:
+    return json_response(_answered(call, namespace))
+
+
+def _answered(call: Call, namespace: str) -> dict[str, object]:
     db = call.db
     if call.method == "POST":
         call.require_json_type()
@@ -41,7 +50,7 @@ def _answer(call: Call, namespace: str) -> Response:
         query = ViewQuery(keys=keys)
     query = parse_parameters(query, call.params, decoded=False)
     validate_listing(query, partitioned=db.partitioned)
-    return json_response(_listed(call, namespace, query))
+    return _listed(call, namespace, query)
 
 
 def _keys(value: object, where: str) -> object:

@@ -47,9 +47,9 @@ class Call:
         self._params = params
         self._db: Database | None = None
 
-    def with_params(self, params: list[tuple[str, str]]) -> Call:
-        """Return the same call with other query parameters."""
-        return Call(self.request, self.method, self.server, self.args, self.user, params)
+    def with_params(self, params: list[tuple[str, str]], args: Mapping[str, str] | None = None) -> Call:
+        """Return the same call with other query parameters, and of another path where its arguments are given."""
+        return Call(self.request, self.method, self.server, args or self.args, self.user, params)
 
     @property
     def db(self) -> Database:

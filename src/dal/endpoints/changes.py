@@ -206,12 +206,11 @@ def _function(call: Call, kind: str, design_name: str, name: str) -> Filter:
 
     record, _ = open_winner(call.db, f"_design/{design_name}")
     find_function(record, kind, name)
-    server = query_server(call.db, record)
     path, args = ((kind, name), [request_object(call)]) if kind == "filters" else ((kind, name, "map"), [])
 
     def matches(document: dict[str, object]) -> bool:
         try:
-            return cast("list[bool]", server.call(path, [document], *args))[0]
+            return cast("list[bool]", query_server(call.db, record).call(path, [document], *args))[0]
         except CouchError as error:
             raise ServerError(f"{{{error.error},{error.reason}}}", error="error") from None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from hashlib import md5
 
 from dal.endpoints import all_docs
@@ -146,7 +147,7 @@ def partition_info(call: Call) -> Response:
 
 
 def in_partition(call: Call) -> Response:
-    """Any method below ``_partition/{partition}``: ``_all_docs`` and Mango's queries; views are not emulated."""
+    """Any method below ``_partition/{partition}``: ``_all_docs``, views and Mango's queries."""
     partition, rest = call.args["partition"], call.args["rest"]
     if not call.db.partitioned:
         raise BadRequest("database is not partitioned")
@@ -171,9 +172,34 @@ def in_partition(call: Call) -> Response:
         from dal.endpoints import index  # the same
 
         return index.in_partition(inner, more.split("/") if more else [])
-    if first == "_all_docs" or (first == "_design" and "/_" in more):
-        raise NotSupported("views are not computed")
+    if first == "_design":
+        return _design_in_partition(inner, more.split("/"))
+    if first == "_all_docs":
+        raise NotSupported("there is nothing below _all_docs in a partition")
     raise NotFound("missing")
+
+
+def _design_in_partition(call: Call, path: list[str]) -> Response:
+    """Answer a view within a partition, or tell of the index of all of them."""
+    from dal.endpoints import views  # requests for databases don't need the query engine
+
+    name, *below = path
+    if not below or not below[0].startswith("_"):
+        raise NotFound("missing")
+    args = {"db": call.args["db"], "name": name, "view": "".join(below[1:2])}
+    inner = call.with_params(call.params, args)
+    endpoint: Callable[[Call], Response] = views.info
+    if below == ["_info"]:
+        allowed = "GET"
+    elif below[0] == "_view" and len(below) == 3 and below[2] == "queries":
+        endpoint, allowed = views.queries, "POST"
+    elif below[0] == "_view":
+        endpoint, allowed = (views.read if len(below) == 2 else views.refuse), "GET,POST,HEAD"
+    else:
+        raise NotSupported("of design documents, partitions have the views")
+    if (allowed if allowed == "GET" and call.method == "HEAD" else call.method) not in allowed.split(","):
+        endpoint = views.refuse_method(allowed)
+    return endpoint(inner)
 
 
 def list_names(call: Call) -> Response:

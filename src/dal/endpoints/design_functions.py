@@ -7,19 +7,25 @@ from __future__ import annotations
 
 from base64 import b64decode
 from collections.abc import Mapping
+from dataclasses import replace
 from hashlib import md5
+from typing import cast
 
+from dal.endpoints.all_docs import documents_answer
 from dal.endpoints.call import Call, url_encode
 from dal.endpoints.edits import acknowledged, edit
 from dal.endpoints.request_object import request_object
 from dal.endpoints.views import view_answer
 from dal.engine.document import DocumentRecord, parse_document, validate_doc_id
-from dal.engine.document_read import open_winner, show_for_function
+from dal.engine.document_read import FOR_FUNCTIONS, open_winner
+from dal.engine.document_read import show as show_document
 from dal.engine.javascript import find_function, query_server
 from dal.engine.term_text import pretty_term
-from dal.errors import CouchError, MethodNotAllowed, NotFound, ServerError
+from dal.errors import CouchError, NotFound, ServerError
 from dal.json_text import encode_json
 from dal.wire import Response
+
+_SHOWN = replace(FOR_FUNCTIONS, conflicts=True)
 
 
 def show(call: Call) -> Response:
@@ -43,8 +49,6 @@ def update(call: Call) -> Response:
     record = _design(call)
     name, doc_id = call.args["function"], call.args.get("doc")
     find_function(record, "updates", name)
-    if call.method == "GET":
-        raise MethodNotAllowed("Update functions do not allow GET")
     document = _document(call, doc_id)
     answer = query_server(call.db, record).call(("updates", name), document, request_object(call, doc_id))
     if not isinstance(answer, list) or len(answer) != 2:
@@ -69,14 +73,22 @@ def list_rows(call: Call) -> Response:
     """GET or POST: what a list function makes of a view's rows."""
     record = _design(call)
     name = call.args["function"]
-    find_function(record, "lists", name)
-    design, _, view = call.args["view"].rpartition("/")
-    if "/" in design:
+    design, _, view = call.args.get("view", "").rpartition("/")
+    if not view or "/" in design:
         raise NotFound("Invalid path.", error="list_error")
-    head = view_answer(call, design or call.args["name"], view)
+    find_function(record, "lists", name)
+    if design:
+        try:
+            open_winner(call.db, f"_design/{design}")
+        except NotFound as error:
+            raise ServerError(f"{{not_found,{error.reason}}}", error="badmatch") from None
+    server = query_server(call.db, record)
+    head = documents_answer(call) if view == "_all_docs" else view_answer(call, design or call.args["name"], view)
     rows = head.pop("rows")
-    answer = query_server(call.db, record).call(("lists", name), head, request_object(call), rows)
-    return _response(answer)
+    text, described = cast("list[object]", server.call(("lists", name), head, request_object(call), rows))
+    response = _response(described)
+    response.body = str(text).encode()
+    return response
 
 
 def _design(call: Call) -> DocumentRecord:
@@ -88,24 +100,24 @@ def _document(call: Call, doc_id: str | None) -> dict[str, object] | None:
     if doc_id is None:
         return None
     try:
-        record, node = open_winner(call.db, doc_id)
+        opened = open_winner(call.db, doc_id)
     except NotFound:
         return None
-    return show_for_function(record.doc_id, node)
+    return show_document(call.db, *opened, _SHOWN)
 
 
 def _response(answer: object) -> Response:
     """Return the response that a function describes; raises ``ServerError`` for a description of anything else."""
     if not isinstance(answer, Mapping):
-        raise ServerError("", error="case_clause")
-    status, body, kind, headers = 200, b"", "text/html; charset=utf-8", {}
+        raise ServerError("function_clause", error="unknown_error")
+    status, body, kind, headers = 200, b"", "application/json", {}
     for name, value in answer.items():
         if name == "code" and type(value) is int:
             status = value
         elif name == "json":
             body, kind = encode_json(value) + b"\n", "application/json"
         elif name == "body":
-            body = str(value).encode()
+            body, kind = str(value).encode(), "text/html; charset=utf-8"
         elif name == "base64":
             body, kind = b64decode(str(value)), "application/binary"
         elif name == "headers" and isinstance(value, Mapping):

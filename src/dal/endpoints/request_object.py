@@ -20,7 +20,8 @@ def request_object(call: Call, doc_id: str | None = None) -> dict[str, object]:
     """Return the ``req`` of a function; without the credentials, which no function is told."""
     request, db = call.request, call.db
     path = split_path(request.path)
-    body = request.content() if request.announces_body else b""
+    announced = request.announces_body and (call.method in ("POST", "PUT") or bool(request.body))
+    body = request.content() if announced else b"undefined"
     return {
         "info": info(db),
         "uuid": call.server.ids.next(),
@@ -31,7 +32,7 @@ def request_object(call: Call, doc_id: str | None = None) -> dict[str, object]:
         "raw_path": request.path + (f"?{request.query}" if request.query else ""),
         "query": {name: _value(name, text) for name, text in call.params},
         "headers": {name.title(): text for name, text in request.headers.items() if name not in _CREDENTIALS},
-        "body": body.decode("utf-8", "replace") if body else "undefined",
+        "body": body.decode("utf-8", "replace"),
         "peer": request.peer,
         "form": _form(call, body),
         "cookie": {},

@@ -11,7 +11,7 @@ from typing import Any, Final, TypeAlias
 
 from dal.engine.partition import validate_partition
 from dal.engine.term_text import pretty_term
-from dal.errors import QueryParseError
+from dal.errors import QueryParseError, ServerError
 from dal.json_text import decode_request, parse_integer
 from dal.wire import ABSENT
 
@@ -95,6 +95,9 @@ def _boolean(name: str) -> Callable[[object, bool], _Changes]:
         text = value.lower() if isinstance(value, str) else value
         if text in ("true", "false") or type(text) is bool:
             return {name: text in _TRUE}
+        if value is None or type(value) in (dict, float):
+            # What Erlang cannot turn to lower case.
+            raise ServerError("function_clause", error="unknown_error")
         raise _refused("Invalid boolean parameter", value, decoded and not isinstance(value, str))
 
     return parse

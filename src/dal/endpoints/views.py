@@ -5,7 +5,7 @@ Source: ``chttpd_view``, ``couch_mrview_util:validate_args``.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from sys import maxsize
 
@@ -14,8 +14,9 @@ from dal.endpoints.call import Call, json_response
 from dal.endpoints.view_query import MAX_LIMIT, ViewQuery, parse_parameters, validate_view
 from dal.engine.document_read import open_winner
 from dal.engine.view import NO_KEY, RowQuery, View
+from dal.engine.view_definition import MapView
 from dal.engine.view_index import open_view_index
-from dal.errors import BadRequest, MethodNotAllowed, QueryParseError
+from dal.errors import BadRequest, MethodNotAllowed, QueryParseError, ServerError
 from dal.json_text import decode_request
 from dal.wire import ABSENT, Response
 
@@ -39,6 +40,7 @@ def view_answer(call: Call, design: str, view: str) -> dict[str, object]:
         keys = ABSENT if text is None else decode_request(text.encode("utf-8", "surrogateescape"))
         query = _start(keys)
     query = parse_parameters(query, call.params, decoded=False)
+    _validate(call, body, view, query)
     return _answer(call, body, view, query)
 
 
@@ -70,17 +72,29 @@ def queries(call: Call) -> Response:
         if type(value) is not dict:
             raise BadRequest("Request body must be a JSON object")
         parsed.append(parse_parameters(shared, value.items(), decoded=True))
+        _validate(call, body, view, parsed[-1])
     try:
         return json_response({"results": [_answer(call, body, view, query) for query in parsed]})
     except QueryParseError as error:
         # In an answer that has begun, an error shows no trace.
         raise QueryParseError(error.reason) from None
+    except ServerError as error:
+        error.is_traced = False
+        raise
 
 
-def refuse(call: Call) -> Response:
-    """Any path below ``_view`` that names no view."""
-    _ = _design_body(call, call.args["name"])
-    raise MethodNotAllowed("Only GET,POST,HEAD allowed", headers={"allow": "GET,POST,HEAD"})
+def refuse_method(allowed: str) -> Callable[[Call], Response]:
+    """Return an endpoint for methods that have none; where the design document is missing, it says that first."""
+
+    def refused(call: Call) -> Response:
+        _ = _design_body(call, call.args["name"])
+        raise MethodNotAllowed(f"Only {allowed} allowed", headers={"allow": allowed})
+
+    return refused
+
+
+#: Any path below ``_view`` that names no view.
+refuse = refuse_method("GET,POST,HEAD")
 
 
 def info(call: Call) -> Response:
@@ -108,18 +122,26 @@ def _design_body(call: Call, design: str) -> Mapping[str, object]:
     return record.body
 
 
+def _reduces(view: MapView, name: str, query: ViewQuery) -> bool:
+    return view.reduce_of(name) is not None and query.reduce is not False
+
+
+def _validate(call: Call, body: Mapping[str, object], name: str, query: ViewQuery) -> None:
+    index = open_view_index(call.db, body)
+    _, view = index.group.find(name)
+    validate_view(query, reduces=_reduces(view, name, query), partitioned=index.partitioned)
+
+
 def _answer(call: Call, body: Mapping[str, object], name: str, query: ViewQuery) -> dict[str, object]:
     db = call.db
     index = open_view_index(db, body)
-    _, found = index.group.find(name)
-    reduces = found.reduce_of(name) is not None and query.reduce is not False
-    validate_view(query, reduces=reduces, partitioned=index.partitioned)
+    place, found = index.group.find(name)
     if query.update is True:
         index.refresh(db)
     wanted, view = _rows(query), View(db, index, name)
-    answer = view.reduced_rows(wanted) if reduces else view.map_rows(wanted)
+    answer = view.reduced_rows(wanted) if _reduces(found, name, query) else view.map_rows(wanted)
     if query.update_seq:
-        answer["update_seq"] = db.seq(index.seq)
+        answer["update_seq"] = db.seq(index.changed_at[place])
     if query.update == "lazy":
         index.refresh(db)
     return answer
@@ -137,6 +159,7 @@ def _rows(query: ViewQuery) -> RowQuery:
         query.descending,
         query.skip,
         maxsize if query.limit == MAX_LIMIT else query.limit,
+        query.sorted,
         None if query.group and query.group_level is None else level,
         shown_documents(query),
         query.partition,

@@ -13,7 +13,7 @@ from typing import TypeAlias
 
 from dal.engine.database import Database
 from dal.engine.document import DocumentRecord
-from dal.engine.document_read import Shown, show, show_for_function
+from dal.engine.document_read import Shown, show
 from dal.engine.revision_tree import Node, ranked_leaves
 from dal.errors import BadRequest, ServerError
 from dal.json_text import parse_integer
@@ -185,10 +185,10 @@ def _passing_leaves(db: Database, query: ChangesQuery, record: DocumentRecord) -
     leaves = ranked_leaves(record.tree) if every else [record.winner]
     if chosen.matches is None:
         return leaves
-    if chosen.is_function:
-        return [leaf for leaf in leaves if chosen.matches(show_for_function(record.doc_id, leaf))]
-    # Conflicts belong to the document as a whole: a selector that is asked for each leaf doesn't see them.
-    shown = Shown(conflicts=query.conflicts and not every)
+    # Conflicts belong to the document as a whole: who is asked for each leaf doesn't see them.
+    conflicts = query.conflicts and not every
+    # Functions are told of no revision but the leaf itself.
+    shown = Shown(conflicts=conflicts, revs=chosen.is_function, most_revs=1)
     return [leaf for leaf in leaves if chosen.matches(show(db, record, leaf, shown))]
 
 

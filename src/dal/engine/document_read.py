@@ -17,14 +17,13 @@ from dal.engine.revision_tree import Node, ranked_leaves
 from dal.errors import NotFound
 from dal.storage.base import LocalDocument
 
-_MOST_SHOWN_REVISIONS = 20
-
 
 @dataclass(frozen=True, slots=True)
 class Shown:
     """What a reader wants to see of a document, beside its body."""
 
     revs: bool = False
+    most_revs: int | None = None
     revs_info: bool = False
     conflicts: bool = False
     deleted_conflicts: bool = False
@@ -49,6 +48,8 @@ class Shown:
 
 
 PLAIN = Shown()
+# What functions of design documents see of a document.
+FOR_FUNCTIONS = Shown(revs=True, most_revs=20)
 
 
 def open_winner(db: Database, doc_id: str, *, deleted: bool = False) -> tuple[DocumentRecord, Node]:
@@ -115,19 +116,11 @@ def show(db: Database, record: DocumentRecord, node: Node, shown: Shown = PLAIN)
     document = show_body(record.doc_id, node)
     if shown is not PLAIN:
         if shown.revs:
-            document["_revisions"] = revisions_member(node, db.revs_limit)
+            limit = db.revs_limit if shown.most_revs is None else shown.most_revs
+            document["_revisions"] = revisions_member(node, limit)
         _show_meta(document, record, node, shown)
     if node.attachments:
         document["_attachments"] = show_attachments(node, shown)
-    return document
-
-
-def show_for_function(doc_id: str, node: Node) -> dict[str, object]:
-    """Return the JSON object of a revision as functions of design documents see it: with some of its history."""
-    document = show_body(doc_id, node)
-    document["_revisions"] = revisions_member(node, _MOST_SHOWN_REVISIONS)
-    if node.attachments:
-        document["_attachments"] = show_attachments(node, PLAIN)
     return document
 
 

@@ -32,8 +32,8 @@ class FollowingIndex(ABC, Generic[Found]):
         """Return what a document has for the index, if anything; raises ``CouchError`` where that cannot be told."""
 
     @abstractmethod
-    def _replace(self, changed: Sequence[tuple[str, Found | None]]) -> None:
-        """Put what was found in the place of what documents had before."""
+    def _replace(self, changed: Sequence[tuple[str, Found | None]], seq: int) -> None:
+        """Put what was found up to an update sequence in the place of what documents had before."""
 
     @abstractmethod
     def _doc_ids(self) -> Iterable[str]:
@@ -51,29 +51,43 @@ class FollowingIndex(ABC, Generic[Found]):
     def refresh(self, db: Database) -> None:
         """Take in what has changed; raises ``CouchError`` where a document makes the index fail."""
         if self.purge_seq != db.purge_seq:
-            self._put([(doc_id, None) for doc_id in self._doc_ids() if db.storage.get(doc_id) is None])
+            self._put([(doc_id, None) for doc_id in self._purged(db)], self.seq)
             self.purge_seq = db.purge_seq
         if self.seq == db.update_seq:
             return
         # All of it is read before anything is changed: reading may fail.
-        self._put([(record.doc_id, self._read(db, record)) for record in db.storage.changes(since=self.seq)])
+        self._put(
+            [(record.doc_id, self._read(db, record)) for record in db.storage.changes(since=self.seq)], db.update_seq
+        )
         self.seq = db.update_seq
+
+    def _purged(self, db: Database) -> set[str]:
+        """Return the documents that were named in purges, whether or not anything of them was purged.
+
+        CouchDB takes all of them out, and reads none again that has not changed: their rows are gone until it does.
+        """
+        named = {purge.doc_id for purge in db.purges if purge.purge_seq > self.purge_seq}
+        return named.union(doc_id for doc_id in self._doc_ids() if db.storage.get(doc_id) is None)
 
     def rewind(self, db: Database, doc_ids: Iterable[str]) -> bool:
         """Follow a database back to a state from which these documents may differ; False where that cannot be."""
+        if self.purge_seq > db.purge_seq:
+            # What a purge has taken out need not be among what differs.
+            return False
         records = ((doc_id, db.storage.get(doc_id)) for doc_id in doc_ids)
         try:
-            self._put([(doc_id, self._read(db, record) if record else None) for doc_id, record in records])
+            self._put(
+                [(doc_id, self._read(db, record) if record else None) for doc_id, record in records], db.update_seq
+            )
         except CouchError:
             return False
         self.seq = min(self.seq, db.update_seq)
-        self.purge_seq = min(self.purge_seq, db.purge_seq)
         return True
 
-    def _put(self, changed: Sequence[tuple[str, Found | None]]) -> None:
+    def _put(self, changed: Sequence[tuple[str, Found | None]], seq: int) -> None:
         if not changed:
             return
         if self._shared:
             self._take_copies()
             self._shared = False
-        self._replace(changed)
+        self._replace(changed, seq)

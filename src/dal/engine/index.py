@@ -89,7 +89,7 @@ class JsonIndex(FollowingIndex["list[object]"]):
         for place in places:
             yield Row(place[2], rows[place[2]][1])
 
-    def _replace(self, changed: Sequence[tuple[str, list[object] | None]]) -> None:
+    def _replace(self, changed: Sequence[tuple[str, list[object] | None]], seq: int) -> None:
         added: list[_Place] = []
         for doc_id, values in changed:
             self._remove(doc_id)

@@ -73,8 +73,12 @@
       return globalEval(`(${source.replace(/[\s;]+$/, "")}\n)`);
     } catch (thrown) {
       if (!(thrown instanceof SyntaxError)) throw thrown;
+      try {
+        return globalEval(source);
+      } catch (other) {
+        throw other instanceof SyntaxError ? thrown : other;
+      }
     }
-    return globalEval(source);
   }
 
   function compile(source) {
@@ -168,9 +172,18 @@
 
   function checked(response, kind) {
     const type = typeof response;
-    if (response === null || (type !== "object" && type !== "string") || Array.isArray(response))
+    if (response === null || (type !== "object" && type !== "string"))
       throw failure("render_error", `undefined response from ${kind} function`);
     return asResponse(response);
+  }
+
+  function shownBy(run, design, document, request) {
+    try {
+      return run.call(design, document, request);
+    } catch (thrown) {
+      // Of a document that is not there, nothing can be shown but what a function is ready to say.
+      throw document === null && request.path.length > 5 ? failure("not_found", "document not found") : thrown;
+    }
   }
 
   const kinds = {
@@ -193,7 +206,7 @@
     },
     shows: (run, design, document, request) =>
       rendered(() => {
-        const response = asResponse(run.call(design, document, request) || {});
+        const response = asResponse(shownBy(run, design, document, request) || {});
         if (chunks.length) {
           response.headers = { ...response.headers, ...started };
           response.body = chunks.join("") + (response.body || "");
@@ -202,6 +215,7 @@
       }),
     updates: (run, design, document, request) =>
       rendered(() => {
+        if (request.method === "GET") throw failure("method_not_allowed", "Update functions do not allow GET");
         const [changed, response] = run.call(design, document, request);
         return [changed, checked(response, "update")];
       }),
@@ -210,7 +224,7 @@
         rows = given;
         const tail = run.call(design, head, request);
         if (tail !== undefined) chunks.push(tail);
-        return { ...started, body: chunks.join("") };
+        return [chunks.join(""), started];
       }),
   };
 

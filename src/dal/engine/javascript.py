@@ -13,7 +13,8 @@ from importlib import resources
 from typing import TYPE_CHECKING, Any, cast
 
 from dal.engine.document import DocumentRecord, show_body
-from dal.errors import BadRequest, CouchError, NotFound, NotSupported, ServerError, thrown
+from dal.engine.view_definition import JAVASCRIPT
+from dal.errors import BadRequest, CouchError, MethodNotAllowed, NotFound, NotSupported, ServerError, thrown
 from dal.json_text import encode_json
 
 if TYPE_CHECKING:
@@ -27,10 +28,13 @@ _TIME_LIMIT_S = 5.0
 class QueryServer:
     """One JavaScript engine with one design document, whose functions share nothing with those of another.
 
-    Raises ``NotSupported`` where the engine is not installed.
+    Raises ``ServerError`` for a design document in another language, and ``NotSupported`` where there is no engine.
     """
 
     def __init__(self, design: Mapping[str, object]) -> None:
+        language = design.get("language", JAVASCRIPT)
+        if language != JAVASCRIPT:
+            raise thrown("unknown_query_language", str(language))
         self._context = _engine().Context()
         self._context.set_memory_limit(_MEMORY_LIMIT)
         self._context.set_time_limit(_TIME_LIMIT_S)
@@ -93,6 +97,8 @@ def _error(word: object, reason: object = None) -> CouchError:
     """Return the error that CouchDB makes of one of its query server's."""
     if word == "not_found":
         return NotFound(str(reason))
+    if word == "method_not_allowed":
+        return MethodNotAllowed(str(reason))
     if word == "compilation_error":
         return BadRequest(str(reason), error="compilation_error")
     # An Error has no members of its own to be shown.

@@ -9,10 +9,10 @@ from collections.abc import Mapping
 
 from dal.engine.attachment import to_json
 from dal.engine.database import Database
-from dal.engine.document import Document
-from dal.engine.document_read import show_for_function
+from dal.engine.document import Document, DocumentRecord
+from dal.engine.document_read import FOR_FUNCTIONS, show
 from dal.engine.document_update import Validate
-from dal.engine.javascript import QueryServer, query_server
+from dal.engine.javascript import query_server
 from dal.engine.revision import format_revision, format_revision_id
 from dal.engine.revision_tree import Node
 from dal.engine.security import UserContext, user_object
@@ -24,16 +24,16 @@ _PASSED = (1, True)
 
 def validation(db: Database, user: UserContext, first: Validate | None) -> Validate:
     """Return what documents have to pass: a check of the database's own, then the design documents' functions."""
-    servers = [query_server(db, record) for record in db.validators or ()]
     context, security = user_object(db.name, user), db.security
 
     def validate(new: Document, old: Node | None) -> CouchError | None:
         error = first(new, old) if first is not None else None
         if error is not None:
             return error
-        before = None if old is None else show_for_function(new.doc_id, old)
-        for server in servers:
-            error = _refusal(server, shown(new), before, context, security)
+        record = db.storage.get(new.doc_id)
+        before = None if old is None or record is None else show(db, record, old, FOR_FUNCTIONS)
+        for design in db.validators or ():
+            error = _refusal(db, design, shown(new), before, context, security)
             if error is not None:
                 return error
         return None
@@ -41,9 +41,9 @@ def validation(db: Database, user: UserContext, first: Validate | None) -> Valid
     return validate
 
 
-def _refusal(server: QueryServer, *args: object) -> CouchError | None:
+def _refusal(db: Database, design: DocumentRecord, *args: object) -> CouchError | None:
     try:
-        answer = server.call(_PATH, *args)
+        answer = query_server(db, design).call(_PATH, *args)
     except CouchError as error:
         return error
     if answer in _PASSED:

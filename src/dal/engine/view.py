@@ -38,8 +38,8 @@ _Json: TypeAlias = "dict[str, object]"
 class RowQuery:
     """Which rows of a view are wanted.
 
-    ``keys`` None means a range. ``group_level`` None groups by whole keys, 0 not at all. ``shown`` is None without
-    ``include_docs``.
+    ``keys`` None means a range. Rows that need not be ``sorted`` are not skipped, though the offset says that they are.
+    ``group_level`` None groups by whole keys, 0 not at all. ``shown`` is None without ``include_docs``.
     """
 
     keys: Sequence[object] | None = None
@@ -51,6 +51,7 @@ class RowQuery:
     descending: bool = False
     skip: int = 0
     limit: int = maxsize
+    sorted: bool = True
     group_level: int | None = 0
     shown: Shown | None = None
     partition: str | None = None
@@ -71,9 +72,9 @@ class View:
         ranges = self._ranges(query)
         total = len(self._rows)
         rows = (row for one in ranges for row in one.read())
-        first = next((one for one in ranges if one), ranges[-1] if ranges else None)
-        offset = min(total, (first.offset if first is not None else 0) + query.skip)
-        shown = islice(rows, min(query.skip, maxsize), min(query.skip + query.limit, maxsize))
+        offset = _offset_within(ranges, query.skip) if self._index.partitioned else _offset(ranges, query.skip, total)
+        skipped = query.skip if query.sorted else 0
+        shown = islice(rows, min(skipped, maxsize), min(skipped + query.limit, maxsize))
         return {"total_rows": total, "offset": offset, "rows": [self._shown(row, query.shown) for row in shown]}
 
     def reduced_rows(self, query: RowQuery) -> _Json:
@@ -187,8 +188,8 @@ class _Range:
         self._low, self._high = low, max(low, high)
         self.offset = len(rows) - self._high if descending else self._low
 
-    def __bool__(self) -> bool:
-        return self._low < self._high
+    def __len__(self) -> int:
+        return self._high - self._low
 
     def _place(self, partition: str | None, bound: _Bound | None, *, behind: bool, end: bool) -> int:
         """Return how many rows come before a bound, or, ``behind`` it, up to it."""
@@ -203,6 +204,23 @@ class _Range:
     def read(self) -> Iterator[ViewRow]:
         rows = self._rows.islice(self._low, self._high, reverse=self._descending)
         return _ascending_values(rows) if self._descending else rows
+
+
+def _offset(ranges: Sequence[_Range], skip: int, total: int) -> int:
+    """Return how many rows come before the first that has been found, and those that are skipped."""
+    first = next((one for one in ranges if one), ranges[-1] if ranges else None)
+    return min(total, (first.offset if first is not None else 0) + skip)
+
+
+def _offset_within(ranges: Sequence[_Range], skip: int) -> int:
+    """Return how many rows come before the first that is shown: the one shard of a partition skips rows itself."""
+    offset = 0
+    for one in ranges:
+        offset = one.offset + min(skip, len(one))
+        if skip < len(one):
+            break
+        skip -= len(one)
+    return offset
 
 
 def _id_bounds(query: RowQuery) -> tuple[bytes, bytes]:

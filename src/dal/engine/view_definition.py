@@ -13,6 +13,7 @@ from dal.engine.term_order import Term, term_key
 from dal.errors import NotFound
 from dal.json_text import encode_json
 
+#: The language of functions, and that of a design document which names none.
 JAVASCRIPT = "javascript"
 
 

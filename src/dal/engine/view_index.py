@@ -13,10 +13,10 @@ from sortedcontainers import SortedList
 from dal.engine.collation import Key, json_key
 from dal.engine.database import Database
 from dal.engine.document import DocumentRecord
-from dal.engine.document_read import PLAIN, Shown, show
+from dal.engine.document_read import Shown, show
 from dal.engine.following_index import FollowingIndex
 from dal.engine.javascript import QueryServer
-from dal.engine.reduction import can_fail, reduce_rows
+from dal.engine.reduction import can_fail, is_builtin, reduce_rows
 from dal.engine.term_order import term_key
 from dal.engine.view_definition import JAVASCRIPT, MapView, ViewGroup, view_group
 from dal.errors import ServerError
@@ -46,10 +46,12 @@ class ViewIndex(FollowingIndex[_Rows]):
         self.group = group
         self.partitioned = partitioned
         self.rows: list[SortedList[ViewRow]] = [SortedList() for _ in group.views]
+        # The update sequences up to which the index had come when the views' rows changed last.
+        self.changed_at = [0] * len(group.views)
         self._of_document: dict[str, _Rows] = {}
         self._keys = [key_function(view) for view in group.views]
         self._sources = [view.source for view in group.views]
-        self._shown = Shown(local_seq=True) if group.includes_seq else PLAIN
+        self._shown = Shown(conflicts=True, deleted_conflicts=True, local_seq=group.includes_seq)
         self._server: QueryServer | None = None
 
     def fork(self: _Self) -> _Self:
@@ -76,6 +78,7 @@ class ViewIndex(FollowingIndex[_Rows]):
 
     def _take_copies(self) -> None:
         self.rows = [rows.copy() for rows in self.rows]
+        self.changed_at = list(self.changed_at)
         self._of_document = dict(self._of_document)
 
     def _read(self, db: Database, record: DocumentRecord) -> _Rows | None:
@@ -89,25 +92,34 @@ class ViewIndex(FollowingIndex[_Rows]):
             _placed(partition, record.doc_id, key_of, pairs) for key_of, pairs in zip(self._keys, emitted, strict=True)
         ]
 
-    def _replace(self, changed: Sequence[tuple[str, _Rows | None]]) -> None:
+    def _replace(self, changed: Sequence[tuple[str, _Rows | None]], seq: int) -> None:
         added: _Rows = [[] for _ in self.rows]
+        removed = [0] * len(self.rows)
         for doc_id, found in changed:
-            for rows, old in zip(self.rows, self._of_document.pop(doc_id, ()), strict=False):
+            for place, old in enumerate(self._of_document.pop(doc_id, ())):
+                removed[place] += len(old)
                 for row in old:
-                    rows.remove(row)
+                    self.rows[place].remove(row)
             if found is not None:
                 self._of_document[doc_id] = found
                 for new, rows_of_view in zip(added, found, strict=True):
                     new.extend(rows_of_view)
-        for rows, new in zip(self.rows, added, strict=True):
-            rows.update(new)
+        for place, new in enumerate(added):
+            self.rows[place].update(new)
+            if new or removed[place]:
+                self.changed_at[place] = seq
         self._check_reductions()
 
     def _check_reductions(self) -> None:
         """Raise ``ServerError`` where a built-in function fails on the rows: CouchDB runs it when it stores them."""
         for view, rows in zip(self.group.views, self.rows, strict=True):
             for _, source in view.reduces:
-                if can_fail(source) and rows:
+                if not rows:
+                    continue
+                if self.partitioned and not is_builtin(source):
+                    # The keys that it would be given have their partition in them, which JSON cannot say.
+                    raise ServerError("a partition is no JSON", error="invalid_ejson")
+                if can_fail(source):
                     reduce_rows(source, rows)
 
 
