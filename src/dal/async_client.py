@@ -145,6 +145,7 @@ class AsyncCouchDAL(Handle[AsyncBackend]):
     all_docs = _awaitable(many.all_docs)
     find = _awaitable(many.find)
     explain = _awaitable(many.explain)
+    view = _awaitable(many.view)
 
     info = _awaitable(databases.info)
     create_database = _awaitable(databases.create_database)

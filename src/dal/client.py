@@ -159,6 +159,7 @@ class CouchDAL(Handle[BaseBackend]):
     all_docs = _blocking(many.all_docs)
     find = _blocking(many.find)
     explain = _blocking(many.explain)
+    view = _blocking(many.view)
 
     info = _blocking(databases.info)
     create_database = _blocking(databases.create_database)

@@ -59,6 +59,24 @@ class AllDocsResult(TypedDict):
     update_seq: NotRequired[str]
 
 
+class ViewRow(TypedDict):
+    """A row of a view; one that was reduced has neither an id nor a document, and ``None`` for the key of all rows."""
+
+    key: JSON
+    value: JSON
+    id: NotRequired[str]
+    doc: NotRequired[Document | None]
+
+
+class ViewResult(TypedDict):
+    """The rows of a view; totals are those of the whole view, and are not told of reduced rows."""
+
+    rows: list[ViewRow]
+    total_rows: NotRequired[int]
+    offset: NotRequired[int]
+    update_seq: NotRequired[str]
+
+
 class ChangedRevision(TypedDict):
     """One leaf of a changed document."""
 

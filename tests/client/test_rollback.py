@@ -183,13 +183,13 @@ def test_fork_has_the_indexes_that_were_built_and_changes_none_of_them(
     dal.create_index(["n"])
     assert indexed(dal) == ["d1", "d2", "d3", "d4"]
     read: list[str] = []
-    values = JsonIndex._read
+    values = JsonIndex.read
 
     def counted(index: JsonIndex, db: Database, record: DocumentRecord) -> list[object] | None:
         read.append(record.doc_id)
         return values(index, db, record)
 
-    monkeypatch.setattr(JsonIndex, "_read", counted)
+    monkeypatch.setattr(JsonIndex, "read", counted)
     other = dal.fork()
     third = other.fork()
     assert indexed(other) == indexed(third) == ["d1", "d2", "d3", "d4"]

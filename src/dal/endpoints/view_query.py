@@ -47,6 +47,11 @@ class ViewQuery:
     sorted: bool = True
     partition: str | None = None
 
+    @property
+    def groups_by_key(self) -> bool:
+        """Whether each key is a group of its own: a level counts for more."""
+        return self.group is True and self.group_level is None
+
 
 def parse_parameters(query: ViewQuery, parameters: Iterable[tuple[str, object]], *, decoded: bool) -> ViewQuery:
     """Return a query with parameters applied in order, the later of two winning; unknown ones are ignored.
@@ -199,14 +204,13 @@ def _validate_map(query: ViewQuery) -> None:
     if query.reduce:
         raise QueryParseError("Reduce is invalid for map-only views.")
     _validate_keys(query)
-    if query.group or query.group_level:
+    if query.groups_by_key or query.group_level:
         raise QueryParseError("Invalid use of grouping on a map view.")
 
 
 def _validate_reduce(query: ViewQuery) -> None:
     _validate_group(query)
-    by_key = query.group and query.group_level is None
-    if not by_key and type(query.keys) is list:
+    if not query.groups_by_key and type(query.keys) is list:
         raise QueryParseError("Multi-key fetches for reduce views must use `group=true`")
     _validate_keys(query)
     if query.include_docs:

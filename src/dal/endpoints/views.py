@@ -160,7 +160,7 @@ def _rows(query: ViewQuery) -> RowQuery:
         query.skip,
         maxsize if query.limit == MAX_LIMIT else query.limit,
         query.sorted,
-        None if query.group and query.group_level is None else level,
+        None if query.groups_by_key else level,
         shown_documents(query),
         query.partition,
     )

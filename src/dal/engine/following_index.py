@@ -28,7 +28,7 @@ class FollowingIndex(ABC, Generic[Found]):
         self._shared = False
 
     @abstractmethod
-    def _read(self, db: Database, record: DocumentRecord) -> Found | None:
+    def read(self, db: Database, record: DocumentRecord) -> Found | None:
         """Return what a document has for the index, if anything; raises ``CouchError`` where that cannot be told."""
 
     @abstractmethod
@@ -57,7 +57,7 @@ class FollowingIndex(ABC, Generic[Found]):
             return
         # All of it is read before anything is changed: reading may fail.
         self._put(
-            [(record.doc_id, self._read(db, record)) for record in db.storage.changes(since=self.seq)], db.update_seq
+            [(record.doc_id, self.read(db, record)) for record in db.storage.changes(since=self.seq)], db.update_seq
         )
         self.seq = db.update_seq
 
@@ -77,7 +77,7 @@ class FollowingIndex(ABC, Generic[Found]):
         records = ((doc_id, db.storage.get(doc_id)) for doc_id in doc_ids)
         try:
             self._put(
-                [(doc_id, self._read(db, record) if record else None) for doc_id, record in records], db.update_seq
+                [(doc_id, self.read(db, record) if record else None) for doc_id, record in records], db.update_seq
             )
         except CouchError:
             return False

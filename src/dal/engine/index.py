@@ -105,7 +105,7 @@ class JsonIndex(FollowingIndex["list[object]"]):
         if known is not None:
             self._places.remove(known[0])
 
-    def _read(self, db: Database, record: DocumentRecord) -> list[object] | None:
+    def read(self, db: Database, record: DocumentRecord) -> list[object] | None:
         """Return the values of the columns; None for a document that lacks one, or that the filter passes over."""
         if record.deleted or record.doc_id.startswith("_design/"):
             return None

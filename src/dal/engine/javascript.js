@@ -7,6 +7,17 @@
   const { parse, stringify } = JSON;
   const globalEval = eval;
 
+  // Functions share these with one another and with what follows, and none may decide how all values are shown.
+  for (const prototype of [Object, Array, String, Number, Boolean].map((kind) => kind.prototype)) {
+    Object.defineProperty(prototype, "toJSON", {
+      get: () => undefined,
+      set(value) {
+        if (this !== prototype)
+          Object.defineProperty(this, "toJSON", { value, writable: true, enumerable: true, configurable: true });
+      },
+    });
+  }
+
   const failure = (word, reason) => ["error", word, reason];
   const isFailure = (thrown) => Array.isArray(thrown) && (thrown[0] === "error" || thrown[0] === "fatal");
   const isError = (value) =>
@@ -69,16 +80,13 @@
 
   function evaluated(source) {
     try {
-      // An anonymous function is no statement.
-      return globalEval(`(${source.replace(/[\s;]+$/, "")}\n)`);
+      // A function with a name is a statement, which has no value.
+      return globalEval(source);
     } catch (thrown) {
       if (!(thrown instanceof SyntaxError)) throw thrown;
-      try {
-        return globalEval(source);
-      } catch (other) {
-        throw other instanceof SyntaxError ? thrown : other;
-      }
     }
+    // One without a name is none, but CouchDB's engine takes it for one whose value is the function.
+    return globalEval(`(${source.replace(/[\s;]+$/, "")}\n)`);
   }
 
   function compile(source) {

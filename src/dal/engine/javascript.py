@@ -35,11 +35,15 @@ class QueryServer:
         language = design.get("language", JAVASCRIPT)
         if language != JAVASCRIPT:
             raise thrown("unknown_query_language", str(language))
+        self._design = design
+        self._start()
+
+    def _start(self) -> None:
         self._context = _engine().Context()
         self._context.set_memory_limit(_MEMORY_LIMIT)
         self._context.set_time_limit(_TIME_LIMIT_S)
         self._command = self._context.eval(_runtime())
-        self._ask("load", design)
+        self._ask("load", self._design)
 
     def compile(self, source: str) -> None:
         """Raise ``CouchError`` for the source of what is no function: ``compilation_error``, or ``not_found``."""
@@ -65,6 +69,8 @@ class QueryServer:
         try:
             answer = self._command(encode_json(command).decode())
         except _engine().JSException as error:
+            # Nobody knows what is left of an engine that was stopped in the midst of something.
+            self._start()
             text = str(error)
             reason = "OS process timed out." if "interrupted" in text else text.partition("\n")[0]
             raise ServerError(reason, error="os_process_error") from None

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from hashlib import sha1
+from itertools import groupby, islice
 from math import log
+from operator import itemgetter
 from typing import Any, NamedTuple, Protocol, TypeAlias, cast
 
 from dal.engine.collation import Key, json_key
@@ -167,9 +169,11 @@ def _add_stats(value: Any, found: Any) -> Any:
             max(value.max, found.max),
             value.sumsqr + found.sumsqr,
         )
-    shown = f"{{{','.join(map(print_term, value))}}}" if isinstance(value, _Stats) else pretty_term(value)
-    reason = f"The _stats function requires that map values be numbers or arrays of numbers, not '{shown}'"
-    raise _crash("invalid_value", reason)
+    reason = "The _stats function requires that map values be numbers or arrays of numbers, not '"
+    shown = (
+        f"{{{','.join(map(print_term, value))}}}" if isinstance(value, _Stats) else pretty_term(value, len(reason) + 1)
+    )
+    raise _crash("invalid_value", f"{reason}{shown}'")
 
 
 def _unpacked(value: Mapping[str, object]) -> _Stats:
@@ -177,8 +181,9 @@ def _unpacked(value: Mapping[str, object]) -> _Stats:
     for name in _STATS:
         number = value.get(name)
         if number is None:
-            shown = pretty_term(value)[1:-1]
-            raise _crash("invalid_value", f"user _stats input missing required field {name} ({shown})")
+            reason = f"user _stats input missing required field {name} ("
+            # As a list of pairs, without the braces of an object, it begins where they would.
+            raise _crash("invalid_value", f"{reason}{pretty_term(value, len(reason))[1:-1]})")
         if not _is_number(number):
             raise _crash("invalid_value", f"non-numeric _stats input received for {name}: {print_term(number)}")
         numbers.append(cast(Number, number))
@@ -196,12 +201,8 @@ def _packed(found: object) -> object:
 
 def _ranked(values: Iterable[object], most: int, *, top: bool) -> list[object]:
     """Return the greatest or the least values, best first, of equal ones the first that came."""
-    distinct: dict[str, tuple[Key, object]] = {}
-    for value in values:
-        key = json_key(value)
-        distinct.setdefault(repr(key), (key, value))
-    ranked = sorted(distinct.values(), key=lambda entry: entry[0], reverse=top)
-    return [value for _, value in ranked[:most]]
+    ranked = sorted(((json_key(value), value) for value in values), key=itemgetter(0), reverse=top)
+    return [next(group)[1] for _, group in islice(groupby(ranked, itemgetter(0)), most)]
 
 
 def _extreme(rows: Iterable[Row], *, last: bool) -> object:

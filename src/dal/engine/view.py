@@ -22,7 +22,7 @@ from dal.engine.reduction import is_builtin, reduce_rows
 from dal.engine.revision import parse_revision
 from dal.engine.view_index import ViewIndex, ViewRow, key_function
 from dal.errors import NotFound
-from dal.json_text import encode_json
+from dal.json_text import copy_json, encode_json
 
 #: A key that was not given.
 NO_KEY = object()
@@ -81,7 +81,7 @@ class View:
         """Return ``rows``, one for each group of keys; raises ``QueryParseError`` likewise, or ``ServerError``."""
         groups = (group for one in self._ranges(query) for group in self._grouped(one.read(), query.group_level))
         shown = islice(groups, min(query.skip, maxsize), min(query.skip + query.limit, maxsize))
-        return {"rows": [self._reduced(key, rows) for key, rows in shown]}
+        return {"rows": [self._reduced(copy_json(key), rows) for key, rows in shown]}
 
     # --- ranges -------------------------------------------------------------------------------------------------------
 
@@ -112,7 +112,7 @@ class View:
     # --- rows ---------------------------------------------------------------------------------------------------------
 
     def _shown(self, row: ViewRow, shown: Shown | None) -> _Json:
-        found: _Json = {"id": row.doc_id, "key": row.key, "value": row.value}
+        found: _Json = {"id": row.doc_id, "key": copy_json(row.key), "value": copy_json(row.value)}
         if shown is not None:
             found["doc"] = self._document(row, shown)
         return found
@@ -153,7 +153,7 @@ class View:
         # CouchDB gathers rows by putting each before those that came earlier.
         rows = _latest_first(rows)
         if is_builtin(source):
-            return {"key": key, "value": reduce_rows(source, rows)}
+            return {"key": key, "value": copy_json(reduce_rows(source, rows))}
         server = self._index.query_server()
         pairs = [[[row.key, row.doc_id], row.value] for row in rows]
         value = server.reduce(source, [pair[0] for pair in pairs], [pair[1] for pair in pairs], again=False)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from hashlib import md5
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 from dal.engine.term_order import Term, term_key
 from dal.errors import NotFound
@@ -15,15 +15,18 @@ from dal.json_text import encode_json
 
 #: The language of functions, and that of a design document which names none.
 JAVASCRIPT = "javascript"
+#: That of the design documents which define Mango's indexes: their views are made from columns.
+MANGO = "query"
 
 
 class MapView(NamedTuple):
     """One map function with its options, and the names under which a design document has it.
 
-    ``reduces`` are the names that have a reduce function as well, the last one first.
+    ``source`` is text, or the definition of one of Mango's indexes. ``reduces`` are the names that have a reduce
+    function as well, the last one first.
     """
 
-    source: str
+    source: Any
     options: Mapping[str, object]
     names: tuple[str, ...]
     reduces: tuple[tuple[str, str], ...]
@@ -87,9 +90,9 @@ def _distinct(views: Mapping[str, Mapping[str, object]]) -> Iterator[MapView]:
     """Yield the views by their sources: those with the same one are one view of several names."""
     known: dict[bytes, tuple[Term, MapView]] = {}
     for name, view in views.items():
-        source = view.get("map")
-        if not isinstance(source, str):
+        if name == "lib":
             continue
+        source = view["map"]
         options = cast("Mapping[str, object]", view.get("options", {}))
         key = encode_json([source, options])
         order, one = known.get(key) or (term_key([source, options]), MapView(source, options, (), ()))

@@ -15,10 +15,12 @@ from dal.engine.database import Database
 from dal.engine.document import DocumentRecord
 from dal.engine.document_read import Shown, show
 from dal.engine.following_index import FollowingIndex
+from dal.engine.index import JsonIndex
+from dal.engine.index_definition import IndexDefinition
 from dal.engine.javascript import QueryServer
 from dal.engine.reduction import can_fail, is_builtin, reduce_rows
 from dal.engine.term_order import term_key
-from dal.engine.view_definition import JAVASCRIPT, MapView, ViewGroup, view_group
+from dal.engine.view_definition import JAVASCRIPT, MANGO, MapView, ViewGroup, view_group
 from dal.errors import ServerError
 
 # Where a row stands: its partition ("" in a global view), its key, its document's id, and its number there.
@@ -53,6 +55,7 @@ class ViewIndex(FollowingIndex[_Rows]):
         self._sources = [view.source for view in group.views]
         self._shown = Shown(conflicts=True, deleted_conflicts=True, local_seq=group.includes_seq)
         self._server: QueryServer | None = None
+        self._columns: list[JsonIndex] | None = None
 
     def fork(self: _Self) -> _Self:
         other = super().fork()
@@ -69,7 +72,7 @@ class ViewIndex(FollowingIndex[_Rows]):
         return self._server
 
     def refresh(self, db: Database) -> None:
-        if self.seq != db.update_seq:
+        if self.seq != db.update_seq and self.group.language != MANGO:
             self.query_server()
         super().refresh(db)
 
@@ -81,16 +84,26 @@ class ViewIndex(FollowingIndex[_Rows]):
         self.changed_at = list(self.changed_at)
         self._of_document = dict(self._of_document)
 
-    def _read(self, db: Database, record: DocumentRecord) -> _Rows | None:
+    def read(self, db: Database, record: DocumentRecord) -> _Rows | None:
         if record.deleted or (record.doc_id.startswith("_design/") and not self.group.includes_design):
             return None
-        emitted = self.query_server().map(self._sources, show(db, record, record.winner, self._shown))
+        emitted = self._emitted(db, record)
         if not any(emitted):
             return None
         partition = record.doc_id.partition(":")[0] if self.partitioned else ""
         return [
             _placed(partition, record.doc_id, key_of, pairs) for key_of, pairs in zip(self._keys, emitted, strict=True)
         ]
+
+    def _emitted(self, db: Database, record: DocumentRecord) -> list[list[tuple[object, object]]]:
+        """Return the keys and values that each map function emits, or the columns that each index has of a document."""
+        if self.group.language != MANGO:
+            return self.query_server().map(self._sources, show(db, record, record.winner, self._shown))
+        if self._columns is None:
+            definitions = (IndexDefinition("", view.first_name, view.source, False) for view in self.group.views)
+            self._columns = [JsonIndex(definition) for definition in definitions]
+        values = (index.read(db, record) for index in self._columns)
+        return [[] if columns is None else [(columns, None)] for columns in values]
 
     def _replace(self, changed: Sequence[tuple[str, _Rows | None]], seq: int) -> None:
         added: _Rows = [[] for _ in self.rows]
@@ -145,6 +158,7 @@ def open_view_index(db: Database, body: Any) -> ViewIndex:
     group = view_group(body)
     index = db.view_indexes.get(group.signature)
     if index is None:
+        clean_up(db)
         index = ViewIndex(group, partitioned=group.is_partitioned(db.partitioned))
         db.view_indexes[group.signature] = index
     return index

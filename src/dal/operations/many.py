@@ -9,11 +9,21 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
+from dal.backends.base import quote
 from dal.json_text import JSON
 from dal.operations.operation import Doc, Operation, Selector, listed, present, query
+from dal.wire import ABSENT
 
 if TYPE_CHECKING:
-    from dal.results import AllDocsResult, BulkGetResult, BulkRow, ChangesResult, FindResult, MissingRevisions
+    from dal.results import (
+        AllDocsResult,
+        BulkGetResult,
+        BulkRow,
+        ChangesResult,
+        FindResult,
+        MissingRevisions,
+        ViewResult,
+    )
 
 Feed: TypeAlias = Literal["normal", "longpoll", "continuous", "eventsource"]
 Sort: TypeAlias = Iterable[str | Mapping[str, str]]
@@ -74,6 +84,51 @@ def all_docs(
         include_docs=include_docs,
         conflicts=conflicts,
         attachments=attachments,
+        update_seq=update_seq,
+    )
+    return Operation("GET", path) if keys is None else Operation("POST", path, {"keys": listed(keys)})
+
+
+def view(
+    design: str,
+    name: str,
+    *,
+    keys: Iterable[object] | None = None,
+    key: object = ABSENT,
+    startkey: object = ABSENT,
+    endkey: object = ABSENT,
+    startkey_docid: str | None = None,
+    endkey_docid: str | None = None,
+    inclusive_end: bool | None = None,
+    descending: bool | None = None,
+    limit: int | None = None,
+    skip: int | None = None,
+    reduce: bool | None = None,
+    group: bool | None = None,
+    group_level: int | None = None,
+    include_docs: bool | None = None,
+    conflicts: bool | None = None,
+    update_seq: bool | None = None,
+) -> Operation[ViewResult]:
+    """Return the rows of a design document's view, or what its reduce function makes of them.
+
+    Keys are any JSON values, ``None`` among them; ``keys`` gives the rows of each key in the order asked.
+    """
+    path = f"/_design/{quote(design)}/_view/{quote(name)}" + query(
+        key=_key(key),
+        startkey=_key(startkey),
+        endkey=_key(endkey),
+        startkey_docid=startkey_docid,
+        endkey_docid=endkey_docid,
+        inclusive_end=inclusive_end,
+        descending=descending,
+        limit=limit,
+        skip=skip,
+        reduce=reduce,
+        group=group,
+        group_level=group_level,
+        include_docs=include_docs,
+        conflicts=conflicts,
         update_seq=update_seq,
     )
     return Operation("GET", path) if keys is None else Operation("POST", path, {"keys": listed(keys)})
@@ -182,5 +237,9 @@ def _query_body(
 
 
 def _text(key: str | None) -> str | None:
+    return None if key is None else _key(key)
+
+
+def _key(key: object) -> str | None:
     # Keys travel as JSON text, quotes and all.
-    return None if key is None else json.dumps(key)
+    return None if key is ABSENT else json.dumps(key, allow_nan=False)
