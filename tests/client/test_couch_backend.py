@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import re
 import socket
 import sys
 import threading
@@ -219,6 +220,8 @@ def test_no_password_in_reprs_and_logs(caplog: pytest.LogCaptureFixture, served_
             assert password not in repr(shown)
     assert password not in caplog.text
     assert b64encode(f"{user}:{password}".encode()).decode() not in caplog.text
+    # The cookie was given, and the HTTP client logged the header.
+    assert re.findall(r"AuthSession=(.)", caplog.text) == ["*"]
 
 
 def test_prefix_of_a_gateway_is_kept() -> None:

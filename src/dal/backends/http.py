@@ -5,6 +5,8 @@ It holds none of CouchDB's rules: requests go out as they are given, and answers
 
 from __future__ import annotations
 
+import logging
+import re
 import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -36,6 +38,21 @@ _HOP_BY_HOP = frozenset(
         "upgrade",
     )
 )
+
+
+_SESSION = re.compile(r"AuthSession=[^;'\"]+")
+
+
+class _WithoutSessions(logging.Filter):
+    """Takes the cookies of CouchDB's sessions out of what the HTTP client logs, which is all headers that come."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        record.msg = _SESSION.sub("AuthSession=***", str(record.msg))
+        return True
+
+
+for _name in ("httpcore2.http11", "httpcore2.http2"):
+    logging.getLogger(_name).addFilter(_WithoutSessions())
 
 
 @dataclass(frozen=True, slots=True)

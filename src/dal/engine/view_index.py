@@ -50,6 +50,8 @@ class ViewIndex(FollowingIndex[_Rows]):
         self.rows: list[SortedList[ViewRow]] = [SortedList() for _ in group.views]
         # The update sequences up to which the index had come when the views' rows changed last.
         self.changed_at = [0] * len(group.views)
+        # Whether a view's values have all been numbers, over which no built-in function falls.
+        self._has_numbers = [True] * len(group.views)
         self._of_document: dict[str, _Rows] = {}
         self._keys = [key_function(view) for view in group.views]
         self._sources = [view.source for view in group.views]
@@ -82,6 +84,7 @@ class ViewIndex(FollowingIndex[_Rows]):
     def _take_copies(self) -> None:
         self.rows = [rows.copy() for rows in self.rows]
         self.changed_at = list(self.changed_at)
+        self._has_numbers = list(self._has_numbers)
         self._of_document = dict(self._of_document)
 
     def read(self, db: Database, record: DocumentRecord) -> _Rows | None:
@@ -119,20 +122,21 @@ class ViewIndex(FollowingIndex[_Rows]):
                     new.extend(rows_of_view)
         for place, new in enumerate(added):
             self.rows[place].update(new)
+            self._has_numbers[place] &= all(type(row.value) in (int, float) for row in new)
             if new or removed[place]:
                 self.changed_at[place] = seq
         self._check_reductions()
 
     def _check_reductions(self) -> None:
         """Raise ``ServerError`` where a built-in function fails on the rows: CouchDB runs it when it stores them."""
-        for view, rows in zip(self.group.views, self.rows, strict=True):
+        for view, rows, has_numbers in zip(self.group.views, self.rows, self._has_numbers, strict=True):
             for _, source in view.reduces:
                 if not rows:
                     continue
                 if self.partitioned and not is_builtin(source):
                     # The keys that it would be given have their partition in them, which JSON cannot say.
                     raise ServerError("a partition is no JSON", error="invalid_ejson")
-                if can_fail(source):
+                if can_fail(source) and not has_numbers:
                     reduce_rows(source, rows)
 
 
