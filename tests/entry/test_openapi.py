@@ -114,7 +114,9 @@ def fill(server: str) -> None:
     docs[0]["_attachments"] = {"x": {"data": "aGk=", "content_type": "text/plain"}}
     design = {"_id": "_design/d", "_attachments": {"x": {"data": "aGk=", "content_type": "text/plain"}}}
     design["views"] = {"v": {"map": "function(doc) { emit(doc.n, doc.n); }", "reduce": "_sum"}}
-    design["lists"] = {"f": "function() { var row; while (row = getRow()) send(row.key); }"}
+    design["lists"] = {
+        "f": "function() { var keys = [], row; while (row = getRow()) keys.push(row.key); send(toJSON(keys)); }"
+    }
     for name in ("db", "parts"):
         with suppress(urllib.error.HTTPError):
             ask(f"{server}/{name}", "DELETE")
