@@ -6,6 +6,8 @@ import subprocess
 import sys
 import uuid
 from collections.abc import Callable
+from functools import cache
+from math import inf
 from pathlib import Path
 
 import mongomock
@@ -199,20 +201,26 @@ def test_single_operation(benchmark, role: str, operation: str, small_and_large:
 @pytest.mark.benchmark(group="import dal and its memory path / import json, threading, hashlib, re, dataclasses")
 @pytest.mark.parametrize("role", ["couchdal", "yardstick"])
 def test_import(benchmark, role: str) -> None:  # type: ignore[no-untyped-def]
-    ours = "import dal; from dal.backends.memory import MemoryBackend; MemoryBackend()"
-    code = ours if role == "couchdal" else "import json, threading, hashlib, re, dataclasses"
-    start = [sys.executable, "-I", "-c"]
-
-    def seconds() -> float:
-        # The interpreter's own start is no part of the comparison: each process times itself.
-        timed = f"import time; s = time.perf_counter(); {code}; print(time.perf_counter() - s)"
-        return float(subprocess.run([*start, timed], capture_output=True, text=True, check=True).stdout)
-
-    best = min(seconds() for _ in range(15))
     benchmark.extra_info.update(role=role, target=1.5)
     benchmark.pedantic(lambda: None, rounds=1)
     # pytest-benchmark keeps a list of measured seconds: put there what the processes measured.
-    benchmark.stats.stats.data[:] = [best]
+    benchmark.stats.stats.data[:] = [import_seconds()[role]]
+
+
+@cache
+def import_seconds() -> dict[str, float]:
+    """The best of some imports, in processes of their own that take turns; the interpreter's start is not counted."""
+    code = {
+        "couchdal": "import dal; from dal.backends.memory import MemoryBackend; MemoryBackend()",
+        "yardstick": "import json, threading, hashlib, re, dataclasses",
+    }
+    best = dict.fromkeys(code, inf)
+    for _ in range(15):
+        for role, imports in code.items():
+            timed = f"import time; s = time.perf_counter(); {imports}; print(time.perf_counter() - s)"
+            ran = subprocess.run([sys.executable, "-I", "-c", timed], capture_output=True, text=True, check=True)
+            best[role] = min(best[role], float(ran.stdout))
+    return best
 
 
 def test_memory_of_100_000_documents() -> None:
