@@ -52,7 +52,8 @@ run: $(PYTHON_READY)
 	@$(BIN)/couchdal serve --backend memory --port $(PORT)
 
 test: setup
-	$(BIN)/python -m pytest -n auto $(ARGS)
+	@# Each worker begins with its own part: some tests compute, and some wait.
+	$(BIN)/python -m pytest -n auto --dist worksteal $(ARGS)
 
 check: $(PYTHON_READY)
 	$(BIN)/ruff format --check src tests bench tools examples

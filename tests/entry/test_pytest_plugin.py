@@ -365,7 +365,7 @@ def test_both_backends_run_each_test_and_differences_are_reported(tmp_path: Path
                     self.assertIn("MemoryBackend", repr(made_at_import))
 
             @given(number=st.integers(0, 9))
-            @settings(max_examples=3)
+            @settings(max_examples=3, deadline=None)
             def test_examples(number):
                 made_at_import.put_local("example", {"n": number})
 
