@@ -63,6 +63,8 @@ def test_stats_count_and_measure_numbers_and_what_was_counted_before() -> None:
         ([1, None], "invalid_value", "or arrays of numbers, not 'null'"),
         ([[1], 7], "invalid_value", "or arrays of numbers, not '{7,1,7,7,49}'"),
         ([{"sum": 1}], "invalid_value", 'user _stats input missing required field count ([{<<"sum">>,1}])'),
+        # It just fits on a line, which for the braces of an object would have no room.
+        ([{"x": 18446744073709552000}], "invalid_value", 'required field sum ([{<<"x">>,18446744073709552000}])'),
         ([[1], [1, 2]], "function_clause", ""),
     ],
 )

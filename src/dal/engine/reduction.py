@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, Protocol, TypeAlias, cast
 
 from dal.engine.collation import Key, json_key
 from dal.engine.external_term import encode_term
-from dal.engine.term_text import pretty_term, print_term
+from dal.engine.term_text import pretty_members, pretty_term, print_term
 from dal.errors import ServerError
 from dal.json_text import parse_integer
 
@@ -182,8 +182,7 @@ def _unpacked(value: Mapping[str, object]) -> _Stats:
         number = value.get(name)
         if number is None:
             reason = f"user _stats input missing required field {name} ("
-            # As a list of pairs, without the braces of an object, it begins where they would.
-            raise _crash("invalid_value", f"{reason}{pretty_term(value, len(reason))[1:-1]})")
+            raise _crash("invalid_value", f"{reason}{pretty_members(value, len(reason) + 1)})")
         if not _is_number(number):
             raise _crash("invalid_value", f"non-numeric _stats input received for {name}: {print_term(number)}")
         numbers.append(cast(Number, number))

@@ -5,7 +5,7 @@ Source: ``io_lib:write`` and ``io_lib_pretty`` of Erlang's standard library, who
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import cast
 
@@ -46,7 +46,19 @@ def pretty_term(value: object, column: int = 1) -> str:
     >>> pretty_term({"a": ["b", [72, 105]]})
     '{[{<<"a">>,[<<"b">>,"Hi"]}]}'
     """
-    node = _node(value)
+    return _laid_out(_node(value), column)
+
+
+def pretty_members(value: Mapping[str, object], column: int = 1) -> str:
+    """Return the members of an object likewise, as the list of pairs that stands within its braces.
+
+    >>> pretty_members({"a": 1})
+    '[{<<"a">>,1}]'
+    """
+    return _laid_out(_node(dict(value)).items[0], column)
+
+
+def _laid_out(node: _Node, column: int) -> str:
     if not node.brackets and not node.is_bytes:
         return _decoded(node.inline)
     return _decoded(_Layout(len(node.inline)).show(node, column, " " * (column - 1), 0, 0))
