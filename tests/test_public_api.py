@@ -110,6 +110,13 @@ def test_emulator_starts_without_dataclasses() -> None:
     assert "dataclasses" not in loaded.split()
 
 
+def test_writing_imports_nothing_of_views_or_collation() -> None:
+    used = "from dal import CouchDAL; CouchDAL('memory').put_document('a', {'x': 1})"
+    loaded = python(f"{used}; import sys; print(*sys.modules)").split()
+    assert "dal.engine.document_update" in loaded
+    assert not {f"dal.engine.{name}" for name in ("collation", "reduction", "javascript", "view_index")} & {*loaded}
+
+
 def test_couch_path_does_not_import_the_emulator() -> None:
     used = "from dal import CouchDAL, CouchBackend; CouchDAL(CouchBackend('http://localhost'))"
     loaded = python(f"{used}; import sys; print(*sys.modules)").split()

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TypeAlias
 
-from dal.engine.reduction import is_builtin
 from dal.errors import BadRequest, CouchError, NotSupported
 from dal.json_text import parse_integer
 
@@ -125,6 +124,7 @@ def _check_options(body: Mapping[str, object], partitioned: bool) -> CouchError 
 def _check_functions(body: Mapping[str, object]) -> CouchError | None:
     """Return the error of the first view whose functions do not compile; other functions are not looked at."""
     from dal.engine.javascript import QueryServer, is_installed  # most databases have no design documents
+    from dal.engine.reduction import is_builtin
     from dal.engine.view_definition import JAVASCRIPT, view_group
 
     if not is_installed():
