@@ -12,10 +12,11 @@ from sys import maxsize
 from dal.endpoints.all_docs import shown_documents
 from dal.endpoints.call import Call, json_response
 from dal.endpoints.view_query import MAX_LIMIT, ViewQuery, parse_parameters, validate_view
+from dal.engine.database import Database
 from dal.engine.document_read import open_winner
 from dal.engine.view import NO_KEY, RowQuery, View
 from dal.engine.view_definition import MapView
-from dal.engine.view_index import open_view_index
+from dal.engine.view_index import ViewIndex, open_view_index
 from dal.errors import BadRequest, MethodNotAllowed, QueryParseError, ServerError
 from dal.json_text import decode_request
 from dal.wire import ABSENT, Response
@@ -40,8 +41,9 @@ def view_answer(call: Call, design: str, view: str) -> dict[str, object]:
         keys = ABSENT if text is None else decode_request(text.encode("utf-8", "surrogateescape"))
         query = _start(keys)
     query = parse_parameters(query, call.params, decoded=False)
-    _validate(call, body, view, query)
-    return _answer(call, body, view, query)
+    index = open_view_index(call.db, body)
+    _validate(index, view, query)
+    return _answer(call.db, index, view, query)
 
 
 def _listed(given: Mapping[str, object], name: str) -> object:
@@ -65,16 +67,17 @@ def queries(call: Call) -> Response:
     if values is ABSENT:
         raise BadRequest("POST body must include `queries` parameter.")
     shared = parse_parameters(ViewQuery(), call.params, decoded=False)
-    _ = open_view_index(call.db, body).group.find(view)
+    index = open_view_index(call.db, body)
+    _ = index.group.find(view)
     shared = replace(shared, keys=ABSENT, group=None, group_level=None)
     parsed = []
     for value in values if isinstance(values, list) else ():
         if type(value) is not dict:
             raise BadRequest("Request body must be a JSON object")
         parsed.append(parse_parameters(shared, value.items(), decoded=True))
-        _validate(call, body, view, parsed[-1])
+        _validate(index, view, parsed[-1])
     try:
-        return json_response({"results": [_answer(call, body, view, query) for query in parsed]})
+        return json_response({"results": [_answer(call.db, index, view, query) for query in parsed]})
     except QueryParseError as error:
         # In an answer that has begun, an error shows no trace.
         raise QueryParseError(error.reason) from None
@@ -126,15 +129,12 @@ def _reduces(view: MapView, name: str, query: ViewQuery) -> bool:
     return view.reduce_of(name) is not None and query.reduce is not False
 
 
-def _validate(call: Call, body: Mapping[str, object], name: str, query: ViewQuery) -> None:
-    index = open_view_index(call.db, body)
+def _validate(index: ViewIndex, name: str, query: ViewQuery) -> None:
     _, view = index.group.find(name)
     validate_view(query, reduces=_reduces(view, name, query), partitioned=index.partitioned)
 
 
-def _answer(call: Call, body: Mapping[str, object], name: str, query: ViewQuery) -> dict[str, object]:
-    db = call.db
-    index = open_view_index(db, body)
+def _answer(db: Database, index: ViewIndex, name: str, query: ViewQuery) -> dict[str, object]:
     place, found = index.group.find(name)
     if query.update is True:
         index.refresh(db)
