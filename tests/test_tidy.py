@@ -36,7 +36,8 @@ LAYERS = (
     ("dal.openapi",),
     ("dal.handle",),
     ("dal.framing", "dal.cors", "dal.access_log", "dal.server_options", "dal.service", "dal.proxy"),
-    ("dal.client", "dal.async_client", "dal.asgi", "dal.record"),
+    ("dal.client", "dal.async_client", "dal.exchange", "dal.asgi", "dal.record"),
+    ("dal.http_protocol",),
     ("dal.serve", "dal.assembly"),
     ("dal.testing",),
     ("dal", "dal.cli", "dal.pytest_plugin"),
@@ -44,7 +45,7 @@ LAYERS = (
 # What reaches outside this process or is slow to import stands in one place each.
 ONLY_IMPORTERS = {
     "httpx2": {"dal.backends.http", "dal.backends.couch", "dal.backends.async_couch"},
-    "uvicorn": {"dal.serve"},
+    "uvicorn": {"dal.serve", "dal.http_protocol"},
     "starlette": set(),
     "prometheus_client": {"dal.exporters.prometheus"},
     "opentelemetry": {"dal.exporters.opentelemetry"},
@@ -52,7 +53,7 @@ ONLY_IMPORTERS = {
     "random": {"dal.proxy.retries"},
     "secrets": {"dal.assembly"},
 }
-EDGES = {"dal.asgi", "dal.backends.memory", "dal.cli"}
+EDGES = {"dal.asgi", "dal.exchange", "dal.backends.memory", "dal.cli"}
 BANNED_WORDS = re.compile(
     r"manager|handler|helper|mixin|(?<![a-z])utils?(?![a-z])|(?<![a-z])common(?![a-z])", re.IGNORECASE
 )

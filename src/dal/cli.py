@@ -58,7 +58,8 @@ def _settings(arguments: Arguments) -> dict[str, Setting]:
 
 def _serve(arguments: Arguments) -> int:
     try:
-        from dal.serve import Sockets, address_of, listen, serve
+        from dal.http_protocol import Sockets
+        from dal.serve import address_of, listen, serve
     except ImportError as lack:
         return _fail("serve", f"{lack.name} is missing: pip install 'couchdal[server]'")
     from dal.assembly import build_application

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, MutableMapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, TypeAlias
@@ -124,19 +124,25 @@ def to_request(scope: Scope) -> Request:
     """Return the request that a web server announces, its path and query still percent-encoded, without its body."""
     raw_path: bytes | None = scope.get("raw_path")
     path = quote(scope["path"]) if raw_path is None else raw_path.decode("latin-1")
+    client = scope.get("client") or ("",)
+    return read_head(scope["method"], path, scope["query_string"].decode("latin-1"), scope["headers"], client[0])
+
+
+def read_head(
+    method: str, path: str, query: str, raw_headers: Iterable[tuple[bytes, bytes]], peer: str, body: bytes = b""
+) -> Request:
+    """Return the request of a head that was taken apart; names of headers are lower case."""
     if not path.startswith("/") and "://" in path:
         # The absolute form, as sent to proxies: the host in it says nothing that CouchDB asks about.
         path = "/" + path.partition("://")[2].partition("/")[2]
     headers: dict[str, str] = {}
-    for raw_name, raw_value in scope["headers"]:
+    for raw_name, raw_value in raw_headers:
         name, value = raw_name.decode("latin-1"), raw_value.decode("latin-1").strip(" \t")
         if name in headers:
             value = f"{headers[name]}{'; ' if name == 'cookie' else ', '}{value}"
         headers[name] = value
-    peer = (scope.get("client") or ("",))[0]
     announces_body = "content-length" in headers or "transfer-encoding" in headers
-    query = scope["query_string"].decode("latin-1")
-    return Request(scope["method"], path, query, headers, peer=peer, announces_body=announces_body)
+    return Request(method, path, query, headers, body, peer=peer, announces_body=announces_body)
 
 
 def headers_of(response: Response) -> Headers:

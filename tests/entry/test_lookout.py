@@ -12,8 +12,8 @@ import pytest
 from tests.entry.test_command_line import couchdal_serve
 from tests.support.raw_http import Served, Wire
 
-from dal import MemoryBackend, serve
-from dal.serve import _Lookout
+from dal import MemoryBackend, http_protocol
+from dal.http_protocol import Lookout
 
 
 class TurnedByHand:
@@ -33,20 +33,20 @@ class TurnedByHand:
 
 def test_it_is_awake_until_time_is_up_and_no_longer(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 100.0
-    monkeypatch.setattr(serve, "perf_counter", lambda: now)
-    loop, lookout = TurnedByHand(), _Lookout()
+    monkeypatch.setattr(http_protocol, "perf_counter", lambda: now)
+    loop, lookout = TurnedByHand(), Lookout()
 
     lookout.begin(loop, now)  # type: ignore[arg-type]
     for _ in range(3):
         loop.turn()
         assert len(loop.due) == 1
-    now += 0.9 * serve._LOOKOUT_S
+    now += 0.9 * http_protocol._LOOKOUT_S
     lookout.begin(loop, now)  # type: ignore[arg-type]
     assert len(loop.due) == 1
-    now += 0.9 * serve._LOOKOUT_S
+    now += 0.9 * http_protocol._LOOKOUT_S
     loop.turn()
     assert len(loop.due) == 1
-    now += 0.2 * serve._LOOKOUT_S
+    now += 0.2 * http_protocol._LOOKOUT_S
     loop.turn()
     assert loop.due == []
 
@@ -57,7 +57,7 @@ def test_it_is_awake_until_time_is_up_and_no_longer(monkeypatch: pytest.MonkeyPa
 @pytest.fixture
 def begun(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     found: list[float] = []
-    monkeypatch.setattr(_Lookout, "begin", lambda self, loop, now: found.append(now))
+    monkeypatch.setattr(Lookout, "begin", lambda self, loop, now: found.append(now))
     monkeypatch.setattr("os.cpu_count", lambda: 2)
     return found
 
@@ -67,7 +67,7 @@ def ask(wire: Wire) -> None:
 
 
 def test_who_was_quick_is_looked_out_for(begun: list[float], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(serve, "_LOOKOUT_S", 5.0)
+    monkeypatch.setattr(http_protocol, "_LOOKOUT_S", 5.0)
     wire = Wire(Served(MemoryBackend()).port)
     ask(wire)
     assert begun == []
@@ -77,7 +77,7 @@ def test_who_was_quick_is_looked_out_for(begun: list[float], monkeypatch: pytest
 
 
 def test_who_was_slow_is_not(begun: list[float], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(serve, "_LOOKOUT_S", 0.0)
+    monkeypatch.setattr(http_protocol, "_LOOKOUT_S", 0.0)
     wire = Wire(Served(MemoryBackend()).port)
     for _ in range(3):
         ask(wire)
@@ -85,7 +85,7 @@ def test_who_was_slow_is_not(begun: list[float], monkeypatch: pytest.MonkeyPatch
 
 
 def test_one_of_several_is_not(begun: list[float], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(serve, "_LOOKOUT_S", 5.0)
+    monkeypatch.setattr(http_protocol, "_LOOKOUT_S", 5.0)
     wire = Wire(Served(MemoryBackend()).port)
     other = Wire(wire.port)
     ask(other)
@@ -96,7 +96,7 @@ def test_one_of_several_is_not(begun: list[float], monkeypatch: pytest.MonkeyPat
 
 
 def test_with_one_processor_nobody_is(begun: list[float], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(serve, "_LOOKOUT_S", 5.0)
+    monkeypatch.setattr(http_protocol, "_LOOKOUT_S", 5.0)
     monkeypatch.setattr("os.cpu_count", lambda: 1)
     wire = Wire(Served(MemoryBackend()).port)
     for _ in range(3):

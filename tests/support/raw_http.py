@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 from dal import AsyncBackend, BaseBackend, MemoryBackend
 from dal.asgi import Application
 from dal.framing import Limits
-from dal.serve import Sockets, listen, serve
+from dal.http_protocol import Sockets
+from dal.serve import listen, serve
 
 
 @dataclass

@@ -209,6 +209,10 @@ class AsyncBackend(Backend, ABC):
     async def send(self, request: Request) -> Response:
         """Answer one request, as ``BaseBackend.send`` does."""
 
+    def exchange_at_once(self, request: Request) -> Response | None:
+        """Answer as ``exchange`` does where nothing has to be waited for; else None, and nothing has been done."""
+        return None
+
     async def handle_request(self, path: str, method: str = "GET", payload: object = None) -> JSON:
         """Return the decoded body of an answer, as ``BaseBackend.handle_request`` does."""
         from dal.backends.event_loop import collect

@@ -41,6 +41,12 @@ class InlineBackend(_Wrapped):
     """The asynchronous face of a backend that answers in microseconds: called directly, its feeds polled."""
 
     async def send(self, request: Request) -> Response:
+        return self._send(request)
+
+    def exchange_at_once(self, request: Request) -> Response | None:
+        return None if self.intercepted else self._send(request)
+
+    def _send(self, request: Request) -> Response:
         response = self.wrapped.send(request)
         if response.stream is not None:
             response.stream = feed_chunks(cast(Feed, response.stream))
