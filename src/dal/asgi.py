@@ -114,10 +114,13 @@ class Application:
         await self.backend.aclose()
         await send({"type": "lifespan.shutdown.complete"})
 
-    def begin(self, feed: bool) -> None:
-        """Count a request or a feed that is to be answered; raises ``CouchError`` 503 where there are too many."""
+    def begin(self, feed: bool, *, admitted: bool = False) -> None:
+        """Count a request or a feed that is to be answered.
+
+        Raises ``CouchError`` 503 where there are too many, unless it was ``admitted`` before.
+        """
         most, count = (self.limits.feeds, self.feeds) if feed else (self.limits.requests, self.requests)
-        if most is not None and count >= most:
+        if most is not None and count >= most and not admitted:
             what = "feeds" if feed else "requests"
             raise ServerError(
                 f"{most} {what} are open, and no more are taken",

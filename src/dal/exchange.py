@@ -67,25 +67,16 @@ class Exchange:
 
     async def _run(self) -> None:
         try:
-            if self._ready is None:
-                await self._run_counted()
-            else:
-                # Its body has come, and only has to be taken.
-                await self._body.collect()
-                await self._answer(self._ready)
-        except BrokenOff as broken:
-            await self._break_off(broken)
-        except Departed:
-            self._response = None
-
-    async def _run_counted(self) -> None:
-        try:
-            self._application.begin(self._feed)
+            self._application.begin(self._feed, admitted=self._ready is not None)
         except CouchError as refused:
             await self._answer(failure(refused))
             return
         try:
             await self._answer(await self._respond())
+        except BrokenOff as broken:
+            await self._break_off(broken)
+        except Departed:
+            self._response = None
         finally:
             self._application.end(self._feed)
 
@@ -93,6 +84,10 @@ class Exchange:
         """Return the answer, whatever happens but that there is nobody left to have it."""
         application, request = self._application, self._request
         try:
+            if self._ready is not None:
+                # The body has come as well, and only has to be taken.
+                await self._body.collect()
+                return self._ready
             own = application.own_answer(request)
             if own is not None:
                 return own

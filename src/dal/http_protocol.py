@@ -135,7 +135,7 @@ class HttpProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._head_size = None
-        if self.transport.is_closing() or self._may_answer_at_once():
+        if self._may_answer_at_once():
             self._body = b""
         else:
             self._begin()
@@ -157,7 +157,7 @@ class HttpProtocol(HttpToolsProtocol):
         body, self._body = self._body, None
         if body is None:
             super().on_message_complete()
-        elif not self.transport.is_closing():
+        else:
             self._respond(body)
 
     def _respond(self, body: bytes) -> None:

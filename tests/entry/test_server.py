@@ -15,6 +15,7 @@ import pytest
 from raw_http import Served, Wire
 
 from dal import BaseBackend, MemoryBackend, TimedOut, Unreachable
+from dal.access_log import AccessLog
 from dal.asgi import Application
 from dal.framing import Limits
 from dal.wire import Request, Response
@@ -108,6 +109,25 @@ def test_pipelined_requests_of_all_kinds_are_answered_in_order(wire: Wire, db: s
     answers = [wire.answer() for _ in asked]
     assert [answer.status for answer in answers] == [status for _, status in asked]
     assert [answer.json()["_id"] for answer in answers[1::4]] == [str(number) for number in range(8)]  # type: ignore[index,call-overload]
+
+
+def test_request_that_follows_the_last_one_is_not_heeded(wire: Wire, db: str, connect: Callable[[], Wire]) -> None:
+    late = f"DELETE /{db} HTTP/1.1\nHost: x\n\n"
+    answer = wire.send(f"GET /_up HTTP/1.1\nHost: x\nConnection: close\n\n{late}").answer()
+    assert (answer.status, answer.closed, wire.at_end()) == (200, True, True)
+    assert connect().ask(f"GET /{db} HTTP/1.1").status == 200
+
+
+def test_answer_of_many_parts_is_whole_and_in_turn(wire: Wire, db: str) -> None:
+    text = "x" * (LIMIT - 100)
+    count = 600_000 // LIMIT
+    for number in range(count):
+        assert wire.ask(f"PUT /{db}/{number:05d} HTTP/1.1", json.dumps({"text": text}).encode()).status == 201
+    wire.send(f"GET /{db}/_all_docs?include_docs=true HTTP/1.1\nHost: x\n\nGET /_up HTTP/1.1\nHost: x\n\n")
+    answer = wire.answer()
+    assert len(answer.body) > 500_000
+    assert [row["doc"]["text"] for row in answer.json()["rows"]] == [text] * count  # type: ignore[index,call-overload]
+    assert wire.answer().json() == {"status": "ok", "seeds": {}}
 
 
 def test_head_is_answered_without_a_body(wire: Wire, db: str) -> None:
@@ -258,6 +278,35 @@ def open_feed(wire: Wire, db: str, feed: str = "continuous") -> Wire:
     return wire
 
 
+def test_access_log_tells_of_every_way_to_answer(db: str, served: Served) -> None:
+    lines: list[str] = []
+    logged = Served.__new__(Served)
+    logged.start(Application(served.backend, access_log=AccessLog(lines.append)))
+    wire = Wire(logged.port)
+    text = "x" * 400_000
+    stored = json.dumps({"text": text}).encode()
+    sent = [
+        len(wire.ask(f"PUT /{db}/long HTTP/1.1", stored).body),
+        len(wire.ask(f"GET /{db}/long HTTP/1.1").body),
+        len(wire.ask(f"HEAD /{db}/long HTTP/1.1").body),
+        len(wire.ask(f"GET /{db}/_changes?feed=longpoll HTTP/1.1").body),
+    ]
+    wire.close()
+    end = time.monotonic() + 5
+    while len(lines) < 4 and time.monotonic() < end:
+        time.sleep(0.01)
+    told = [json.loads(line) for line in lines]
+    assert [(line["method"], line["status"]) for line in told] == [
+        ("PUT", 201),
+        ("GET", 200),
+        ("HEAD", 200),
+        ("GET", 200),
+    ]
+    assert [line["bytes_in"] for line in told] == [len(stored), 0, 0, 0]
+    assert [line["bytes_out"] for line in told] == sent
+    assert sent[1] > 400_000
+
+
 def test_feed_is_sent_as_it_comes(served: Served, wire: Wire, db: str, connect: Callable[[], Wire]) -> None:
     for kind in ("continuous", "eventsource", "longpoll"):
         feed = open_feed(connect(), db, kind) if kind != "longpoll" else connect()
@@ -280,6 +329,15 @@ def test_client_that_goes_away_frees_its_feed(served: Served, db: str, connect: 
         # An abortive close: a reset, and no end of file.
         feed.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\x00\x00\x00\x00\x00\x00\x00")
         feed.close()
+    served.wait_for_followers(0)
+
+
+def test_feed_whose_parameter_is_encoded_is_a_feed(served: Served, db: str, connect: Callable[[], Wire]) -> None:
+    feed = connect().send(f"GET /{db}/_changes?f%65ed=continuous&heartbeat=20 HTTP/1.1\nHost: x\n\n")
+    assert b"200" in feed.read_until(b"\r\n\r\n")
+    served.wait_for_followers(1)
+    feed.read_until(b"\n\r\n")
+    feed.close()
     served.wait_for_followers(0)
 
 
