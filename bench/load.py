@@ -1,11 +1,14 @@
-"""A load: so many connections put the same requests to a server in turn, each as soon as the last is answered.
+"""A load: so many connections put the same requests to servers, each as soon as the last is answered.
 
-What it costs itself is part of every figure, and hides how servers differ: hence ``uvloop`` and ``httptools``.
+The servers take short turns, so that whatever else the machine does meanwhile falls on all of them. What the load
+costs itself is part of every figure, and hides how servers differ: hence ``uvloop`` and ``httptools``, and it stays
+awake, since to be woken takes as long as many an answer.
 
-    python bench/load.py PORT CONNECTIONS SECONDS < requests.json
+    python bench/load.py CONNECTIONS TURNS SECONDS PORT... < requests.json
 
-The input is a list of [method, target, body or null]; ``{n}`` in them is a number that no other request has. Prints
-requests a second, and the 50th and 99th percentile of their times in milliseconds, as JSON.
+The input is a list of [method, target, body or null]; ``{n}`` in them is a number that no other request to the server
+has. Prints for each server, as a list in JSON: requests a second, the 50th and 99th percentile of their times in
+milliseconds, and how many failed.
 """
 
 from __future__ import annotations
@@ -14,24 +17,25 @@ import asyncio
 import json
 import os
 import sys
-import time
+from time import perf_counter
 
 import httptools
 import uvloop
 
+Request = tuple[str, str, str | None]
+
 
 class Connection(asyncio.Protocol):
-    """One connection: it asks again when the answer is whole."""
+    """One connection: it asks again when the answer is whole, as long as it is its server's turn."""
 
     def __init__(self, load: Load) -> None:
         self.load = load
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = transport
-        self.ask()
 
     def ask(self) -> None:
-        self.begun = time.perf_counter()
+        self.begun = perf_counter()
         self.answer = httptools.HttpResponseParser(self)
         self.transport.write(self.load.next_request())  # type: ignore[attr-defined]
 
@@ -39,21 +43,28 @@ class Connection(asyncio.Protocol):
         self.answer.feed_data(data)
 
     def on_message_complete(self) -> None:
-        self.load.times.append(time.perf_counter() - self.begun)
-        self.load.failed += self.answer.get_status_code() >= 400
-        if not self.load.over:
+        now, load = perf_counter(), self.load
+        load.times.append(now - self.begun)
+        load.failed += self.answer.get_status_code() >= 400
+        if now < load.until:
             self.ask()
+        else:
+            load.asking -= 1
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self.load.failed += not self.load.over
+        self.load.is_lost = True
 
 
 class Load:
-    def __init__(self, requests: list[tuple[str, str, str | None]]) -> None:
+    """What one server is asked, and how long it took."""
+
+    def __init__(self, requests: list[Request]) -> None:
         self.requests = requests
+        self.connections: list[Connection] = []
         self.times: list[float] = []
-        self.count = self.failed = 0
-        self.over = False
+        self.count = self.failed = self.asking = 0
+        self.until = self.spent = 0.0
+        self.is_lost = False
 
     def next_request(self) -> bytes:
         method, target, body = self.requests[self.count % len(self.requests)]
@@ -63,33 +74,51 @@ class Load:
         told = f"content-type: application/json\r\ncontent-length: {len(content)}\r\n" if body is not None else ""
         return f"{method} {target.replace('{n}', number)} HTTP/1.1\r\nhost: x\r\n{told}\r\n{content}".encode()
 
-    def stay_awake(self, loop) -> None:
-        if not self.over:
-            os.sched_yield()
-            loop.call_soon(self.stay_awake, loop)
-
-    async def run(self, port: int, connections: int, seconds: float) -> dict[str, float]:
+    async def connect(self, port: int, connections: int) -> None:
         loop = asyncio.get_running_loop()
-        self.stay_awake(loop)
-        begun = time.perf_counter()
-        open_ones = [
-            await loop.create_connection(lambda: Connection(self), "127.0.0.1", port) for _ in range(connections)
-        ]
-        await asyncio.sleep(seconds)
-        self.over = True
-        spent = time.perf_counter() - begun
-        for transport, _ in open_ones:
-            transport.close()
+        for _ in range(connections):
+            _, connection = await loop.create_connection(lambda: Connection(self), "127.0.0.1", port)
+            self.connections.append(connection)
+
+    async def take_turn(self, seconds: float) -> None:
+        begun = perf_counter()
+        self.until, self.asking = begun + seconds, len(self.connections)
+        for connection in self.connections:
+            connection.ask()
+        while self.asking:
+            assert not self.is_lost, "the server closed a connection"
+            os.sched_yield()
+            await asyncio.sleep(0)
+        self.spent += perf_counter() - begun
+
+    def forget(self) -> None:
+        self.times, self.spent = [], 0.0
+
+    def figures(self) -> dict[str, float]:
         times = sorted(self.times)
         return {
-            "a_second": len(times) / spent,
+            "a_second": len(times) / self.spent,
             "p50_ms": times[len(times) // 2] * 1000,
             "p99_ms": times[len(times) * 99 // 100] * 1000,
             "failed": self.failed,
         }
 
 
+async def run(requests: list[Request], ports: list[int], connections: int, turns: int, seconds: float) -> list[Load]:
+    loads = [Load(requests) for _ in ports]
+    for load, port in zip(loads, ports, strict=True):
+        await load.connect(port, connections)
+        await load.take_turn(seconds)
+        load.forget()
+    for turn in range(turns):
+        for load in loads if turn % 2 else reversed(loads):
+            await load.take_turn(seconds)
+    return loads
+
+
 if __name__ == "__main__":
-    port, connections, seconds = sys.argv[1:]
-    load = Load(json.load(sys.stdin))
-    print(json.dumps(uvloop.run(load.run(int(port), int(connections), float(seconds)))))
+    connections, turns, seconds, *ports = sys.argv[1:]
+    loads = uvloop.run(
+        run(json.load(sys.stdin), [int(port) for port in ports], int(connections), int(turns), float(seconds))
+    )
+    print(json.dumps([load.figures() for load in loads]))
