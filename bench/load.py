@@ -1,10 +1,10 @@
 """A load: so many connections put the same requests to servers, each as soon as the last is answered.
 
 The servers take short turns, so that whatever else the machine does meanwhile falls on all of them. What the load
-costs itself is part of every figure, and hides how servers differ: hence ``uvloop`` and ``httptools``, and it stays
-awake, since to be woken takes as long as many an answer.
+costs itself is part of every figure, and hides how servers differ: hence ``uvloop`` and ``httptools``. To be woken
+takes as long as many an answer: where there is a processor to spare, the load can stay awake.
 
-    python bench/load.py CONNECTIONS TURNS SECONDS PORT... < requests.json
+    python bench/load.py awake|asleep CONNECTIONS TURNS SECONDS PORT... < requests.json
 
 The input is a list of [method, target, body or null]; ``{n}`` in them is a number that no other request to the server
 has. Prints for each server, as a list in JSON: requests a second, the 50th and 99th percentile of their times in
@@ -50,9 +50,12 @@ class Connection(asyncio.Protocol):
             self.ask()
         else:
             load.asking -= 1
+            if not load.asking:
+                load.over.set()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.load.is_lost = True
+        self.load.over.set()
 
 
 class Load:
@@ -64,6 +67,7 @@ class Load:
         self.times: list[float] = []
         self.count = self.failed = self.asking = 0
         self.until = self.spent = 0.0
+        self.over = asyncio.Event()
         self.is_lost = False
 
     def next_request(self) -> bytes:
@@ -80,15 +84,17 @@ class Load:
             _, connection = await loop.create_connection(lambda: Connection(self), "127.0.0.1", port)
             self.connections.append(connection)
 
-    async def take_turn(self, seconds: float) -> None:
+    async def take_turn(self, seconds: float, awake: bool) -> None:
+        self.over.clear()
         begun = perf_counter()
         self.until, self.asking = begun + seconds, len(self.connections)
         for connection in self.connections:
             connection.ask()
-        while self.asking:
-            assert not self.is_lost, "the server closed a connection"
+        while awake and not self.over.is_set():
             os.sched_yield()
             await asyncio.sleep(0)
+        await self.over.wait()
+        assert not self.is_lost, "the server closed a connection"
         self.spent += perf_counter() - begun
 
     def forget(self) -> None:
@@ -104,21 +110,23 @@ class Load:
         }
 
 
-async def run(requests: list[Request], ports: list[int], connections: int, turns: int, seconds: float) -> list[Load]:
+async def run(
+    requests: list[Request], ports: list[int], connections: int, turns: int, seconds: float, awake: bool
+) -> list[Load]:
     loads = [Load(requests) for _ in ports]
     for load, port in zip(loads, ports, strict=True):
         await load.connect(port, connections)
-        await load.take_turn(seconds)
+        await load.take_turn(seconds, awake)
         load.forget()
     for turn in range(turns):
         for load in loads if turn % 2 else reversed(loads):
-            await load.take_turn(seconds)
+            await load.take_turn(seconds, awake)
     return loads
 
 
 if __name__ == "__main__":
-    connections, turns, seconds, *ports = sys.argv[1:]
-    loads = uvloop.run(
-        run(json.load(sys.stdin), [int(port) for port in ports], int(connections), int(turns), float(seconds))
+    manner, connections, turns, seconds, *ports = sys.argv[1:]
+    asked = run(
+        json.load(sys.stdin), list(map(int, ports)), int(connections), int(turns), float(seconds), manner == "awake"
     )
-    print(json.dumps([load.figures() for load in loads]))
+    print(json.dumps([load.figures() for load in uvloop.run(asked)]))

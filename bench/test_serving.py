@@ -51,14 +51,22 @@ class Started:
         urllib.request.urlopen(urllib.request.Request(self.address + path, content, headers, method=method)).read()
 
 
-def measured(servers: dict[str, Started], requests: dict[str, list[Any]]) -> Figures:
+def measured(servers: dict[str, Started], requests: dict[str, list[Any]], manner: str) -> Figures:
     """Requests a second, and the 99th percentile, of servers that take turns."""
     figures: Figures = {}
     for what, request in requests.items():
         for connections in CONNECTIONS:
             told = json.dumps([[part if part is None else part.replace("{run}", str(connections)) for part in request]])
             ports = [server.port for server in servers.values()]
-            command = [sys.executable, str(HERE / "load.py"), str(connections), str(TURNS), str(SECONDS), *ports]
+            command = [
+                sys.executable,
+                str(HERE / "load.py"),
+                manner,
+                str(connections),
+                str(TURNS),
+                str(SECONDS),
+                *ports,
+            ]
             ended = subprocess.run(command, input=told, stdout=subprocess.PIPE, text=True, check=True)
             for role, found in zip(servers, json.loads(ended.stdout), strict=True):
                 assert found["failed"] == 0
@@ -73,7 +81,8 @@ def proxies() -> Iterator[Figures]:
         yardstick = Started(opened, sys.executable, str(HERE / "servers.py"), "bare", upstream.address)
         serve = ["serve", "--backend", "couch", "--upstream", upstream.address, "--port", "0"]
         proxy = Started(opened, sys.executable, "-m", "dal.cli", *serve)
-        yield measured({"couchdal": proxy, "yardstick": yardstick, "direct": upstream}, PASSED_ON)
+        # A proxy and its upstream need two processors.
+        yield measured({"couchdal": proxy, "yardstick": yardstick, "direct": upstream}, PASSED_ON, "asleep")
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +100,7 @@ def emulators() -> Iterator[Figures]:
             server.post("/found", None, "PUT")
             server.post("/found/_bulk_docs", {"docs": make_documents(1_000)})
             server.post("/found/_index", {"index": {"fields": ["owner"]}})
-        yield measured(servers, SERVED)
+        yield measured(servers, SERVED, "awake")
 
 
 def tell(benchmark: Any, role: str, target: float, found: dict[str, float], seconds: float) -> None:

@@ -55,6 +55,9 @@ for _name in ("httpcore2.http11", "httpcore2.http2"):
     logging.getLogger(_name).addFilter(_WithoutSessions())
 
 
+_KEPT = 10
+
+
 @dataclass(frozen=True, slots=True)
 class Connections:
     """How connections are made and kept: ``limit`` of those in use at once, beside which each feed has one of its own.
@@ -78,8 +81,8 @@ class Connections:
             raise NotConfigured(f"no certificates can be read from {self.ca}: {error}") from None
 
     def limits(self, *, feeds: bool) -> httpx2.Limits:
-        # Idle connections are kept for the next request.
-        kept = 20 if self.limit is None else self.limit
+        # Idle connections are kept for the next requests; but each request has the client look at all of them, twice.
+        kept = _KEPT if self.limit is None else min(self.limit, _KEPT)
         return httpx2.Limits(
             max_connections=None if feeds else self.limit, max_keepalive_connections=kept, keepalive_expiry=60.0
         )
