@@ -198,8 +198,13 @@ def test_validation_is_asked_of_every_way_to_write(dal: CouchDAL) -> None:
 def test_functions_answer_show_list_and_update(dal: CouchDAL) -> None:
     design = {
         "views": {"n": {"map": BY_N}},
-        "shows": {"s": "function(doc, req) { return {code: 203, headers: {'X-A': 'b'}, body: doc ? doc.n : req.id}; }"},
-        "lists": {"l": "function(head, req) { var row; while (row = getRow()) send(row.key + ','); return 'end'; }"},
+        "shows": {
+            "s": "function(doc, req) { return {code: 203, headers: {'X-A': 'b'}, body: String(doc ? doc.n : req.id)}; }"
+        },
+        "lists": {
+            "l": "function(head, req) { var row; while (row = getRow()) send(row.key + ','); return 'end'; }",
+            "nothing": "function(head, req) { start({code: 203, headers: {'X-A': 'b'}}); }",
+        },
         "updates": {"u": "function(doc, req) { doc.n += 10; return [doc, {json: {was: doc.n - 10}}]; }"},
     }
     dal.put_document("_design/f", design)
@@ -207,6 +212,8 @@ def test_functions_answer_show_list_and_update(dal: CouchDAL) -> None:
     assert (shown.status, shown.headers["x-a"], shown.body) == (203, "b", b"3")
     assert dal.request("GET", "/_design/f/_list/l/n?limit=2").body == b"0,1,end"
     assert dal.request("GET", "/_design/f/_list/l/x/n?startkey=4").body == b"4,end"
+    silent = dal.request("GET", "/_design/f/_list/nothing/n")
+    assert (silent.status, silent.headers.get("x-a"), silent.body) == (200, None, b"")
     updated = dal.request("PUT", "/_design/f/_update/u/d3")
     assert (updated.status, updated.value()) == (201, {"was": 3})
     assert dal.get_document("d3") == {"_id": "d3", "_rev": updated.headers["x-couch-update-newrev"], "n": 13}

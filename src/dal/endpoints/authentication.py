@@ -118,15 +118,19 @@ def _basic_credentials(header: str) -> tuple[str, str] | None:
     """
     if not header.startswith("Basic "):
         return None
+    name, colon, password = decode_base64(header[6:]).decode("utf-8", "surrogateescape").partition(":")
+    # "_:_" is how browsers are made to forget their credentials.
+    return (name, password) if colon and (name, password) != ("_", "_") else None
+
+
+def decode_base64(text: str) -> bytes:
+    """Return what base64 says; raises ``BadRequest`` or ``ServerError``, by what is wrong with it."""
     from base64 import b64decode
 
     try:
-        decoded = b64decode("".join(header[6:].split()), validate=True)
+        return b64decode("".join(text.split()), validate=True)
     except ValueError:
-        raise _base64_error(header[6:].encode("latin-1", "replace")) from None
-    name, colon, password = decoded.decode("utf-8", "surrogateescape").partition(":")
-    # "_:_" is how browsers are made to forget their credentials.
-    return (name, password) if colon and (name, password) != ("_", "_") else None
+        raise _base64_error(text.encode("latin-1", "replace")) from None
 
 
 _BASE64 = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"

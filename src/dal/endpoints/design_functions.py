@@ -5,13 +5,13 @@ Source: ``chttpd_show``, ``chttpd_external:parse_external_response``.
 
 from __future__ import annotations
 
-from base64 import b64decode
 from collections.abc import Mapping
 from dataclasses import replace
 from hashlib import md5
-from typing import cast
+from typing import Any, cast
 
 from dal.endpoints.all_docs import documents_answer
+from dal.endpoints.authentication import decode_base64
 from dal.endpoints.call import Call, url_encode
 from dal.endpoints.edits import acknowledged, edit
 from dal.endpoints.request_object import request_object
@@ -19,9 +19,9 @@ from dal.endpoints.views import view_answer
 from dal.engine.document import DocumentRecord, parse_document, validate_doc_id
 from dal.engine.document_read import FOR_FUNCTIONS, open_winner
 from dal.engine.document_read import show as show_document
-from dal.engine.javascript import find_function, query_server
+from dal.engine.javascript import error_of, find_function, query_server
 from dal.engine.term_text import pretty_term
-from dal.errors import CouchError, NotFound, ServerError
+from dal.errors import BadRequest, CouchError, NotFound, ServerError, thrown
 from dal.json_text import encode_json
 from dal.wire import Response
 
@@ -39,6 +39,9 @@ def show(call: Call) -> Response:
     if call.has_etag(tag):
         return Response(304, {"etag": tag})
     answer = query_server(call.db, record).call(("shows", name), document, request_object(call, doc_id))
+    if isinstance(answer, dict) and not isinstance(answer.get("headers", {}), dict):
+        # To which the tag would be added.
+        raise ServerError("function_clause", error="unknown_error")
     response = _response(answer)
     response.headers |= {"etag": tag, "vary": "Accept"}
     return response
@@ -54,6 +57,8 @@ def update(call: Call) -> Response:
     if not isinstance(answer, list) or len(answer) != 2:
         raise ServerError("", error="case_clause")
     changed, described = answer
+    if not isinstance(described, dict):
+        raise ServerError(pretty_term(["up", changed, described]), error="case_clause")
     headers: dict[str, str] = {}
     code = 200
     if isinstance(changed, dict):
@@ -64,7 +69,7 @@ def update(call: Call) -> Response:
             raise outcome
         code = acknowledged(call, 201)
         headers = {"x-couch-update-newrev": outcome, "x-couch-id": url_encode(new.doc_id)}
-    response = _response({"code": code, **described} if isinstance(described, dict) else described)
+    response = _response({"code": code, **described})
     response.headers |= headers
     return response
 
@@ -83,11 +88,33 @@ def list_rows(call: Call) -> Response:
         except NotFound as error:
             raise ServerError(f"{{not_found,{error.reason}}}", error="badmatch") from None
     server = query_server(call.db, record)
-    head = documents_answer(call) if view == "_all_docs" else view_answer(call, design or call.args["name"], view)
+    try:
+        head = documents_answer(call) if view == "_all_docs" else view_answer(call, design or call.args["name"], view)
+    except ServerError as error:
+        if error.error == "unknown_query_language":
+            # What is thrown there is not what a list expects of its rows.
+            raise ServerError("function_clause", error="unknown_error") from None
+        raise
     rows = head.pop("rows")
-    text, described = cast("list[object]", server.call(("lists", name), head, request_object(call), rows))
-    response = _response(described)
-    response.body = str(text).encode()
+    return _list_response(cast("Mapping[str, Any]", server.call(("lists", name), head, request_object(call), rows)))
+
+
+def _list_response(answer: Mapping[str, Any]) -> Response:
+    """Return what a list function has sent, with the error of one that failed at a row; raises any other error."""
+    response = Response(200)
+    for head in answer["heads"]:
+        response = _response(head)
+    if not answer["text"] and "error" not in answer:
+        # The head goes out with the first of the text.
+        return Response(200)
+    response.body = answer["text"].encode()
+    if "error" in answer:
+        error = error_of(*answer["error"])
+        if answer["turn"] != "row":
+            raise error
+        if not response.body:
+            response.status = error.status
+        response.body += b"\n" + encode_json({"code": error.status, **error.body}) + b"\n"
     return response
 
 
@@ -110,19 +137,49 @@ def _response(answer: object) -> Response:
     """Return the response that a function describes; raises ``ServerError`` for a description of anything else."""
     if not isinstance(answer, Mapping):
         raise ServerError("function_clause", error="unknown_error")
-    status, body, kind, headers = 200, b"", "application/json", {}
+    response = Response(200)
+    kind, data = "application/json", cast(object, b"")
     for name, value in answer.items():
         if name == "code" and type(value) is int:
-            status = value
+            response.status = value
         elif name == "json":
-            body, kind = encode_json(value) + b"\n", "application/json"
+            kind = "application/json"
         elif name == "body":
-            body, kind = str(value).encode(), "text/html; charset=utf-8"
+            data, kind = value, "text/html; charset=utf-8"
         elif name == "base64":
-            body, kind = b64decode(str(value)), "application/binary"
+            data, kind = _decoded(value), "application/binary"
         elif name == "headers" and isinstance(value, Mapping):
-            headers = {key.lower(): str(text) for key, text in value.items()}
-        elif name != "stop":
+            response.headers = {key.lower(): _header(text) for key, text in value.items()}
+        elif name != "stop" or value is not True:
             reason = f"Invalid data from external server: {{{pretty_term(name)},{pretty_term(value)}}}"
-            raise ServerError(reason, error="external_response_error")
-    return Response(status, {"content-type": kind, **headers}, body=body)
+            raise thrown("external_response_error", reason)
+    response.headers.setdefault("content-type", kind)
+    response.body = encode_json(answer["json"]) + b"\n" if "json" in answer else _bytes(data)
+    return response
+
+
+def _header(value: object) -> str:
+    if isinstance(value, (str, list)):
+        return _bytes(value).decode("utf-8", "replace")
+    return pretty_term(value)
+
+
+def _bytes(value: object) -> bytes:
+    """Return what Erlang sends of a value: text, or bytes and texts in arrays; raises ``ServerError`` for all else."""
+    if isinstance(value, bytes):
+        return value
+    if isinstance(value, str):
+        return value.encode()
+    if isinstance(value, list):
+        return b"".join(bytes((one,)) if type(one) is int and 0 <= one <= 255 else _bytes(one) for one in value)
+    raise ServerError("badarg", error="unknown_error")
+
+
+def _decoded(value: object) -> bytes:
+    if not isinstance(value, str):
+        raise ServerError("function_clause", error="unknown_error")
+    try:
+        return decode_base64(value)
+    except BadRequest:
+        # What is expected of credentials is expected of no function.
+        raise ServerError("function_clause", error="unknown_error") from None

@@ -17,7 +17,7 @@ from dal.engine.document_read import open_winner
 from dal.engine.view import NO_KEY, RowQuery, View
 from dal.engine.view_definition import MapView
 from dal.engine.view_index import ViewIndex, open_view_index
-from dal.errors import BadRequest, MethodNotAllowed, QueryParseError, ServerError
+from dal.errors import BadRequest, CouchError, MethodNotAllowed, NotSupported, QueryParseError, ServerError
 from dal.json_text import decode_request
 from dal.wire import ABSENT, Response
 
@@ -143,7 +143,13 @@ def _answer(db: Database, index: ViewIndex, name: str, query: ViewQuery) -> dict
     if query.update_seq:
         answer["update_seq"] = db.seq(index.changed_at[place])
     if query.update == "lazy":
-        index.refresh(db)
+        try:
+            index.refresh(db)
+        except NotSupported:
+            raise
+        except CouchError:
+            # The next one to wait for the index is told: CouchDB builds it after it has answered.
+            pass
     return answer
 
 

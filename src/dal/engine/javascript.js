@@ -110,7 +110,9 @@
   let emitted = [];
   let chunks = [];
   let started = {};
+  let isNew = false;
   let rows = [];
+  let list = null;
 
   Object.assign(globalThis, {
     emit: (key, value) => void emitted.push([key, shown(value)]),
@@ -123,9 +125,9 @@
     toJSON: stringify,
     isArray: (value) => Array.isArray(value),
     require: (path) => require(path),
-    start: (response) => void (started = response || {}),
+    start: (response) => void ((started = response || {}), (isNew = true)),
     send: (chunk) => void chunks.push(chunk.toString()),
-    getRow: () => (rows.length ? rows.shift() : null),
+    getRow,
   });
 
   // --- maps and reductions ----------------------------------------------------------------------------------------------
@@ -166,9 +168,27 @@
 
   const asResponse = (value) => (typeof value === "string" ? { body: value } : value);
 
-  function rendered(run) {
+  // To CouchDB, a list function answers in turns: to the head, to each row, and to the end. What it has sent goes out at
+  // the end of each turn, and until something has, the head can be another.
+  function goOut() {
+    if (isNew && !list.text) list.heads.push(started);
+    list.text += chunks.join("");
+    chunks = [];
+    isNew = false;
+  }
+
+  function getRow() {
+    if (list.turn === "end") return null;
+    goOut();
+    list.turn = rows.length ? "row" : "end";
+    return rows.length ? rows.shift() : null;
+  }
+
+  function rendered(run, turn = "end") {
     chunks = [];
     started = {};
+    isNew = true;
+    list = { heads: [], text: "", turn };
     try {
       return run();
     } catch (thrown) {
@@ -227,13 +247,18 @@
         const [changed, response] = run.call(design, document, request);
         return [changed, checked(response, "update")];
       }),
-    lists: (run, design, head, request, given) =>
-      rendered(() => {
-        rows = given;
-        const tail = run.call(design, head, request);
+    lists: (run, design, head, request, given) => {
+      rows = given;
+      try {
+        const tail = rendered(() => run.call(design, head, request), "head");
+        if (list.turn === "head") getRow();
         if (tail !== undefined) chunks.push(tail);
-        return [chunks.join(""), started];
-      }),
+        goOut();
+      } catch (thrown) {
+        list.error = described(thrown);
+      }
+      return list;
+    },
   };
 
   function call(path, ...args) {

@@ -61,7 +61,8 @@ class QueryServer:
         """Return what the function at a path of the design document says; raises ``CouchError`` for what it throws.
 
         The first name of the path tells how it is called, and what with: ``filters``, ``views`` (as a filter),
-        ``validate_doc_update``, ``shows``, ``lists`` or ``updates``.
+        ``validate_doc_update``, ``shows``, ``lists`` or ``updates``. A list function's answer has its ``heads``, of
+        which the last counts, its ``text``, and where it threw something, the ``error`` and whose ``turn`` it was.
         """
         return self._ask("call", path, *args)
 
@@ -77,7 +78,7 @@ class QueryServer:
         done, *result = json.loads(_well_formed(answer))
         if done:
             return result[0]
-        raise _error(*result)
+        raise error_of(*result)
 
 
 def query_server(db: Database, record: DocumentRecord) -> QueryServer:
@@ -99,7 +100,7 @@ def find_function(record: DocumentRecord, *path: str) -> None:
         value = value[name]
 
 
-def _error(word: object, reason: object = None) -> CouchError:
+def error_of(word: object, reason: object = None) -> CouchError:
     """Return the error that CouchDB makes of one of its query server's."""
     if word == "not_found":
         return NotFound(str(reason))
