@@ -23,6 +23,14 @@ MAPS = (
     "function(doc) { emit(toJSON(doc.n), isArray(doc.n)); log('x'); }",
     "function(doc) { emit(require('views/lib/m').f(doc), 3); }",
     "function(doc) { throw 'x'; }",
+    "function(doc) { emit(undefined, undefined); emit(NaN, Infinity); emit(-0, 1e21); emit(2e-7, [undefined, NaN]); }",
+    "function(doc) { emit(new Date(0), {a: undefined, b: null}); emit(/x/, function() {}); emit(Symbol.iterator, 1); }",
+    "function(doc) { emit(new Map([[1, 2]]), new Set([1])); emit([,1], {toJSON: () => 'j'}); emit('\\ud800', 1); }",
+    "function(doc) { emit(doc._id.toUpperCase(), doc.s && doc.s.normalize && doc.s.normalize('NFD')); }",
+    "function(doc) { emit(String(doc.n), [doc.n, doc._conflicts, doc._revisions, doc._local_seq]); }",
+    "function(doc) { emit([[doc.n]], doc._deleted_conflicts); emit({z: 1, a: {b: doc.n}}, parseInt(doc._rev)); }",
+    "function(doc) { emit(9007199254740993, 0.1 + 0.2); emit(123456789012345680000, 1e300 * 10); }",
+    "function(doc) { emit(typeof this, typeof Promise + typeof Uint8Array + typeof ''.localeCompare); }",
 )  # fmt: skip
 # What is no JavaScript at all is told in the words of the engine.
 BROKEN = ("1", "", "'function() {}'")
@@ -31,6 +39,11 @@ REDUCES = (
     "function(keys, values, rereduce) { return rereduce ? sum(values) : values.length; }",
     "function(keys, values, rereduce) { return keys && keys.length; }",
     "function(keys, values) { throw({a: 1}); }",
+    "function(keys, values) { }", "function(keys, values) { return [NaN, undefined, -0, {a: undefined}]; }",
+    "function(keys, values) { return {length: values.length, first: typeof values[0]}; }",
+    "function(keys, values, rereduce) { return rereduce ? values.length : 'x'; }",
+    "(keys, values) => Math.max(0, ...values.map(Number).filter(isFinite))",
+    "function(keys, values) { return values.every(isArray); }", "function(keys, values) { throw(null); }",
     "_nothing", "_top_", "_top_0",
 )  # fmt: skip
 FILTERS = (
@@ -39,6 +52,10 @@ FILTERS = (
     "function(doc, req) { return doc._deleted; }",
     "function(doc) { return doc._revisions.ids.length > 1; }",
     "function(doc, req) { return req.userCtx.name == 'admin' && req.method == 'GET'; }",
+    "function(doc, req) { return doc.n === 0 ? '' : doc.n === 1 ? null : [false]; }",
+    "function(doc, req) { if (doc.n === 1) throw({forbidden: 'x'}); return NaN; }",
+    "function(doc, req) { return 'n' in doc && req.query.style !== 'all_docs' && !doc._attachments; }",
+    "function(doc, req) { return req.path.length + Object.keys(req.form).length + req.peer.length; }",
 )
 VALIDATIONS = (
     "function(doc, old, user, sec) { if (doc.n === 1) throw({forbidden: 'one'}); }",
@@ -47,6 +64,12 @@ VALIDATIONS = (
     "function(doc, old) { if (doc._deleted && old._revisions.start > 2) throw({forbidden: toJSON(old._revisions)}); }",
     "function(doc) { if (doc.n === 0) doc.x.y; if (doc.n === -1) throw new Error('x'); if (doc.n === 255) throw 1; }",
     "function(doc) { if (doc.n === 256) throw({forbidden: toJSON(doc)}); }",
+    "function(doc) { if (doc.n === 1) throw({forbidden: 1}); if (doc.n === 0) throw({unauthorized: {a: 1}}); }",
+    "function(doc) { if (doc.n === 1) throw({forbidden: null}); if (doc.n === 0) throw({forbidden: ['x']}); }",
+    "function(doc) { if (doc.n === 1) throw null; if (doc.n === 0) throw undefined; if (doc.n === -1) throw []; }",
+    "function(doc) { if (doc.n === 1) throw({forbidden: 'a', unauthorized: 'b'}); if (doc.n === 0) throw({}); }",
+    "function(doc, old, user, sec) { if (doc.s === 'a') throw({forbidden: toJSON([old && old._rev, user, sec])}); }",
+    "function(doc) { if (doc.n === 1) return 'x'; if (doc.n === 0) return {forbidden: 'x'}; return false; }",
 )
 SHOWS = (
     "function(doc, req) { return doc ? toJSON(doc) : 'none ' + req.id; }",
@@ -58,6 +81,22 @@ SHOWS = (
     "function() { return {base64: 'aGk='}; }",
     "function(doc) { start({headers: {'x': 'y'}}); send('a'); return 'b'; }",
     "function(doc) { return [1]; }",
+    "function(doc) { return {body: 1}; }",
+    "function(doc) { return {body: ['a', 98, ['é']]}; }",
+    "function(doc) { return {json: null, body: 'x'}; }",
+    "function(doc) { return {base64: 'eA==x'}; }",
+    "function(doc) { return {headers: {x: [97], y: 1.5, z: null}, body: 'é'}; }",
+    "() => ({headers: 'x'})",
+    "function(doc) { return {stop: true, body: 'x'}; }",
+    "function(doc) { return {a: [1, {b: null}]}; }",
+    "function(doc) { send('a'); return {json: {b: 1}}; }",
+    "function(doc) { send('a'); send(1); }",
+    "function(doc) { throw(['error', 'not_found', 'x']); }",
+    "function(doc) { throw({error: 'e', reason: 'r'}); }",
+    "function(doc) { throw(['fatal', 'f', 'r']); }",
+    "function(doc) { throw({forbidden: 'x'}); }",
+    "function(doc, req) { return toJSON([req.id, req.raw_path, req.requested_path, req.cookie, req.secObj]); }",
+    "function(doc, req) { return toJSON(Object.keys(req)) + toJSON(req.info.db_name.length) + typeof req.uuid; }",
 )
 UPDATES = (
     "function(doc, req) { if (!doc) return [{_id: req.id || 'u', n: 1}, 'new']; doc.n = 5; return [doc, 'old']; }",
@@ -65,12 +104,33 @@ UPDATES = (
     "function(doc, req) { return [{_id: 'u', _rev: '1-x'}, {json: {a: 1}}]; }",
     "function(doc, req) { return [doc, {code: 418, body: 'tea'}]; }",
     "function() { }",
+    "function(doc, req) { return [doc, {body: 1}]; }",
+    "function(doc, req) { return [{}, ['x']]; }",
+    "function(doc, req) { return [{_id: ''}, 'x']; }",
+    "function(doc, req) { return ['a', 'x']; }",
+    "function(doc, req) { return [{_id: req.id || 'u', _deleted: true, _rev: doc && doc._rev}, 'gone']; }",
+    "function(doc, req) { return [{_foo: 1}, 'x']; }",
+    "function(doc, req) { return [{_id: 1}, 'x']; }",
+    "function(doc, req) { return [null, {json: [req.method, req.body, req.headers['Content-Type']]}]; }",
+    "function(doc, req) { return [1, 2, 3]; }",
+    "function(doc, req) { return [[], {}]; }",
+    "() => 'x'",
+    "() => [1]",
+    "function(doc, req) { throw({forbidden: 'x'}); }",
+    "function(doc, req) { throw(['error', 'a', 'b']); }",
 )
 LISTS = (
     "function(head, req) { var row; send(toJSON(head)); while (row = getRow()) send(toJSON(row)); return 'end'; }",
     "function(head, req) { start({code: 203, headers: {'Content-Type': 'text/csv'}}); return 'x'; }",
     "function(head, req) { send('a'); }",
     "function(head, req) { return req.query.x || 'none'; }",
+    "function(head, req) { getRow(); throw(['error', 'not_found', 'x']); }",
+    "function(head, req) { start({code: 203, headers: {x: 'y'}}); getRow(); throw({error: 'e', reason: 'r'}); }",
+    "function(head, req) { var row = getRow(); send('a'); if (getRow() && row.id == 'a') throw('x'); return 'b'; }",
+    "function(head, req) { while (getRow()) {} start({code: 404}); return toJSON(head); }",
+    "function(head, req) { var row; while (row = getRow()) send(toJSON(row.doc || row.id)); return toJSON(getRow()); }",
+    "function(head, req) { throw(['fatal', 'a', 'b']); }",
+    "function(head, req) { start({json: 1}); return 'x'; }",
 )
 NAMES = ("d", "e", "é/x")
 KEYS: tuple[Any, ...] = (

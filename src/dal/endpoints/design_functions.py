@@ -21,7 +21,7 @@ from dal.engine.document_read import FOR_FUNCTIONS, open_winner
 from dal.engine.document_read import show as show_document
 from dal.engine.javascript import error_of, find_function, query_server
 from dal.engine.term_text import pretty_term
-from dal.errors import BadRequest, CouchError, NotFound, ServerError, thrown
+from dal.errors import BadRequest, CouchError, NotFound, NotSupported, ServerError, thrown
 from dal.json_text import encode_json
 from dal.wire import Response
 
@@ -88,15 +88,19 @@ def list_rows(call: Call) -> Response:
         except NotFound as error:
             raise ServerError(f"{{not_found,{error.reason}}}", error="badmatch") from None
     server = query_server(call.db, record)
-    try:
-        head = documents_answer(call) if view == "_all_docs" else view_answer(call, design or call.args["name"], view)
-    except ServerError as error:
-        if error.error == "unknown_query_language":
-            # What is thrown there is not what a list expects of its rows.
-            raise ServerError("function_clause", error="unknown_error") from None
-        raise
+    head = documents_answer(call) if view == "_all_docs" else _view_answer(call, design or call.args["name"], view)
     rows = head.pop("rows")
     return _list_response(cast("Mapping[str, Any]", server.call(("lists", name), head, request_object(call), rows)))
+
+
+def _view_answer(call: Call, design: str, view: str) -> dict[str, object]:
+    try:
+        return view_answer(call, design, view, listed=True)
+    except NotSupported:
+        raise
+    except ServerError as error:
+        # What comes in place of rows is nothing that a list expects.
+        raise (ServerError("function_clause", error="unknown_error") if error.is_traced else error) from None
 
 
 def _list_response(answer: Mapping[str, Any]) -> Response:
@@ -109,7 +113,7 @@ def _list_response(answer: Mapping[str, Any]) -> Response:
         return Response(200)
     response.body = answer["text"].encode()
     if "error" in answer:
-        error = error_of(*answer["error"])
+        error = error_of(answer["error"])
         if answer["turn"] != "row":
             raise error
         if not response.body:

@@ -2,34 +2,38 @@
 
 from __future__ import annotations
 
+from urllib.parse import unquote_plus
+
 from dal.endpoints.call import Call
 from dal.endpoints.databases import info
 from dal.engine.security import user_object
 from dal.json_text import copy_json, decode_request
-from dal.wire import parse_query, split_path
+from dal.wire import split_path
 
 # Parameters that views take as JSON are JSON here, too.
 _DECODED = frozenset(("startkey", "endkey", "key", "descending"))
 _CREDENTIALS = frozenset(
     ("authorization", "cookie", "x-auth-couchdb-username", "x-auth-couchdb-roles", "x-auth-couchdb-token")
 )
+_METHODS = frozenset(("GET", "HEAD", "PUT", "POST", "DELETE", "OPTIONS", "TRACE", "CONNECT", "COPY"))
 _FORM = "application/x-www-form-urlencoded"
 
 
 def request_object(call: Call, doc_id: str | None = None) -> dict[str, object]:
     """Return the ``req`` of a function; without the credentials, which no function is told."""
     request, db = call.request, call.db
-    path = split_path(request.path)
+    path, raw_path = split_path(request.path), request.path + (f"?{request.query}" if request.query else "")
     announced = request.announces_body and (call.method in ("POST", "PUT") or bool(request.body))
     body = request.content() if announced else b"undefined"
     return {
         "info": info(db),
         "uuid": call.server.ids.next(),
         "id": doc_id,
-        "method": call.method,
-        "requested_path": path,
+        # To Erlang, the name of any other method is a list.
+        "method": call.method if call.method in _METHODS else list(call.method.encode()),
+        "requested_path": split_path(raw_path),
         "path": path,
-        "raw_path": request.path + (f"?{request.query}" if request.query else ""),
+        "raw_path": raw_path,
         "query": {name: _value(name, text) for name, text in call.params},
         "headers": {name.title(): text for name, text in request.headers.items() if name not in _CREDENTIALS},
         "body": body.decode("utf-8", "replace"),
@@ -49,4 +53,5 @@ def _form(call: Call, body: bytes) -> dict[str, str]:
     kind = (call.header("content-type") or "").partition(";")[0]
     if kind != _FORM or call.method not in ("POST", "PUT"):
         return {}
-    return dict(parse_query(body.decode("utf-8", "replace")))
+    pairs = (part.partition("=") for part in body.decode("utf-8", "replace").replace(";", "&").split("&") if part)
+    return {unquote_plus(name): unquote_plus(value) for name, _, value in pairs}

@@ -27,19 +27,22 @@ def read(call: Call) -> Response:
     return json_response(view_answer(call, call.args["name"], call.args["view"]))
 
 
-def view_answer(call: Call, design: str, view: str) -> dict[str, object]:
-    """Return the answer of a view of a design document to this request's parameters."""
+def view_answer(call: Call, design: str, view: str, *, listed: bool = False) -> dict[str, object]:
+    """Return the answer of a view of a design document to this request's parameters; ``listed`` is for a list function.
+
+    Only without one, a list of one key is that key.
+    """
     body = _design_body(call, design)
     if call.method == "POST":
         call.require_json_type()
         given = call.json_object()
         if _listed(given, "queries") is not ABSENT:
             raise BadRequest("The `queries` parameter is no longer supported at this endpoint")
-        query = parse_parameters(_start(_listed(given, "keys")), given.items(), decoded=True)
+        query = parse_parameters(_start(_listed(given, "keys"), listed), given.items(), decoded=True)
     else:
         text = call.param("keys")
         keys = ABSENT if text is None else decode_request(text.encode("utf-8", "surrogateescape"))
-        query = _start(keys)
+        query = _start(keys, listed)
     query = parse_parameters(query, call.params, decoded=False)
     index = open_view_index(call.db, body)
     _validate(index, view, query)
@@ -53,9 +56,9 @@ def _listed(given: Mapping[str, object], name: str) -> object:
     return value
 
 
-def _start(keys: object) -> ViewQuery:
-    """Return the query before its parameters are read; a list of one key is that key, which they will say."""
-    return ViewQuery() if isinstance(keys, list) and len(keys) == 1 else ViewQuery(keys=keys)
+def _start(keys: object, listed: bool) -> ViewQuery:
+    """Return the query before its parameters are read, which will say the one key that may stand for a list of it."""
+    return ViewQuery() if isinstance(keys, list) and len(keys) == 1 and not listed else ViewQuery(keys=keys)
 
 
 def queries(call: Call) -> Response:

@@ -7,6 +7,29 @@
   const { parse, stringify } = JSON;
   const globalEval = eval;
 
+  // What CouchDB's build of QuickJS lacks, so that no function comes to need it.
+  const lacking = {
+    globalThis: `ArrayBuffer AsyncDisposableStack Atomics BigInt64Array BigUint64Array DOMException DataView DisposableStack
+      FinalizationRegistry Float16Array Float32Array Float64Array Int16Array Int32Array Int8Array Iterator Promise Proxy
+      SharedArrayBuffer SuppressedError Uint16Array Uint32Array Uint8Array Uint8ClampedArray WeakRef atob btoa performance
+      queueMicrotask`,
+    Array: "fromAsync",
+    Error: "captureStackTrace isError prepareStackTrace stackTraceLimit",
+    JSON: "isRawJSON rawJSON",
+    Math: "f16round sumPrecise",
+    RegExp: "escape",
+    Symbol: "asyncDispose dispose",
+    "Map.prototype": "getOrInsert getOrInsertComputed",
+    "RegExp.prototype": "unicodeSets",
+    "Set.prototype": "difference intersection isDisjointFrom isSubsetOf isSupersetOf symmetricDifference union",
+    "String.prototype": "localeCompare normalize",
+    "WeakMap.prototype": "getOrInsert getOrInsertComputed",
+  };
+  for (const [path, names] of Object.entries(lacking)) {
+    const holder = path.split(".").reduce((value, name) => value[name], globalThis);
+    for (const name of names.split(/\s+/)) Reflect.deleteProperty(holder, name);
+  }
+
   // Functions share these with one another and with what follows, and none may decide how all values are shown.
   for (const prototype of [Object, Array, String, Number, Boolean].map((kind) => kind.prototype)) {
     Object.defineProperty(prototype, "toJSON", {
@@ -134,9 +157,10 @@
 
   // What a map or a reduce function throws is passed over, unless it says that nothing shall be.
   function passedOver(thrown) {
-    if (thrown === "fatal_error") throw failure("map_runtime_error", "function raised 'fatal_error'");
-    if (isFailure(thrown) && thrown[0] === "fatal") throw thrown;
-    if (isError(thrown) && thrown.name === "InternalError") throw failure(thrown.name, thrown.message);
+    // Compared as loosely as CouchDB does; of null and undefined, asking for members is an error of its own.
+    if (thrown == "fatal_error") throw failure("map_runtime_error", "function raised 'fatal_error'");
+    if (thrown[0] == "fatal") throw thrown;
+    if (thrown.name == "InternalError") throw failure(thrown.name, thrown.message);
   }
 
   function map(sources, document) {
@@ -192,9 +216,8 @@
     try {
       return run();
     } catch (thrown) {
-      if (isFailure(thrown) || (thrown && thrown.error && thrown.reason)) throw thrown;
-      const stack = thrown && thrown.stack;
-      throw failure("render_error", `function raised error: ${thrown} \nstacktrace: ${stack}`);
+      if ((thrown.error && thrown.reason) || isFailure(thrown)) throw thrown;
+      throw failure("render_error", `function raised error: ${thrown.toString()} \nstacktrace: ${thrown.stack}`);
     }
   }
 
@@ -274,11 +297,14 @@
 
   const commands = { load, compile: (source) => void compile(source), map, reduce, call };
 
+  // What CouchDB is told of an error: a word and a reason, unless a function threw something else as one.
   function described(thrown) {
-    if (isFailure(thrown)) return thrown.slice(1, 3);
-    if (thrown && thrown.error && thrown.reason) return [thrown.error, thrown.reason];
-    if (thrown && thrown.name) return [thrown.name, thrown];
-    return ["unnamed_error", thrown && thrown.stack];
+    if (thrown === null) return ["internal_error", null];
+    if (thrown === undefined) return ["os_process_error", "{exit_status,1}"];
+    if (isFailure(thrown)) return thrown.slice(1);
+    if (thrown.error && thrown.reason) return [thrown.error, thrown.reason];
+    if (thrown.name) return [thrown.name, thrown];
+    return ["unnamed_error", null];
   }
 
   return (text) => {
@@ -287,7 +313,7 @@
       const result = commands[name](...args);
       return stringify([true, result === undefined ? null : result]);
     } catch (thrown) {
-      return stringify([false, ...described(thrown)]);
+      return stringify([false, described(thrown)]);
     }
   };
 })();

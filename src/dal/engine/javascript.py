@@ -13,13 +13,35 @@ from importlib import resources
 from typing import TYPE_CHECKING, Any, cast
 
 from dal.engine.document import DocumentRecord, show_body
+from dal.engine.term_text import pretty_term
 from dal.engine.view_definition import JAVASCRIPT
-from dal.errors import BadRequest, CouchError, MethodNotAllowed, NotFound, NotSupported, ServerError, thrown
+from dal.errors import BadRequest, Conflict, CouchError, NotFound, NotSupported, ServerError, thrown
 from dal.json_text import encode_json
 
 if TYPE_CHECKING:
     from dal.engine.database import Database
 
+# What statuses and words the errors of functions have that are not 500. Source: chttpd:error_info.
+_STATUSES = {
+    "bad_request": (400, "bad_request"),
+    "doc_validation": (400, "doc_validation"),
+    "illegal_docid": (400, "illegal_docid"),
+    "illegal_partition": (400, "illegal_partition"),
+    "query_parse_error": (400, "query_parse_error"),
+    "unauthorized": (401, "unauthorized"),
+    "forbidden": (403, "forbidden"),
+    "not_found": (404, "not_found"),
+    "filter_fetch_error": (404, "not_found"),
+    "method_not_allowed": (405, "method_not_allowed"),
+    "not_acceptable": (406, "not_acceptable"),
+    "gone": (410, "gone"),
+    "missing_stub": (412, "missing_stub"),
+    "request_entity_too_large": (413, "document_too_large"),
+    "bad_ctype": (415, "bad_content_type"),
+    "expectation_failed": (417, "expectation_failed"),
+    "service_unavailable": (503, "service unavailable"),
+    "insufficient_storage": (507, "insufficent_storage"),
+}
 # What CouchDB allows its query servers.
 _MEMORY_LIMIT = 64 * 1024 * 1024
 _TIME_LIMIT_S = 5.0
@@ -46,8 +68,11 @@ class QueryServer:
         self._ask("load", self._design)
 
     def compile(self, source: str) -> None:
-        """Raise ``CouchError`` for the source of what is no function: ``compilation_error``, or ``not_found``."""
-        self._ask("compile", source)
+        """Raise ``BadRequest`` (``compilation_error``) or ``NotFound`` for the source of what is no function."""
+        try:
+            self._ask("compile", source)
+        except ServerError as error:
+            raise BadRequest(error.reason, error=error.error) from None
 
     def map(self, sources: Sequence[str], document: Mapping[str, object]) -> list[list[tuple[object, object]]]:
         """Return the keys and values that each map function emits; of one that throws, none."""
@@ -75,10 +100,14 @@ class QueryServer:
             text = str(error)
             reason = "OS process timed out." if "interrupted" in text else text.partition("\n")[0]
             raise ServerError(reason, error="os_process_error") from None
-        done, *result = json.loads(_well_formed(answer))
+        done, result = json.loads(_well_formed(answer))
         if done:
-            return result[0]
-        raise error_of(*result)
+            return result
+        failure = error_of(result)
+        if command[0] in ("map", "reduce"):
+            # The process that builds an index ends with it.
+            failure.is_traced = True
+        raise failure
 
 
 def query_server(db: Database, record: DocumentRecord) -> QueryServer:
@@ -100,16 +129,20 @@ def find_function(record: DocumentRecord, *path: str) -> None:
         value = value[name]
 
 
-def error_of(word: object, reason: object = None) -> CouchError:
-    """Return the error that CouchDB makes of one of its query server's."""
-    if word == "not_found":
-        return NotFound(str(reason))
-    if word == "method_not_allowed":
-        return MethodNotAllowed(str(reason))
-    if word == "compilation_error":
-        return BadRequest(str(reason), error="compilation_error")
-    # An Error has no members of its own to be shown.
-    return thrown(str(word), reason if isinstance(reason, str) else "{[]}")
+def error_of(described: Sequence[object]) -> CouchError:
+    """Return the error that CouchDB makes of what its query server says: a word and a reason, or whatever it is."""
+    if len(described) != 2:
+        return ServerError("error" + "".join(map(str, described)), error="badmatch")
+    word, reason = str(described[0]), described[1]
+    if reason is None:
+        return thrown("unknown_error", word)
+    text = reason if isinstance(reason, str) else pretty_term(reason)
+    if word == "conflict":
+        return Conflict()
+    if word in _STATUSES:
+        status, shown = _STATUSES[word]
+        return CouchError(text, status=status, error=shown)
+    return thrown(word, text)
 
 
 def _well_formed(text: str) -> str:
