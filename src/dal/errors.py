@@ -38,6 +38,9 @@ It knows nothing of requests, backends or documents.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TypeVar
+
+_Error = TypeVar("_Error", bound="CouchError")
 
 
 class CouchError(Exception):
@@ -71,6 +74,12 @@ class CouchError(Exception):
         self.body: dict[str, object] = dict(body) if body is not None else {"error": self.error, "reason": self.reason}
         self.headers: dict[str, str] = dict(headers or {})
         super().__init__(f"{self.status} {self.error}: {self.reason}")
+
+    @classmethod
+    def of_value(cls: type[_Error], reason: object, *, status: int | None = None, error: str | None = None) -> _Error:
+        """Return the error whose reason is any JSON value, as functions of design documents give them."""
+        text = reason if isinstance(reason, str) else str(reason)
+        return cls(text, status=status, error=error, body={"error": error or cls.error, "reason": reason})
 
     def __reduce__(self) -> tuple[object, ...]:
         # Exceptions travel between processes (xdist); the keyword arguments have to travel with them.

@@ -62,13 +62,13 @@ def _parse(call: Call, value: object, new_edits: object) -> Document:
 
 def _row(doc_id: str, outcome: Outcome) -> dict[str, object]:
     if isinstance(outcome, CouchError):
-        return {"id": doc_id, "error": outcome.error, "reason": outcome.reason}
+        return {"id": doc_id, **outcome.body}
     return {"ok": True, "id": doc_id, "rev": outcome}
 
 
 def _refused_row(document: Document, error: CouchError) -> dict[str, object]:
     rev = format_revision(document.position, document.ids[0])
-    return {"id": document.doc_id, "rev": rev, "error": error.error, "reason": error.reason}
+    return {"id": document.doc_id, "rev": rev, **error.body}
 
 
 def _aborted_row(document: Document) -> dict[str, object]:

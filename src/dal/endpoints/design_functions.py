@@ -20,7 +20,7 @@ from dal.engine.document import DocumentRecord, parse_document, validate_doc_id
 from dal.engine.document_read import FOR_FUNCTIONS, open_winner
 from dal.engine.document_read import show as show_document
 from dal.engine.javascript import error_of, find_function, query_server
-from dal.engine.term_text import pretty_term
+from dal.engine.term_text import iolist, pretty_term
 from dal.errors import BadRequest, CouchError, NotFound, NotSupported, ServerError, thrown
 from dal.json_text import encode_json
 from dal.wire import Response
@@ -142,7 +142,7 @@ def _response(answer: object) -> Response:
     if not isinstance(answer, Mapping):
         raise ServerError("function_clause", error="unknown_error")
     response = Response(200)
-    kind, data = "application/json", cast(object, b"")
+    kind, data = "application/json", cast(object, "")
     for name, value in answer.items():
         if name == "code" and type(value) is int:
             response.status = value
@@ -158,7 +158,10 @@ def _response(answer: object) -> Response:
             reason = f"Invalid data from external server: {{{pretty_term(name)},{pretty_term(value)}}}"
             raise thrown("external_response_error", reason)
     response.headers.setdefault("content-type", kind)
-    response.body = encode_json(answer["json"]) + b"\n" if "json" in answer else _bytes(data)
+    if "json" in answer:
+        response.body = encode_json(answer["json"]) + b"\n"
+    else:
+        response.body = data if isinstance(data, bytes) else _bytes(data)
     return response
 
 
@@ -169,14 +172,10 @@ def _header(value: object) -> str:
 
 
 def _bytes(value: object) -> bytes:
-    """Return what Erlang sends of a value: text, or bytes and texts in arrays; raises ``ServerError`` for all else."""
-    if isinstance(value, bytes):
-        return value
-    if isinstance(value, str):
-        return value.encode()
-    if isinstance(value, list):
-        return b"".join(bytes((one,)) if type(one) is int and 0 <= one <= 255 else _bytes(one) for one in value)
-    raise ServerError("badarg", error="unknown_error")
+    try:
+        return iolist(value)
+    except ValueError:
+        raise ServerError("badarg", error="unknown_error") from None
 
 
 def _decoded(value: object) -> bytes:

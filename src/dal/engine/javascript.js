@@ -250,7 +250,7 @@
         run.apply(design, args);
       } catch (thrown) {
         // null and undefined have no members to look at, which is an error of its own.
-        if (thrown.name && thrown.stack) throw thrown;
+        if ((thrown.name && thrown.stack) || isFailure(thrown)) throw thrown;
         return thrown;
       }
       return 1;

@@ -13,7 +13,7 @@ from importlib import resources
 from typing import TYPE_CHECKING, Any, cast
 
 from dal.engine.document import DocumentRecord, show_body
-from dal.engine.term_text import pretty_term
+from dal.engine.term_text import pretty_term, print_reason
 from dal.engine.view_definition import JAVASCRIPT
 from dal.errors import BadRequest, Conflict, CouchError, NotFound, NotSupported, ServerError, thrown
 from dal.json_text import encode_json
@@ -136,13 +136,12 @@ def error_of(described: Sequence[object]) -> CouchError:
     word, reason = str(described[0]), described[1]
     if reason is None:
         return thrown("unknown_error", word)
-    text = reason if isinstance(reason, str) else pretty_term(reason)
     if word == "conflict":
         return Conflict()
     if word in _STATUSES:
         status, shown = _STATUSES[word]
-        return CouchError(text, status=status, error=shown)
-    return thrown(word, text)
+        return CouchError.of_value(print_reason(reason), status=status, error=shown)
+    return thrown(word, reason if isinstance(reason, str) else pretty_term(reason))
 
 
 def _well_formed(text: str) -> str:

@@ -38,6 +38,29 @@ def _bytes(text: str) -> str:
     return f"<<{','.join(map(str, text.encode()))}>>"
 
 
+def iolist(value: object) -> bytes:
+    """Return the bytes that a text is, or an array of bytes, texts and such arrays; raises ``ValueError`` for others.
+
+    >>> iolist(["a", 98, ["c"]])
+    b'abc'
+    """
+    if isinstance(value, str):
+        return value.encode()
+    if isinstance(value, list):
+        return b"".join(bytes((one,)) if type(one) is int and 0 <= one <= 255 else iolist(one) for one in value)
+    raise ValueError(f"{type(value).__name__} is neither text nor an array")
+
+
+def print_reason(value: object) -> object:
+    """Return a value as errors show it for a reason: an array becomes text, by ``couch_util:to_binary``."""
+    if not isinstance(value, list):
+        return value
+    try:
+        return iolist(value).decode("utf-8", "replace")
+    except ValueError:
+        return pretty_term(value)
+
+
 def pretty_term(value: object, column: int = 1) -> str:
     """Return a value as ``~p`` prints it: binaries, and arrays of small integers, as text where they are printable.
 

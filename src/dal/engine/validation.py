@@ -16,6 +16,7 @@ from dal.engine.javascript import query_server
 from dal.engine.revision import format_revision, format_revision_id
 from dal.engine.revision_tree import Node
 from dal.engine.security import UserContext, user_object
+from dal.engine.term_text import pretty_term, print_reason
 from dal.errors import CouchError, Forbidden, ServerError, Unauthorized, thrown
 
 _PATH = ("validate_doc_update",)
@@ -51,11 +52,15 @@ def _refusal(db: Database, design: DocumentRecord, *args: object) -> CouchError 
     if isinstance(answer, str):
         return thrown("unknown_error", answer)
     if not isinstance(answer, Mapping) or len(answer) != 1:
-        return ServerError("", error="case_clause")
+        raise ServerError("function_clause", error="unknown_error")
     ((word, reason),) = answer.items()
-    if word in ("forbidden", "unauthorized"):
-        return (Forbidden if word == "forbidden" else Unauthorized)(reason)
-    return thrown("unknown_error", reason)
+    kind = {"forbidden": Forbidden, "unauthorized": Unauthorized}.get(word)
+    shown = print_reason(reason)
+    if kind is not None:
+        return kind.of_value(shown)
+    if shown is None:
+        return thrown("unknown_error", "unknown_error")
+    return thrown("unknown_error", shown if isinstance(shown, str) else pretty_term(shown))
 
 
 def shown(document: Document) -> dict[str, object]:

@@ -21,7 +21,7 @@ from dal.engine.javascript import QueryServer
 from dal.engine.reduction import can_fail, is_builtin, reduce_rows
 from dal.engine.term_order import term_key
 from dal.engine.view_definition import JAVASCRIPT, MANGO, MapView, ViewGroup, view_group
-from dal.errors import ServerError
+from dal.errors import CouchError, ServerError
 
 # Where a row stands: its partition ("" in a global view), its key, its document's id, and its number there.
 Place: TypeAlias = "tuple[str, Key, bytes, int]"
@@ -109,6 +109,19 @@ class ViewIndex(FollowingIndex[_Rows]):
         return [[] if columns is None else [(columns, None)] for columns in values]
 
     def _replace(self, changed: Sequence[tuple[str, _Rows | None]], seq: int) -> None:
+        before = [(doc_id, self._of_document.get(doc_id)) for doc_id, _ in changed]
+        marks = list(self.changed_at), list(self._has_numbers)
+        added = self._exchange(changed, seq)
+        try:
+            self._check_reductions(added)
+        except CouchError:
+            # Of an index that cannot be built, what there was before is still to be seen.
+            self._exchange(before, seq)
+            self.changed_at, self._has_numbers = marks
+            raise
+
+    def _exchange(self, changed: Sequence[tuple[str, _Rows | None]], seq: int) -> _Rows:
+        """Put documents' rows in the place of those that they had, and return the new ones of each view."""
         added: _Rows = [[] for _ in self.rows]
         removed = [0] * len(self.rows)
         for doc_id, found in changed:
@@ -125,19 +138,22 @@ class ViewIndex(FollowingIndex[_Rows]):
             self._has_numbers[place] &= all(type(row.value) in (int, float) for row in new)
             if new or removed[place]:
                 self.changed_at[place] = seq
-        self._check_reductions()
+        return added
 
-    def _check_reductions(self) -> None:
-        """Raise ``ServerError`` where a built-in function fails on the rows: CouchDB runs it when it stores them."""
-        for view, rows, has_numbers in zip(self.group.views, self.rows, self._has_numbers, strict=True):
+    def _check_reductions(self, added: _Rows) -> None:
+        """Raise ``CouchError`` where a reduce function fails on rows: CouchDB runs it when it stores them."""
+        for place, view in enumerate(self.group.views):
             for _, source in view.reduces:
-                if not rows:
-                    continue
-                if self.partitioned and not is_builtin(source):
+                rows, new = self.rows[place], added[place]
+                if is_builtin(source):
+                    if can_fail(source) and rows and not self._has_numbers[place]:
+                        reduce_rows(source, rows)
+                elif self.partitioned and rows:
                     # The keys that it would be given have their partition in them, which JSON cannot say.
                     raise ServerError("a partition is no JSON", error="invalid_ejson")
-                if can_fail(source) and not has_numbers:
-                    reduce_rows(source, rows)
+                elif new:
+                    keys = [[row.key, row.doc_id] for row in new]
+                    self.query_server().reduce(source, keys, [row.value for row in new], again=False)
 
 
 def _placed(
