@@ -13,10 +13,16 @@ from dal.transcript import RECORDED_ADMIN
 
 
 @pytest.fixture(scope="session")
-def served_address() -> str:
+def served_emulator() -> MemoryBackend:
+    """The emulator behind ``served_address``."""
+    return MemoryBackend(admin=RECORDED_ADMIN)
+
+
+@pytest.fixture(scope="session")
+def served_address(served_emulator: MemoryBackend) -> str:
     """The address of an emulator whose admin is the transcripts', in a thread that ends with the tests."""
     listener = listen("127.0.0.1", 0)
-    application = Application(MemoryBackend(admin=RECORDED_ADMIN))
+    application = Application(served_emulator)
     ready = threading.Event()
     threading.Thread(target=serve, args=(application, listener, ready.set), daemon=True).start()
     assert ready.wait(10)

@@ -10,7 +10,7 @@ import base64
 import json
 import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, cast
 from urllib.parse import quote, urlencode
@@ -129,11 +129,15 @@ def parse_scenario(text: str) -> Scenario:
 
 @dataclass(slots=True)
 class Player:
-    """Runs a scenario's requests on a database of its own, which it makes before and removes after."""
+    """Runs a scenario's requests on a database of its own, which it makes before and removes after.
+
+    ``pause`` waits for so many seconds.
+    """
 
     backend: BaseBackend
     database: str
     admin: Credentials = RECORDED_ADMIN
+    pause: Callable[[float], object] = time.sleep
     values: dict[str, JSON] = field(default_factory=dict)
 
     def play(self, scenario: Scenario) -> Iterator[Played]:
@@ -151,7 +155,8 @@ class Player:
 
     def send(self, step: Step) -> Played:
         """Send one request, and keep from its answer what the step saves."""
-        time.sleep(step.wait_ms / 1000)
+        if step.wait_ms:
+            self.pause(step.wait_ms / 1000)
         request = self._request(step)
         response = self.backend.send(request)
         answer = _answer(request, response, in_lines=step.response is not None and "lines" in step.response)

@@ -30,7 +30,7 @@ from dal.openapi import describe
 from dal.openapi_schemas import SCHEMAS
 
 # Of each operation; those without parameters have fewer. With those that break the rules they are some 12,600 in all.
-EXAMPLES = 80
+EXAMPLES = 68
 MOST_GROWTH_MB = 150
 COUNTED: list[int] = []
 CHECKS = [status_code_conformance, content_type_conformance, response_schema_conformance]

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import http.client
 import os
+import time
 from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass
 from urllib.parse import unquote, urlsplit
 
@@ -22,8 +24,11 @@ from dal.wire import Request, Response
 
 @dataclass(frozen=True)
 class Target:
+    """A server. Where it is an emulator, ``pause`` has its time pass at once."""
+
     way: str
     backend: BaseBackend
+    pause: Callable[[float], object]
     admin: Credentials = RECORDED_ADMIN
 
 
@@ -54,21 +59,20 @@ def proxied_address(served_address: str) -> str:
 
 
 @pytest.fixture(scope="session")
-def target(request: pytest.FixtureRequest) -> Target:
+def target(request: pytest.FixtureRequest, served_emulator: MemoryBackend) -> Target:
     """The server behind each way. All transcripts share it, as they shared one when they were recorded."""
     way: str = request.param
     if way == "memory":
-        return Target(way, MemoryBackend(admin=RECORDED_ADMIN))
-    if way == "socket":
-        return Target(way, SocketBackend(request.getfixturevalue("served_address")))
-    if way == "proxy":
-        return Target(way, SocketBackend(request.getfixturevalue("proxied_address")))
-    # Without credentials of its own: every request brings those that the transcript names.
-    if way == "http":
-        return Target(way, CouchBackend(request.getfixturevalue("served_address")))
+        emulator = MemoryBackend(admin=RECORDED_ADMIN)
+        return Target(way, emulator, emulator.clock.advance)
+    if way != "live":
+        address: str = request.getfixturevalue("proxied_address" if way == "proxy" else "served_address")
+        # Without credentials of its own: every request brings those that the transcript names.
+        backend = CouchBackend(address) if way == "http" else SocketBackend(address)
+        return Target(way, backend, served_emulator.clock.advance)
     parts = urlsplit(os.environ["COUCHDB_URL"])
     backend = CouchBackend(f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}")
-    return Target(way, backend, (unquote(parts.username or "admin"), unquote(parts.password or "")))
+    return Target(way, backend, time.sleep, (unquote(parts.username or "admin"), unquote(parts.password or "")))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

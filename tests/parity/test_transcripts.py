@@ -38,7 +38,7 @@ def known_difference(way: str, name: str) -> list[pytest.MarkDecorator]:
 )
 def test_answers_as_recorded(target: Target, name: str, record_property: Any) -> None:
     scenario = parse_scenario(FILES[name].read_text())
-    player = Player(target.backend, f"parity{uuid.uuid4().hex[:12]}", target.admin)
+    player = Player(target.backend, f"parity{uuid.uuid4().hex[:12]}", target.admin, target.pause)
     differences, agreed = [], 0
     try:
         for number, played in enumerate(player.play(scenario)):

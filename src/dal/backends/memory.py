@@ -75,7 +75,7 @@ class MemoryBackend(BaseBackend):
         if "db" in args and not (len(segments) == 1 and method in ("PUT", "DELETE")):
             # A missing database is told before a wrong method.
             _ = call.db
-        if len(segments) > 3 and segments[1] == "_design" and segments[3].startswith("_"):
+        if "db" in args and len(segments) > 3 and segments[1] == "_design" and segments[3].startswith("_"):
             _check_design_document(call, segments[2])
         response = find_endpoint(route, method)(call)
         if user.renewed_cookie is not None:
