@@ -22,6 +22,7 @@ from time import perf_counter
 import httptools
 import uvloop
 
+yield_processor = getattr(os, "sched_yield", lambda: None)
 Request = tuple[str, str, str | None]
 
 
@@ -91,7 +92,7 @@ class Load:
         for connection in self.connections:
             connection.ask()
         while awake and not self.over.is_set():
-            os.sched_yield()
+            yield_processor()
             await asyncio.sleep(0)
         await self.over.wait()
         assert not self.is_lost, "the server closed a connection"

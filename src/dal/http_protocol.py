@@ -29,6 +29,8 @@ from dal.framing import Headers, length_of, read_head
 from dal.json_text import encode_json
 from dal.wire import Response
 
+# By these, a client offers to go on in another protocol.
+_OFFER = (b"connection", b"http2-settings", b"upgrade")
 # How many requests of one connection may wait for the answer to another.
 _PIPELINED = 16
 
@@ -109,7 +111,7 @@ class HttpProtocol(HttpToolsProtocol):
             self._was_quick = perf_counter() - self._answered_at < 2 * _LOOKOUT_S
             self._answered_at = 0.0
         self._is_first = True
-        super().data_received(data)
+        self._feed(data)
         if self._body is not None and not self.transport.is_closing():
             # The rest of it is to be waited for.
             self._begin(self._body)
@@ -121,6 +123,32 @@ class HttpProtocol(HttpToolsProtocol):
             self.send_400_response("The head of the request is too large.")
         elif self._head_is_due is None:
             self._head_is_due = self.loop.call_later(self.sockets.header_timeout_s, self.transport.close)
+
+    def _feed(self, data: bytes) -> None:
+        self._unset_keepalive_if_required()
+        while data:
+            try:
+                self.parser.feed_data(data)
+                data = b""
+            except httptools.HttpParserUpgrade as upgrade:
+                data = self._without_offer(data[upgrade.args[0] :]) if self._offers_protocol() else b""
+            except httptools.HttpParserError:
+                self.send_400_response("Invalid HTTP request received.")
+                data = b""
+
+    def _offers_protocol(self) -> bool:
+        """Whether the request that is being read would rather go on in another protocol, as Java's client would."""
+        return self.parser.should_upgrade() and self.parser.get_method() != b"CONNECT"
+
+    def _without_offer(self, rest: bytes) -> bytes:
+        """Return a request that has to be read again without its offer: the parser has passed over its body."""
+        method, version = self.parser.get_method(), self.parser.get_http_version().encode()
+        headers = [b"%b: %b\r\n" % pair for pair in self.headers if pair[0] not in _OFFER]
+        if any(name == b"connection" and b"close" in value.lower() for name, value in self.headers):
+            headers.append(b"connection: close\r\n")
+        self.parser = httptools.HttpRequestParser(self)
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
+        return b"".join((b"%b %b HTTP/%b\r\n" % (method, self.url, version), *headers, b"\r\n", rest))
 
     def _expect_no_head(self) -> None:
         if self._head_is_due is not None:
@@ -135,6 +163,8 @@ class HttpProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._head_size = None
+        if self._offers_protocol():
+            return
         if self._may_answer_at_once():
             self._body = b""
         else:
@@ -155,6 +185,8 @@ class HttpProtocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         body, self._body = self._body, None
+        if self._offers_protocol():
+            return
         if body is None:
             super().on_message_complete()
         else:

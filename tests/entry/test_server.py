@@ -160,6 +160,30 @@ def test_body_is_asked_for_where_the_client_waits_to_be(wire: Wire, db: str) -> 
     assert wire.answer().status == 201
 
 
+OFFER = "Connection: Upgrade, HTTP2-Settings\nUpgrade: h2c\nHTTP2-Settings: AAMAAABkAAQAAP__\n"
+
+
+@pytest.mark.parametrize("parts", [1, 2, 3])
+def test_offer_of_another_protocol_is_declined(wire: Wire, db: str, parts: int) -> None:
+    head = f"PUT /{db}/a HTTP/1.1\nHost: x\n{OFFER}Content-Length: 7\n\n".replace("\n", "\r\n").encode()
+    after = f"GET /{db}/a HTTP/1.1\nHost: x\n{OFFER}\n".replace("\n", "\r\n").encode()
+    for part in {1: [head + b'{"x":1}' + after], 2: [head, b'{"x":1}' + after], 3: [head + b'{"x', b'":1}', after]}[
+        parts
+    ]:
+        wire.send(part)
+        time.sleep(0.05)
+    assert wire.answer().status == 201
+    assert wire.answer().json()["x"] == 1  # type: ignore[index,call-overload]
+    assert wire.ask(f"GET /{db}/_changes?feed=longpoll HTTP/1.1\n{OFFER.rstrip()}").status == 200
+    assert wire.ask("GET /_up HTTP/1.1\nUpgrade: websocket\nConnection: upgrade, close").closed
+    assert wire.at_end()
+
+
+def test_many_offers_at_once_are_declined_one_by_one(wire: Wire) -> None:
+    wire.send(f"GET /_up HTTP/1.1\nHost: x\n{OFFER}\n" * 2000)
+    assert [wire.answer().status for _ in range(2000)] == [200] * 2000
+
+
 def test_http_1_0_is_answered_and_closed(wire: Wire) -> None:
     wire.send("GET /_up HTTP/1.0\n\n")
     assert wire.answer().json() == {"status": "ok", "seeds": {}}
