@@ -87,6 +87,8 @@ class HttpProtocol(HttpToolsProtocol):
     _head_is_due: asyncio.TimerHandle | None = None
     # Whether no request has begun yet in what is being read.
     _is_first = False
+    # Whether a request has ended in what is being read.
+    _has_ended = False
     # What has come of the body of a request that may be answered at once.
     _body: bytes | None = None
 
@@ -110,7 +112,7 @@ class HttpProtocol(HttpToolsProtocol):
         if self._answered_at:
             self._was_quick = perf_counter() - self._answered_at < 2 * _LOOKOUT_S
             self._answered_at = 0.0
-        self._is_first = True
+        self._is_first, self._has_ended = True, False
         self._feed(data)
         if self._body is not None and not self.transport.is_closing():
             # The rest of it is to be waited for.
@@ -118,7 +120,8 @@ class HttpProtocol(HttpToolsProtocol):
         if self._head_size is None or self.transport.is_closing():
             self._expect_no_head()
             return
-        self._head_size = len(data) + (before or 0)
+        # Behind the end of another request, nobody knows where the head began.
+        self._head_size = 0 if self._has_ended else len(data) + (before or 0)
         if self._head_size > self.sockets.max_header_size:
             self.send_400_response("The head of the request is too large.")
         elif self._head_is_due is None:
@@ -185,6 +188,7 @@ class HttpProtocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         body, self._body = self._body, None
+        self._has_ended = True
         if self._offers_protocol():
             return
         if body is None:

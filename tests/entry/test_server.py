@@ -179,8 +179,9 @@ def test_offer_of_another_protocol_is_declined(wire: Wire, db: str, parts: int) 
     assert wire.at_end()
 
 
-def test_many_offers_at_once_are_declined_one_by_one(wire: Wire) -> None:
-    wire.send(f"GET /_up HTTP/1.1\nHost: x\n{OFFER}\n" * 2000)
+@pytest.mark.parametrize("more", ["", OFFER])
+def test_thousands_of_requests_at_once_are_answered_one_by_one(wire: Wire, more: str) -> None:
+    wire.send(f"GET /_up HTTP/1.1\nHost: x\n{more}\n" * 2000)
     assert [wire.answer().status for _ in range(2000)] == [200] * 2000
 
 
