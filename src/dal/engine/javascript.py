@@ -72,6 +72,8 @@ class QueryServer:
         try:
             self._ask("compile", source)
         except ServerError as error:
+            if error.error != "compilation_error":
+                raise
             raise BadRequest(error.reason, error=error.error) from None
 
     def map(self, sources: Sequence[str], document: Mapping[str, object]) -> list[list[tuple[object, object]]]:
