@@ -140,7 +140,7 @@ class HttpProtocol(HttpToolsProtocol):
                 data = b""
 
     def _offers_protocol(self) -> bool:
-        """Whether the request that is being read would rather go on in another protocol, as curl asks with ``--http2``."""
+        """Whether the request that is being read asks to go on in another protocol, as ``curl --http2`` does."""
         return self.parser.should_upgrade() and self.parser.get_method() != b"CONNECT"
 
     def _without_offer(self, rest: bytes) -> bytes:
