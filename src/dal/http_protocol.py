@@ -30,7 +30,7 @@ from dal.json_text import encode_json
 from dal.wire import Response
 
 # By these, a client offers to go on in another protocol.
-_OFFER = (b"connection", b"http2-settings", b"upgrade")
+_OFFER = (b"http2-settings", b"upgrade")
 # How many requests of one connection may wait for the answer to another.
 _PIPELINED = 16
 
@@ -146,9 +146,12 @@ class HttpProtocol(HttpToolsProtocol):
     def _without_offer(self, rest: bytes) -> bytes:
         """Return a request that has to be read again without its offer: the parser has passed over its body."""
         method, version = self.parser.get_method(), self.parser.get_http_version().encode()
-        headers = [b"%b: %b\r\n" % pair for pair in self.headers if pair[0] not in _OFFER]
-        if any(name == b"connection" and b"close" in value.lower() for name, value in self.headers):
-            headers.append(b"connection: close\r\n")
+        headers = []
+        for name, value in self.headers:
+            if name == b"connection":
+                value = b",".join(token for token in value.split(b",") if token.strip().lower() not in _OFFER)
+            if value and name not in _OFFER:
+                headers.append(b"%b: %b\r\n" % (name, value))
         self.parser = httptools.HttpRequestParser(self)
         self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
         return b"".join((b"%b %b HTTP/%b\r\n" % (method, self.url, version), *headers, b"\r\n", rest))

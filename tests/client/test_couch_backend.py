@@ -31,6 +31,7 @@ from dal import (
     Unreachable,
 )
 from dal.backends.authentication import CookieAuthentication, has_credentials
+from dal.backends.http import Connections
 from dal.config import read_settings
 from dal.transcript import RECORDED_ADMIN
 from dal.wire import Request, Response
@@ -385,3 +386,9 @@ def test_requests_with_their_own_credentials_are_recognised() -> None:
 def assert_no_password(error: BackendError) -> None:
     shown = f"{error} {error!r} {error.server} {error.__cause__!r}"
     assert not any(text in shown for text in (PASSWORD, ENCODED, "ss/w", "ss%2Fw"))
+
+
+@pytest.mark.parametrize(("limit", "kept"), [(None, 10), (3, 3), (100, 10)])
+def test_few_idle_connections_are_kept(limit: int | None, kept: int) -> None:
+    limits = Connections(limit=limit).limits(feeds=False)
+    assert (limits.max_connections, limits.max_keepalive_connections) == (limit, kept)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import re
@@ -187,3 +188,17 @@ def test_version_is_the_installed_one_and_names_the_collation(capsys: pytest.Cap
     assert ended.value.code == 0
     collation = MemoryBackend().collation
     assert capsys.readouterr().out == f"couchdal {version('couchdal')} (strings in the order of {collation})\n"
+
+
+@pytest.mark.parametrize(("flags", "rarer"), [([], True), (["--backend", "couch", "--upstream", "http://h:1"], False)])
+def test_all_garbage_is_collected_more_rarely_where_documents_are_served(
+    flags: list[str], rarer: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = gc.get_threshold()
+    seen: list[tuple[int, ...]] = []
+    monkeypatch.setattr("dal.serve.serve", lambda *_: seen.append(gc.get_threshold()))
+    try:
+        assert main(["serve", "--port", "0", *flags]) == 0
+    finally:
+        gc.set_threshold(*before)
+    assert seen == [(*before[:2], 100) if rarer else before]

@@ -10,6 +10,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
+from typing import Any
 
 import pytest
 from raw_http import Served, Wire
@@ -18,6 +19,7 @@ from dal import BaseBackend, MemoryBackend, TimedOut, Unreachable
 from dal.access_log import AccessLog
 from dal.asgi import Application
 from dal.framing import Limits
+from dal.http_protocol import HttpProtocol
 from dal.wire import Request, Response
 
 LIMIT = 100_000
@@ -183,6 +185,29 @@ def test_offer_of_another_protocol_is_declined(wire: Wire, db: str, parts: int) 
 def test_thousands_of_requests_at_once_are_answered_one_by_one(wire: Wire, more: str) -> None:
     wire.send(f"GET /_up HTTP/1.1\nHost: x\n{more}\n" * 2000)
     assert [wire.answer().status for _ in range(2000)] == [200] * 2000
+
+
+def test_emulator_answers_without_a_task_what_has_come_whole(
+    wire: Wire, db: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun: list[bytes] = []
+    begin = HttpProtocol._begin
+
+    def told(protocol: HttpProtocol, *args: Any) -> None:
+        begun.append(protocol.url)
+        begin(protocol, *args)
+
+    monkeypatch.setattr(HttpProtocol, "_begin", told)
+    wire.send(f"PUT /{db}/a HTTP/1.1\nHost: x\nContent-Length: 7\n\n" + '{"x":1}')
+    assert wire.answer().status == 201
+    assert wire.ask(f"GET /{db}/a HTTP/1.1").json()["x"] == 1  # type: ignore[index,call-overload]
+    assert wire.ask(f"HEAD /{db} HTTP/1.1").status == 200
+    assert begun == []
+    wire.send(f"PUT /{db}/parted HTTP/1.1\nHost: x\nContent-Length: 2\n\n")
+    time.sleep(0.05)
+    assert wire.send("{}").answer().status == 201
+    assert wire.ask(f"GET /{db}/_changes?feed=longpoll HTTP/1.1").status == 200
+    assert begun == [f"/{db}/parted".encode(), f"/{db}/_changes?feed=longpoll".encode()]
 
 
 def test_http_1_0_is_answered_and_closed(wire: Wire) -> None:
