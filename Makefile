@@ -3,7 +3,7 @@
 PYTHON ?= python3
 PORT ?= 5984
 BIN := .venv/bin
-CLIENTS := tests/clients
+CLIENTS := tests/foreign_clients
 # Written last, so that an interrupted set-up is done again.
 PYTHON_READY := .venv/.ready
 NODE_READY := $(CLIENTS)/node_modules/.ready

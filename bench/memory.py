@@ -7,8 +7,8 @@ import sys
 
 from samples import make_documents
 
-from dal import CouchDAL
-from dal.backends.memory import MemoryBackend
+from couchdal import CouchDAL
+from couchdal.backends.memory import MemoryBackend
 
 
 def main(count: int) -> int:

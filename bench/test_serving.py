@@ -80,7 +80,7 @@ def proxies() -> Iterator[Figures]:
         upstream = Started(opened, sys.executable, str(HERE / "servers.py"), "upstream")
         yardstick = Started(opened, sys.executable, str(HERE / "servers.py"), "bare", upstream.address)
         serve = ["serve", "--backend", "couch", "--upstream", upstream.address, "--port", "0"]
-        proxy = Started(opened, sys.executable, "-m", "dal.cli", *serve)
+        proxy = Started(opened, sys.executable, "-m", "couchdal.cli", *serve)
         # A proxy and its upstream need two processors.
         yield measured({"couchdal": proxy, "yardstick": yardstick, "direct": upstream}, PASSED_ON, "asleep")
 
@@ -92,7 +92,7 @@ def emulators() -> Iterator[Figures]:
         pytest.skip("Node.js or express-pouchdb is missing")
     with ExitStack() as opened:
         servers = {
-            "couchdal": Started(opened, sys.executable, "-m", "dal.cli", "serve", "--port", "0"),
+            "couchdal": Started(opened, sys.executable, "-m", "couchdal.cli", "serve", "--port", "0"),
             "yardstick": Started(opened, node, str(HERE / "express" / "server.mjs")),
         }
         for server in servers.values():

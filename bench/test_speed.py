@@ -17,8 +17,8 @@ import orjson
 import pytest
 from samples import Documents, make_documents
 
-from dal import CouchDAL
-from dal.backends.memory import MemoryBackend
+from couchdal import CouchDAL
+from couchdal.backends.memory import MemoryBackend
 
 COUNT = 5_000
 
@@ -228,7 +228,7 @@ def test_single_operation(benchmark, role: str, operation: str, small_and_large:
     compare(benchmark, role, 1.25, runs)
 
 
-@pytest.mark.benchmark(group="import dal and its memory path / import json, threading, hashlib, re, dataclasses")
+@pytest.mark.benchmark(group="import couchdal and its memory path / import json, threading, hashlib, re, dataclasses")
 @pytest.mark.parametrize("role", ["couchdal", "yardstick"])
 def test_import(benchmark, role: str) -> None:  # type: ignore[no-untyped-def]
     benchmark.extra_info.update(role=role, target=1.5)
@@ -241,7 +241,7 @@ def test_import(benchmark, role: str) -> None:  # type: ignore[no-untyped-def]
 def import_seconds() -> dict[str, float]:
     """The best of some imports, in processes of their own that take turns; the interpreter's start is not counted."""
     code = {
-        "couchdal": "import dal; from dal.backends.memory import MemoryBackend; MemoryBackend()",
+        "couchdal": "import couchdal; from couchdal.backends.memory import MemoryBackend; MemoryBackend()",
         "yardstick": "import json, threading, hashlib, re, dataclasses",
     }
     best = dict.fromkeys(code, inf)

@@ -13,7 +13,7 @@ import pytest
 COUNT = 1_000
 SUITES = {
     "couchdal": """
-        from dal import CouchDAL
+        from couchdal import CouchDAL
         dal = CouchDAL()
 
         @pytest.mark.parametrize("n", range(COUNT))

@@ -6,10 +6,10 @@ import threading
 
 import pytest
 
-from dal.asgi import Application
-from dal.backends.memory import MemoryBackend
-from dal.serve import address_of, listen, serve
-from dal.transcript import RECORDED_ADMIN
+from couchdal.backends.memory import MemoryBackend
+from couchdal.server.application import Application
+from couchdal.server.listener import address_of, listen, serve
+from couchdal.transcripts.scenario import RECORDED_ADMIN
 
 
 @pytest.fixture(scope="session")

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from dal.cli import SUBCOMMANDS
-from dal.config import BACKENDS
+from couchdal.cli import SUBCOMMANDS
+from couchdal.config import BACKENDS
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text("utf-8")
@@ -41,7 +41,7 @@ def test_backend_is_documented(option: str) -> None:
 
 
 def test_settings_are_documented() -> None:
-    read = set(re.findall(r'"((?:COUCHDB|DAL)_\w+)"', (ROOT / "src/dal/config.py").read_text("utf-8")))
+    read = set(re.findall(r'"((?:COUCHDB|DAL)_\w+)"', (ROOT / "src/couchdal/config.py").read_text("utf-8")))
     assert read
     assert not {name for name in read if f"`{name}`" not in README}
 
@@ -53,7 +53,7 @@ def test_verbs_of_the_makefile_are_documented() -> None:
 
 
 def test_every_module_has_its_place_in_the_architecture() -> None:
-    source = ROOT / "src/dal"
+    source = ROOT / "src/couchdal"
     names = [
         path.name + ("/" if path.is_dir() else "")
         for path in source.iterdir()

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from dal.cli import build_parser
-from dal.server_options import OPTIONS, Option, read_options
-from dal.transcript import RECORDED_ADMIN
+from couchdal.cli import build_parser
+from couchdal.server.options import OPTIONS, Option, read_options
+from couchdal.transcripts.scenario import RECORDED_ADMIN
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted((ROOT / "docs").glob("*.md"))

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-import dal
+import couchdal
 
-SOURCE = Path(dal.__file__).parents[1]
+SOURCE = Path(couchdal.__file__).parents[1]
 # Too slow, or of no use, to whoever has no server.
 UNWANTED = ("httpx2", "httpcore2", "h11", "uvicorn", "starlette", "anyio", "asyncio", "ssl", "sqlite3", "urllib.parse")
 
@@ -24,7 +24,7 @@ def python(code: str) -> str:
 
 
 def test_public_names_are_these() -> None:
-    assert dal.__all__ == [
+    assert couchdal.__all__ == [
         "JSON",
         "AsyncBackend",
         "AsyncCouchBackend",
@@ -71,58 +71,68 @@ def test_public_names_are_these() -> None:
     ]
 
 
-@pytest.mark.parametrize("name", dal.__all__)
+@pytest.mark.parametrize("name", couchdal.__all__)
 def test_public_name_can_be_imported(name: str) -> None:
-    assert getattr(dal, name) is not None
+    assert getattr(couchdal, name) is not None
 
 
 def test_unknown_name_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="'nothing'"):
-        dal.nothing  # noqa: B018
+        couchdal.nothing  # noqa: B018
     with pytest.raises(ImportError):
-        exec("from dal import nothing")
+        exec("from couchdal import nothing")
 
 
 def test_every_exception_of_the_package_is_public() -> None:
-    from dal import errors
+    from couchdal import errors
 
     raised = {name for name, value in vars(errors).items() if isinstance(value, type) and issubclass(value, Exception)}
-    assert raised <= set(dal.__all__)
+    assert raised <= set(couchdal.__all__)
 
 
 def test_package_is_typed() -> None:
-    assert Path(dal.__file__).with_name("py.typed").exists()
-    assert typing.get_type_hints(dal.BaseBackend.send)["return"] is dal.Response
+    assert Path(couchdal.__file__).with_name("py.typed").exists()
+    assert typing.get_type_hints(couchdal.BaseBackend.send)["return"] is couchdal.Response
 
 
 def test_memory_path_imports_neither_http_nor_an_event_loop() -> None:
-    used = "from dal import CouchDAL; CouchDAL('memory').get('/_bulk_docs', 'POST', {'docs': [{'x': 1}]})"
+    used = "from couchdal import CouchDAL; CouchDAL('memory').get('/_bulk_docs', 'POST', {'docs': [{'x': 1}]})"
     loaded = python(f"{used}; import sys; print(*sys.modules)").split()
-    assert "dal.backends.memory" in loaded
+    assert "couchdal.backends.memory" in loaded
     assert not [
-        name for name in loaded if name in UNWANTED or name in ("dal.backends.couch", "dal.backends.event_loop")
+        name
+        for name in loaded
+        if name in UNWANTED or name in ("couchdal.backends.couch", "couchdal.backends.event_loop")
     ]
 
 
 def test_emulator_starts_without_dataclasses() -> None:
-    loaded = python("from dal.backends.memory import MemoryBackend; MemoryBackend(); import sys; print(*sys.modules)")
+    loaded = python(
+        "from couchdal.backends.memory import MemoryBackend; MemoryBackend(); import sys; print(*sys.modules)"
+    )
     # With all that it imports, it would take half as long again.
     assert "dataclasses" not in loaded.split()
 
 
 def test_writing_imports_nothing_of_views_or_collation() -> None:
-    used = "from dal import CouchDAL; CouchDAL('memory').put_document('a', {'x': 1})"
+    used = "from couchdal import CouchDAL; CouchDAL('memory').put_document('a', {'x': 1})"
     loaded = python(f"{used}; import sys; print(*sys.modules)").split()
-    assert "dal.engine.document_update" in loaded
-    assert not {f"dal.engine.{name}" for name in ("collation", "reduction", "javascript", "view_index")} & {*loaded}
+    assert "couchdal.emulator.engine.documents.document_update" in loaded
+    assert not {
+        f"couchdal.emulator.engine.{name}" for name in ("collation", "reduction", "javascript", "view_index")
+    } & {*loaded}
 
 
 def test_couch_path_does_not_import_the_emulator() -> None:
-    used = "from dal import CouchDAL, CouchBackend; CouchDAL(CouchBackend('http://localhost'))"
+    used = "from couchdal import CouchDAL, CouchBackend; CouchDAL(CouchBackend('http://localhost'))"
     loaded = python(f"{used}; import sys; print(*sys.modules)").split()
-    assert not [name for name in loaded if name.startswith(("dal.engine", "dal.endpoints", "dal.storage"))]
+    assert not [
+        name
+        for name in loaded
+        if name.startswith(("couchdal.emulator.engine", "couchdal.emulator.endpoints", "couchdal.emulator.storage"))
+    ]
 
 
 def test_import_alone_loads_no_module_of_the_package() -> None:
-    loaded = python("import dal, sys; print(*sys.modules)").split()
-    assert [name for name in loaded if name.startswith("dal")] == ["dal"]
+    loaded = python("import couchdal, sys; print(*sys.modules)").split()
+    assert [name for name in loaded if name.startswith(("couchdal", "dal"))] == ["couchdal"]

@@ -20,40 +20,39 @@ each_module = pytest.mark.parametrize("module", MODULES)
 
 # From the bottom up: a module imports from its own layer and from those below.
 LAYERS = (
-    ("dal.errors",),
-    ("dal.json_text", "dal.config"),
-    ("dal.storage",),
-    ("dal.engine",),
-    ("dal.wire",),
-    ("dal.endpoints",),
-    ("dal.routing",),
-    ("dal.backends", "dal.normal_form"),
-    ("dal.transcript",),
-    ("dal.results", "dal.operations"),
-    ("dal.events",),
-    ("dal.faults", "dal.request_log", "dal.coverage", "dal.exporters"),
-    ("dal.openapi_schemas",),
-    ("dal.openapi",),
-    ("dal.handle",),
-    ("dal.framing", "dal.cors", "dal.access_log", "dal.server_options", "dal.service", "dal.proxy"),
-    ("dal.client", "dal.async_client", "dal.exchange", "dal.asgi", "dal.record"),
-    ("dal.http_protocol",),
-    ("dal.serve", "dal.assembly"),
-    ("dal.testing",),
-    ("dal", "dal.cli", "dal.pytest_plugin"),
+    ("couchdal.errors",),
+    ("couchdal.http", "couchdal.config"),
+    ("couchdal.emulator.storage",),
+    ("couchdal.emulator.engine",),
+    ("couchdal.emulator.http", "couchdal.emulator.endpoints"),
+    ("couchdal.api.routes",),
+    ("couchdal.emulator",),
+    ("couchdal.backends", "couchdal.middleware.chain", "couchdal.middleware.index_watch"),
+    ("couchdal.transcripts.normal_form", "couchdal.transcripts.scenario"),
+    ("couchdal.types", "couchdal.operations"),
+    ("couchdal.middleware",),
+    ("couchdal.coverage", "couchdal.metrics"),
+    ("couchdal.api",),
+    ("couchdal.base_client",),
+    ("couchdal.proxy",),
+    ("couchdal.client", "couchdal.async_client", "couchdal.transcripts"),
+    ("couchdal.server",),
+    ("couchdal.testing",),
+    ("couchdal", "couchdal.cli", "couchdal.pytest_plugin"),
+    ("dal",),
 )
 # What reaches outside this process or is slow to import stands in one place each.
 ONLY_IMPORTERS = {
-    "httpx2": {"dal.backends.http", "dal.backends.couch", "dal.backends.async_couch"},
-    "uvicorn": {"dal.serve", "dal.http_protocol"},
+    "httpx2": {"couchdal.backends.couch_server", "couchdal.backends.couch", "couchdal.backends.async_couch"},
+    "uvicorn": {"couchdal.server.listener", "couchdal.server.protocol"},
     "starlette": set(),
-    "prometheus_client": {"dal.exporters.prometheus"},
-    "opentelemetry": {"dal.exporters.opentelemetry"},
-    "sqlite3": {"dal.storage.sqlite"},
-    "random": {"dal.proxy.retries"},
-    "secrets": {"dal.assembly"},
+    "prometheus_client": {"couchdal.metrics.prometheus"},
+    "opentelemetry": {"couchdal.metrics.opentelemetry"},
+    "sqlite3": {"couchdal.emulator.storage.sqlite"},
+    "random": {"couchdal.proxy.retries"},
+    "secrets": {"couchdal.server.assembly"},
 }
-EDGES = {"dal.asgi", "dal.exchange", "dal.backends.memory", "dal.cli"}
+EDGES = {"couchdal.server.application", "couchdal.server.exchange", "couchdal.backends.memory", "couchdal.cli"}
 BANNED_WORDS = re.compile(
     r"manager|handler|helper|mixin|(?<![a-z])utils?(?![a-z])|(?<![a-z])common(?![a-z])", re.IGNORECASE
 )
@@ -64,7 +63,7 @@ def layer_of(module: str) -> int:
         n
         for n, names in enumerate(LAYERS)
         for name in names
-        if module == name or (name != "dal" and module.startswith(name + "."))
+        if module == name or (name != "couchdal" and module.startswith(name + "."))
     ]
     assert layers, f"{module} has no layer: give it one in LAYERS"
     return layers[0]
@@ -97,7 +96,7 @@ def test_imports_go_in_no_circle(module: str) -> None:
     reached, waiting = set(), [module]
     while waiting:
         for name in imports_of(MODULES[waiting.pop()], whole=False):
-            if name in MODULES and name not in reached and name != "dal":
+            if name in MODULES and name not in reached and name != "couchdal":
                 reached.add(name)
                 waiting.append(name)
     assert module not in reached

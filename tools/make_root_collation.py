@@ -1,4 +1,4 @@
-"""Makes the bundled collation table, ``src/dal/engine/root_collation.z``, from the root collation data of CLDR.
+"""Make the bundled collation table, `root_collation.z`, from the root collation data of CLDR.
 
     python tools/make_root_collation.py common/uca
 
@@ -18,9 +18,16 @@ import zlib
 from collections.abc import Collection
 from pathlib import Path
 
-from dal.engine.root_collation import IDEOGRAPHS, SECONDARY, TERTIARY, UNASSIGNED, Element, spread
+from couchdal.emulator.engine.collation.root_collation import (
+    IDEOGRAPHS,
+    SECONDARY,
+    TERTIARY,
+    UNASSIGNED,
+    Element,
+    spread,
+)
 
-TARGET = Path(__file__).parent.parent / "src/dal/engine/root_collation.z"
+TARGET = Path(__file__).parent.parent / "src/couchdal/emulator/engine/collation/root_collation.z"
 # What version 15 of the data mends in version 14: these have the weights of others.
 CORRECTIONS = {"\u0f82": "\u0901", "\u0f83": "\u0901", "\U000101fd": "\ufe27"}
 _ELEMENT = re.compile(r"\[[.*]([0-9A-F]+)\.([0-9A-F]+)\.([0-9A-F]+)\]")

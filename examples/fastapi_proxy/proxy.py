@@ -14,7 +14,7 @@ from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 
-from dal import AsyncCouchDAL, Conflict, CouchError, FileExists, Unreachable
+from couchdal import AsyncCouchDAL, Conflict, CouchError, FileExists, Unreachable
 
 dal = AsyncCouchDAL(database="tasks")
 

@@ -8,7 +8,7 @@ import pytest
 from fastapi.testclient import TestClient
 from proxy import app
 
-from dal import CouchDAL
+from couchdal import CouchDAL
 
 
 @pytest.fixture

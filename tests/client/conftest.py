@@ -1,50 +1,5 @@
-"""Backends for the client's tests: the emulator in process, the same over real HTTP, and what ``COUCHDB_URL`` names."""
+"""Handles on every backend, for the tests of this folder."""
 
-from __future__ import annotations
+from handles import backend, couch, dal, plain_environment
 
-import os
-import uuid
-from collections.abc import Callable, Iterator
-
-import pytest
-
-from dal import BaseBackend, CouchBackend, CouchDAL, MemoryBackend
-from dal.transcript import RECORDED_ADMIN
-
-LIVE = os.environ.get("COUCHDB_URL")
-
-
-@pytest.fixture(autouse=True)
-def plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the shell that runs the tests says about a server must not decide what they see."""
-    for name in ("DAL_BACKEND", *(f"COUCHDB_{part}" for part in ("URL", "USER", "PASSWORD", "DATABASE", "TIMEOUT"))):
-        monkeypatch.delenv(name, raising=False)
-
-
-@pytest.fixture
-def couch(served_address: str) -> Callable[..., CouchBackend]:
-    """Makes HTTP backends of the served emulator, with its admin's credentials."""
-
-    def make(**options: object) -> CouchBackend:
-        user, password = RECORDED_ADMIN
-        return CouchBackend(served_address, **{"user": user, "password": password, **options})  # type: ignore[arg-type]
-
-    return make
-
-
-@pytest.fixture(params=["memory", "http", *(["live"] if LIVE else [])])
-def backend(request: pytest.FixtureRequest, couch: Callable[..., CouchBackend]) -> Iterator[BaseBackend]:
-    found: BaseBackend = MemoryBackend() if request.param == "memory" else couch()
-    if request.param == "live":
-        found = CouchBackend(LIVE)
-    yield found
-    found.close()
-
-
-@pytest.fixture
-def dal(backend: BaseBackend) -> Iterator[CouchDAL]:
-    """A handle on a new, empty database."""
-    handle = CouchDAL(backend, database=f"client{uuid.uuid4().hex[:12]}")
-    handle.create_database()
-    yield handle
-    handle.delete_database()
+__all__ = ["backend", "couch", "dal", "plain_environment"]

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from dal import (
+from couchdal import (
     Conflict,
     CouchDAL,
     CouchError,
@@ -17,9 +17,9 @@ from dal import (
     NotFound,
     ResetRefused,
 )
-from dal.backends.couch import CouchBackend
-from dal.backends.memory import default_backend
-from dal.config import choose_backend
+from couchdal.backends.couch import CouchBackend
+from couchdal.backends.memory import default_backend
+from couchdal.config import choose_backend
 
 
 def test_reads_what_was_written_without_any_setup() -> None:

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dal import CouchBackend, CouchDAL
-from dal.operations.operation import attachment_path, document_path
-from dal.transcript import RECORDED_ADMIN
+from couchdal import CouchBackend, CouchDAL
+from couchdal.operations.operation import attachment_path, document_path
+from couchdal.transcripts.scenario import RECORDED_ADMIN
 
 ODD_IDS = [
     "a/b", "a+b", "a b", "a%b", "a%2Fb", "%zz", "a?b=c", "a#b", "a&b", "a;b", "a=b", "a\\b", "a\nb\r\n", "\x7f", "\x00",

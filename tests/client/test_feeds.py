@@ -11,10 +11,19 @@ from typing import Any
 
 import pytest
 
-from dal import AsyncCouchDAL, BaseBackend, CouchBackend, CouchDAL, CouchError, MemoryBackend, NotFound, Unreachable
-from dal.backends.event_loop import ThreadedBackend
-from dal.operations.feed import ChangeLines
-from dal.wire import Request, Response
+from couchdal import (
+    AsyncCouchDAL,
+    BaseBackend,
+    CouchBackend,
+    CouchDAL,
+    CouchError,
+    MemoryBackend,
+    NotFound,
+    Unreachable,
+)
+from couchdal.backends.event_loop import ThreadedBackend
+from couchdal.http.messages import Request, Response
+from couchdal.operations.feed import ChangeLines
 
 
 @contextmanager

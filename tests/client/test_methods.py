@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from dal import AsyncCouchDAL, Conflict, CouchDAL, IllegalDocId, NotFound
-from dal.async_client import AsyncCouchDAL as AsyncClient
+from couchdal import AsyncCouchDAL, Conflict, CouchDAL, IllegalDocId, NotFound
+from couchdal.async_client import AsyncCouchDAL as AsyncClient
 
 
 class Both:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from dal import AsyncCouchDAL, CouchDAL, CouchError, MemoryBackend
+from couchdal import AsyncCouchDAL, CouchDAL, CouchError, MemoryBackend
 
 DOCUMENTS = [{"_id": "a", "n": 1}, {"_id": "b", "n": 2, "_attachments": {"f": {"data": "aGk="}}}]
 ROWS = [{"id": document["_id"], "key": document["_id"], "value": {}, "doc": document} for document in DOCUMENTS]

@@ -21,9 +21,9 @@ from pathlib import Path
 
 import pytest
 
-from dal.backends.memory import MemoryBackend
-from dal.cli import SUBCOMMANDS, main
-from dal.transcript import RECORDED_ADMIN
+from couchdal.backends.memory import MemoryBackend
+from couchdal.cli import SUBCOMMANDS, main
+from couchdal.transcripts.scenario import RECORDED_ADMIN
 
 SOURCE = Path(__file__).parents[2] / "src"
 
@@ -36,7 +36,7 @@ def environment(**more: str) -> dict[str, str]:
 @contextmanager
 def couchdal_serve(*arguments: str, **env: str) -> Iterator[tuple[str, subprocess.Popen[str]]]:
     """Run the command on a free port; yields the address that it prints."""
-    command = [sys.executable, "-m", "dal.cli", "serve", "--port", "0", *arguments]
+    command = [sys.executable, "-m", "couchdal.cli", "serve", "--port", "0", *arguments]
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment(**env)
     ) as process:
@@ -196,7 +196,7 @@ def test_all_garbage_is_collected_more_rarely_where_documents_are_served(
 ) -> None:
     before = gc.get_threshold()
     seen: list[tuple[int, ...]] = []
-    monkeypatch.setattr("dal.serve.serve", lambda *_: seen.append(gc.get_threshold()))
+    monkeypatch.setattr("couchdal.server.listener.serve", lambda *_: seen.append(gc.get_threshold()))
     try:
         assert main(["serve", "--port", "0", *flags]) == 0
     finally:

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from dal import CouchBackend, CouchDAL
-from dal.transcript import RECORDED_ADMIN
+from couchdal import CouchBackend, CouchDAL
+from couchdal.transcripts.scenario import RECORDED_ADMIN
 
 SOURCE = Path(__file__).parents[2] / "src"
 
@@ -22,7 +22,7 @@ def run(folder: Path, *arguments: str, environment: dict[str, str] | None = None
     for name, text in files.items():
         (folder / f"{name}.py").write_text(text)
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("COUCHDB_", "DAL_", "PYTEST"))}
-    plugin = [] if installed() else ["-p", "dal.pytest_plugin"]
+    plugin = [] if installed() else ["-p", "couchdal.pytest_plugin"]
     ended = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *plugin, *arguments, "."],
         cwd=folder,
@@ -43,17 +43,17 @@ def installed() -> bool:
     """Whether the entry point is there; where only the sources are, the plugin is named by hand."""
     from importlib.metadata import entry_points
 
-    return any(found.value == "dal.pytest_plugin" for found in entry_points(group="pytest11"))
+    return any(found.value == "couchdal.pytest_plugin" for found in entry_points(group="pytest11"))
 
 
 def test_each_test_starts_empty_whichever_module_made_the_handle(tmp_path: Path) -> None:
     printed = run(
         tmp_path,
-        application="from dal import CouchDAL\ndal = CouchDAL()\n",
+        application="from couchdal import CouchDAL\ndal = CouchDAL()\n",
         test_isolated="""
             import pytest
             from application import dal as made_at_import
-            from dal import CouchDAL
+            from couchdal import CouchDAL
 
             @pytest.fixture
             def document():
@@ -82,7 +82,7 @@ def test_each_test_starts_empty_whichever_module_made_the_handle(tmp_path: Path)
 
 SCOPES = """
     import pytest
-    from dal import CouchDAL
+    from couchdal import CouchDAL
     dal = CouchDAL()
 
     def ids():
@@ -197,7 +197,7 @@ def test_unittest_cases_are_isolated_too(tmp_path: Path) -> None:
         tmp_path,
         test_case=unindented("""
             import unittest
-            from dal import CouchDAL
+            from couchdal import CouchDAL
             dal = CouchDAL()
 
             class TestCase(unittest.TestCase):
@@ -297,7 +297,7 @@ def test_live_run_gives_each_test_databases_of_its_own_and_deletes_them(tmp_path
         test_fixtures=unindented(FIXTURES),
         test_scopes=unindented("""
             import pytest
-            from dal import CouchDAL
+            from couchdal import CouchDAL
             made_at_import = CouchDAL()
 
             @pytest.fixture(scope="module")
@@ -326,7 +326,7 @@ def test_both_backends_run_each_test_and_differences_are_reported(tmp_path: Path
             import unittest
             import pytest
             from hypothesis import given, settings, strategies as st
-            from dal import AsyncCouchDAL, CouchDAL, MemoryOnly
+            from couchdal import AsyncCouchDAL, CouchDAL, MemoryOnly
 
             made_at_import = CouchDAL()
             elsewhere = made_at_import.database("elsewhere")
@@ -429,7 +429,7 @@ def test_indexes_are_required_where_an_option_or_a_setting_says_so(
         *arguments,
         test_it=unindented("""
             import pytest
-            from dal import CouchDAL, CouchError
+            from couchdal import CouchDAL, CouchError
             made_at_import = CouchDAL()
 
             def test_query_without_an_index_is_refused():
@@ -450,7 +450,7 @@ def test_unknown_backend_in_the_settings_is_refused(tmp_path: Path) -> None:
 def test_other_hosts_are_out_of_reach_unless_they_are_allowed(tmp_path: Path) -> None:
     test = unindented("""
         import pytest
-        from dal import BackendError, CouchBackend, CouchDAL, HostRefused
+        from couchdal import BackendError, CouchBackend, CouchDAL, HostRefused
 
         def test_refused():
             dal = CouchDAL(CouchBackend("http://admin:hidden@couch.invalid:1", database="x", timeout=2))
@@ -470,7 +470,7 @@ def test_other_hosts_are_out_of_reach_unless_they_are_allowed(tmp_path: Path) ->
 
 SEEDED = """
     import pytest
-    from dal import CouchDAL
+    from couchdal import CouchDAL
     dal = CouchDAL()
 
     def ids(database=None):
@@ -521,7 +521,7 @@ def test_seeds_are_found_by_each_test(tmp_path: Path) -> None:
     [('seed="none/*.json"', "no seed 'none/*.json' in"), ("seeds=1", "takes seed= and database=, not seeds")],
 )
 def test_wrong_seed_is_told(tmp_path: Path, mark: str, says: str) -> None:
-    test = f"import dal\nimport pytest\n@pytest.mark.dal({mark})\ndef test_it():\n    dal.CouchDAL().info()\n"
+    test = f"import couchdal\nimport pytest\n@pytest.mark.dal({mark})\ndef test_it():\n    couchdal.CouchDAL().info()\n"
     printed = run(tmp_path, test_it=test)
     assert says in printed, printed
     assert "passed" not in printed
@@ -532,7 +532,7 @@ def test_failed_test_says_where_its_databases_were_dumped(tmp_path: Path) -> Non
         tmp_path,
         f"--basetemp={tmp_path / 'temporary'}",
         test_failing=unindented("""
-            from dal import CouchDAL
+            from couchdal import CouchDAL
 
             def test_fails():
                 CouchDAL().put_document("evidence", {"n": 1})
@@ -550,7 +550,7 @@ def test_marked_fault_strikes_in_its_test_alone(tmp_path: Path) -> None:
         tmp_path,
         test_faults=unindented("""
             import pytest
-            from dal import Conflict, CouchDAL
+            from couchdal import Conflict, CouchDAL
 
             @pytest.mark.dal_faults("answer", 409, method="PUT", nth=2)
             @pytest.mark.dal_faults("delay", 0)
@@ -589,7 +589,7 @@ MANY = """
     import threading
     import anyio
     import pytest
-    from dal import AsyncCouchDAL, CouchDAL
+    from couchdal import AsyncCouchDAL, CouchDAL
     made_at_import = CouchDAL()
 
     @pytest.fixture(scope="module")
@@ -649,7 +649,7 @@ def test_private_servers_are_left_alone(tmp_path: Path) -> None:
     printed = run(
         tmp_path,
         test_private="""
-            from dal import CouchDAL, MemoryBackend
+            from couchdal import CouchDAL, MemoryBackend
             dal = CouchDAL(MemoryBackend())
 
             def test_writes():
@@ -669,15 +669,16 @@ def test_run_that_does_not_use_the_package_does_not_import_the_emulator(tmp_path
             import sys
 
             def test_other():
-                assert "dal.pytest_plugin" in sys.modules
-                ours = {name for name in sys.modules if name.partition(".")[0] == "dal" and "testing" not in name}
-                assert ours == {"dal", "dal.pytest_plugin"}
+                assert "couchdal.pytest_plugin" in sys.modules
+                loaded = {name for name in sys.modules if name.partition(".")[0] in ("couchdal", "dal")}
+                ours = {name for name in loaded if "testing" not in name}
+                assert ours == {"couchdal", "couchdal.pytest_plugin"}
         """.replace("\n            ", "\n"),
     )
     assert "1 passed" in printed, printed
 
 
 def test_plugin_empties_the_server_between_the_tests_of_this_run(request: pytest.FixtureRequest) -> None:
-    assert request.config.pluginmanager.hasplugin("dal.pytest_plugin") or request.config.pluginmanager.hasplugin(
+    assert request.config.pluginmanager.hasplugin("couchdal.pytest_plugin") or request.config.pluginmanager.hasplugin(
         "couchdal"
     )

@@ -13,13 +13,13 @@ from urllib.parse import unquote, urlsplit
 import pytest
 from raw_http import Served
 
-from dal.assembly import build_application
-from dal.backends.base import BaseBackend
-from dal.backends.couch import CouchBackend
-from dal.backends.memory import MemoryBackend
-from dal.server_options import read_options
-from dal.transcript import RECORDED_ADMIN, Credentials
-from dal.wire import Request, Response
+from couchdal.backends.base import BaseBackend
+from couchdal.backends.couch import CouchBackend
+from couchdal.backends.memory import MemoryBackend
+from couchdal.http.messages import Request, Response
+from couchdal.server.assembly import build_application
+from couchdal.server.options import read_options
+from couchdal.transcripts.scenario import RECORDED_ADMIN, Credentials
 
 
 @dataclass(frozen=True)

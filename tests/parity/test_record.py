@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from dal.backends.couch import CouchBackend
-from dal.cli import main
-from dal.transcript import RECORDED_ADMIN, Player, parse_scenario
+from couchdal.backends.couch import CouchBackend
+from couchdal.cli import main
+from couchdal.transcripts.scenario import RECORDED_ADMIN, Player, parse_scenario
 
 STEPS = [
     {"request": {"method": "PUT", "path": "/a", "body": {"n": 1}}, "save": {"r": "rev"}},

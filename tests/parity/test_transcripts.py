@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from dal.transcript import Player, parse_scenario
+from couchdal.transcripts.scenario import Player, parse_scenario
 
 if TYPE_CHECKING:
     from conftest import Target

@@ -23,11 +23,11 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
 from random_functions import FUNCTION_FAMILIES
 
-from dal.backends.base import BaseBackend
-from dal.backends.couch import CouchBackend
-from dal.backends.memory import MemoryBackend
-from dal.normal_form import canonical_text, in_order
-from dal.transcript import RECORDED_ADMIN, Credentials, Player, Step
+from couchdal.backends.base import BaseBackend
+from couchdal.backends.couch import CouchBackend
+from couchdal.backends.memory import MemoryBackend
+from couchdal.transcripts.normal_form import canonical_text, in_order
+from couchdal.transcripts.scenario import RECORDED_ADMIN, Credentials, Player, Step
 
 Source: TypeAlias = dict[str, Any]
 

@@ -7,8 +7,8 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dal import CouchDAL, CouchError, MemoryBackend
-from dal.engine.index_suggestion import suggest_fields
+from couchdal import CouchDAL, CouchError, MemoryBackend
+from couchdal.emulator.engine.mango.index_suggestion import suggest_fields
 
 FIELDS = ("a", "b", "c")
 numbers = st.sampled_from((0, 1, -1, 2, 1.0, 1.5, 2**53, 2**53 + 1))

@@ -7,9 +7,9 @@ import random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dal.engine.revision import Revision
-from dal.engine.revision_lookup import find, find_missing, latest_leaves
-from dal.engine.revision_tree import (
+from couchdal.emulator.engine.revisions.revision import Revision
+from couchdal.emulator.engine.revisions.revision_lookup import find, find_missing, latest_leaves
+from couchdal.emulator.engine.revisions.revision_tree import (
     Merged,
     RevisionTree,
     merge,

@@ -8,8 +8,8 @@ from contextlib import ExitStack, closing
 import pytest
 from raw_http import Served, Upstream, Wire
 
-from dal.assembly import build_application
-from dal.server_options import read_options
+from couchdal.server.assembly import build_application
+from couchdal.server.options import read_options
 
 
 class Standing(Served):

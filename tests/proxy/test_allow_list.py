@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from dal.errors import Forbidden, NotConfigured
-from dal.proxy.allow_list import AllowList
-from dal.routing import ROUTES
-from dal.wire import split_path
+from couchdal.api.routes import ROUTES
+from couchdal.errors import Forbidden, NotConfigured
+from couchdal.http.messages import split_path
+from couchdal.proxy.allow_list import AllowList
 
 
 def passes(method: str, path: str, allowed: AllowList) -> bool:

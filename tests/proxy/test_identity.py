@@ -11,11 +11,11 @@ from collections.abc import Callable
 import pytest
 from raw_http import Served, Upstream, Wire, answering
 
-from dal import MemoryBackend
-from dal.assembly import build_application
-from dal.errors import NotConfigured
-from dal.proxy.identity import Vouched
-from dal.server_options import read_options
+from couchdal import MemoryBackend
+from couchdal.errors import NotConfigured
+from couchdal.proxy.identity import Vouched
+from couchdal.server.assembly import build_application
+from couchdal.server.options import read_options
 
 Stand = Callable[..., Wire]
 PASSWORD = "hunter2"

@@ -20,11 +20,11 @@ import pytest
 import trustme
 from raw_http import Served, Upstream, Wire, answering
 
-from dal import MemoryBackend
-from dal.asgi import Application
-from dal.errors import NotConfigured
-from dal.framing import Limits
-from dal.serve import Sockets
+from couchdal import MemoryBackend
+from couchdal.errors import NotConfigured
+from couchdal.server.application import Application
+from couchdal.server.framing import Limits
+from couchdal.server.listener import Sockets
 
 Stand = Callable[..., Wire]
 
@@ -272,7 +272,7 @@ def test_hundreds_of_stalled_feeds_keep_nobody_waiting(serve: Serve) -> None:
 @contextmanager
 def proxy_process(upstream: Upstream, *flags: str) -> Iterator[tuple[int, subprocess.Popen[str]]]:
     served = ["serve", "--backend", "couch", "--upstream", upstream.url, "--port", "0", *flags]
-    command = [sys.executable, "-m", "dal.cli", *served]
+    command = [sys.executable, "-m", "couchdal.cli", *served]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout
         found = re.search(r":(\d+)", process.stdout.readline())

@@ -10,10 +10,10 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from raw_http import Upstream, Wire
 
-from dal.errors import BadRequest, Forbidden
-from dal.proxy.allow_list import AllowList
-from dal.proxy.outgoing import outgoing
-from dal.wire import Request, parse_query, split_path
+from couchdal.errors import BadRequest, Forbidden
+from couchdal.http.messages import Request, parse_query, split_path
+from couchdal.proxy.allow_list import AllowList
+from couchdal.proxy.outgoing import outgoing
 
 Stand = Callable[..., Wire]
 

@@ -38,7 +38,7 @@ def proxy_process(upstream: Upstream) -> Iterator[tuple[int, Callable[[], float]
     command = [
         sys.executable,
         "-m",
-        "dal.cli",
+        "couchdal.cli",
         "serve",
         "--backend",
         "couch",

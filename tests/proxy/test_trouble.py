@@ -12,12 +12,12 @@ from contextlib import closing
 import pytest
 from raw_http import Upstream, Wire, answering
 
-from dal.backends.base import AsyncBackend
-from dal.errors import NotConnected, Unavailable
-from dal.proxy.breaker import Breaker
-from dal.proxy.nodes import Node, Nodes
-from dal.proxy.retries import Retries
-from dal.wire import Request, Response
+from couchdal.backends.base import AsyncBackend
+from couchdal.errors import NotConnected, Unavailable
+from couchdal.http.messages import Request, Response
+from couchdal.proxy.breaker import Breaker
+from couchdal.proxy.nodes import Node, Nodes
+from couchdal.proxy.retries import Retries
 
 Stand = Callable[..., Wire]
 BUSY = answering(503, {"error": "service_unavailable"})

@@ -11,11 +11,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
-from dal import AsyncBackend, BaseBackend, MemoryBackend
-from dal.asgi import Application
-from dal.framing import Limits
-from dal.http_protocol import Sockets
-from dal.serve import listen, serve
+from couchdal import AsyncBackend, BaseBackend, MemoryBackend
+from couchdal.server.application import Application
+from couchdal.server.framing import Limits
+from couchdal.server.listener import listen, serve
+from couchdal.server.protocol import Sockets
 
 
 @dataclass

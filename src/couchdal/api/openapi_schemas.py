@@ -1,0 +1,145 @@
+"""The shapes of what the API takes and gives, as JSON Schema: what ``openapi`` puts together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TypeAlias
+
+from couchdal.http.json_text import JSON
+
+Schema: TypeAlias = "dict[str, JSON]"
+
+ANY: Schema = {}
+TEXT: Schema = {"type": "string"}
+FLAG: Schema = {"type": "boolean"}
+COUNT: Schema = {"type": "integer", "minimum": 0}
+REV: Schema = {"type": "string", "pattern": "^[0-9]+-.+$"}
+OK: Schema = {"const": True}
+
+
+def ref(name: str) -> Schema:
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+def array(items: Schema) -> Schema:
+    return {"type": "array", "items": items}
+
+
+def by_name(values: Schema) -> Schema:
+    """An object whose members may have any names."""
+    return {"type": "object", "additionalProperties": values}
+
+
+def obj(required: Mapping[str, Schema], optional: Mapping[str, Schema] | None = None) -> Schema:
+    """An object with some members that it must have, some that it may have, and others."""
+    properties: dict[str, JSON] = {**required, **(optional or {})}
+    return {"type": "object", "required": list(required), "properties": properties}
+
+
+_DOCUMENT = obj({}, {"_id": TEXT, "_rev": TEXT, "_deleted": FLAG, "_attachments": by_name({"type": "object"})})
+_QUERY = obj(
+    {"selector": {"type": "object"}},
+    {
+        "fields": array(TEXT),
+        "sort": array({"anyOf": [TEXT, by_name({"enum": ["asc", "desc"]})]}),
+        "limit": COUNT,
+        "skip": COUNT,
+        "bookmark": {"type": ["string", "null"]},
+        "use_index": {"anyOf": [TEXT, array(TEXT)]},
+        "execution_stats": FLAG,
+        "conflicts": FLAG,
+        "r": {"type": "integer", "minimum": 1},
+        "update": FLAG,
+        "stable": FLAG,
+        "allow_fallback": FLAG,
+    },
+)
+_INDEX = obj(
+    {
+        "index": obj(
+            {"fields": array({"anyOf": [TEXT, by_name(TEXT)]})}, {"partial_filter_selector": {"type": "object"}}
+        )
+    },
+    {"ddoc": TEXT, "name": TEXT, "type": {"enum": ["json"]}, "partitioned": FLAG},
+)
+_ROW = obj(
+    {"key": ANY},
+    {"id": TEXT, "value": {"type": ["object", "null"]}, "doc": {"type": ["object", "null"]}, "error": TEXT},
+)
+_VIEW_QUERY = obj(
+    {},
+    {
+        "keys": {"type": "array"},
+        "include_docs": FLAG,
+        "reduce": FLAG,
+        "group": FLAG,
+        "group_level": COUNT,
+        "limit": COUNT,
+        "skip": COUNT,
+    },
+)
+_USER = obj({"name": {"type": ["string", "null"]}, "roles": array(TEXT)})
+
+#: What stands below ``components/schemas``.
+SCHEMAS: Mapping[str, Schema] = {
+    "Error": obj({"error": TEXT, "reason": {"type": ["string", "null"]}}, {"ref": {"type": "integer"}}),
+    "Welcome": obj({"couchdb": {"const": "Welcome"}, "version": TEXT}, {"features": array(TEXT)}),
+    "Session": obj({"ok": OK, "userCtx": _USER, "info": obj({"authentication_handlers": array(TEXT)})}),
+    "Login": obj({"name": TEXT, "password": TEXT}),
+    "LoggedIn": obj({"ok": OK, "name": {"type": ["string", "null"]}, "roles": array(TEXT)}),
+    "Done": obj({"ok": OK}),
+    "Document": _DOCUMENT,
+    "Leaves": array({"oneOf": [obj({"ok": _DOCUMENT}), obj({"missing": TEXT})]}),
+    "Written": obj({"ok": OK, "id": TEXT, "rev": REV}),
+    "Accepted": obj({"ok": OK, "id": TEXT}, {"rev": REV}),
+    "Database": obj(
+        {"db_name": TEXT, "doc_count": COUNT, "doc_del_count": COUNT, "update_seq": TEXT, "instance_start_time": TEXT},
+        {"props": {"type": "object"}, "sizes": by_name(COUNT), "purge_seq": TEXT, "cluster": by_name(COUNT)},
+    ),
+    "Databases": array(obj({"key": ANY}, {"info": ref("Database"), "error": TEXT})),
+    "Partition": obj({"db_name": TEXT, "partition": TEXT, "doc_count": COUNT, "doc_del_count": COUNT}),
+    "Security": by_name(ANY),
+    "Listing": obj({}, {"keys": {"type": "array"}, "include_docs": FLAG, "limit": COUNT, "skip": COUNT}),
+    "Rows": obj(
+        {"rows": array(_ROW)}, {"total_rows": {"type": ["integer", "null"]}, "offset": {"type": ["integer", "null"]}}
+    ),
+    "ViewQuery": _VIEW_QUERY,
+    "ViewQueries": obj({"queries": array(_VIEW_QUERY)}),
+    "ViewRows": obj(
+        {"rows": array(obj({"key": ANY}, {"id": TEXT, "doc": {"type": ["object", "null"]}, "error": TEXT}))},
+        {"total_rows": COUNT, "offset": COUNT, "update_seq": TEXT},
+    ),
+    "Queries": obj({"queries": array(ref("Listing"))}),
+    "Results": obj({"results": array(ref("Rows"))}),
+    "BulkDocs": obj({"docs": array(_DOCUMENT)}, {"new_edits": FLAG}),
+    "BulkOutcome": array(obj({"id": TEXT}, {"ok": OK, "rev": TEXT, "error": TEXT, "reason": TEXT})),
+    "BulkGet": obj({"docs": array(obj({"id": TEXT}, {"rev": REV}))}),
+    "BulkGot": obj({"results": array(obj({"id": ANY, "docs": {"type": "array"}}))}),
+    "Revisions": by_name(array(REV)),
+    "RevsDiff": by_name(obj({"missing": array(TEXT)}, {"possible_ancestors": array(REV)})),
+    "MissingRevs": obj({"missing_revs": by_name(array(TEXT))}),
+    "Purged": obj({"purge_seq": {"type": "null"}, "purged": by_name(array(REV))}),
+    "PurgedInfos": obj({"purged_infos": array(obj({"id": TEXT, "revs": array(REV)}))}),
+    "Query": _QUERY,
+    "Found": obj({"docs": array(by_name(ANY)), "bookmark": TEXT}, {"warning": TEXT, "execution_stats": by_name(ANY)}),
+    "Explanation": obj(
+        {
+            "dbname": TEXT,
+            "index": {"type": ["object", "null"]},
+            "selector": {"type": "object"},
+            "fields": ANY,
+            "limit": COUNT,
+        }
+    ),
+    "Index": _INDEX,
+    "IndexCreated": obj({"result": {"enum": ["created", "exists"]}, "id": TEXT, "name": TEXT}),
+    "Indexes": obj(
+        {"total_rows": COUNT, "indexes": array(obj({"name": TEXT, "type": TEXT, "def": {"type": "object"}}))}
+    ),
+    "DesignDocuments": obj({"docids": array(TEXT)}),
+    "IndexesDeleted": obj(
+        {"success": array(obj({"id": TEXT, "ok": OK})), "fail": array(obj({"id": ANY, "error": ANY}))}
+    ),
+    "Filter": obj({}, {"doc_ids": array(TEXT), "selector": {"type": "object"}, "fields": array(TEXT)}),
+    "Changes": obj({"results": array(by_name(ANY)), "last_seq": TEXT, "pending": COUNT}),
+}

@@ -1,0 +1,96 @@
+"""Where a CouchDB is and who its client says to be: arguments and environment to one checked value.
+
+Nothing is opened here. No message repeats what may be a password.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+from urllib.parse import SplitResult, unquote, urlsplit
+
+from couchdal.backends.authentication import Anonymous, Authentication, BasicAuthentication, CookieAuthentication
+from couchdal.config import Settings, read_settings
+from couchdal.errors import NotConfigured
+
+AuthenticationName: TypeAlias = Literal["basic", "cookie"]
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """``origin`` is scheme, host and port; ``prefix`` what a gateway puts before every path, without a last slash."""
+
+    origin: str
+    prefix: str
+    authentication: Authentication
+    database: str | None
+    timeout_s: float
+
+    @property
+    def name(self) -> str:
+        """What messages call the server."""
+        return self.origin + self.prefix
+
+
+def find_address(
+    url: str | None,
+    user: str | None,
+    password: str | None,
+    database: str | None,
+    timeout: float | None,
+    auth: AuthenticationName | Authentication,
+) -> Address:
+    """Complete the arguments from the environment; raises ``NotConfigured``."""
+    settings = _complete(url, user, password, database, timeout)
+    if settings.url is None:
+        raise NotConfigured("no CouchDB is named: set COUCHDB_URL or pass url=")
+    parts = _split_url(settings.url)
+    host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
+    origin = f"{parts.scheme}://{host}{f':{parts.port}' if parts.port else ''}"
+    authentication = _authentication(settings, parts, auth, origin) if isinstance(auth, str) else auth
+    return Address(origin, parts.path.rstrip("/"), authentication, settings.database, settings.timeout_s)
+
+
+def _complete(
+    url: str | None, user: str | None, password: str | None, database: str | None, timeout: float | None
+) -> Settings:
+    found = read_settings()
+    if timeout is not None and not timeout > 0:
+        raise NotConfigured(f"timeout must be a positive number of seconds, not {timeout!r}")
+    # The environment's credentials are for the environment's server: they are not shown to another one.
+    own = Settings() if url is not None else found
+    return Settings(
+        url=url or own.url,
+        user=user or own.user,
+        password=password if password is not None else own.password,
+        database=database or found.database,
+        timeout_s=timeout or found.timeout_s,
+    )
+
+
+def _split_url(url: str) -> SplitResult:
+    """Return the parts of a server's address; raises ``NotConfigured``, never quoting what may be a password."""
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        usable = False
+    # An "@" so late means a password with an unescaped "/", "?" or "#": what looks like the host is a part of it.
+    if not usable or parts.query or parts.fragment or "@" in parts.path:
+        raise NotConfigured(
+            "the CouchDB address must look like http://host:5984 or http://user:password@host:5984, with special"
+            " characters in the password percent-encoded"
+        )
+    return parts
+
+
+def _authentication(settings: Settings, parts: SplitResult, auth: AuthenticationName, server: str) -> Authentication:
+    user = settings.user or unquote(parts.username or "")
+    password = settings.password if settings.password is not None else unquote(parts.password or "")
+    if auth not in ("basic", "cookie"):
+        raise ValueError(f"auth is {auth!r}, and must be 'basic' or 'cookie'")
+    if not user:
+        return Anonymous()
+    if not password:
+        raise NotConfigured(f"a user but no password is given for {server}: set COUCHDB_PASSWORD", server)
+    return BasicAuthentication(user, password) if auth == "basic" else CookieAuthentication(user, password)

@@ -1,0 +1,170 @@
+"""A real CouchDB over HTTP, for callers on an event loop: answers collected or, for a proxy, passed on as they come."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator
+from weakref import WeakKeyDictionary
+
+import httpx2
+
+from couchdal.backends.address import AuthenticationName, find_address
+from couchdal.backends.authentication import Authentication
+from couchdal.backends.base import AsyncBackend
+from couchdal.backends.couch_server import PLAIN, Connections, CouchServer, headers_of
+from couchdal.http.messages import Request, Response, is_feed
+
+# Longer answers are passed on as they come, where the backend streams.
+_COLLECTED = 65536
+
+
+class AsyncCouchBackend(AsyncBackend):
+    """A CouchDB over HTTP for callers on an event loop; arguments as for ``CouchBackend``."""
+
+    def __init__(
+        self,
+        url: str | None = None,
+        *,
+        user: str | None = None,
+        password: str | None = None,
+        database: str | None = None,
+        timeout: float | None = None,
+        auth: AuthenticationName | Authentication = "basic",
+        connections: Connections = PLAIN,
+    ) -> None:
+        address = find_address(url, user, password, database, timeout, auth)
+        self._take(CouchServer(address, connections), address.database)
+
+    @classmethod
+    def of(cls, server: CouchServer, database: str | None) -> AsyncCouchBackend:
+        """Return another face of a server that is known already."""
+        backend = cls.__new__(cls)
+        backend._take(server, database)
+        return backend
+
+    def _take(self, server: CouchServer, database: str | None) -> None:
+        self._server = server
+        self.name = server.name
+        self.database = database
+        self.streams = server.connections.streams
+        # A connection belongs to the event loop that opened it, and one process may run several, one after the other.
+        self._clients: WeakKeyDictionary[asyncio.AbstractEventLoop, _Clients] = WeakKeyDictionary()
+
+    def __repr__(self) -> str:
+        return f"<AsyncCouchBackend {self.name}>"
+
+    @property
+    def server_key(self) -> object:
+        return self._server
+
+    async def send(self, request: Request) -> Response:
+        exchange = self._server.exchange(request)
+        outgoing = next(exchange)
+        while True:
+            answer = await self._transmit(outgoing)
+            try:
+                outgoing = exchange.send(answer)
+            except StopIteration as done:
+                response: Response = done.value
+                return response
+
+    async def _transmit(self, request: Request) -> Response:
+        server, feed = self._server, is_feed(request)
+        with server.failures():
+            client = await self._client(feed)
+            answer = await client.send(server.outgoing(request), stream=True, auth=None)
+            response = Response(answer.status_code, headers_of(answer, request))
+            if feed and answer.is_success:
+                response.stream = _AsyncStream(server, answer, [])
+            else:
+                await self._collect(answer, response)
+        return response
+
+    async def _collect(self, answer: httpx2.Response, response: Response) -> None:
+        """Read an answer to its end or, where the backend streams, until it is known to be long."""
+        parts: list[bytes] = []
+        size = 0
+        chunks = answer.aiter_raw()
+        try:
+            async for chunk in chunks:
+                parts.append(chunk)
+                size += len(chunk)
+                if self.streams and size > _COLLECTED:
+                    response.stream = _AsyncStream(self._server, answer, parts, chunks)
+                    if "content-length" in answer.headers:
+                        response.headers["content-length"] = answer.headers["content-length"]
+                    return
+            response.body = b"".join(parts)
+        finally:
+            if response.stream is None:
+                await answer.aclose()
+
+    async def _client(self, feed: bool) -> httpx2.AsyncClient:
+        loop, connections = asyncio.get_running_loop(), self._server.connections
+        clients = self._clients.get(loop)
+        if clients is None or clients.until_closed is None:
+            clients = self._clients[loop] = _Clients()
+            await clients.open()
+        own = feed and connections.limit is not None
+        client = clients.get(own)
+        if client is None:
+            client = clients[own] = httpx2.AsyncClient(
+                verify=self._server.verify, limits=connections.limits(feeds=own or connections.limit is None)
+            )
+        return client
+
+    async def aclose(self) -> None:
+        clients = self._clients.pop(asyncio.get_running_loop(), None)
+        if clients is not None:
+            await clients.aclose()
+
+
+class _Clients(dict[bool, httpx2.AsyncClient]):
+    """The HTTP clients of one event loop: that for feeds, and that for all else. They are closed with it."""
+
+    #: Open as long as they are.
+    until_closed: AsyncGenerator[None, None] | None = None
+
+    async def open(self) -> None:
+        # An event loop that ends closes the generators that are open; nothing else is told that it ends.
+        self.until_closed = self._live()
+        await anext(self.until_closed)
+
+    async def _live(self) -> AsyncGenerator[None, None]:
+        try:
+            yield
+        finally:
+            for client in self.values():
+                await client.aclose()
+            self.clear()
+            # It knows the event loop, which is to be forgotten.
+            self.until_closed = None
+
+    async def aclose(self) -> None:
+        if self.until_closed is not None:
+            await self.until_closed.aclose()
+
+
+class _AsyncStream:
+    """As ``_Stream``, for an event loop; ``parts`` is what was read of it before."""
+
+    def __init__(
+        self, server: CouchServer, answer: httpx2.Response, parts: list[bytes], rest: AsyncIterator[bytes] | None = None
+    ) -> None:
+        self._server = server
+        self._answer = answer
+        self._parts = parts
+        self._rest = answer.aiter_raw() if rest is None else rest
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        try:
+            while self._parts:
+                yield self._parts.pop(0)
+            with self._server.failures():
+                async for chunk in self._rest:
+                    yield chunk
+        finally:
+            await self.aclose()
+
+    async def aclose(self) -> None:
+        await self._answer.aclose()

@@ -1,0 +1,121 @@
+"""How a client proves to CouchDB who it is: Basic credentials, or a session cookie that is renewed in time.
+
+No socket is opened here: an exchange yields the requests to send and is given their answers, so that the blocking
+and the asynchronous client share it.
+"""
+
+from __future__ import annotations
+
+import time
+from base64 import b64encode
+from collections.abc import Callable, Generator, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol, TypeAlias
+
+from couchdal.http.json_text import encode_json
+from couchdal.http.messages import Request, Response
+
+Exchange: TypeAlias = Generator[Request, Response, Response]
+
+# A cookie is renewed in the last fifth of its life, so that none expires on its way to the server.
+_USED_LIFE = 0.8
+# What CouchDB gives a session where it doesn't say.
+_DEFAULT_LIFE_S = 600.0
+
+
+class Authentication(Protocol):
+    """Turns one request into the requests that have to be sent for it; the generator's value is the answer."""
+
+    def exchange(self, request: Request) -> Exchange: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Anonymous:
+    """No credentials: requests go as they are."""
+
+    def exchange(self, request: Request) -> Exchange:
+        return (yield request)
+
+
+@dataclass(frozen=True, slots=True)
+class BasicAuthentication:
+    """A name and a password with every request."""
+
+    user: str
+    password: str = field(repr=False)
+
+    def exchange(self, request: Request) -> Exchange:
+        credentials = b64encode(f"{self.user}:{self.password}".encode()).decode("ascii")
+        return (yield with_header(request, "authorization", f"Basic {credentials}"))
+
+
+@dataclass(frozen=True, slots=True)
+class _Cookie:
+    text: str
+    renew_at: float
+
+
+@dataclass(slots=True)
+class CookieAuthentication:
+    """A session cookie, asked for with the first request and again when it is about to expire or is refused.
+
+    Threads may share it: two that find the cookie stale both log in, which does no harm.
+    """
+
+    user: str
+    password: str = field(repr=False)
+    monotonic: Callable[[], float] = field(default=time.monotonic, repr=False)
+    _cookie: _Cookie | None = field(default=None, repr=False)
+
+    def exchange(self, request: Request) -> Exchange:
+        cookie = self._cookie
+        fresh = cookie is None or self.monotonic() >= cookie.renew_at
+        if fresh:
+            refusal = yield from self._log_in()
+            if refusal is not None:
+                return refusal
+        response = yield self._signed(request)
+        if response.status == 401 and not fresh and request.stream is None:
+            # The server was restarted or its secret changed: one new cookie, and no third try.
+            refusal = yield from self._log_in()
+            if refusal is not None:
+                return refusal
+            response = yield self._signed(request)
+        self._learn(response.headers)
+        return response
+
+    def _log_in(self) -> Generator[Request, Response, Response | None]:
+        """Fetch a cookie; returns the server's refusal where it gives none."""
+        body = encode_json({"name": self.user, "password": self.password})
+        headers = {"accept": "application/json", "content-type": "application/json"}
+        answer = yield Request("POST", "/_session", headers=headers, body=body)
+        if answer.status >= 400:
+            return answer
+        self._learn(answer.headers)
+        return None
+
+    def _signed(self, request: Request) -> Request:
+        return request if self._cookie is None else with_header(request, "cookie", f"AuthSession={self._cookie.text}")
+
+    def _learn(self, headers: Mapping[str, str]) -> None:
+        """Keep the cookie of an answer: CouchDB renews one by sending the next with any answer."""
+        first, *attributes = headers.get("set-cookie", "").split(";")
+        name, _, text = first.strip().partition("=")
+        if name != "AuthSession" or not text:
+            return
+        life_s = _DEFAULT_LIFE_S
+        for attribute in attributes:
+            key, _, value = attribute.strip().partition("=")
+            if key.lower() == "max-age" and value.isdigit():
+                life_s = float(value)
+        self._cookie = _Cookie(text, self.monotonic() + life_s * _USED_LIFE)
+
+
+def with_header(request: Request, name: str, value: str) -> Request:
+    """Return the request with one header more."""
+    return request.with_headers({**request.headers, name: value})
+
+
+def has_credentials(request: Request) -> bool:
+    """Whether a request already says who sends it, as one that is passed on for somebody does."""
+    return "authorization" in request.headers or "authsession=" in request.headers.get("cookie", "").lower()

@@ -1,0 +1,124 @@
+"""A real CouchDB over HTTP, for blocking callers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from threading import Lock
+from typing import TYPE_CHECKING
+
+import httpx2
+
+from couchdal.backends.address import AuthenticationName, find_address
+from couchdal.backends.base import BaseBackend
+from couchdal.backends.couch_server import CouchServer, headers_of
+from couchdal.http.messages import Request, Response, is_feed
+
+if TYPE_CHECKING:
+    from couchdal.backends.async_couch import AsyncCouchBackend
+
+
+class CouchBackend(BaseBackend):
+    """A CouchDB over HTTP, its connections pooled and kept alive; safe to share between threads.
+
+    Without ``url``, server and credentials are those of ``COUCHDB_URL``, ``COUCHDB_USER`` and ``COUCHDB_PASSWORD``;
+    the database and the time-out fall back to ``COUCHDB_DATABASE`` and ``COUCHDB_TIMEOUT`` either way. ``auth`` says
+    whether the credentials go with each request or are changed for a cookie. Raises ``NotConfigured``.
+    """
+
+    def __init__(
+        self,
+        url: str | None = None,
+        *,
+        user: str | None = None,
+        password: str | None = None,
+        database: str | None = None,
+        timeout: float | None = None,
+        auth: AuthenticationName = "basic",
+    ) -> None:
+        address = find_address(url, user, password, database, timeout, auth)
+        self._server = CouchServer(address)
+        self.name = address.name
+        self.database = address.database
+        self._pool = _Pool(self._server)
+
+    def __repr__(self) -> str:
+        return f"<CouchBackend {self.name}>"
+
+    @property
+    def server_key(self) -> object:
+        return self._server
+
+    def send(self, request: Request) -> Response:
+        exchange = self._server.exchange(request)
+        outgoing = next(exchange)
+        while True:
+            answer = self._transmit(outgoing)
+            try:
+                outgoing = exchange.send(answer)
+            except StopIteration as done:
+                response: Response = done.value
+                return response
+
+    def _transmit(self, request: Request) -> Response:
+        with self._server.failures():
+            answer = self._pool.client().send(self._server.outgoing(request), stream=True, auth=None)
+            response = Response(answer.status_code, headers_of(answer, request))
+            if is_feed(request) and answer.is_success:
+                response.stream = _Stream(self._server, answer)
+            else:
+                try:
+                    response.body = b"".join(answer.iter_raw())
+                finally:
+                    answer.close()
+        return response
+
+    def close(self) -> None:
+        self._pool.close()
+
+    def for_event_loop(self) -> AsyncCouchBackend:
+        from couchdal.backends.async_couch import (
+            AsyncCouchBackend,  # imports asyncio, which blocking callers never need
+        )
+
+        return AsyncCouchBackend.of(self._server, self.database)
+
+
+class _Pool:
+    """One HTTP client, opened with the first request and again after a close."""
+
+    def __init__(self, server: CouchServer) -> None:
+        self._server = server
+        self._lock = Lock()
+        self._client: httpx2.Client | None = None
+
+    def client(self) -> httpx2.Client:
+        with self._lock:
+            if self._client is None:
+                self._client = httpx2.Client(
+                    verify=self._server.verify, limits=self._server.connections.limits(feeds=True)
+                )
+            return self._client
+
+    def close(self) -> None:
+        with self._lock:
+            client, self._client = self._client, None
+        if client is not None:
+            client.close()
+
+
+class _Stream:
+    """The chunks of an answer that goes on; gives its connection back at the end or when it is closed."""
+
+    def __init__(self, server: CouchServer, answer: httpx2.Response) -> None:
+        self._server = server
+        self._answer = answer
+
+    def __iter__(self) -> Iterator[bytes]:
+        try:
+            with self._server.failures():
+                yield from self._answer.iter_raw()
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        self._answer.close()

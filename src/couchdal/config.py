@@ -1,0 +1,110 @@
+"""Settings and the choice of backend; the only reader of the environment.
+
+It opens nothing and knows no backend but by its name.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Container, Mapping
+from math import isfinite
+from typing import NamedTuple
+
+from couchdal.errors import NotConfigured
+
+DEFAULT_TIMEOUT_S = 30.0
+BACKENDS = ("memory", "couch")
+# What ``DAL_BACKEND`` says in a test run on both, until a test says which of them it is for.
+BOTH = "both"
+INDEX_MODES = ("watch", "require")
+
+
+# A named tuple, because everybody imports this module and a dataclass takes five times as long to make.
+class Settings(NamedTuple):
+    """``COUCHDB_URL``, ``COUCHDB_USER``, ``COUCHDB_PASSWORD``, ``COUCHDB_DATABASE`` and ``COUCHDB_TIMEOUT``."""
+
+    url: str | None = None
+    user: str | None = None
+    password: str | None = None
+    database: str | None = None
+    timeout_s: float = DEFAULT_TIMEOUT_S
+
+    def __repr__(self) -> str:
+        # The address may still carry credentials, so it is no more shown than the password is.
+        return f"<Settings of {self.user!r} for {self.database!r}>"
+
+
+def read_settings(environ: Mapping[str, str] | None = None) -> Settings:
+    """Return the settings that the environment holds; an empty variable counts as none.
+
+    Raises ``NotConfigured`` for a time-out that is not a positive number of seconds.
+    """
+    found = os.environ if environ is None else environ
+    return Settings(
+        url=found.get("COUCHDB_URL") or None,
+        user=found.get("COUCHDB_USER") or None,
+        password=found.get("COUCHDB_PASSWORD") or None,
+        database=found.get("COUCHDB_DATABASE") or None,
+        timeout_s=_seconds(found.get("COUCHDB_TIMEOUT")),
+    )
+
+
+def environment() -> Mapping[str, str]:
+    """Return the environment itself, for options that have a table of their own."""
+    return os.environ
+
+
+def _seconds(text: str | None) -> float:
+    if not text:
+        return DEFAULT_TIMEOUT_S
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not (isfinite(seconds) and seconds > 0):
+        raise NotConfigured(f"COUCHDB_TIMEOUT must be a positive number of seconds, not {text!r}")
+    return seconds
+
+
+def choose_backend(
+    argument: str | None = None,
+    environ: Mapping[str, str] | None = None,
+    modules: Container[str] | None = None,
+) -> str:
+    """Return ``"memory"`` or ``"couch"``: the argument, else ``DAL_BACKEND``, else memory under pytest, else couch.
+
+    Where pytest runs tests on both, and none of them is being run, it is ``"both"``. Raises ``ValueError`` for a name
+    that is neither.
+    """
+    tests = "pytest" in (sys.modules if modules is None else modules)
+    named = argument or (os.environ if environ is None else environ).get("DAL_BACKEND", "").strip().lower()
+    if named:
+        if named not in BACKENDS and not (tests and named == BOTH and not argument):
+            origin = "backend" if argument else "DAL_BACKEND"
+            raise ValueError(f"{origin} is {named!r}, and must be one of: {', '.join(BACKENDS)}")
+        return named
+    # Tests run without a server unless they ask for one.
+    return "memory" if tests else "couch"
+
+
+def is_reachable(host: str, environ: Mapping[str, str] | None = None, modules: Container[str] | None = None) -> bool:
+    """Whether a host may be reached: under pytest, only this machine and what ``DAL_ALLOWED_HOSTS`` lists."""
+    if "pytest" not in (sys.modules if modules is None else modules):
+        return True
+    if host in ("localhost", "::1") or host.startswith("127.") or host.endswith(".localhost"):
+        return True
+    listed = (os.environ if environ is None else environ).get("DAL_ALLOWED_HOSTS", "").lower().split(",")
+    return host.lower() in (name.strip() for name in listed) or "*" in listed
+
+
+def choose_indexes(argument: str | None = None, environ: Mapping[str, str] | None = None) -> str | None:
+    """Return ``"watch"`` or ``"require"``: the argument, else ``DAL_INDEXES``; None where queries are not watched.
+
+    Raises ``ValueError`` for another word.
+    """
+    named = argument or (os.environ if environ is None else environ).get("DAL_INDEXES", "").strip().lower()
+    if named and named not in INDEX_MODES:
+        origin = "indexes" if argument else "DAL_INDEXES"
+        raise ValueError(f"{origin} is {named!r}, and must be one of: {', '.join(INDEX_MODES)}")
+    return named or None

@@ -1,0 +1,74 @@
+"""What tests have met so far: counts by endpoint, that can be put together from several processes."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+from couchdal.coverage.known import ALIASES, ERRORS, OPERATOR_ENDPOINTS, OPERATORS, PARAMETERS, endpoints
+from couchdal.middleware.events import RequestEvent
+
+KINDS = ("methods", "parameters", "operators", "errors")
+
+
+class Coverage:
+    """How often each method, parameter, operator and error of each endpoint was met."""
+
+    def __init__(self) -> None:
+        self.counts: dict[str, dict[str, Counter[str]]] = {}
+
+    def add(self, event: RequestEvent) -> None:
+        """Count one request."""
+        if event.endpoint is None:
+            return
+        counts = self._of(event.endpoint)
+        counts["methods"]["GET" if event.method == "HEAD" else event.method] += 1
+        counts["parameters"].update({ALIASES.get(name, name) for name in event.parameters})
+        counts["operators"].update(event.operators)
+        if event.error is not None:
+            counts["errors"][f"{event.status} {event.error}" if event.status else event.error] += 1
+
+    def _of(self, endpoint: str) -> dict[str, Counter[str]]:
+        return self.counts.setdefault(endpoint, {kind: Counter() for kind in KINDS})
+
+    def to_json(self) -> dict[str, dict[str, dict[str, int]]]:
+        """Return the counts as JSON, in the order of their names."""
+        return {
+            endpoint: {kind: dict(sorted(counter.items())) for kind, counter in kinds.items()}
+            for endpoint, kinds in sorted(self.counts.items())
+        }
+
+    def merge(self, counts: Mapping[str, Mapping[str, Mapping[str, int]]]) -> None:
+        """Add what another process has counted (``to_json``)."""
+        for endpoint, kinds in counts.items():
+            for kind, counted in kinds.items():
+                self._of(endpoint)[kind].update(dict(counted))
+
+
+def summary(coverage: Coverage) -> dict[str, Any]:
+    """Return for each endpoint what was met, with counts, and what never was; and in all how much of what there is.
+
+    ``unlisted`` was met, yet is not in the tables: a method that is refused, or a parameter whose name is misspelt.
+    """
+    listed: dict[str, Any] = {}
+    met = there = 0
+    for endpoint, methods in endpoints().items():
+        counts = coverage.counts.get(endpoint) or {kind: Counter() for kind in KINDS}
+        known = {
+            "methods": methods,
+            "parameters": PARAMETERS.get(endpoint, ()),
+            "operators": OPERATORS if endpoint in OPERATOR_ENDPOINTS else (),
+            "errors": ERRORS.get(endpoint, ()),
+        }
+        never = {kind: [name for name in names if not counts[kind][name]] for kind, names in known.items()}
+        there += sum(map(len, known.values()))
+        met += sum(map(len, known.values())) - sum(map(len, never.values()))
+        listed[endpoint] = {
+            "requests": counts["methods"].total(),
+            "met": {kind: dict(sorted(counts[kind].items())) for kind in KINDS},
+            "never": never,
+            "unlisted": {kind: sorted(counts[kind].keys() - set(known[kind])) for kind in KINDS if kind != "errors"},
+        }
+    used = sum(1 for entry in listed.values() if entry["requests"])
+    return {"endpoints": listed, "met": met, "there": there, "endpoints_met": used, "endpoints_there": len(listed)}

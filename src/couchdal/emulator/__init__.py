@@ -1,0 +1,1 @@
+"""The emulator: CouchDB 3.5 in this process. Dispatch, endpoints, engine, storage."""

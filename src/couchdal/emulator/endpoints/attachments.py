@@ -1,0 +1,244 @@
+"""``/{db}/{doc_id}/{name}``: one attachment, read, written, deleted. Source: ``chttpd_db:db_attachment_req``."""
+
+from __future__ import annotations
+
+import re
+from base64 import b64encode
+
+from couchdal.emulator.endpoints.documents import DocumentQuery, check_readable, redirect
+from couchdal.emulator.engine.documents.attachment import DEFAULT_CONTENT_TYPE, Attachment
+from couchdal.emulator.engine.documents.document import Document, validate_doc_id
+from couchdal.emulator.engine.documents.document_read import open_leaves, open_local, open_revision, open_winner
+from couchdal.emulator.engine.documents.partition import check_new_id
+from couchdal.emulator.engine.revisions.revision import parse_revision
+from couchdal.emulator.engine.revisions.revision_tree import Node
+from couchdal.emulator.http.call import Call, json_response, url_encode
+from couchdal.emulator.http.edits import acknowledged, edit, header_revision
+from couchdal.emulator.http.multipart import write_ranges
+from couchdal.errors import BadContentType, BadRequest, Conflict, CouchError, NotFound
+from couchdal.http.json_text import parse_integer
+from couchdal.http.messages import Response
+
+METHODS = "DELETE,GET,HEAD,PUT"
+
+_ENCODINGS = frozenset(("gzip", "identity"))
+_QUALITY = re.compile(r"(0|1)(\.[0-9]{1,3})?\Z")
+_INTEGER = re.compile(r"[+-]?[0-9]+\Z")
+# CouchDB answers more than so many ranges with all of the attachment.
+_MAX_RANGES = 9
+
+
+def _find(attachments: tuple[Attachment, ...], name: str) -> Attachment:
+    for attachment in attachments:
+        if attachment.name == name:
+            return attachment
+    raise NotFound("Document is missing attachment")
+
+
+# --- reading ---------------------------------------------------------------------------------------------------------
+
+
+def read(call: Call) -> Response:
+    """GET and HEAD: the bytes, gzipped where they are stored so and the client takes it, or a range of them."""
+    if call.args.get("doc_id", "").startswith("_design/"):
+        return redirect(call)
+    attachment = _find(_opened(call), call.args["name"])
+    stored = attachment.data or b""
+    headers = {
+        "etag": f'"{b64encode(attachment.digest).decode()}"',
+        "cache-control": "must-revalidate",
+        "content-type": attachment.content_type,
+        "accept-ranges": "bytes" if attachment.encoding == "identity" else "none",
+        "content-security-policy": "sandbox",
+    }
+    accepted = _accepted_encodings(call)
+    if isinstance(accepted, Response):
+        return accepted
+    data = stored
+    length_known = True
+    if attachment.encoding != "identity":
+        if attachment.encoding in accepted:
+            headers["content-encoding"] = attachment.encoding
+        else:
+            data = attachment.content()
+            length_known = attachment.length != len(stored)
+    if call.has_etag(headers["etag"]):
+        return Response(304, {"etag": headers["etag"]})
+    ranges = _ranges(call.header("range"), len(data)) if length_known else None
+    if ranges is None or attachment.encoding != "identity" or len(ranges) > _MAX_RANGES:
+        return Response(200, headers, body=data)
+    if len(ranges) != 1:
+        content_type, text = write_ranges(call.server.ids.next(), attachment.content_type, data, ranges)
+        return Response(206, {"content-type": content_type}, body=text)
+    first, last = ranges[0]
+    headers["content-range"] = f"bytes {first}-{last}/{len(data)}"
+    return Response(206, headers, body=data[first : last + 1])
+
+
+def _opened(call: Call) -> tuple[Attachment, ...]:
+    """Return the attachments of the revision that is asked for; raises ``NotFound``."""
+    query = DocumentQuery(call)
+    db, doc_id = call.db, call.doc_id
+    check_readable(call, doc_id)
+    query.check_copies()
+    if call.doc_id.startswith("_local/"):
+        open_local(db, doc_id)
+        return ()
+    if query.rev is None:
+        return open_winner(db, doc_id, deleted=query.deleted)[1].attachments
+    if not query.latest:
+        return open_revision(db, doc_id, query.rev)[1].attachments
+    _, found = open_leaves(db, doc_id, [query.rev], latest=True)
+    leaf = next((node for node in found if isinstance(node, Node)), None)
+    if leaf is None:
+        raise NotFound("missing")
+    return leaf.attachments
+
+
+def _accepted_encodings(call: Call) -> set[str] | Response:
+    """Return the encodings that a client takes, ``identity`` unless it is refused; or the answer when there is none."""
+    qualities: list[tuple[str, float]] = []
+    for part in (call.header("accept-encoding") or "").lower().split(","):
+        name, *parameters = part.split(";")
+        quality = _quality(parameters)
+        if quality is None:
+            return _unacceptable("bad_accept_encoding_value")
+        if name.strip():
+            qualities.append((name.strip(), quality))
+    accepted = {name for name, quality in qualities if quality > 0}
+    refused = {name for name, quality in qualities if quality == 0}
+    if "*" in refused:
+        refused |= _ENCODINGS - accepted
+    if "*" in accepted:
+        accepted |= _ENCODINGS - refused
+    accepted = ((accepted | {"identity"}) & _ENCODINGS) - refused
+    return accepted or _unacceptable("unacceptable_encoding")
+
+
+def _quality(parameters: list[str]) -> float | None:
+    for parameter in parameters:
+        name, equals, value = "".join(parameter.split()).partition("=")
+        if not equals:
+            return None
+        if name == "q":
+            return float(value) if _QUALITY.match(value) and float(value) <= 1 else None
+    return 1.0
+
+
+def _unacceptable(reason: str) -> Response:
+    # Thrown, and not an error to Erlang: CouchDB adds no reference to a stack trace.
+    return json_response({"error": "unknown_error", "reason": reason}, 500)
+
+
+def _ranges(header: str | None, length: int) -> list[tuple[int, int]] | None:
+    """Return the first and last byte of each range; None for all of them. Raises ``CouchError`` 416.
+
+    A range that is no range makes the whole header count for nothing.
+    """
+    if header is None or not header.startswith("bytes="):
+        return None
+    ranges = []
+    for text in header.removeprefix("bytes=").split(","):
+        if not text.strip(" "):
+            continue
+        parsed = _range(text.strip(" "))
+        if parsed is None:
+            return None
+        first, last = parsed
+        if first == 0 and last is None:
+            return None
+        if last is not None and (first is None or last >= first) and last >= length:
+            last = length - 1
+        if first is None:
+            first, last = length - (last or 0), length - 1
+        elif last is None:
+            last = length - 1
+        if last is None or last < first:
+            raise CouchError("Requested range not satisfiable", status=416, error="requested_range_not_satisfiable")
+        ranges.append((first, last))
+    return ranges
+
+
+def _range(text: str) -> tuple[int | None, int | None] | None:
+    """Return first and last of one range, None for an end that is left open; None for what is no range."""
+    if text.startswith("-"):
+        return (None, parse_integer(text[1:])) if _INTEGER.match(text[1:]) else None
+    ends = [end for end in text.split("-") if end]
+    if len(ends) > 2 or not all(map(_INTEGER.match, ends)):
+        return None
+    return parse_integer(ends[0]), parse_integer(ends[1]) if len(ends) == 2 else None
+
+
+# --- writing ---------------------------------------------------------------------------------------------------------
+
+
+def write(call: Call) -> Response:
+    """PUT: one more revision, with the attachment new or in the place of one of the same name."""
+    doc_id, name = call.doc_id, _checked_name(call)
+    sent = _sent(call, name)
+    document, others = _document(call, doc_id)
+    document.attachments = (sent, *(one for one in others if one.name != name))
+    # The database's name is the one part that CouchDB leaves as it is.
+    path = f"/{call.args['db']}/{url_encode(doc_id)}/{url_encode(name)}"
+    return _saved(call, document, 201, {"location": call.absolute_uri(path)})
+
+
+def delete(call: Call) -> Response:
+    """DELETE: one more revision, without the attachment."""
+    doc_id, name = call.doc_id, _checked_name(call)
+    document, attachments = _document(call, doc_id)
+    if not document.ids:
+        attachments = open_winner(call.db, doc_id)[1].attachments
+    _find(attachments, name)
+    document.attachments = tuple(one for one in attachments if one.name != name) if document.ids else ()
+    return _saved(call, document, 200, {})
+
+
+def _checked_name(call: Call) -> str:
+    """Return the attachment's name; raises ``BadRequest`` for one that CouchDB takes no attachment under."""
+    name = call.args["name"]
+    if name.startswith("_"):
+        if "design" in call.args:
+            # What looks like a function of a design document is looked for there first.
+            open_winner(call.db, call.doc_id)
+        raise BadRequest(f"Attachment name '{name}' starts with prohibited character '_'")
+    if any("\ud800" <= letter <= "\udfff" for letter in name):
+        raise BadRequest("Attachment name is not UTF-8 encoded")
+    return name
+
+
+def _sent(call: Call, name: str) -> Attachment:
+    """Return the attachment that a request carries; raises ``BadContentType`` for an encoding other than gzip."""
+    encoding = (call.header("content-encoding") or "identity").strip().lower()
+    if encoding not in _ENCODINGS:
+        raise BadContentType("Only gzip and identity content-encodings are supported")
+    content_type = call.header("content-type")
+    data = call.request.content()
+    return Attachment(
+        name, DEFAULT_CONTENT_TYPE if content_type is None else content_type, data, 0, len(data), encoding
+    )
+
+
+def _document(call: Call, doc_id: str) -> tuple[Document, tuple[Attachment, ...]]:
+    """Return the edit to make, on the revision that is named or of a new document, and that revision's attachments."""
+    text = call.param("rev")
+    revision = header_revision(call, None if text is None else parse_revision(text))
+    if revision is None:
+        if call.method != "DELETE":
+            validate_doc_id(doc_id)
+            check_new_id(call.db, doc_id)
+        return Document(doc_id, {}), ()
+    try:
+        _, node = open_revision(call.db, doc_id, revision)
+    except NotFound:
+        raise Conflict("missing_rev", error="not_found") from None
+    document = Document(doc_id, node.body or {}, revision[0], (revision[1],), node.deleted)
+    return document, node.attachments
+
+
+def _saved(call: Call, document: Document, status: int, headers: dict[str, str]) -> Response:
+    (outcome,) = edit(call, [document])
+    status = acknowledged(call, status)
+    if isinstance(outcome, CouchError):
+        raise outcome
+    return json_response({"ok": True, "id": document.doc_id, "rev": outcome}, status, headers)

@@ -1,0 +1,258 @@
+"""``/{db}/_changes``: what changed since a sequence, once or as a feed.
+
+Source: ``chttpd_db:handle_changes_req`` and ``parse_changes_query``, ``couch_changes:configure_filter``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from hashlib import md5
+from typing import TypeVar, cast
+
+from couchdal.emulator.engine.changes.changes import (
+    EVERYTHING,
+    NO_LIMIT,
+    ChangesQuery,
+    Filter,
+    parse_since,
+    read_changes,
+    start_cursor,
+)
+from couchdal.emulator.engine.changes.changes_feed import FRAMINGS, MAX_WAIT_MS, ChangesFeed
+from couchdal.emulator.engine.documents.document_read import Shown, open_winner
+from couchdal.emulator.engine.mango.field_path import compile_projection
+from couchdal.emulator.engine.mango.find_options import parse_fields
+from couchdal.emulator.engine.mango.selector import normalize_selector
+from couchdal.emulator.engine.mango.selector_match import compile_selector
+from couchdal.emulator.http.call import JSON_TYPE, Call, json_response
+from couchdal.errors import BadRequest, CouchError, ServerError
+from couchdal.http.json_text import decode_request, parse_integer
+from couchdal.http.messages import Response, unquote
+
+T = TypeVar("T")
+
+_INTEGER = re.compile(r"[+-]?[0-9]+\Z")
+_FEEDS = ("normal", *FRAMINGS)
+# Words that Erlang knows as atoms, and so takes for a style until it has to apply it to a document.
+_ATOMS = frozenset(("", "all", "main", "docs", "leaf", "conflicts", "revs", "latest", "default", "full", "normal"))
+
+
+class ChangesParameters:
+    """The query parameters of a changes request, read in order as CouchDB reads them."""
+
+    __slots__ = ("descending", "feed", "filter", "flags", "heartbeat", "limit", "seq_interval", "since", "style",
+                 "timeout")  # fmt: skip
+
+    def __init__(self, call: Call) -> None:
+        self.feed = "normal"
+        self.descending = False
+        self.since = "0"
+        self.limit = NO_LIMIT
+        self.style = "main_only"
+        self.heartbeat: int | bool = False
+        self.timeout: int | None = None
+        self.filter = ""
+        self.seq_interval: int | None = None
+        self.flags: set[str] = set()
+        for name, value in call.params:
+            self._take(name.lower(), value)
+        if self.feed == "eventsource":
+            self.since = call.header("last-event-id") or self.since
+
+    def _take(self, name: str, value: str) -> None:
+        if name == "feed":
+            self.feed = "continuous" if value == "live" else value
+        elif name in ("since", "last-event-id"):
+            self.since = value
+        elif name == "limit":
+            self.limit = _integer(value)
+        elif name == "timeout":
+            self.timeout = _integer(value)
+        elif name == "style":
+            if value not in ("main_only", "all_docs") and value not in _ATOMS:
+                raise ServerError("badarg")
+            self.style = value
+        elif name == "heartbeat":
+            self.heartbeat = value == "true" or _positive(
+                value,
+                "Invalid heartbeat value. Expecting a positive integer value (in milliseconds).",
+                "The heartbeat value should be a positive integer (in milliseconds).",
+            )
+        elif name == "seq_interval":
+            self.seq_interval = _positive(value, "invalid_seq_interval", "invalid_seq_interval")
+        elif name == "filter":
+            self.filter = value
+        elif name == "descending":
+            self.descending = self.descending or value == "true"
+        elif name in ("include_docs", "conflicts", "attachments", "att_encoding_info") and value == "true":
+            self.flags.add(name)
+
+    def query(self, chosen: Filter) -> ChangesQuery:
+        flags = self.flags
+        conflicts = "conflicts" in flags
+        shown = Shown(
+            conflicts=conflicts, attachments="attachments" in flags, encoding_info="att_encoding_info" in flags
+        )
+        return ChangesQuery(
+            self.descending,
+            self.limit,
+            self.style,
+            conflicts,
+            shown if "include_docs" in flags else None,
+            chosen,
+            self.seq_interval,
+        )
+
+
+def _integer(text: str) -> int:
+    if not _INTEGER.match(text):
+        raise ServerError("badarg")
+    return parse_integer(text)
+
+
+def _positive(text: str, malformed: str, too_small: str) -> int:
+    if not _INTEGER.match(text):
+        raise BadRequest(malformed)
+    number = parse_integer(text)
+    if number <= 0:
+        raise BadRequest(too_small)
+    return number
+
+
+def read(call: Call) -> Response:
+    """GET, HEAD and POST: the changes so far, or a feed that goes on."""
+    db = call.db
+    if call.method == "POST":
+        call.require_json_type()
+        if not call.has_empty_body():
+            call.json_object()
+    parameters = ChangesParameters(call)
+    chosen = _filter(call, parameters.filter)
+    if parameters.feed not in _FEEDS:
+        raise BadRequest("Supported `feed` types: normal, continuous, live, longpoll, eventsource")
+    headers: dict[str, str] = {}
+    if parameters.feed == "normal":
+        tag = md5(f"{db.seq(db.update_seq)}/{db.purge_seq}".encode(), usedforsecurity=False).hexdigest().upper()
+        headers["etag"] = f'"{tag}"'
+        if call.has_etag(headers["etag"]):
+            return Response(304, headers)
+    since = 0 if parameters.descending else parse_since(db, parameters.since)
+    query = parameters.query(chosen)
+    return _normal(call, query, since, headers) if headers else _feed(call, parameters, query, since)
+
+
+def refuse(call: Call) -> Response:
+    """Any other method on a path below ``_changes``, for which CouchDB has no answer."""
+    raise ServerError("function_clause")
+
+
+def _normal(call: Call, query: ChangesQuery, since: int, headers: dict[str, str]) -> Response:
+    cursor = start_cursor(call.db, query, since)
+    rows, _ = read_changes(call.db, query, cursor)
+    answer = {"results": rows, "last_seq": call.db.seq(cursor.seq), "pending": cursor.pending}
+    return json_response(answer, headers=headers)
+
+
+def _feed(call: Call, parameters: ChangesParameters, query: ChangesQuery, since: int) -> Response:
+    wait_ms, beats = MAX_WAIT_MS, parameters.heartbeat is not False
+    if type(parameters.heartbeat) is int:
+        wait_ms = parameters.heartbeat
+    elif not beats and parameters.timeout is not None:
+        wait_ms = max(parameters.timeout, 0)
+    feed = ChangesFeed(call.server, call.db, query, since, FRAMINGS[parameters.feed], wait_ms, beats)
+    headers = {"content-type": JSON_TYPE}
+    if parameters.feed == "eventsource":
+        headers = {"content-type": "text/event-stream", "cache-control": "no-cache"}
+    return Response(200, headers, stream=feed)
+
+
+def _filter(call: Call, name: str) -> Filter:
+    """Return the filter of a name; raises ``BadRequest`` or ``NotFound`` for one that there is not."""
+    if name == "_doc_ids":
+        return Filter(doc_ids=_doc_ids(call))
+    if name == "_selector":
+        return _selector(call)
+    if name == "_design":
+        return Filter(design=True)
+    if name == "_view":
+        view = call.param("view")
+        if not view:
+            raise BadRequest("`view` filter parameter is not provided.")
+        parts = _parts(view)
+        if not parts:
+            raise BadRequest("`view` must be of the form `designname/viewname`")
+        if len(parts) != 2:
+            raise ServerError("".join(parts), error="case_clause")
+        return _function(call, "views", *parts)
+    if name.startswith("_"):
+        raise BadRequest("unknown builtin filter name")
+    parts = _parts(name)
+    if not parts:
+        return EVERYTHING
+    if len(parts) != 2:
+        raise BadRequest("`filter` must be of the form `designname/filtername`")
+    return _function(call, "filters", *parts)
+
+
+def _parts(name: str) -> list[str]:
+    return [unquote(part) for part in name.split("/") if part]
+
+
+def _function(call: Call, kind: str, design_name: str, name: str) -> Filter:
+    """Return what passes a function of a design document, be it one that filters or a view's; raises ``NotFound``."""
+    from couchdal.emulator.engine.javascript.javascript import find_function, query_server
+    from couchdal.emulator.http.request_object import request_object  # most filters are no functions
+
+    record, _ = open_winner(call.db, f"_design/{design_name}")
+    find_function(record, kind, name)
+    path, args = ((kind, name), [request_object(call)]) if kind == "filters" else ((kind, name, "map"), [])
+
+    def matches(document: dict[str, object]) -> bool:
+        try:
+            return cast("list[bool]", query_server(call.db, record).call(path, [document], *args))[0]
+        except CouchError as error:
+            raise ServerError(f"{{{error.error},{error.reason}}}", error="error") from None
+
+    return Filter(matches=matches, is_function=True)
+
+
+def _doc_ids(call: Call) -> tuple[str, ...]:
+    if call.method == "POST":
+        value = call.json_object().get("doc_ids")
+    else:
+        value = decode_request((call.param("doc_ids") or "null").encode("utf-8", "surrogateescape"))
+    if type(value) is not list or not all(type(item) is str for item in value):
+        raise BadRequest("`doc_ids` filter parameter is not a list of doc ids.")
+    return tuple(str(item) for item in value)
+
+
+def _selector(call: Call) -> Filter:
+    if call.method != "POST":
+        raise BadRequest("Selector must be specified in POST payload")
+    body = call.json_object()
+    selector, fields = body.get("selector"), body.get("fields", [])
+    if type(selector) is not dict:
+        raise BadRequest("Selector error: expected a JSON object")
+    try:
+        normal = normalize_selector(selector)
+        if type(fields) is not list:
+            raise BadRequest("Selector error: fields must be JSON array")
+        names = parse_fields(fields)
+    except CouchError as error:
+        # Whatever error word a query would get, here it is the same one.
+        raise BadRequest(error.reason) from None
+    projected = None if names is None else _failing_late(compile_projection(names))
+    return Filter(matches=_failing_late(compile_selector(normal)), project=projected)
+
+
+def _failing_late(function: Callable[[dict[str, object]], T]) -> Callable[[dict[str, object]], T]:
+    """Return a function whose errors are those of a feed that has begun: no more than that it failed."""
+
+    def guarded(document: dict[str, object]) -> T:
+        try:
+            return function(document)
+        except CouchError as error:
+            raise ServerError(f"{{mango_error,{error.error},{error.reason}}}", error="error") from None
+
+    return guarded

@@ -1,0 +1,255 @@
+"""``/{db}`` itself, made, deleted, described and posted to; the lists of databases. Source: ``chttpd_db``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from hashlib import md5
+
+from couchdal.emulator.endpoints import all_docs
+from couchdal.emulator.endpoints.all_docs import to_listing
+from couchdal.emulator.endpoints.view_query import ViewQuery, parse_parameters, validate_listing
+from couchdal.emulator.engine.documents.document import parse_document
+from couchdal.emulator.engine.documents.partition import check_new_id, validate_partition
+from couchdal.emulator.engine.server.database import Database
+from couchdal.emulator.http.call import Call, json_response, url_encode
+from couchdal.emulator.http.edits import acknowledged, batched, edit, location
+from couchdal.errors import BadRequest, CouchError, MethodNotAllowed, NotFound, NotSupported, ServerError
+from couchdal.http.json_text import parse_integer
+from couchdal.http.messages import ABSENT, Response
+
+_MAX_DATABASES = 100
+
+
+def create(call: Call) -> Response:
+    """PUT: a new database; its body and content type do not matter."""
+    # There is one node, and so one copy, however many are asked for.
+    _positive(call, "n", 1)
+    shards = _positive(call, "q", 1)
+    placement = call.param("placement")
+    _check_placement(placement)
+    if call.param("engine") not in (None, "couch"):
+        raise BadRequest("invalid_engine_extension")
+    partitioned = call.param("partitioned")
+    if partitioned not in (None, "true", "false"):
+        raise BadRequest("Invalid `partitioned` parameter")
+    name = call.args["db"]
+    if placement is not None:
+        call.server.check_new_name(name, partitioned=partitioned == "true")
+        raise ServerError("no_nodes_in_zone")
+    call.server.create(name, shards=shards, partitioned=partitioned == "true")
+    return json_response({"ok": True}, 201, {"location": call.absolute_uri("/" + url_encode(name))})
+
+
+def _positive(call: Call, name: str, default: int) -> int:
+    text = call.param(name)
+    if text is None:
+        return default
+    if not text.removeprefix("+").isdecimal() or not text.isascii() or parse_integer(text) == 0:
+        raise BadRequest(f"The `{name}` value should be a positive integer.")
+    return parse_integer(text)
+
+
+def _check_placement(text: str | None) -> None:
+    rules = [rule.split(":") for rule in text.split(",") if rule] if text is not None else []
+    valid = all(len(rule) == 2 and rule[0] and rule[1].isdecimal() and parse_integer(rule[1]) > 0 for rule in rules)
+    if text == "" or not valid:
+        raise BadRequest("The `placement` value should be in a format `zone:n`.")
+
+
+def delete(call: Call) -> Response:
+    """DELETE: the whole database. With ``rev``, somebody meant a document and lost its id."""
+    if call.param("rev") is not None:
+        raise BadRequest(
+            "You tried to DELETE a database with a ?=rev parameter. Did you mean to DELETE a document instead?"
+        )
+    call.server.delete(call.args["db"])
+    return json_response({"ok": True})
+
+
+def read(call: Call) -> Response:
+    """GET: what there is to say about a database."""
+    return json_response(info(call.db))
+
+
+def info(db: Database) -> dict[str, object]:
+    """Return the description of a database. The emulator has no files, so their sizes are 0."""
+    return {
+        "instance_start_time": db.instance_start_time,
+        "db_name": db.name,
+        "purge_seq": db.seq(db.purge_seq),
+        "update_seq": db.seq(db.update_seq),
+        "sizes": {"file": 0, "external": 0, "active": 0},
+        "props": {"partitioned": True} if db.partitioned else {},
+        "doc_del_count": db.doc_del_count,
+        "doc_count": db.doc_count,
+        "disk_format_version": 8,
+        "compact_running": False,
+        "cluster": {"q": db.shards, "n": db.replicas, "w": 1, "r": 1},
+    }
+
+
+def post(call: Call) -> Response:
+    """POST: a document, with the id that it names or a new one; ``batch=ok`` does not wait for the outcome."""
+    call.require_json_type()
+    document = parse_document(call.json())
+    if document.doc_id:
+        check_new_id(call.db, document.doc_id)
+    for attachment in document.attachments:
+        if attachment.name.startswith("_"):
+            raise BadRequest(f"Attachment name '{attachment.name}' starts with prohibited character '_'")
+    if document.doc_id == "":
+        document.doc_id = call.server.ids.next()
+        document.position, document.ids = 0, ()
+    if call.param("batch") == "ok":
+        return batched(call, document)
+    (outcome,) = edit(call, [document])
+    status = acknowledged(call, 201)
+    if isinstance(outcome, CouchError):
+        raise outcome
+    headers = {"location": location(call, document.doc_id)}
+    return json_response({"ok": True, "id": document.doc_id, "rev": outcome}, status, headers)
+
+
+def ensure_full_commit(call: Call) -> Response:
+    """POST: replicators ask for it before they save a checkpoint. Nothing is ever uncommitted here."""
+    call.require_json_type()
+    return json_response({"ok": True, "instance_start_time": call.db.instance_start_time}, 201)
+
+
+def no_partition(call: Call) -> Response:
+    """Any method on ``_partition`` without the name of one."""
+    raise BadRequest("invalid_partition_req")
+
+
+def post_partition(call: Call) -> Response:
+    """POST ``_partition/{partition}``: only its name is looked at."""
+    if call.args["partition"].startswith("_"):
+        validate_partition(call.args["partition"])
+    raise MethodNotAllowed("Only GET allowed", headers={"allow": "GET"})
+
+
+def partition_info(call: Call) -> Response:
+    """GET ``_partition/{partition}``: how many documents it holds."""
+    db, partition = call.db, call.args["partition"]
+    validate_partition(partition)
+    if not db.partitioned:
+        raise BadRequest("database is not partitioned")
+    records = [record for record in db.storage.changes() if record.doc_id.startswith(partition + ":")]
+    deleted = sum(record.deleted for record in records)
+    described = {
+        "db_name": db.name,
+        "sizes": {"active": 0, "external": 0},
+        "partition": partition,
+        "doc_count": len(records) - deleted,
+        "doc_del_count": deleted,
+    }
+    return json_response(described)
+
+
+def in_partition(call: Call) -> Response:
+    """Any method below ``_partition/{partition}``: ``_all_docs``, views and Mango's queries."""
+    partition, rest = call.args["partition"], call.args["rest"]
+    if not call.db.partitioned:
+        raise BadRequest("database is not partitioned")
+    validate_partition(partition)
+    if call.param("partition") not in (None, partition):
+        raise BadRequest("Conflicting value for `partition` in query string")
+    first, _, more = rest.partition("/")
+    # The parameters are sorted on the way, and of a repeated one the first is kept.
+    parameters = dict(reversed(call.params)) | {"partition": partition}
+    inner = call.with_params(sorted(parameters.items()))
+    if rest == "_all_docs":
+        if call.method not in ("GET", "HEAD", "POST"):
+            raise MethodNotAllowed("Only GET,HEAD,POST allowed", headers={"allow": "GET,HEAD,POST"})
+        return all_docs.documents(inner)
+    if first in ("_find", "_explain"):
+        from couchdal.emulator.endpoints import find  # requests for databases don't need the query engine
+
+        if call.method != "POST":
+            raise MethodNotAllowed("Only POST allowed", headers={"allow": "POST"})
+        return find.query(inner) if first == "_find" else find.explain_query(inner)
+    if first == "_index":
+        from couchdal.emulator.endpoints import index  # the same
+
+        return index.in_partition(inner, more.split("/") if more else [])
+    if first == "_design":
+        return _design_in_partition(inner, more.split("/"))
+    if first == "_all_docs":
+        raise NotSupported("there is nothing below _all_docs in a partition")
+    raise NotFound("missing")
+
+
+def _design_in_partition(call: Call, path: list[str]) -> Response:
+    """Answer a view within a partition, or tell of the index of all of them."""
+    from couchdal.emulator.endpoints import views  # requests for databases don't need the query engine
+
+    name, *below = path
+    if not below or not below[0].startswith("_"):
+        raise NotFound("missing")
+    args = {"db": call.args["db"], "name": name, "view": "".join(below[1:2])}
+    inner = call.with_params(call.params, args)
+    endpoint: Callable[[Call], Response] = views.info
+    if below == ["_info"]:
+        allowed = "GET"
+    elif below[0] == "_view" and len(below) == 3 and below[2] == "queries":
+        endpoint, allowed = views.queries, "POST"
+    elif below[0] == "_view":
+        endpoint, allowed = (views.read if len(below) == 2 else views.refuse), "GET,POST,HEAD"
+    else:
+        raise NotSupported("of design documents, partitions have the views")
+    if (allowed if allowed == "GET" and call.method == "HEAD" else call.method) not in allowed.split(","):
+        endpoint = views.refuse_method(allowed)
+    return endpoint(inner)
+
+
+def list_names(call: Call) -> Response:
+    """GET ``_all_dbs``: the names in order, chosen with the parameters of ``_all_docs``."""
+    return _listed(call, list(_chosen(call)))
+
+
+def list_infos(call: Call) -> Response:
+    """GET ``_dbs_info``: the same with descriptions."""
+    databases = call.server.databases
+    return _listed(call, [{"key": name, "info": info(databases[name])} for name in _chosen(call)])
+
+
+def _chosen(call: Call) -> list[str]:
+    """Return the names that the parameters choose, in the order that they ask for."""
+    query = parse_parameters(ViewQuery(), call.params, decoded=False)
+    validate_listing(query, partitioned=False)
+    if query.keys is not ABSENT:
+        # The list is a database to CouchDB, but not one that it can look keys up in.
+        raise ServerError("", error="function_clause")
+    wanted = to_listing(query)
+    low, high = (wanted.end, wanted.start) if wanted.descending else (wanted.start, wanted.end)
+    names = () if wanted.empty else sorted(call.server.databases, reverse=wanted.descending)
+    chosen = [name for name in names if (low is None or name >= low) and (high is None or name <= high)]
+    if not wanted.inclusive_end:
+        chosen = [name for name in chosen if name != wanted.end]
+    return chosen[wanted.skip :][: wanted.limit]
+
+
+def _listed(call: Call, rows: list[object]) -> Response:
+    state = "/".join(f"{name}:{db.instance_start_time}" for name, db in sorted(call.server.databases.items()))
+    tag = f'"{md5(state.encode(), usedforsecurity=False).hexdigest()}"'
+    if call.has_etag(tag):
+        return Response(304, {"etag": tag})
+    return json_response(rows, headers={"etag": tag})
+
+
+def post_infos(call: Call) -> Response:
+    """POST ``_dbs_info`` with ``keys``: a row for each, in the order asked."""
+    call.require_json_type()
+    body = call.json_object()
+    keys = body.get("keys")
+    if "keys" not in body:
+        raise BadRequest("`keys` member must exist.")
+    if not isinstance(keys, list):
+        raise BadRequest("`keys` member must be an array.")
+    if len(keys) > _MAX_DATABASES:
+        raise BadRequest("too_many_keys")
+    rows: list[dict[str, object]] = []
+    for key in keys:
+        found = call.server.databases.get(key) if isinstance(key, str) else None
+        rows.append({"key": key, "error": "not_found"} if found is None else {"key": key, "info": info(found)})
+    return json_response(rows)

@@ -1,0 +1,188 @@
+"""``_show``, ``_list`` and ``_update``: answers that functions of design documents write.
+
+Source: ``chttpd_show``, ``chttpd_external:parse_external_response``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from hashlib import md5
+from typing import Any, cast
+
+from couchdal.emulator.endpoints.all_docs import documents_answer
+from couchdal.emulator.endpoints.views import view_answer
+from couchdal.emulator.engine.documents.document import DocumentRecord, parse_document, validate_doc_id
+from couchdal.emulator.engine.documents.document_read import FOR_FUNCTIONS, open_winner
+from couchdal.emulator.engine.documents.document_read import show as show_document
+from couchdal.emulator.engine.erlang.term_text import iolist, pretty_term
+from couchdal.emulator.engine.javascript.javascript import error_of, find_function, query_server
+from couchdal.emulator.http.authentication import decode_base64
+from couchdal.emulator.http.call import Call, url_encode
+from couchdal.emulator.http.edits import acknowledged, edit
+from couchdal.emulator.http.request_object import request_object
+from couchdal.errors import BadRequest, CouchError, NotFound, NotSupported, ServerError, thrown
+from couchdal.http.json_text import encode_json
+from couchdal.http.messages import Response
+
+_SHOWN = replace(FOR_FUNCTIONS, conflicts=True)
+
+
+def show(call: Call) -> Response:
+    """Any method: what a show function makes of a document, or of none."""
+    record = _design(call)
+    name, doc_id = call.args["function"], call.args.get("doc")
+    find_function(record, "shows", name)
+    document = _document(call, doc_id)
+    seen = [record.winner.rev, None if document is None else document["_rev"], call.header("accept"), call.user.roles]
+    tag = f'"{md5(encode_json(seen), usedforsecurity=False).hexdigest().upper()}"'
+    if call.has_etag(tag):
+        return Response(304, {"etag": tag})
+    answer = query_server(call.db, record).call(("shows", name), document, request_object(call, doc_id))
+    if isinstance(answer, dict) and not isinstance(answer.get("headers", {}), dict):
+        # To which the tag would be added.
+        raise ServerError("function_clause", error="unknown_error")
+    response = _response(answer)
+    response.headers |= {"etag": tag, "vary": "Accept"}
+    return response
+
+
+def update(call: Call) -> Response:
+    """Any method but GET: a function changes a document, or makes one, and says what to answer."""
+    record = _design(call)
+    name, doc_id = call.args["function"], call.args.get("doc")
+    find_function(record, "updates", name)
+    document = _document(call, doc_id)
+    answer = query_server(call.db, record).call(("updates", name), document, request_object(call, doc_id))
+    if not isinstance(answer, list) or len(answer) != 2:
+        raise ServerError("", error="case_clause")
+    changed, described = answer
+    if not isinstance(described, dict):
+        raise ServerError(pretty_term(["up", changed, described]), error="case_clause")
+    headers: dict[str, str] = {}
+    code = 200
+    if isinstance(changed, dict):
+        new = parse_document(changed)
+        new.doc_id = validate_doc_id(new.doc_id) if new.doc_id else call.server.ids.next()
+        (outcome,) = edit(call, [new])
+        if isinstance(outcome, CouchError):
+            raise outcome
+        code = acknowledged(call, 201)
+        headers = {"x-couch-update-newrev": outcome, "x-couch-id": url_encode(new.doc_id)}
+    response = _response({"code": code, **described})
+    response.headers |= headers
+    return response
+
+
+def list_rows(call: Call) -> Response:
+    """GET or POST: what a list function makes of a view's rows."""
+    record = _design(call)
+    name = call.args["function"]
+    design, _, view = call.args.get("view", "").rpartition("/")
+    if not view or "/" in design:
+        raise NotFound("Invalid path.", error="list_error")
+    find_function(record, "lists", name)
+    if design:
+        try:
+            open_winner(call.db, f"_design/{design}")
+        except NotFound as error:
+            raise ServerError(f"{{not_found,{error.reason}}}", error="badmatch") from None
+    server = query_server(call.db, record)
+    head = documents_answer(call) if view == "_all_docs" else _view_answer(call, design or call.args["name"], view)
+    rows = head.pop("rows")
+    return _list_response(cast("Mapping[str, Any]", server.call(("lists", name), head, request_object(call), rows)))
+
+
+def _view_answer(call: Call, design: str, view: str) -> dict[str, object]:
+    try:
+        return view_answer(call, design, view, listed=True)
+    except NotSupported:
+        raise
+    except ServerError as error:
+        # What comes in place of rows is nothing that a list expects.
+        raise (ServerError("function_clause", error="unknown_error") if error.is_traced else error) from None
+
+
+def _list_response(answer: Mapping[str, Any]) -> Response:
+    """Return what a list function has sent, with the error of one that failed at a row; raises any other error."""
+    response = Response(200)
+    for head in answer["heads"]:
+        response = _response(head)
+    if not answer["text"] and "error" not in answer:
+        # The head goes out with the first of the text.
+        return Response(200)
+    response.body = answer["text"].encode()
+    if "error" in answer:
+        error = error_of(answer["error"])
+        if answer["turn"] != "row":
+            raise error
+        if not response.body:
+            response.status = error.status
+        response.body += b"\n" + encode_json({"code": error.status, **error.body}) + b"\n"
+    return response
+
+
+def _design(call: Call) -> DocumentRecord:
+    return open_winner(call.db, f"_design/{call.args['name']}")[0]
+
+
+def _document(call: Call, doc_id: str | None) -> dict[str, object] | None:
+    """Return the document that a path names, as functions see it; None for one that is not there."""
+    if doc_id is None:
+        return None
+    try:
+        opened = open_winner(call.db, doc_id)
+    except NotFound:
+        return None
+    return show_document(call.db, *opened, _SHOWN)
+
+
+def _response(answer: object) -> Response:
+    """Return the response that a function describes; raises ``ServerError`` for a description of anything else."""
+    if not isinstance(answer, Mapping):
+        raise ServerError("function_clause", error="unknown_error")
+    response = Response(200)
+    kind, data = "application/json", cast(object, "")
+    for name, value in answer.items():
+        if name == "code" and type(value) is int:
+            response.status = value
+        elif name == "json":
+            kind = "application/json"
+        elif name == "body":
+            data, kind = value, "text/html; charset=utf-8"
+        elif name == "base64":
+            data, kind = _decoded(value), "application/binary"
+        elif name == "headers" and isinstance(value, Mapping):
+            response.headers = {key.lower(): _header(text) for key, text in value.items()}
+        elif name != "stop" or value is not True:
+            reason = f"Invalid data from external server: {{{pretty_term(name)},{pretty_term(value)}}}"
+            raise thrown("external_response_error", reason)
+    response.headers.setdefault("content-type", kind)
+    if "json" in answer:
+        response.body = encode_json(answer["json"]) + b"\n"
+    else:
+        response.body = data if isinstance(data, bytes) else _bytes(data)
+    return response
+
+
+def _header(value: object) -> str:
+    if isinstance(value, (str, list)):
+        return _bytes(value).decode("utf-8", "replace")
+    return pretty_term(value)
+
+
+def _bytes(value: object) -> bytes:
+    try:
+        return iolist(value)
+    except ValueError:
+        raise ServerError("badarg", error="unknown_error") from None
+
+
+def _decoded(value: object) -> bytes:
+    if not isinstance(value, str):
+        raise ServerError("function_clause", error="unknown_error")
+    try:
+        return decode_base64(value)
+    except BadRequest:
+        # What is expected of credentials is expected of no function.
+        raise ServerError("function_clause", error="unknown_error") from None

@@ -1,0 +1,36 @@
+"""``/{db}/_find`` and ``/{db}/_explain``: queries by selector, and what becomes of them. Source: ``mango_httpd``."""
+
+from __future__ import annotations
+
+from couchdal.emulator.engine.erlang.term_text import print_term
+from couchdal.emulator.engine.mango.explain import explain
+from couchdal.emulator.engine.mango.find import find
+from couchdal.emulator.engine.mango.find_options import FindOptions, parse_find_options
+from couchdal.emulator.http.call import Call, json_response
+from couchdal.errors import ServerError
+from couchdal.http.messages import Response
+
+
+def query(call: Call) -> Response:
+    """POST ``{"selector": ...}``: the documents that match."""
+    options = _options(call)
+    return json_response(find(call.db, options))
+
+
+def explain_query(call: Call) -> Response:
+    """POST the same: which index answers it, and why."""
+    options = _options(call)
+    return json_response(explain(call.db, options))
+
+
+def _options(call: Call) -> FindOptions:
+    call.require_json_type()
+    _ = call.db
+    body = call.json_object()
+    partition = next((value for name, value in call.params if name == "partition"), None)
+    if partition is not None:
+        body = {"partition": partition, **body}
+        if body["partition"] != partition:
+            wrong = print_term(body["partition"])
+            raise ServerError(f"Unknown Error: mango_httpd :: {{bad_partition,{wrong}}}", error="unknown_error")
+    return parse_find_options(body)

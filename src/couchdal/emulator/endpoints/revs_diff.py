@@ -1,0 +1,43 @@
+"""``/{db}/_revs_diff`` and ``/{db}/_missing_revs``: which revisions a replicator still has to send."""
+
+from __future__ import annotations
+
+from couchdal.emulator.engine.documents.document_read import missing_revisions
+from couchdal.emulator.engine.revisions.revision import Revision, parse_revision
+from couchdal.emulator.http.call import Call, json_response
+from couchdal.errors import ServerError
+from couchdal.http.messages import Response
+
+
+def revs_diff(call: Call) -> Response:
+    """POST ``{id: [rev]}``: for each id that lacks some, ``missing``, and ``possible_ancestors`` if any."""
+    answer: dict[str, object] = {}
+    for doc_id, (missing, ancestors) in _lacking(call).items():
+        answer[doc_id] = {"missing": missing, "possible_ancestors": ancestors} if ancestors else {"missing": missing}
+    return json_response(answer)
+
+
+def missing_revs(call: Call) -> Response:
+    """POST ``{id: [rev]}``: the same without ancestors, as ``{"missing_revs": {id: [rev]}}``."""
+    return json_response({"missing_revs": {doc_id: missing for doc_id, (missing, _) in _lacking(call).items()}})
+
+
+def _lacking(call: Call) -> dict[str, tuple[list[str], list[str]]]:
+    call.require_json_type()
+    db = call.db
+    asked = {doc_id: _revisions(revs) for doc_id, revs in call.json_object().items()}
+    found = ((doc_id, missing_revisions(db, doc_id, revisions)) for doc_id, revisions in asked.items())
+    return {doc_id: lacking for doc_id, lacking in found if lacking[0]}
+
+
+def _revisions(value: object) -> list[Revision]:
+    if type(value) is not list:
+        raise ServerError("function_clause")
+    return [_revision(rev) for rev in value]
+
+
+def _revision(rev: object) -> Revision:
+    # CouchDB has no clause for anything but texts here, and says so as an internal error.
+    if type(rev) not in (str, list):
+        raise ServerError("function_clause")
+    return parse_revision(rev)

@@ -1,0 +1,72 @@
+"""``/``, ``_up``, ``_uuids``, ``_active_tasks``, ``_membership``: the server's own. Source: ``chttpd_misc``."""
+
+from __future__ import annotations
+
+import re
+from hashlib import md5
+
+from couchdal.emulator.engine.server.server import VERSION
+from couchdal.emulator.http.call import Call, json_response
+from couchdal.errors import BadRequest, Gone
+from couchdal.http.json_text import parse_integer
+from couchdal.http.messages import Response
+
+_MAX_UUIDS = 1000
+_INTEGER = re.compile(r"[+-]?[0-9]+\Z")
+_NODE = "nonode@nohost"
+
+
+def welcome(call: Call) -> Response:
+    """GET: which CouchDB this behaves like, and that it is not one."""
+    return json_response(
+        {
+            "couchdb": "Welcome",
+            "version": VERSION,
+            "git_sha": "",
+            "uuid": call.server.ids.named("uuid"),
+            "features": ["partitioned"],
+            "vendor": {"name": "couchdal"},
+        }
+    )
+
+
+def up(call: Call) -> Response:
+    """GET: always well."""
+    return json_response({"status": "ok", "seeds": {}})
+
+
+def uuids(call: Call) -> Response:
+    """GET: ``count`` new ids, from the same run as the ids that documents get."""
+    text = call.param("count")
+    count = 1 if text is None else parse_integer(text) if _INTEGER.match(text) else -1
+    if count > _MAX_UUIDS:
+        raise BadRequest("count parameter too large")
+    if count < 0:
+        raise BadRequest("count must be a positive integer")
+    ids = [call.server.ids.next() for _ in range(count)]
+    tag = f'"{md5("".join(ids).encode(), usedforsecurity=False).hexdigest()}"'
+    if call.has_etag(tag):
+        return Response(304, {"etag": tag})
+    headers = {
+        "cache-control": "no-cache",
+        "expires": "Mon, 01 Jan 1990 00:00:00 GMT",
+        "pragma": "no-cache",
+        "etag": tag,
+    }
+    return json_response({"uuids": ids}, headers=headers)
+
+
+def active_tasks(call: Call) -> Response:
+    """GET: none, ever: what takes a real server a while is done at once here."""
+    call.require_server_admin()
+    return json_response([])
+
+
+def membership(call: Call) -> Response:
+    """GET: a cluster of one node."""
+    return json_response({"all_nodes": [_NODE], "cluster_nodes": [_NODE]})
+
+
+def temporary_view(call: Call) -> Response:
+    """Any method: CouchDB gave them up with version 2."""
+    raise Gone("Temporary views are not supported in CouchDB")

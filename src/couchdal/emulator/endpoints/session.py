@@ -1,0 +1,120 @@
+"""``/_session``: who is logged in, login with a cookie, and logout. Source: ``couch_httpd_auth:handle_session_req``."""
+
+from __future__ import annotations
+
+from typing import cast
+
+from couchdal.emulator.engine.erlang.term_text import pretty_term
+from couchdal.emulator.http.authentication import (
+    WRONG_PASSWORD,
+    authenticate,
+    roles_of,
+    session_secret,
+    user_properties,
+)
+from couchdal.emulator.http.call import JSON_TYPE, Call, json_response
+from couchdal.errors import BadContentType, BadRequest, NotSupported, ServerError, Unauthorized
+from couchdal.http.json_text import JSON
+from couchdal.http.messages import Response
+
+_FORM_TYPE = "application/x-www-form-urlencoded"
+
+
+def read(call: Call) -> Response:
+    """GET: the user context; with ``basic=true``, 401 where there is none."""
+    user = call.user
+    if user.name is None and call.param("basic") == "true":
+        raise Unauthorized("Please login.")
+    info: dict[str, object] = {"authentication_handlers": ["cookie", "default"]}
+    if user.handler is not None:
+        info["authenticated"] = user.handler
+    return json_response({"ok": True, "userCtx": {"name": user.name, "roles": list(user.roles)}, "info": info})
+
+
+def log_in(call: Call) -> Response:
+    """POST of a name and a password, as a form or as JSON: the answer sets the cookie."""
+    from couchdal.emulator.engine.auth.sessions import make_cookie, set_cookie  # few requests bring credentials
+
+    form = _form(call)
+    name, password = _name(form), form.get("password", "")
+    server, now = call.server, int(call.server.clock.now())
+    properties = user_properties(server, name) or {}
+    if not authenticate(server, call.request.peer, name, password, properties):
+        refused = {"error": "unauthorized", "reason": WRONG_PASSWORD}
+        return _redirected(call, "fail", json_response(refused, 401, {"set-cookie": set_cookie("", now)}))
+    if "totp" in properties:
+        raise NotSupported("time-based one-time passwords are not emulated")
+    cookie = make_cookie(name, session_secret(server), str(properties.get("salt", "")), now)
+    answer = {"ok": True, "name": name, "roles": list(roles_of(properties))}
+    return _redirected(call, "next", json_response(answer, headers={"set-cookie": set_cookie(cookie, now)}))
+
+
+def log_out(call: Call) -> Response:
+    """DELETE: has the client forget its cookie. The server keeps no sessions, so the cookie itself stays valid."""
+    from couchdal.emulator.engine.auth.sessions import set_cookie
+
+    cookie = set_cookie("", int(call.server.clock.now()))
+    return _redirected(call, "next", json_response({"ok": True}, headers={"set-cookie": cookie}))
+
+
+def _redirected(call: Call, parameter: str, response: Response) -> Response:
+    target = call.param(parameter)
+    if target is not None:
+        if not target.startswith("/"):
+            raise BadRequest("path must begin with a /.")
+        response.status = 302
+        response.headers["location"] = call.absolute_uri(target)
+    return response
+
+
+def _form(call: Call) -> dict[str, str]:
+    """Return the members of a login; of a repeated one the first."""
+    kind = call.header("content-type") or ""
+    if kind.startswith(_FORM_TYPE):
+        return _fields(call.request.content().decode("utf-8", "surrogateescape"))
+    if not kind.startswith(JSON_TYPE):
+        raise BadContentType(f"Content-Type must be '{_FORM_TYPE}' or '{JSON_TYPE}'")
+    value = call.decoded_body()
+    if value is None:
+        raise ServerError("badmatch")
+    if type(value) is not dict:
+        raise ServerError(_erlang_text(value), error="badmatch")
+    if not all(type(member) is str for member in value.values()):
+        raise ServerError("badarg")
+    return cast("dict[str, str]", value)
+
+
+def _fields(text: str) -> dict[str, str]:
+    from urllib.parse import unquote_plus  # slow to import, and forgiving where CouchDB is
+
+    fields: dict[str, str] = {}
+    for part in text.replace(";", "&").split("&"):
+        name, _, value = part.partition("=")
+        fields.setdefault(unquote_plus(name, errors="surrogateescape"), unquote_plus(value, errors="surrogateescape"))
+    return fields
+
+
+def _erlang_text(value: JSON) -> str:
+    """Return a JSON value as CouchDB shows it in a reason: text, and lists of text and bytes, as they are."""
+    text = _flattened(value) if isinstance(value, (list, str)) else None
+    return pretty_term(value) if text is None else text.decode("utf-8", "replace")
+
+
+def _flattened(value: JSON) -> bytes | None:
+    if isinstance(value, str):
+        return value.encode()
+    if type(value) is int and 0 <= value < 256:
+        return bytes((value,))
+    if not isinstance(value, list):
+        return None
+    parts = [_flattened(item) for item in value]
+    return None if None in parts else b"".join(part for part in parts if part is not None)
+
+
+def _name(form: dict[str, str]) -> str:
+    name, username = form.get("name"), form.get("username")
+    if name is None and username is None:
+        raise BadRequest("request body must contain a username")
+    if name is not None and username is not None and name != username:
+        raise BadRequest("request body contains different usernames")
+    return cast(str, name if name is not None else username)

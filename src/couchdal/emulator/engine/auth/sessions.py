@@ -1,0 +1,88 @@
+"""Sessions: the AuthSession cookie, made and checked with a given clock and secret, and failed logins counted.
+
+A cookie holds the user's name and the time of login in hex, signed with the server's secret and the user's salt: a new
+password has a new salt and ends the user's sessions. It knows nothing of requests. Sources: ``couch_httpd_auth``,
+``couch_auth_lockout``.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TypeAlias
+
+from couchdal.errors import BadRequest
+
+# Failed logins by address, name and salt: how many, and since when.
+Failures: TypeAlias = dict[tuple[str, str, str], tuple[int, float]]
+
+TIMEOUT_S = 600
+_RENEWED_AFTER_S = TIMEOUT_S // 10
+_LOCKED_AFTER = 5
+_LOCKED_FOR_S = 300
+_HEX = re.compile(r"[+-]?[0-9A-Fa-f]+\Z")
+
+
+def make_cookie(name: str, secret: str, salt: str, now: int) -> str:
+    """Return the value of a session cookie that begins now, in seconds since 1970."""
+    from base64 import urlsafe_b64encode  # few requests bring credentials
+
+    signed = f"{name}:{now:X}".encode()
+    return urlsafe_b64encode(signed + b":" + _signature(signed, secret, salt, "sha256")).rstrip(b"=").decode()
+
+
+def _signature(signed: bytes, secret: str, salt: str, algorithm: str) -> bytes:
+    from hmac import digest
+
+    return digest((secret + salt).encode(), signed, algorithm)
+
+
+def read_cookie(value: str) -> tuple[str, str, bytes]:
+    """Return name, time and signature of a cookie; raises ``BadRequest`` for what is no cookie of CouchDB's."""
+    from base64 import b64decode
+
+    try:
+        if "=" in value:
+            raise ValueError
+        padded = value.encode() + b"=" * (-len(value) % 4)
+        name, time, signature = b64decode(padded, b"-_", validate=True).split(b":", 2)
+    except ValueError:
+        raise BadRequest("Malformed AuthSession cookie. Please clear your cookies.") from None
+    return name.decode("utf-8", "surrogateescape"), time.decode("latin-1"), signature
+
+
+def check_cookie(cookie: tuple[str, str, bytes], secret: str, salt: str, now: int) -> bool | None:
+    """Return None for a cookie that is out of date or not signed by us, else whether it is old enough to be renewed."""
+    from hmac import compare_digest
+
+    name, time, signature = cookie
+    if not _HEX.match(time) or now >= int(time, 16) + TIMEOUT_S:
+        return None
+    signed = f"{name}:{time}".encode("utf-8", "surrogateescape")
+    # CouchDB signs with SHA-256, and still accepts its older SHA-1.
+    if not any(compare_digest(_signature(signed, secret, salt, kind), signature) for kind in ("sha256", "sha1")):
+        return None
+    return now - int(time, 16) > _RENEWED_AFTER_S
+
+
+def set_cookie(value: str, now: int) -> str:
+    """Return the text of a Set-Cookie header; an empty value logs out."""
+    from email.utils import formatdate
+
+    day, date = formatdate(now + TIMEOUT_S, usegmt=True).split(", ")
+    expires = date.replace(" ", "-", 2)
+    return f"AuthSession={value}; Version=1; Expires={day}, {expires}; Max-Age={TIMEOUT_S}; Path=/; HttpOnly"
+
+
+def is_locked(failures: Failures, key: tuple[str, str, str], now: float) -> bool:
+    """Whether there were too many failed logins; after some minutes they are forgotten."""
+    count, since = failures.get(key, (0, now))
+    if now - since >= _LOCKED_FOR_S:
+        del failures[key]
+        return False
+    return count >= _LOCKED_AFTER
+
+
+def count_failure(failures: Failures, key: tuple[str, str, str], now: float) -> None:
+    """Remember one more failed login."""
+    count, since = failures.get(key, (0, now))
+    failures[key] = (count + 1, since)

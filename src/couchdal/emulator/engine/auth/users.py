@@ -1,0 +1,231 @@
+"""The users database: passwords become derived keys, and what a user document may hold and who may change it.
+
+It knows nothing of sessions or requests. Sources: ``couch_users_db``, ``couch_passwords``, and the rules of the design
+document ``_auth``, which a CouchDB keeps in that database as JavaScript.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import lru_cache
+from hashlib import pbkdf2_hmac, sha1
+from typing import cast
+
+from couchdal.emulator.engine.auth.security import UserContext, is_db_admin
+from couchdal.emulator.engine.documents.document import Document
+from couchdal.emulator.engine.erlang.term_text import pretty_term
+from couchdal.emulator.engine.revisions.revision_tree import Node
+from couchdal.errors import CouchError, Forbidden, NotFound, ServerError, thrown
+
+USERS = "_users"
+ID_PREFIX = "org.couchdb.user:"
+ITERATIONS = 600_000
+_PRFS = {"sha": "sha1", "sha224": "sha224", "sha256": "sha256", "sha384": "sha384", "sha512": "sha512"}
+_SCHEMES = ("simple", "pbkdf2", "simple+pbkdf2")
+_PASSWORD_FIELDS = frozenset(
+    (
+        "derived_key",
+        "iterations",
+        "password",
+        "password_scheme",
+        "password_sha",
+        "preserve_salt",
+        "pbkdf2_prf",
+        "salt",
+    )
+)
+
+
+def is_users_db(name: str) -> bool:
+    """Whether the documents of a database are users."""
+    return name == USERS or name.endswith("/" + USERS)
+
+
+# --- passwords -------------------------------------------------------------------------------------------------------
+
+
+@lru_cache(maxsize=256)
+def derive_key(prf: str, password: bytes, salt: bytes, iterations: int) -> str:
+    """Return a password's derived key in hex, as long as the hash of its pseudo-random function.
+
+    It takes a good part of a second by design. Salts are the same in every run, so tests of one process share it.
+    """
+    return pbkdf2_hmac(_PRFS[prf], password, salt, iterations).hex()
+
+
+def verify_password(properties: Mapping[str, object], password: bytes, known: dict[str, bytes]) -> bool:
+    """Whether a password is the one from which a user document's key was derived.
+
+    ``known`` holds the passwords that were right before, by derived key: it is slow to find out anew. Raises
+    ``Forbidden`` or ``ServerError`` where a document asks for what CouchDB does not do.
+    """
+    expected = str(properties.get("derived_key"))
+    if expected in known:
+        return known[expected] == password
+    right = _verify(properties, password)
+    if right and properties.get("password_scheme") == "pbkdf2":
+        known[expected] = password
+    return right
+
+
+def _verify(properties: Mapping[str, object], password: bytes) -> bool:
+    salt = str(properties.get("salt", "")).encode()
+    scheme = properties.get("password_scheme", "simple")
+    if scheme == "simple":
+        return sha1(password + salt, usedforsecurity=False).hexdigest() == properties.get("password_sha")
+    if scheme == "simple+pbkdf2":
+        password = sha1(password + salt, usedforsecurity=False).hexdigest().encode()
+    elif scheme != "pbkdf2":
+        raise ServerError("", error="case_clause")
+    prf = properties.get("pbkdf2_prf", "sha")
+    if prf not in _PRFS:
+        raise Forbidden("PRF is invalid")
+    iterations = properties.get("iterations", 10_000)
+    if type(iterations) is not int:
+        raise Forbidden("Iteration count must be an integer")
+    if iterations < 1:
+        raise Forbidden("Iteration count is too low for this server")
+    return derive_key(str(prf), password, salt, iterations) == properties.get("derived_key")
+
+
+def hash_password(document: Document, new_salt: str, known: dict[str, bytes]) -> Document:
+    """Return a user document with a derived key in the place of its password; one without a password as it is."""
+    body = document.body
+    password = body.get("password")
+    if password is None:
+        return document
+    if type(password) is not str:
+        raise Forbidden(f"Password value of '{pretty_term(password)}' is invalid.")
+    salt = str(body.get("salt", new_salt)) if body.get("preserve_salt") is True else new_salt
+    derived_key = derive_key("sha256", password.encode(), salt.encode(), ITERATIONS)
+    known[derived_key] = password.encode()
+    hashed: dict[str, object] = {
+        "password_scheme": "pbkdf2",
+        "pbkdf2_prf": "sha256",
+        "salt": salt,
+        "iterations": ITERATIONS,
+        "derived_key": derived_key,
+    }
+    hashed.update((name, member) for name, member in body.items() if name not in _PASSWORD_FIELDS)
+    return Document(document.doc_id, hashed, document.position, document.ids, document.deleted, document.attachments)
+
+
+# --- who may do what -------------------------------------------------------------------------------------------------
+
+
+def check_writable(doc_id: str, user: UserContext, security: Mapping[str, object]) -> None:
+    """Raise ``NotFound`` for the document of another user. Somebody anonymous may be about to sign up."""
+    own = user.name is None or doc_id == ID_PREFIX + user.name
+    if not own and not is_db_admin(user, security):
+        raise NotFound("missing")
+
+
+def check_readable(doc_id: str, user: UserContext, security: Mapping[str, object]) -> None:
+    """Raise ``NotFound`` for the document of another user, ``Forbidden`` for a design document."""
+    if is_db_admin(user, security):
+        return
+    if doc_id.startswith("_design/"):
+        raise Forbidden("Only administrators can view design docs in the users database.")
+    # Of other users' documents only public fields are shown, and no field is public by default.
+    if user.name is None or doc_id != ID_PREFIX + user.name:
+        raise NotFound("missing")
+
+
+def validate_user_document(new: Document, old: Node | None) -> CouchError | None:
+    """Return the ``Forbidden`` of a change that the users database refuses; ``old`` is the revision that it follows.
+
+    CouchDB has rules for users who change their own documents, too. But nobody except administrators can be a member
+    of the users database, as its security object cannot be changed.
+    """
+    if new.deleted:
+        return None
+    reason = (
+        _refused_form(new)
+        or _refused_change(new.body, old.body if old is not None else None)
+        or _refused_password(new.body)
+        or _refused_names(new.body)
+    )
+    if reason:
+        return Forbidden(reason)
+    # CouchDB's function then looks for something in the name, which only texts and arrays let it do.
+    return None if isinstance(new.body["name"], (str, list)) else thrown("TypeError", "{[]}")
+
+
+def _refused_form(new: Document) -> str | None:
+    body = new.body
+    roles = body.get("roles")
+    if body.get("type") != "user":
+        return "doc.type must be user"
+    if not _is_truthy(body.get("name")):
+        return "doc.name is required"
+    if not _is_truthy(roles):
+        return "doc.roles must exist"
+    if not isinstance(roles, list):
+        return "doc.roles must be an array"
+    if not all(type(role) is str for role in roles):
+        return "doc.roles can only contain strings"
+    if new.doc_id != ID_PREFIX + _javascript_text(body["name"]):
+        return "Doc ID must be of the form org.couchdb.user:name"
+    return None
+
+
+def _javascript_text(value: object) -> str:
+    """Return what JavaScript appends to a text for a JSON value."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, list):
+        return ",".join("" if item is None else _javascript_text(item) for item in value)
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    return "[object Object]" if isinstance(value, dict) else _javascript_number(float(cast(float, value)))
+
+
+def _javascript_number(number: float) -> str:
+    """Return a number's shortest text, as a power of ten only where it is very large or very small."""
+    text = repr(number)
+    if number == 0 or 1e-6 <= abs(number) < 1e21:
+        from decimal import Decimal  # few users have numbers for names
+
+        return format(Decimal(text), "f").removesuffix(".0")
+    mantissa, _, exponent = text.partition("e")
+    return f"{mantissa}e{int(exponent):+d}"
+
+
+def _is_truthy(value: object) -> bool:
+    """Whether JavaScript takes a value for true: it does so for empty objects and arrays."""
+    return isinstance(value, (dict, list)) or bool(value)
+
+
+def _refused_change(body: Mapping[str, object], old: Mapping[str, object] | None) -> str | None:
+    name = body.get("name")
+    # To JavaScript, no array is the same as another.
+    if old is not None and (isinstance(name, list) or old.get("name") != name):
+        return "Usernames can not be changed."
+    return None
+
+
+def _refused_password(body: Mapping[str, object]) -> str | None:
+    scheme = body.get("password_scheme")
+    if body.get("password_sha") and not body.get("salt"):
+        return "Users with password_sha must have a salt.See /_utils/script/couch.js for example code."
+    if _is_truthy(scheme) and scheme not in _SCHEMES:
+        return f"Password scheme `{scheme}` not supported."
+    if scheme == "pbkdf2":
+        if type(body.get("iterations")) not in (int, float):
+            return "iterations must be a number."
+        if type(body.get("derived_key")) is not str:
+            return "derived_key must be a string."
+    return None
+
+
+def _refused_names(body: Mapping[str, object]) -> str | None:
+    roles, name = cast("list[str]", body["roles"]), body["name"]
+    if any(role.startswith("_") and role != "_metrics" for role in roles):
+        return "No system roles (starting with underscore) in users db."
+    if not isinstance(name, (str, list)):
+        return None
+    if name and name[0] == "_":
+        return "Username may not start with underscore."
+    if ":" in name:
+        return "Character `:` is not allowed in usernames."
+    return None

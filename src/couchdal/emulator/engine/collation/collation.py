@@ -1,0 +1,89 @@
+"""CouchDB's order of JSON values: null, false, true, numbers, strings, arrays, objects.
+
+Strings compare by the Unicode collation of CLDR root: by the system's ICU, else by a bundled table, whichever the first
+string finds. Source: ``couch_ejson_compare``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeAlias, cast
+
+Key: TypeAlias = "tuple[Any, ...]"
+
+_NULL, _FALSE, _TRUE = (0,), (1,), (2,)
+_NUMBER, _STRING, _ARRAY, _OBJECT = 3, 4, 5, 6
+_KEYS_LIMIT = 65536
+
+_keys: dict[str, bytes] = {}
+
+
+def compare_strings(a: str, b: str) -> int:
+    """Return -1, 0 or 1. Different strings can be equal: composed and decomposed letters, ignorable characters."""
+    if a == b:
+        return 0
+    first, second = string_key(a), string_key(b)
+    return (first > second) - (first < second)
+
+
+def string_key(text: str) -> bytes:
+    """Return bytes that compare as the strings do under collation."""
+    key = _keys.get(text)
+    if key is None:
+        key = _collator()(text)
+        if len(_keys) >= _KEYS_LIMIT:
+            _keys.clear()
+        _keys[text] = key
+    return key
+
+
+def compare_json(a: object, b: object) -> int:
+    """Return -1, 0 or 1 for two JSON values."""
+    first, second = json_key(a), json_key(b)
+    return (first > second) - (first < second)
+
+
+def json_key(value: object) -> Key:
+    """Return a key by which JSON values sort as CouchDB sorts them; keys are equal where it finds values equal.
+
+    Numbers compare by value, exactly; arrays item by item; objects member by member in the order in which they were
+    written, name before value.
+    """
+    kind = type(value)
+    if kind is str:
+        return (_STRING, string_key(cast(str, value)))
+    if kind is int or kind is float:
+        return (_NUMBER, value)
+    if value is None:
+        return _NULL
+    if kind is bool:
+        return _TRUE if value else _FALSE
+    if kind is list:
+        return (_ARRAY, [json_key(item) for item in cast("list[object]", value)])
+    members = cast("dict[str, object]", value).items()
+    return (_OBJECT, [(string_key(name), json_key(member)) for name, member in members])
+
+
+def collator_name() -> str:
+    """Return which collation is in use, with its version."""
+    _collator()
+    return _name
+
+
+_sort_key: Callable[[str], bytes] | None = None
+_name = ""
+
+
+def _collator() -> Callable[[str], bytes]:
+    global _sort_key, _name
+    if _sort_key is None:
+        # What follows is slow to import, and most processes compare no strings.
+        from couchdal.emulator.engine.collation.icu import find_icu
+
+        found = find_icu()
+        if found is None:
+            from couchdal.emulator.engine.collation.root_collation import load_sort_key
+
+            found = load_sort_key()
+        _name, _sort_key = found
+    return _sort_key

@@ -1,0 +1,1 @@
+"""Documents: how they are written, read, listed and purged."""

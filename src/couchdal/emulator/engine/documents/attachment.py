@@ -1,0 +1,206 @@
+"""One attachment: what a document says of it, how it is stored, and how it is shown.
+
+It knows nothing of documents, HTTP or storage. Source: ``couch_att`` and the compression settings of ``default.ini``.
+"""
+
+from __future__ import annotations
+
+import zlib
+from base64 import b64decode, b64encode
+from binascii import Error as Base64Error
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from hashlib import md5
+from typing import Final, cast
+
+from couchdal.errors import BadRequest, MissingStub, ServerError
+
+_COMPRESSIBLE = ("application/javascript", "application/json", "application/xml")  # and text of every kind
+_COMPRESSION_LEVEL = 8
+# What tells zlib to write and read gzip's header.
+_GZIP = zlib.MAX_WBITS | 16
+# The revpos of a stub that tells none.
+UNCLAIMED: Final = object()
+DEFAULT_CONTENT_TYPE = "application/octet-stream"
+
+
+@dataclass(frozen=True, slots=True)
+class Attachment:
+    """An attachment as it is stored: ``data`` are the stored bytes, gzipped where ``encoding`` is ``"gzip"``.
+
+    ``length`` counts the original bytes; where a client sent gzipped ones and did not say, the gzipped ones. A stub
+    that a client sent has no data yet; its ``revpos`` is what the client claims, or ``UNCLAIMED``, and ``merge_stubs``
+    puts the stored attachment in its place. ``follows`` marks one whose data comes in later parts of a multipart body:
+    ``size`` bytes of them, as the client claims.
+    """
+
+    name: str
+    content_type: str
+    data: bytes | None
+    revpos: object
+    length: int = 0
+    encoding: str = "identity"
+    digest: bytes = b""
+    stored: bool = False
+    follows: bool = False
+    size: object = None
+
+    @property
+    def is_stub(self) -> bool:
+        return self.data is None and not self.follows
+
+    def content(self) -> bytes:
+        """Return the original bytes; raises ``ServerError`` where a client sent as gzipped what isn't."""
+        data = self.data or b""
+        if self.encoding != "gzip":
+            return data
+        try:
+            return zlib.decompress(data, wbits=_GZIP)
+        except zlib.error:
+            raise ServerError("data_error") from None
+
+
+def from_json(name: str, members: Mapping[str, object]) -> Attachment:
+    """Return the attachment that one member of ``_attachments`` describes: a stub, a follower, or inline data.
+
+    Raises ``BadRequest("Invalid attachment data for NAME")``, and ``ServerError`` for an unknown encoding.
+    """
+    content_type = cast(str, members.get("content_type", DEFAULT_CONTENT_TYPE))
+    if members.get("stub") is True:
+        _declared_encoding(members)
+        return Attachment(name, content_type, None, members.get("revpos", UNCLAIMED))
+    if members.get("follows") is True:
+        return _follower(name, content_type, members)
+    try:
+        data = _decode_base64(members.get("data"))
+    except (Base64Error, ValueError, TypeError):
+        raise BadRequest(f"Invalid attachment data for {name}") from None
+    return Attachment(name, content_type, data, members.get("revpos", 0), len(data))
+
+
+def _follower(name: str, content_type: str, members: Mapping[str, object]) -> Attachment:
+    length = members.get("length")
+    encoding = _declared_encoding(members)
+    size = members.get("encoded_length", length) if "encoding" in members else length
+    return Attachment(
+        name,
+        content_type,
+        None,
+        members.get("revpos", 0),
+        length if type(length) is int else 0,
+        encoding,
+        _declared_digest(members),
+        follows=True,
+        size=size,
+    )
+
+
+def _declared_encoding(members: Mapping[str, object]) -> str:
+    encoding = members.get("encoding", "identity")
+    if encoding not in ("identity", "gzip"):
+        raise ServerError("badarg")
+    return str(encoding)
+
+
+def _declared_digest(members: Mapping[str, object]) -> bytes:
+    digest = members.get("digest")
+    if type(digest) is not str or not digest.startswith("md5-"):
+        return b""
+    try:
+        return _decode_base64(digest[4:])
+    except (Base64Error, ValueError):
+        raise ServerError("function_clause") from None
+
+
+def _decode_base64(text: object) -> bytes:
+    if not isinstance(text, str):
+        raise TypeError("attachment data must be text")
+    # Erlang's decoder passes over white space and refuses everything else.
+    return b64decode("".join(text.split()).encode("ascii"), validate=True)
+
+
+def fill_followers(attachments: Iterable[Attachment], parts: Iterable[bytes]) -> tuple[Attachment, ...]:
+    """Give the attachments that follow a document their data, in order: whole parts, until the size is reached.
+
+    Names and headers of the parts do not count, as they don't with CouchDB. Parts may be left over. Raises
+    ``BadRequest`` where the parts don't fit the sizes, and ``ServerError`` for a wrong digest or no size.
+    """
+    rest = iter(parts)
+    return tuple(_filled(one, rest) if one.follows else one for one in attachments)
+
+
+def _filled(attachment: Attachment, parts: Iterator[bytes]) -> Attachment:
+    size = attachment.size
+    if type(size) is not int:
+        raise ServerError("function_clause")
+    data = b""
+    while len(data) < size:
+        part = next(parts, None)
+        if part is None:
+            raise BadRequest("attachment shorter than expected")
+        data += part
+    if len(data) > size:
+        raise BadRequest("attachment longer than expected")
+    if attachment.digest and attachment.digest != md5(data, usedforsecurity=False).digest():
+        raise ServerError("function_clause")
+    return replace(attachment, data=data, follows=False, digest=b"")
+
+
+def stored(attachment: Attachment) -> Attachment:
+    """Return the attachment as it lies in the store: compressed where its type says so, and with its digest.
+
+    The digest, and so the revision id, are those of the stored bytes. Raises ``ServerError`` for a content type that
+    is no text, and for data that should follow and didn't.
+    """
+    if attachment.stored or attachment.is_stub:
+        return attachment
+    data, encoding = attachment.data, attachment.encoding
+    if data is None or type(attachment.content_type) is not str:
+        raise ServerError("function_clause")
+    if encoding == "identity" and is_compressible(attachment.content_type):
+        packer = zlib.compressobj(_COMPRESSION_LEVEL, zlib.DEFLATED, _GZIP)
+        data, encoding = packer.compress(data) + packer.flush(), "gzip"
+    digest = md5(data, usedforsecurity=False).digest()
+    return replace(attachment, data=data, encoding=encoding, digest=digest, stored=True)
+
+
+def is_compressible(content_type: str) -> bool:
+    """Whether CouchDB's default settings gzip attachments of this type."""
+    kind = content_type.partition(";")[0].strip().lower()
+    return kind in _COMPRESSIBLE or kind.startswith("text/")
+
+
+def merge_stubs(doc_id: str, attachments: Iterable[Attachment], known: Iterable[Attachment]) -> tuple[Attachment, ...]:
+    """Put stored attachments in the place of stubs; raises ``MissingStub`` for one that is not known, or otherwise."""
+    by_name = {attachment.name: attachment for attachment in known}
+    merged = []
+    for attachment in attachments:
+        if attachment.is_stub:
+            found = by_name.get(attachment.name)
+            if found is None or not _fits(attachment.revpos, found.revpos):
+                raise MissingStub(f"Invalid attachment stub in {doc_id} for {attachment.name}")
+            attachment = found
+        merged.append(attachment)
+    return tuple(merged)
+
+
+def _fits(claimed: object, revpos: object) -> bool:
+    return claimed is UNCLAIMED or (claimed == revpos and type(claimed) is not bool)
+
+
+def to_json(
+    attachment: Attachment, *, data: bool = False, follows: bool = False, encoding_info: bool = False
+) -> dict[str, object]:
+    """Return a member of ``_attachments``: a stub, or with its data, or announcing that its data follows."""
+    shown: dict[str, object] = {"content_type": attachment.content_type, "revpos": attachment.revpos}
+    if attachment.digest:
+        shown["digest"] = "md5-" + b64encode(attachment.digest).decode()
+    if not data or attachment.is_stub:
+        shown |= {"length": attachment.length, "stub": True}
+    elif follows:
+        shown |= {"length": attachment.length, "follows": True}
+    else:
+        shown["data"] = b64encode(attachment.content()).decode()
+    if encoding_info and attachment.encoding != "identity":
+        shown |= {"encoding": attachment.encoding, "encoded_length": len(attachment.data or b"")}
+    return shown

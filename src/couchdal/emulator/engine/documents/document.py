@@ -1,0 +1,245 @@
+"""One document as it comes in and as it goes out: parsing, checking and showing its underscore members.
+
+It knows nothing of databases or requests. Source: ``couch_doc``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, cast
+
+from couchdal.emulator.engine.erlang.external_term import encode_term
+from couchdal.emulator.engine.revisions.revision import Revision, format_revision_id, parse_revision, parse_revision_id
+from couchdal.emulator.engine.revisions.revision_tree import Node, RevisionTree, winner
+from couchdal.errors import BadRequest, DocValidation, IllegalDocId, ServerError, TooLarge
+
+if TYPE_CHECKING:
+    from couchdal.emulator.engine.documents.attachment import Attachment
+
+MAX_DOCUMENT_SIZE = 8_000_000
+# Well below the limit, an external term is too short for its JSON text to be over it: numbers shrink most, by half.
+_SURELY_SMALL = MAX_DOCUMENT_SIZE // 4
+
+# Members that CouchDB accepts and drops: it shows them itself. And those that replicator documents keep.
+_DROPPED = frozenset(("_revs_info", "_local_seq", "_conflicts", "_deleted_conflicts"))
+_KEPT = frozenset(
+    (
+        "_access",
+        "_replication_state",
+        "_replication_state_time",
+        "_replication_state_reason",
+        "_replication_id",
+        "_replication_stats",
+    )
+)
+
+
+class DocumentRecord:
+    """One document in a database: its revision tree and the update sequence of its last change. Never changed."""
+
+    __slots__ = ("body", "doc_id", "seq", "tree", "winner")
+
+    def __init__(self, doc_id: str, tree: RevisionTree, seq: int) -> None:
+        self.doc_id = doc_id
+        self.tree = tree
+        self.seq = seq
+        self.winner: Node = winner(tree)
+        self.body = self.winner.body or {}
+
+    @property
+    def deleted(self) -> bool:
+        """Whether no live leaf is left."""
+        return self.winner.deleted
+
+
+class Document:
+    """A document that a client sent: which revision it is or builds on, newest id first, and its contents.
+
+    ``term`` is the body's external term, from which revision ids are made.
+    """
+
+    __slots__ = ("attachments", "body", "deleted", "doc_id", "ids", "position", "term")
+
+    def __init__(
+        self,
+        doc_id: str,
+        body: dict[str, object],
+        position: int = 0,
+        ids: Sequence[bytes] = (),
+        deleted: bool = False,
+        attachments: tuple[Attachment, ...] = (),
+        term: bytes | None = None,
+    ) -> None:
+        self.doc_id = doc_id
+        self.body = body
+        self.position = position
+        self.ids = ids
+        self.deleted = deleted
+        self.attachments = attachments
+        self.term = encode_term(body) if term is None else term
+
+    @property
+    def revision(self) -> Revision | None:
+        return (self.position, self.ids[0]) if self.ids else None
+
+    @property
+    def is_local(self) -> bool:
+        return self.doc_id.startswith("_local/")
+
+
+def validate_doc_id(doc_id: object) -> str:
+    """Return a document id that CouchDB accepts; raises ``IllegalDocId``."""
+    if type(doc_id) is not str:
+        raise IllegalDocId("Document id must be a string")
+    if doc_id[:1] != "_" and doc_id and doc_id.isascii():
+        return doc_id
+    if doc_id == "":
+        raise IllegalDocId("Document id must not be empty")
+    if doc_id in ("_design/", "_local/"):
+        raise IllegalDocId(f"Illegal document id `{doc_id}`")
+    if any("\ud800" <= letter <= "\udfff" for letter in doc_id):
+        raise IllegalDocId("Document id must be valid UTF-8")
+    if doc_id.startswith("_") and not doc_id.startswith(("_design/", "_local/")):
+        raise IllegalDocId("Only reserved document ids may start with underscore.")
+    return doc_id
+
+
+# Names of members that are known not to begin with an underscore. Bounded, since nothing promises that they repeat.
+_plain_names: set[str] = set()
+_PLAIN_NAMES_LIMIT = 4096
+
+
+def parse_document(value: object) -> Document:
+    """Return the document of a JSON value, its id ``""`` where it names none, as ``couch_doc:from_json_obj`` does.
+
+    The value becomes the document's body: the caller gives it away. Raises ``BadRequest`` (not an object, a bad
+    ``_rev``), ``IllegalDocId``, ``DocValidation`` (an unknown underscore member), ``TooLarge``, or ``ServerError`` (an
+    integer that no double can hold).
+    """
+    if type(value) is not dict:
+        raise BadRequest("Document must be a JSON object")
+    # Members are judged in their order: an id that does not come first may have another's error come before its own.
+    doc_id = validate_doc_id(value.pop("_id")) if next(iter(value), None) == "_id" else ""
+    try:
+        document = Document(doc_id, value) if value.keys() <= _plain_names else _parse_members(doc_id, value)
+    except OverflowError:
+        raise ServerError("badarith") from None
+    if len(document.term) > _SURELY_SMALL and _encoded_size(document.body) > MAX_DOCUMENT_SIZE:
+        raise TooLarge(document.doc_id, error="document_too_large")
+    return document
+
+
+def _parse_members(doc_id: str, value: dict[str, object]) -> Document:
+    special = [name for name in value if name[:1] == "_"]
+    if len(_plain_names) < _PLAIN_NAMES_LIMIT:
+        _plain_names.update(value.keys() - set(special))
+    position, deleted = 0, False
+    ids: tuple[bytes, ...] = ()
+    attachments: tuple[Attachment, ...] = ()
+    for name in special:
+        member = value[name] if name in _KEPT else value.pop(name)
+        if name == "_id":
+            doc_id = validate_doc_id(member)
+        elif name == "_rev":
+            if (position, ids) == (0, ()):
+                position, rev_id = parse_revision(member)
+                ids = (rev_id,)
+        elif name == "_revisions" and type(member) is dict:
+            position, ids = parse_revisions(member)
+        elif name == "_deleted" and type(member) is bool:
+            deleted = member
+        elif name == "_attachments" and type(member) is dict:
+            attachments = _parse_attachments(member)
+        elif name not in _DROPPED and name not in _KEPT:
+            raise DocValidation(f"Bad special document member: {name}")
+    return Document(doc_id, value, position, ids, deleted, attachments)
+
+
+def parse_revisions(member: Mapping[str, object]) -> tuple[int, tuple[bytes, ...]]:
+    """Return position and ids, newest first, of a ``_revisions`` member; raises ``DocValidation``."""
+    start, ids = member.get("start"), member.get("ids")
+    if type(start) is not int:
+        raise DocValidation("_revisions.start isn't an integer.")
+    if type(ids) is not list:
+        raise DocValidation("_revisions.ids isn't a array.")
+    return start, tuple(parse_revision_id(rev_id) for rev_id in ids)
+
+
+def _parse_attachments(member: Mapping[str, object]) -> tuple[Attachment, ...]:
+    from couchdal.emulator.engine.documents.attachment import (
+        from_json,  # with all that packs and unpacks, slow to import
+    )
+
+    return tuple(
+        from_json(name, cast("dict[str, object]", described))
+        for name, described in member.items()
+        if type(described) is dict
+    )
+
+
+def _encoded_size(value: object) -> int:
+    """Estimate the length of a value's JSON text as ``couch_ejson_size`` does."""
+    if type(value) is str:
+        return len(value.encode()) + 2
+    if type(value) is dict:
+        return 1 + sum(len(name.encode()) + 4 + _encoded_size(member) for name, member in value.items()) + (not value)
+    if type(value) is list:
+        return 1 + sum(1 + _encoded_size(item) for item in value) + (not value)
+    return len(str(value))
+
+
+def revisions_member(node: Node, limit: int) -> dict[str, object]:
+    """Return the ``_revisions`` member of a revision: at most ``limit`` ids, newest first."""
+    ids = [format_revision_id(ancestor.id) for ancestor, _ in zip(node.path(), range(limit), strict=False)]
+    return {"start": node.position, "ids": ids}
+
+
+def show_body(doc_id: str, node: Node) -> dict[str, object]:
+    """Return ``_id``, ``_rev``, a copy of the body and ``_deleted``: what every shown document begins with."""
+    body = node.body
+    if not body:
+        shown: dict[str, object] = {"_id": doc_id, "_rev": node.rev}
+        return {**shown, "_deleted": True} if node.deleted else shown
+    if node.deleted:
+        shown = {"_id": doc_id, "_rev": node.rev, **body, "_deleted": True}
+    else:
+        shown = {"_id": doc_id, "_rev": node.rev, **body}
+    nested = node.nested
+    if nested is None:
+        nested = node.nested = tuple(name for name, member in body.items() if _is_copied(member))
+    for name in nested:
+        shown[name] = _copy(body[name])
+    return shown
+
+
+def _is_copied(member: object) -> bool:
+    """Whether a member is not shown as it is stored: structures are copied, and some floats are shown as others."""
+    kind = type(member)
+    return kind is dict or kind is list or (kind is float and repr(shown_float(cast(float, member))) != repr(member))
+
+
+def copy_members(members: Mapping[str, object], into: dict[str, object]) -> None:
+    """Copy members deeply, so that nobody changes the store by changing an answer."""
+    into.update(members)
+    for name, member in members.items():
+        kind = type(member)
+        if kind is dict or kind is list or kind is float:
+            into[name] = _copy(member)
+
+
+def _copy(value: object) -> object:
+    kind = type(value)
+    if kind is dict:
+        copied: dict[str, object] = {}
+        copy_members(cast("dict[str, object]", value), copied)
+        return copied
+    if kind is list:
+        return [item if type(item) is str or type(item) is int else _copy(item) for item in cast("list[object]", value)]
+    if kind is float:
+        return shown_float(cast(float, value))
+    return value
+
+
+def shown_float(value: float) -> float:
+    """Return a float as CouchDB's JSON writer shows it: it keeps neither the sign of zero nor the least subnormal."""
+    return 0.0 if -5e-324 <= value <= 5e-324 else value

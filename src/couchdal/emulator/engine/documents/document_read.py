@@ -1,0 +1,184 @@
+"""Reading documents: the winner, a revision, or several leaves, with the details that a reader asks for.
+
+It knows nothing of requests. Source: ``couch_db:open_doc*``, ``fabric_doc_open_revs``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from couchdal.emulator.engine.documents import attachment as attachments_
+from couchdal.emulator.engine.documents.document import DocumentRecord, revisions_member, show_body
+from couchdal.emulator.engine.revisions.revision import Revision, format_revision
+from couchdal.emulator.engine.revisions.revision_lookup import (
+    find,
+    find_all,
+    find_missing,
+    latest_leaves,
+    merge_answers,
+)
+from couchdal.emulator.engine.revisions.revision_tree import Node, ranked_leaves
+from couchdal.emulator.engine.server.database import Database
+from couchdal.emulator.storage.base import LocalDocument
+from couchdal.errors import NotFound
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What a reader wants to see of a document, beside its body."""
+
+    revs: bool = False
+    most_revs: int | None = None
+    revs_info: bool = False
+    conflicts: bool = False
+    deleted_conflicts: bool = False
+    local_seq: bool = False
+    attachments: bool = False
+    encoding_info: bool = False
+    follows: bool = False
+    atts_since: tuple[Revision, ...] | None = None
+
+    @property
+    def with_data(self) -> bool:
+        """Whether attachments are wanted with their data, those that are newer than some revisions at least."""
+        return self.attachments or self.atts_since is not None
+
+    def of_revision(self) -> Shown:
+        """Return the same without what concerns the document as a whole, for revisions that are asked for by name."""
+        return replace(self, revs_info=False, conflicts=False, deleted_conflicts=False, local_seq=False)
+
+    def following(self) -> Shown:
+        """Return the same with data that follows the document in other parts."""
+        return replace(self, attachments=True, encoding_info=True, follows=True)
+
+
+PLAIN = Shown()
+# What functions of design documents see of a document.
+FOR_FUNCTIONS = Shown(revs=True, most_revs=20)
+
+
+def open_winner(db: Database, doc_id: str, *, deleted: bool = False) -> tuple[DocumentRecord, Node]:
+    """Return a document and its winner; raises ``NotFound``: ``missing``, or ``deleted`` unless that is allowed."""
+    db.check_located(doc_id)
+    record = db.storage.get(doc_id)
+    if record is None:
+        raise NotFound("missing")
+    if record.deleted and not deleted:
+        raise NotFound("deleted")
+    if len(record.tree) == 1:
+        return record, record.winner
+    # Of one revision with two histories, CouchDB shows the winner's body over the history that it finds first.
+    found = find(record.tree, record.winner.revision)
+    if found is None or found is record.winner:
+        return record, record.winner
+    return record, record.winner.with_parent(found.parent)
+
+
+def open_revision(db: Database, doc_id: str, revision: Revision) -> tuple[DocumentRecord, Node]:
+    """Return a document and one of its revisions, leaf or not; raises ``NotFound("missing")``."""
+    db.check_located(doc_id)
+    record = db.storage.get(doc_id)
+    node = find(record.tree, revision) if record is not None else None
+    if record is None or node is None or node.body is None:
+        raise NotFound("missing")
+    return record, node
+
+
+def open_local(db: Database, doc_id: str) -> LocalDocument:
+    """Return a local document; raises ``NotFound("missing")``."""
+    local = db.storage.get_local(doc_id)
+    if local is None:
+        raise NotFound("missing")
+    return local
+
+
+def open_leaves(
+    db: Database, doc_id: str, revisions: Sequence[Revision] | None, *, latest: bool = False, in_bulk: bool = False
+) -> tuple[DocumentRecord | None, list[Node | Revision]]:
+    """Return revisions of a document, or all its leaves (``revisions`` None); a bare revision stands for a missing one.
+
+    ``latest`` gives the leaves that descend from the revisions instead. Leaves come in the tree's order. ``in_bulk``
+    says that other documents are read by the same request, for which CouchDB gathers its nodes' answers otherwise.
+    """
+    db.check_located(doc_id)
+    record = db.storage.get(doc_id)
+    if record is None:
+        return None, list(dict.fromkeys(revisions or ()))
+    tree = record.tree
+    if revisions is None:
+        return record, merge_answers(tree, (), db.revs_limit, newest_first=not in_bulk)
+    if latest:
+        leaves, missing = latest_leaves(tree, revisions)
+        return record, merge_answers(leaves, missing, db.revs_limit, newest_first=not in_bulk)
+    nodes, missing = find_all(tree, revisions)
+    found = [node for node in nodes if node.body is not None]
+    bare = {*missing, *(node.revision for node in nodes)} - {node.revision for node in found}
+    return record, [*found, *bare]
+
+
+def show(db: Database, record: DocumentRecord, node: Node, shown: Shown = PLAIN) -> dict[str, object]:
+    """Return the JSON object of a revision, in CouchDB's order of members; nothing in it is shared."""
+    document = show_body(record.doc_id, node)
+    if shown is not PLAIN:
+        if shown.revs:
+            limit = db.revs_limit if shown.most_revs is None else shown.most_revs
+            document["_revisions"] = revisions_member(node, limit)
+        _show_meta(document, record, node, shown)
+    if node.attachments:
+        document["_attachments"] = show_attachments(node, shown)
+    return document
+
+
+def _show_meta(document: dict[str, object], record: DocumentRecord, node: Node, shown: Shown) -> None:
+    if shown.revs_info:
+        line = (find(record.tree, node.revision) or node).path()
+        document["_revs_info"] = [{"rev": ancestor.rev, "status": _status(ancestor)} for ancestor in line]
+    others = ranked_leaves(record.tree)[1:] if shown.conflicts or shown.deleted_conflicts else []
+    live = [leaf.rev for leaf in others if not leaf.deleted]
+    dead = [leaf.rev for leaf in others if leaf.deleted]
+    if shown.conflicts and live:
+        document["_conflicts"] = live
+    if shown.deleted_conflicts and dead:
+        document["_deleted_conflicts"] = dead
+    if shown.local_seq:
+        document["_local_seq"] = record.seq
+
+
+def _status(node: Node) -> str:
+    if node.body is None:
+        return "missing"
+    return "deleted" if node.deleted else "available"
+
+
+def show_attachments(node: Node, shown: Shown) -> dict[str, object]:
+    """Return the ``_attachments`` member. With ``atts_since``, older ones than the named ancestors are stubs."""
+    since = -1
+    if shown.atts_since is not None:
+        since = max((rev[0] for rev in shown.atts_since if any(rev == one.revision for one in node.path())), default=0)
+    members: dict[str, object] = {}
+    for attachment in node.attachments:
+        # A replicated attachment may have anything for a revpos; to Erlang, whatever is no number is greater than all.
+        newer = not isinstance(attachment.revpos, (int, float)) or attachment.revpos > since
+        data = newer if shown.atts_since is not None else shown.attachments
+        members[attachment.name] = attachments_.to_json(
+            attachment, data=data, follows=shown.follows, encoding_info=shown.encoding_info
+        )
+    return members
+
+
+def missing_revisions(db: Database, doc_id: str, revisions: Sequence[Revision]) -> tuple[list[str], list[str]]:
+    """Return which revisions a document lacks, and which of its leaves could be their ancestors.
+
+    An unknown document lacks all, in the order in which they were asked for; a known one's are sorted.
+    """
+    db.check_located(doc_id)
+    record = db.storage.get(doc_id)
+    if record is None:
+        return [format_revision(*revision) for revision in revisions], []
+    missing = find_missing(record.tree, revisions)
+    if not missing:
+        return [], []
+    highest = max(position for position, _ in missing)
+    ancestors = [leaf.rev for leaf in ranked_leaves(record.tree) if leaf.position < highest]
+    return [format_revision(*revision) for revision in missing], ancestors

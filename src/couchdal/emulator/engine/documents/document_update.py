@@ -1,0 +1,295 @@
+"""Writing documents: edits that CouchDB numbers, and replicated revisions that it takes as they are.
+
+It knows nothing of requests. Nothing is stored before every document of a request is known to be well-formed. Source:
+``couch_db`` (``prep_and_validate_*``) and ``couch_db_updater`` (``merge_rev_tree*``).
+"""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_left
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from itertools import groupby
+from operator import itemgetter
+from typing import TypeAlias
+
+from couchdal.emulator.engine.documents.attachment import Attachment, merge_stubs, stored
+from couchdal.emulator.engine.documents.document import Document, DocumentRecord
+from couchdal.emulator.engine.revisions.revision import Revision, format_revision, new_revision_id
+from couchdal.emulator.engine.revisions.revision_lookup import find
+from couchdal.emulator.engine.revisions.revision_tree import Merged, Node, RevisionTree, is_same, merge, stem, winner
+from couchdal.emulator.engine.server.database import Database
+from couchdal.emulator.engine.views.design_document import check_design_document
+from couchdal.emulator.storage.base import LocalDocument
+from couchdal.errors import BadRequest, Conflict, CouchError, ServerError
+from couchdal.http.json_text import MOST_DIGITS
+
+_NUMBER = re.compile(rb"[+-]?[0-9]+\Z")
+
+# What became of each document of a request: its new revision, or the error that its row shows.
+Outcome: TypeAlias = "str | CouchError"
+# Looks at a document and at the revision that it follows, and returns the error of one that it refuses.
+Validate: TypeAlias = "Callable[[Document, Node | None], CouchError | None]"
+# A document of a request, by its id and its place there: that is how they are sorted.
+_Edit: TypeAlias = tuple[str, int, Document]
+_doc_id = itemgetter(0)
+
+
+def update_documents(
+    db: Database,
+    documents: Sequence[Document],
+    may_design: CouchError | None = None,
+    validate: Validate | None = None,
+) -> list[Outcome]:
+    """Make the edits of one request, and return what became of each, in the order of the request.
+
+    Edits of one document are made one after the other; update sequences follow the order of ids. ``may_design`` is
+    the error that design documents get where the user may not write them, ``validate`` a function that other documents
+    have to pass. Raises ``MissingStub`` and ``BadRequest`` for what fails a whole request.
+    """
+    outcomes: list[Outcome] = [""] * len(documents)
+    edits, locals_ = _sorted_edits(documents)
+    if _needs_check(db, edits, validate):
+        edits = _checked_edits(db, edits, outcomes, may_design, validate)
+    attachments = {index: _new_attachments(document) for _, index, document in edits if document.attachments}
+    for doc_id, own in groupby(edits, _doc_id):
+        old = db.storage.get(doc_id)
+        before = tree = old.tree if old is not None else ()
+        for _, index, document in own:
+            tree, outcomes[index] = _edit(tree, document, attachments.get(index, ()))
+        _store(db, doc_id, old, before, tree)
+    for _, index, document in locals_:
+        outcomes[index] = write_local(db, document)
+    _after_write(db, edits)
+    return outcomes
+
+
+def _sorted_edits(documents: Sequence[Document]) -> tuple[list[_Edit], Sequence[_Edit]]:
+    """Return ordinary and local documents by their ids; those of one id stay in their order."""
+    edits = sorted((document.doc_id, index, document) for index, document in enumerate(documents))
+    locals_ = _of_kind(edits, "_local/")
+    if locals_:
+        edits = [edit for edit in edits if not edit[0].startswith("_local/")]
+    return edits, locals_
+
+
+def _of_kind(edits: Sequence[_Edit], prefix: str) -> Sequence[_Edit]:
+    """Return the edits, which are sorted, of the documents whose ids begin in one way."""
+    # "0" is the character behind the slash.
+    first = bisect_left(edits, (prefix,))
+    return edits[first : bisect_left(edits, (prefix[:-1] + "0",), first)]
+
+
+def _needs_check(db: Database, edits: Sequence[_Edit], validate: Validate | None) -> bool:
+    if validate is not None or not db.validation_loaded or _of_kind(edits, "_design/"):
+        return True
+    return any(edit[2].attachments for edit in edits)
+
+
+def _checked_edits(
+    db: Database,
+    edits: Sequence[_Edit],
+    outcomes: list[Outcome],
+    may_design: CouchError | None,
+    validate: Validate | None,
+) -> list[_Edit]:
+    """Check revisions against what is stored before the request, as CouchDB does when it runs validation functions."""
+    accepted, unwritable = [], False
+    for doc_id, index, document in edits:
+        old = db.storage.get(doc_id)
+        error: CouchError | None = None
+        leaf: Node | None = None
+        if old is None:
+            if document.attachments:
+                merge_stubs(doc_id, document.attachments, ())
+            error = Conflict() if document.ids or document.position else None
+        elif document.ids:
+            leaf = next((leaf for leaf in old.tree if leaf.revision == document.revision), None)
+            if leaf is None:
+                error = Conflict()
+            else:
+                merged = merge_stubs(doc_id, document.attachments, leaf.attachments)
+                document = _with_attachments(document, merged)
+        elif not old.deleted:
+            error = Conflict()
+        elif any(attachment.is_stub for attachment in document.attachments):
+            # A document that is made again has no revision to take them from, as CouchDB finds out when it writes.
+            unwritable = True
+        error = error or _refused(db, document, may_design, validate, leaf)
+        if error is None:
+            accepted.append((doc_id, index, document))
+        else:
+            outcomes[index] = error
+    if unwritable:
+        raise ServerError("function_clause", error="unknown_error")
+    return accepted
+
+
+def _refused(
+    db: Database,
+    document: Document,
+    may_design: CouchError | None,
+    validate: Validate | None,
+    parent: Node | None,
+) -> CouchError | None:
+    if document.doc_id.startswith("_design/"):
+        return may_design or check_design_document(document.body, partitioned=db.partitioned)
+    db.validation_loaded = True
+    return validate(document, parent) if validate is not None else None
+
+
+def _with_attachments(document: Document, attachments: tuple[Attachment, ...]) -> Document:
+    return Document(
+        document.doc_id,
+        document.body,
+        document.position,
+        document.ids,
+        document.deleted,
+        attachments,
+        document.term,
+    )
+
+
+def _new_attachments(document: Document) -> tuple[Attachment, ...]:
+    """Compress and digest new attachments, and number them with the revision that the edit makes."""
+    position = document.position + 1
+    return tuple(
+        attachment if attachment.stored else stored(replace(attachment, revpos=position))
+        for attachment in _without_duplicates(document)
+    )
+
+
+def _without_duplicates(document: Document) -> tuple[Attachment, ...]:
+    if len({attachment.name for attachment in document.attachments}) < len(document.attachments):
+        raise BadRequest("Duplicate attachments")
+    return document.attachments
+
+
+def _edit(tree: RevisionTree, document: Document, attachments: tuple[Attachment, ...]) -> tuple[RevisionTree, Outcome]:
+    """Return the tree with one more revision, and its text; or the tree as it was, and a conflict."""
+    position = document.position + 1
+    last = winner(tree) if tree else None
+    if last is not None and last.deleted:
+        # Only a new document may follow a deletion. It continues the winning one, lest the tree gain a root each time.
+        if position != 1 or document.deleted:
+            return tree, Conflict()
+        # By now, CouchDB has the attachments in their form on disk, of which the revision id takes in only how many.
+        unknown: list[tuple[str, str, bytes] | None] = [None] * len(attachments)
+        revision_id = new_revision_id(document.deleted, last.revision, document.term, unknown)
+        position = last.position + 1
+        merged, result = merge(tree, position, (revision_id, last.id), False, document.body, attachments)
+    else:
+        revision_id = _revision_id(document, document.revision, attachments)
+        ids = (revision_id, *document.ids)
+        merged, result = merge(tree, position, ids, document.deleted, document.body, attachments)
+    if result is not Merged.NEW_LEAF:
+        return tree, Conflict()
+    return merged, format_revision(position, revision_id)
+
+
+def _revision_id(document: Document, parent: Revision | None, attachments: tuple[Attachment, ...]) -> bytes:
+    return new_revision_id(
+        document.deleted,
+        parent,
+        document.term,
+        [(attachment.name, attachment.content_type, attachment.digest) for attachment in attachments]
+        if attachments
+        else (),
+    )
+
+
+def _store(db: Database, doc_id: str, old: DocumentRecord | None, before: RevisionTree, tree: RevisionTree) -> None:
+    # Stemmed even where the edit was refused: a limit that was lowered since takes effect, as a change of its own.
+    tree = stem(tree, db.revs_limit)
+    if tree is not before and not is_same(tree, before):
+        db.put(old, DocumentRecord(doc_id, tree, db.update_seq + 1))
+
+
+def replicate_documents(
+    db: Database,
+    documents: Sequence[Document],
+    may_design: CouchError | None = None,
+    validate: Validate | None = None,
+) -> list[tuple[Document, CouchError]]:
+    """Merge revisions that were made elsewhere (``new_edits: false``), and return those that were refused.
+
+    A revision that is known already is passed over in silence; conflicts become branches.
+    """
+    refused: list[tuple[Document, CouchError]] = []
+    edits, locals_ = _sorted_edits(documents)
+    if _needs_check(db, edits, validate):
+        edits = _checked_replicas(db, edits, refused, may_design, validate)
+    attachments = {
+        index: tuple(map(stored, _without_duplicates(document))) for _, index, document in edits if document.attachments
+    }
+    for doc_id, own in groupby(edits, _doc_id):
+        old = db.storage.get(doc_id)
+        before = tree = old.tree if old is not None else ()
+        for _, index, document in own:
+            found = attachments.get(index, ())
+            tree, _ = merge(tree, document.position, document.ids, document.deleted, document.body, found)
+        _store(db, doc_id, old, before, tree)
+    for _, _, document in locals_:
+        write_local(db, document)
+    _after_write(db, edits)
+    return refused
+
+
+def _checked_replicas(
+    db: Database,
+    edits: Sequence[_Edit],
+    refused: list[tuple[Document, CouchError]],
+    may_design: CouchError | None,
+    validate: Validate | None,
+) -> list[_Edit]:
+    """Drop what adds no leaf, and fill in stubs from the nearest stored ancestor, as CouchDB does when it validates."""
+    trees: dict[str, RevisionTree] = {}
+    for doc_id, _, document in edits:
+        old = db.storage.get(doc_id)
+        if old is not None:
+            tree = trees.get(doc_id, old.tree)
+            trees[doc_id], _ = merge(
+                tree, document.position, document.ids, document.deleted, document.body, document.attachments
+            )
+    accepted = []
+    for doc_id, index, document in edits:
+        old = db.storage.get(doc_id)
+        parent: Node | None = None
+        if old is None:
+            merge_stubs(doc_id, document.attachments, ())
+        else:
+            leaf = next((leaf for leaf in trees[doc_id] if leaf.revision == document.revision), None)
+            known = find(old.tree, (document.position, document.ids[0]))
+            if leaf is None or (known is not None and any(known.revision == one.revision for one in old.tree)):
+                continue
+            on_disk = (find(old.tree, node.revision) for node in leaf.path() if node is not leaf)
+            parent = next((node for node in on_disk if node is not None and node.body is not None), None)
+            if any(attachment.is_stub for attachment in document.attachments):
+                found = parent.attachments if parent is not None else ()
+                document = _with_attachments(document, merge_stubs(doc_id, document.attachments, found))
+        error = _refused(db, document, may_design, validate, parent)
+        if error is None:
+            accepted.append((doc_id, index, document))
+        else:
+            refused.append((document, error))
+    return accepted
+
+
+def _after_write(db: Database, edits: Sequence[_Edit]) -> None:
+    if _of_kind(edits, "_design/"):
+        db.validation_loaded = False
+    db.changed()
+
+
+def write_local(db: Database, document: Document) -> Outcome:
+    """Store or delete a local document, and return its revision. Local documents never conflict."""
+    number = 0
+    if not document.deleted:
+        text = document.ids[0] if document.ids else b"0"
+        if document.position != 0 or not _NUMBER.match(text) or len(text) > MOST_DIGITS:
+            return ServerError("Invalid rev format", error="error")
+        number = int(text) + 1
+    local = None if document.deleted else LocalDocument(str(number), document.body)
+    db.storage.write_local(document.doc_id, local)
+    return f"0-{number}"

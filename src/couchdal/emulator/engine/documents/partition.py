@@ -1,0 +1,32 @@
+"""Partitioned databases: the part of a document's id before the first colon says where the document is kept.
+
+It knows nothing of requests. Source: ``couch_partition``.
+"""
+
+from __future__ import annotations
+
+from couchdal.emulator.engine.documents.document import validate_doc_id
+from couchdal.emulator.engine.server.database import Database
+from couchdal.errors import IllegalPartition
+
+
+def check_new_id(db: Database, doc_id: str) -> None:
+    """Raise ``IllegalDocId`` or ``IllegalPartition`` for an id that no document of a database may have."""
+    if not db.partitioned or doc_id.startswith(("_design/", "_local/")):
+        return
+    db.check_located(doc_id)
+    partition, _, rest = doc_id.partition(":")
+    validate_partition(partition)
+    validate_doc_id(rest)
+
+
+def validate_partition(partition: str) -> None:
+    """Raise ``IllegalPartition`` for the name of no partition."""
+    if not partition:
+        raise IllegalPartition("Partition must not be empty")
+    if partition.startswith("_"):
+        raise IllegalPartition("Partition must not start with an underscore")
+    if any("\ud800" <= letter <= "\udfff" for letter in partition):
+        raise IllegalPartition("Partition must be valid UTF-8")
+    if ":" in partition:
+        raise IllegalPartition("Partition must not contain a colon")

@@ -1,0 +1,1 @@
+"""Erlang's terms: their external format, their order, and their text."""

@@ -1,0 +1,1 @@
+"""What indexes of every kind share."""

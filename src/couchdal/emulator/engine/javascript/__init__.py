@@ -1,0 +1,1 @@
+"""The functions of design documents, and the JavaScript engine that runs them."""

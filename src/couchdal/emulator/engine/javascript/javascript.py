@@ -1,0 +1,176 @@
+"""The functions of a design document: compiled and called in a JavaScript engine of their own, as CouchDB does.
+
+It knows nothing of documents, rows or requests: JSON values go in and out. What functions can call, and what becomes of
+what they throw, stands in ``javascript.js``. Source: ``share/server`` and ``couch_query_servers``.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from functools import cache
+from importlib import resources
+from typing import TYPE_CHECKING, Any, cast
+
+from couchdal.emulator.engine.documents.document import DocumentRecord, show_body
+from couchdal.emulator.engine.erlang.term_text import pretty_term, print_reason
+from couchdal.emulator.engine.views.view_definition import JAVASCRIPT
+from couchdal.errors import BadRequest, Conflict, CouchError, NotFound, NotSupported, ServerError, thrown
+from couchdal.http.json_text import encode_json
+
+if TYPE_CHECKING:
+    from couchdal.emulator.engine.server.database import Database
+
+# What statuses and words the errors of functions have that are not 500. Source: chttpd:error_info.
+_STATUSES = {
+    "bad_request": (400, "bad_request"),
+    "doc_validation": (400, "doc_validation"),
+    "illegal_docid": (400, "illegal_docid"),
+    "illegal_partition": (400, "illegal_partition"),
+    "query_parse_error": (400, "query_parse_error"),
+    "unauthorized": (401, "unauthorized"),
+    "forbidden": (403, "forbidden"),
+    "not_found": (404, "not_found"),
+    "filter_fetch_error": (404, "not_found"),
+    "method_not_allowed": (405, "method_not_allowed"),
+    "not_acceptable": (406, "not_acceptable"),
+    "gone": (410, "gone"),
+    "missing_stub": (412, "missing_stub"),
+    "request_entity_too_large": (413, "document_too_large"),
+    "bad_ctype": (415, "bad_content_type"),
+    "expectation_failed": (417, "expectation_failed"),
+    "service_unavailable": (503, "service unavailable"),
+    "insufficient_storage": (507, "insufficent_storage"),
+}
+# What CouchDB allows its query servers.
+_MEMORY_LIMIT = 64 * 1024 * 1024
+_TIME_LIMIT_S = 5.0
+
+
+class QueryServer:
+    """One JavaScript engine with one design document, whose functions share nothing with those of another.
+
+    Raises ``ServerError`` for a design document in another language, and ``NotSupported`` where there is no engine.
+    """
+
+    def __init__(self, design: Mapping[str, object]) -> None:
+        language = design.get("language", JAVASCRIPT)
+        if language != JAVASCRIPT:
+            raise thrown("unknown_query_language", str(language))
+        self._design = design
+        self._start()
+
+    def _start(self) -> None:
+        self._context = _engine().Context()
+        self._context.set_memory_limit(_MEMORY_LIMIT)
+        self._context.set_time_limit(_TIME_LIMIT_S)
+        self._command = self._context.eval(_runtime())
+        self._ask("load", self._design)
+
+    def compile(self, source: str) -> None:
+        """Raise ``BadRequest`` (``compilation_error``) or ``NotFound`` for the source of what is no function."""
+        try:
+            self._ask("compile", source)
+        except ServerError as error:
+            if error.error != "compilation_error":
+                raise
+            raise BadRequest(error.reason, error=error.error) from None
+
+    def map(self, sources: Sequence[str], document: Mapping[str, object]) -> list[list[tuple[object, object]]]:
+        """Return the keys and values that each map function emits; of one that throws, none."""
+        return cast("list[list[tuple[object, object]]]", self._ask("map", sources, document))
+
+    def reduce(self, source: str, keys: object, values: Sequence[object], *, again: bool) -> object:
+        """Return what a reduce function makes of values; None of what it throws."""
+        return self._ask("reduce", source, keys, values, again)
+
+    def call(self, path: Sequence[str], *args: object) -> object:
+        """Return what the function at a path of the design document says; raises ``CouchError`` for what it throws.
+
+        The first name of the path tells how it is called, and what with: ``filters``, ``views`` (as a filter),
+        ``validate_doc_update``, ``shows``, ``lists`` or ``updates``. A list function's answer has its ``heads``, of
+        which the last counts, its ``text``, and where it threw something, the ``error`` and whose ``turn`` it was.
+        """
+        return self._ask("call", path, *args)
+
+    def _ask(self, *command: object) -> object:
+        try:
+            answer = self._command(encode_json(command).decode())
+        except _engine().JSException as error:
+            # Nobody knows what is left of an engine that was stopped in the midst of something.
+            self._start()
+            text = str(error)
+            reason = "OS process timed out." if "interrupted" in text else text.partition("\n")[0]
+            raise ServerError(reason, error="os_process_error") from None
+        done, result = json.loads(_well_formed(answer))
+        if done:
+            return result
+        failure = error_of(result)
+        if command[0] in ("map", "reduce"):
+            # The process that builds an index ends with it.
+            failure.is_traced = True
+        raise failure
+
+
+def query_server(db: Database, record: DocumentRecord) -> QueryServer:
+    """Return the engine of a design document's functions but its views'; it lasts until the document changes."""
+    kept = db.query_servers.get(record.doc_id)
+    if kept is None or kept[0] is not record:
+        kept = db.query_servers[record.doc_id] = (record, QueryServer(show_body(record.doc_id, record.winner)))
+    return kept[1]
+
+
+def find_function(record: DocumentRecord, *path: str) -> None:
+    """Raise ``NotFound`` where a design document has no function of this name."""
+    value: object = record.body
+    for name in path:
+        if not isinstance(value, dict):
+            raise NotFound("json_mismatch")
+        if name not in value:
+            raise NotFound(f"missing json key: {name}")
+        value = value[name]
+
+
+def error_of(described: Sequence[object]) -> CouchError:
+    """Return the error that CouchDB makes of what its query server says: a word and a reason, or whatever it is."""
+    if len(described) != 2:
+        return ServerError("error" + "".join(map(str, described)), error="badmatch")
+    word, reason = str(described[0]), described[1]
+    if reason is None:
+        return thrown("unknown_error", word)
+    if word == "conflict":
+        return Conflict()
+    if word in _STATUSES:
+        status, shown = _STATUSES[word]
+        return CouchError.of_value(print_reason(reason), status=status, error=shown)
+    return thrown(word, reason if isinstance(reason, str) else pretty_term(reason))
+
+
+def _well_formed(text: str) -> str:
+    """Return JSON text in which a replacement character stands for each half of a pair that lacks the other."""
+    if "\\ud" not in text:
+        return text
+    whole: str = json.dumps(json.loads(text), ensure_ascii=False)
+    return whole.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+@cache
+def _runtime() -> str:
+    return resources.files("couchdal.emulator.engine.javascript").joinpath("javascript.js").read_text("utf-8")
+
+
+def _engine() -> Any:
+    try:
+        import quickjs  # type: ignore[import-untyped, unused-ignore]
+    except ImportError:
+        raise NotSupported("functions of design documents need JavaScript: pip install 'couchdal[views]'") from None
+    return quickjs
+
+
+def is_installed() -> bool:
+    """Whether functions can be run at all."""
+    try:
+        _engine()
+    except NotSupported:
+        return False
+    return True

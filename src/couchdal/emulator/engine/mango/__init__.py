@@ -1,0 +1,1 @@
+"""Mango: selectors, indexes, and the queries that use them."""

@@ -1,0 +1,164 @@
+"""What ``_explain`` answers: the chosen index, the key range, and why other indexes were not chosen.
+
+It knows nothing of requests, and reads no documents. Source: ``mango_cursor:explain``, ``mango_cursor_view:explain``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import cast
+
+from couchdal.emulator.engine.mango.find import required_fields
+from couchdal.emulator.engine.mango.find_options import FindOptions
+from couchdal.emulator.engine.mango.index_definition import IndexDefinition
+from couchdal.emulator.engine.mango.key_range import Extreme, indexable_fields
+from couchdal.emulator.engine.mango.planner import Plan, Ranked, covers, key_bounds, make_plan, selector_fields
+from couchdal.emulator.engine.server.database import Database
+from couchdal.http.json_text import copy_json
+
+_HIGHEST = "<MAX>"
+
+
+def explain(db: Database, options: FindOptions) -> dict[str, object]:
+    """Return the answer of ``_explain``; nothing in it is shared. Raises ``CouchError`` as a query would."""
+    plan = make_plan(db, options, explain=True)
+    shown_fields = [] if options.fields is None else list(options.fields)
+    answer: dict[str, object] = {
+        "dbname": db.name,
+        "index": None if plan.index is None else plan.index.to_json(),
+        "partitioned": db.partitioned,
+        "selector": options.selector,
+        "opts": _shown_options(options, shown_fields),
+        "limit": options.limit,
+        "skip": options.skip,
+        "fields": shown_fields,
+        "index_candidates": _candidates(plan, options),
+        "selector_hints": [_selector_hints(options.selector)],
+    }
+    if plan.index is not None:
+        covering = covers(plan.index, required_fields(options))
+        answer["mrargs"] = _view_arguments(plan, options, covering)
+        answer["covering"] = covering
+    return cast("dict[str, object]", copy_json(answer))
+
+
+def _shown_options(options: FindOptions, fields: Sequence[object]) -> dict[str, object]:
+    return {
+        "use_index": options.use_index,
+        "bookmark": options.bookmark or "nil",
+        "limit": options.limit,
+        "skip": options.skip,
+        "sort": dict(options.sort),
+        "fields": fields,
+        "partition": options.partition,
+        "r": options.r,
+        "conflicts": options.conflicts,
+        "stale": options.stale,
+        "update": options.update,
+        "stable": options.stable,
+        "execution_stats": options.execution_stats,
+        "allow_fallback": options.allow_fallback,
+    }
+
+
+def _selector_hints(selector: Mapping[str, object]) -> dict[str, object]:
+    # A colon begins the type that a field has in a text index.
+    indexable = {name.partition(":")[0] for name in indexable_fields(selector)}
+    others = set(selector_fields(selector)) - indexable
+    return {"type": "json", "indexable_fields": sorted(indexable), "unindexable_fields": sorted(others)}
+
+
+def _view_arguments(plan: Plan, options: FindOptions, covering: bool) -> dict[str, object]:
+    start, end = key_bounds(plan)
+    descending = bool(options.sort) and options.sort[0][1] == "desc"
+    if descending:
+        start, end = end, start
+    return {
+        "include_docs": options.r == 1 and not covering,
+        "view_type": "map",
+        "reduce": False,
+        "partition": options.partition or None,
+        "start_key": _shown_key(start),
+        "end_key": _shown_key(end),
+        "direction": "rev" if descending else "fwd",
+        "stable": options.stable or options.stale == "ok",
+        "update": options.update and options.stale != "ok",
+        "conflicts": options.conflicts or "undefined",
+    }
+
+
+def _shown_key(key: object) -> object:
+    if isinstance(key, Extreme):
+        return _HIGHEST
+    return [_shown_key(item) if isinstance(item, Extreme) else item for item in key] if type(key) is list else key
+
+
+# --- the indexes that were not chosen --------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Verdict:
+    """What one step of the choice says of an index that fell out there."""
+
+    index: IndexDefinition
+    usable: bool
+    reason: str
+    ranking: int
+
+
+def _candidates(plan: Plan, options: FindOptions) -> list[dict[str, object]]:
+    """Return the other indexes of the database, each with the first reason why it was not chosen.
+
+    ``ranking`` tells how far an index came: those that lost only to the chosen one are counted from 1, and those that
+    fell out at an earlier step of the choice come behind. A partial index that ``use_index`` names falls out twice.
+    """
+    verdicts = list(_verdicts(plan))
+    candidates: list[dict[str, object]] = []
+    for index in reversed(plan.present):
+        if index is plan.index:
+            continue
+        found = [verdict for verdict in verdicts if verdict.index is index]
+        analysis = {
+            "usable": all(verdict.usable for verdict in found),
+            "reasons": [{"name": found[0].reason}],
+            "ranking": sum(verdict.ranking for verdict in found),
+            "covering": covers(index, options.fields) if index.is_json else None,
+        }
+        candidates.append({"index": index.to_json(), "analysis": analysis})
+    return candidates
+
+
+def _verdicts(plan: Plan) -> Iterator[_Verdict]:
+    unfavored = _without(plan.allowed, [one.index for one in plan.ranked])
+    excluded = _without(plan.usable, plan.allowed)
+    out_of_scope = _without(plan.unfiltered, plan.in_scope)
+    # Each step that indexes fell out at ranks one behind the step after it.
+    rank = max(1, len(plan.ranked))
+    unfavored_rank, rank = rank, rank + bool(unfavored)
+    excluded_rank, rank = rank, rank + bool(excluded)
+    unusable_rank, rank = rank, rank + bool(plan.unusable)
+    out_of_scope_rank, rank = rank, rank + bool(out_of_scope)
+    for index in _without(plan.present, plan.unfiltered):
+        yield _Verdict(index, False, "is_partial", rank)
+    for index in out_of_scope:
+        yield _Verdict(index, False, "scope_mismatch", out_of_scope_rank)
+    for index, reasons in plan.unusable:
+        yield _Verdict(index, False, reasons[0], unusable_rank)
+    for index in excluded:
+        yield _Verdict(index, True, "excluded_by_user", excluded_rank)
+    for index in unfavored:
+        yield _Verdict(index, True, "unfavored_type", unfavored_rank)
+    for place, one in enumerate(plan.ranked):
+        yield _Verdict(one.index, True, _lost_because(one, plan.ranked[0]), place)
+
+
+def _without(indexes: Sequence[IndexDefinition], others: Sequence[IndexDefinition]) -> list[IndexDefinition]:
+    return [index for index in indexes if not any(index is other for other in others)]
+
+
+def _lost_because(one: Ranked, best: Ranked) -> str:
+    if one.left_out > 0:
+        return "less_overlap"
+    wider = len(one.index.columns) > len(best.index.columns)
+    return "too_many_fields" if wider else "alphabetically_comes_after"

@@ -1,0 +1,271 @@
+"""Answering a query: which rows are read, in which order, and where the answer begins and ends.
+
+It knows nothing of requests, and leaves it to the planner which index is used. Source: ``mango_cursor_view``,
+``mango_execution_stats``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias, cast
+
+from couchdal.emulator.engine.documents.document import DocumentRecord, copy_members
+from couchdal.emulator.engine.documents.document_read import PLAIN, Shown, show
+from couchdal.emulator.engine.mango.bookmark import pack_bookmark, unpack_bookmark
+from couchdal.emulator.engine.mango.field_path import compile_projection, parse_field, set_field
+from couchdal.emulator.engine.mango.find_options import FindOptions
+from couchdal.emulator.engine.mango.index_definition import IndexDefinition
+from couchdal.emulator.engine.mango.json_index import Row, open_index
+from couchdal.emulator.engine.mango.key_range import Extreme
+from couchdal.emulator.engine.mango.planner import (
+    Plan,
+    covers,
+    key_bounds,
+    make_plan,
+    named_by,
+    selector_fields,
+    shown_use_index,
+)
+from couchdal.emulator.engine.mango.selector_match import compile_selector, reads_metadata
+from couchdal.emulator.engine.server.database import Database
+from couchdal.errors import QueryParseError
+
+_SCAN_WARNING_RATIO = 10
+NO_INDEX_WARNING = "No matching index found, create an index to optimize query time."
+_HIGH_RATIO = (
+    "The number of documents examined is high in proportion to the number of results returned. "
+    "Consider adding a more specific index to improve this."
+)
+_CONFLICTS = Shown(conflicts=True)
+
+
+@dataclass(slots=True)
+class ExecutionStats:
+    """What a query cost, as ``execution_stats`` shows it."""
+
+    keys_examined: int = 0
+    docs_examined: int = 0
+    quorum_docs_examined: int = 0
+    results: int = 0
+
+    def to_json(self) -> dict[str, object]:
+        return {
+            "total_keys_examined": self.keys_examined,
+            "total_docs_examined": self.docs_examined,
+            "total_quorum_docs_examined": self.quorum_docs_examined,
+            "results_returned": self.results,
+            "execution_time_ms": 0.0,
+        }
+
+
+def find(db: Database, options: FindOptions) -> dict[str, object]:
+    """Return the answer to a query: ``docs``, ``bookmark``, and where they apply ``execution_stats`` and ``warning``.
+
+    Nothing in it is shared. Raises ``CouchError`` for a sort that no index serves, an index that is not there, a
+    malformed bookmark, or a condition that fails.
+    """
+    plan = make_plan(db, options)
+    if plan.is_empty:
+        return {"docs": []}
+    cursor = _Cursor(db, options, plan)
+    answer: dict[str, object] = {"docs": cursor.run(), "bookmark": cursor.bookmark()}
+    if options.execution_stats:
+        answer["execution_stats"] = cursor.stats.to_json()
+    warnings = list(_warnings(options, cursor.index, cursor.stats))
+    if warnings:
+        answer["warning"] = "\n".join(warnings)
+    return answer
+
+
+def _warnings(options: FindOptions, index: IndexDefinition, stats: ExecutionStats) -> Iterator[str]:
+    if options.use_index and not named_by([index], options.use_index):
+        why = "it does not contain a valid index" if len(options.use_index) == 1 else "it is not a valid index"
+        yield f"{shown_use_index(options.use_index)} was not used because {why} for this query."
+    if not index.is_json:
+        yield NO_INDEX_WARNING
+    if stats.docs_examined + stats.quorum_docs_examined > _SCAN_WARNING_RATIO * max(stats.results, 1):
+        yield _HIGH_RATIO
+
+
+def required_fields(options: FindOptions) -> list[object] | None:
+    """Return what has to be read of a document to answer a query; None for all of it."""
+    return None if options.fields is None else [*options.fields, *selector_fields(options.selector)]
+
+
+def _always(document: Mapping[str, object]) -> bool:
+    return True
+
+
+# A row that passed: how many were looked at since the one before, the document's id, the row's key, the document as
+# far as it was needed, and where it is stored. Last comes None, with what was looked at after the last row.
+_Row: TypeAlias = "tuple[int, tuple[str, object, Mapping[str, object], DocumentRecord | None] | None]"
+
+
+class _Cursor:
+    """One pass over the rows of an index, or over the documents in the order of their ids.
+
+    With ``r`` above 1, CouchDB reads the documents in another place than the rows, and counts them as ``quorum``.
+    """
+
+    def __init__(self, db: Database, options: FindOptions, plan: Plan) -> None:
+        assert plan.index is not None
+        self.index = plan.index
+        self.stats = ExecutionStats()
+        self._db = db
+        self._options = options
+        self._descending = bool(options.sort) and options.sort[0][1] == "desc"
+        self._covered = covers(self.index, required_fields(options))
+        self._quorum = options.r > 1 and not self._covered
+        start, end = key_bounds(plan)
+        self._start, self._end = (end, start) if self._descending else (start, end)
+        self._start_id = ""
+        self._resumes = options.bookmark is not None
+        if options.bookmark is not None:
+            self._start_id, self._start = unpack_bookmark(options.bookmark)
+        self._matches = compile_selector(options.selector)
+        self._project = None if options.fields is None else compile_projection(options.fields)
+        # Read by themselves, as for a quorum, documents come without their conflicts.
+        self._detail = _CONFLICTS if options.conflicts and not self._quorum else PLAIN
+        self._needs_whole = reads_metadata(options.selector)
+        self._last: tuple[str, object] | None = None
+
+    def run(self) -> list[dict[str, object]]:
+        """Return the documents of this page, and count what was looked at.
+
+        The scan ends at the first match beyond the page, which it has looked at. What was looked at is told with the
+        next match: where that is passed over, as a design document or as the last row of the page before, it is lost.
+        """
+        documents: list[dict[str, object]] = []
+        skip, limit = self._options.skip, self._options.limit
+        for examined, row in self._indexed() if self.index.is_json else self._scanned():
+            if row is None:
+                self._count(examined)
+                break
+            doc_id, key, document, record = row
+            if self._resumes:
+                self._resumes = False
+                continue
+            if not self.index.is_json and doc_id.startswith("_design/"):
+                continue
+            self._count(examined)
+            if self._quorum and not self._still_matches(record):
+                continue
+            if limit > 0:
+                # The next page begins behind the last row that was shown or skipped.
+                self._last = (doc_id, key)
+            if skip > 0:
+                skip -= 1
+            elif limit > 0:
+                limit -= 1
+                documents.append(self._shown(document, record))
+                self.stats.results += 1
+            else:
+                break
+        return documents
+
+    def _count(self, examined: int) -> None:
+        self.stats.keys_examined += examined
+        if not self._quorum and not self._covered:
+            self.stats.docs_examined += examined
+
+    def bookmark(self) -> str:
+        """Return where the next page begins; where nothing matched, the bookmark that was sent."""
+        if self._last is None:
+            return self._options.bookmark or "nil"
+        return pack_bookmark(*self._last)
+
+    # --- rows ---------------------------------------------------------------------------------------------------------
+
+    def _scanned(self) -> Iterator[_Row]:
+        if self._options.partition and not self._db.partitioned:
+            raise QueryParseError("`partition` parameter is not supported on this db")
+        bounds = self._id_bounds()
+        records = iter(() if bounds is None else self._db.storage.live(*bounds, descending=self._descending))
+        self._skip_resumed(records)
+        matches, whole = _always if self._quorum else self._matches, self._needs_whole
+        examined = 0
+        for record in records:
+            examined += 1
+            # As in _read, without a call for each document.
+            document = self._whole(record) if whole else record.body
+            if matches(document):
+                yield examined, (record.doc_id, record.doc_id, document, record)
+                examined = 0
+        yield examined, None
+
+    def _skip_resumed(self, rows: Iterator[object]) -> None:
+        """Pass over the last row of the page before, in a partition: whatever comes first, without looking at it."""
+        if self._resumes and self._options.partition:
+            self._resumes = False
+            next(rows, None)
+
+    def _id_bounds(self) -> tuple[str | None, str | None] | None:
+        """Return the first and the last id to read; None where there is none. All that is no text is below every id."""
+        low, high = (self._end, self._start) if self._descending else (self._start, self._end)
+        if type(high) is not str and not isinstance(high, Extreme):
+            return None
+        first, last = low if type(low) is str else None, high if type(high) is str else None
+        if isinstance(low, Extreme):
+            return None
+        partition = self._options.partition
+        if partition:
+            # ";" is the character behind the colon.
+            first = max(first or "", f"{partition}:")
+            last = min(last, f"{partition};") if last is not None else f"{partition};"
+        return (last, first) if self._descending else (first, last)
+
+    def _indexed(self) -> Iterator[_Row]:
+        index = open_index(self._db, self.index)
+        start, partition = (self._start, self._start_id), self._options.partition
+        rows = index.rows(start, self._end, partition=partition, descending=self._descending)
+        self._skip_resumed(rows)
+        matches = _always if self._quorum else self._matches
+        paths = [parse_field(column) for column in self.index.columns] if self._covered else None
+        examined = 0
+        for row in rows:
+            examined += 1
+            record = None if paths is not None else self._db.storage.get(row.doc_id)
+            document = self._read(record) if record is not None else _rebuilt(row, paths or ())
+            if matches(document):
+                yield examined, (row.doc_id, row.values, document, record)
+                examined = 0
+        yield examined, None
+
+    # --- documents ----------------------------------------------------------------------------------------------------
+
+    def _read(self, record: DocumentRecord) -> Mapping[str, object]:
+        return self._whole(record) if self._needs_whole else record.body
+
+    def _whole(self, record: DocumentRecord) -> dict[str, object]:
+        """Return the document as the selector sees it; its parts are shared with the store, and only looked at."""
+        node = record.winner
+        if node.attachments or self._detail is not PLAIN:
+            return show(self._db, record, node, self._detail)
+        return {"_id": record.doc_id, "_rev": node.rev, **(node.body or {})}
+
+    def _shown(self, document: Mapping[str, object], record: DocumentRecord | None) -> dict[str, object]:
+        """Return what the answer shows of a document that matched; nothing in it is shared."""
+        if self._project is not None:
+            return _copied(self._project(document if record is None else self._whole(record)))
+        return _copied(document) if record is None else show(self._db, record, record.winner, self._detail)
+
+    def _still_matches(self, record: DocumentRecord | None) -> bool:
+        """Whether a document that is read by itself, as for a quorum, matches."""
+        self.stats.quorum_docs_examined += 1
+        assert record is not None
+        return self._matches(show(self._db, record, record.winner))
+
+
+def _rebuilt(row: Row, paths: Sequence[Sequence[str]]) -> dict[str, object]:
+    """Return as much of a document as its row knows."""
+    document: object = {"_id": row.doc_id}
+    for path, value in zip(reversed(paths), reversed(row.values), strict=True):
+        document = set_field(document, path, value)
+    return cast("dict[str, object]", document)
+
+
+def _copied(document: Mapping[str, object]) -> dict[str, object]:
+    copied: dict[str, object] = {}
+    copy_members(document, copied)
+    return copied

@@ -1,0 +1,198 @@
+"""Indexes as design documents define them: read, named, added and taken out.
+
+It knows nothing of an index's rows, or of which index serves a query. Source: ``mango_idx``, ``mango_idx_view``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from hashlib import sha1
+from typing import TYPE_CHECKING, cast
+
+from couchdal.emulator.engine.erlang.external_term import binary, encode_term, integer
+from couchdal.errors import CouchError, NotFound, ServerError
+
+if TYPE_CHECKING:
+    from couchdal.emulator.engine.documents.document import DocumentRecord
+    from couchdal.emulator.engine.server.database import Database
+
+
+@dataclass(frozen=True, slots=True)
+class IndexDefinition:
+    """One index: the design document that defines it, the view's name, and what it holds.
+
+    ``definition`` is the view's ``map``. The special index over ids has no design document.
+    """
+
+    ddoc: str | None
+    name: str
+    definition: Mapping[str, object]
+    partitioned: bool
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The field paths that make up a key; raises ``ServerError`` for a handwritten view that has none."""
+        fields = self.definition.get("fields", False)
+        if type(fields) is not dict:
+            raise ServerError("false" if fields is False else '{<<"fields">>,[]}', error="badmatch")
+        return tuple(fields)
+
+    @property
+    def is_json(self) -> bool:
+        return self.ddoc is not None
+
+    @property
+    def partial_filter(self) -> object:
+        """The selector that documents have to match to be in the index; None where all are."""
+        chosen = self.definition.get("partial_filter_selector", _ABSENT)
+        if chosen is _ABSENT:
+            # Text indexes used to have it under another name.
+            chosen = self.definition.get("selector", {})
+        return chosen if chosen != {} else None
+
+    def sort_key(self) -> tuple[str, str]:
+        """Return what CouchDB lists indexes by: the special one is first."""
+        return (self.ddoc or "", self.name)
+
+    def to_json(self) -> dict[str, object]:
+        """Return the index as ``_index`` and ``_explain`` show it."""
+        shown: dict[str, object] = {"ddoc": self.ddoc, "name": self.name, "type": "json" if self.is_json else "special"}
+        if self.is_json:
+            shown["partitioned"] = self.partitioned
+        members: dict[str, object] = {}
+        for name, value in self.definition.items():
+            if name == "fields":
+                members[name] = [{field: order} for field, order in cast("dict[str, object]", value or {}).items()]
+            elif name != "partial_filter_selector" or value != {}:
+                members[name] = value
+        shown["def"] = members
+        return shown
+
+
+_ABSENT = object()
+ALL_DOCS = IndexDefinition(None, "_all_docs", {"fields": {"_id": "asc"}}, False)
+
+
+def list_indexes(db: Database) -> tuple[IndexDefinition, ...]:
+    """Return the indexes of a database, the special one first, then by design document and name."""
+    known = db.index_definitions
+    if known is None:
+        found = [definition for record in db.design_documents() for definition in _defined_by(db, record)]
+        found.sort(key=IndexDefinition.sort_key)
+        known = db.index_definitions = tuple(found)
+        names = {(definition.ddoc, definition.name) for definition in found}
+        db.indexes = {name: index for name, index in db.indexes.items() if name in names}
+    return (ALL_DOCS, *known)
+
+
+def _defined_by(db: Database, record: DocumentRecord) -> Iterator[IndexDefinition]:
+    body = record.winner.body or {}
+    views = body.get("views")
+    if body.get("language") != "query" or type(views) is not dict:
+        return
+    options = body.get("options")
+    own = options.get("partitioned") if type(options) is dict else None
+    partitioned = own if type(own) is bool else db.partitioned
+    for name, view in views.items():
+        if type(view) is dict and _is_definition(view):
+            yield IndexDefinition(record.doc_id, name, view["map"], partitioned)
+
+
+def _is_definition(view: Mapping[str, object]) -> bool:
+    """Whether a view is well-formed; CouchDB passes over others, and logs them."""
+    definition = view.get("map")
+    if type(definition) is not dict or type(view.get("options")) is not dict:
+        return False
+    fields = definition.get("fields", {})
+    return type(fields) is dict or fields == []
+
+
+# --- names -----------------------------------------------------------------------------------------------------------
+
+
+def generated_name(request: Mapping[str, object]) -> str:
+    """Return the name that CouchDB gives an index: the SHA-1 of its definition and of all options of the request.
+
+    ``request`` has an entry for every option; None stands for the default of those that have a word for it.
+    """
+    entries = [_entry(tag, _option(tag, request[name])) for tag, name in _TAGS]
+    items = b"l" + len(entries).to_bytes(4, "big") + b"".join(entries) + b"j"
+    term = b"\x83h\x02" + encode_term(request["index"]) + items
+    return sha1(term, usedforsecurity=False).hexdigest()
+
+
+# In Erlang's order of terms, which is how CouchDB sorts the options.
+_TAGS = (
+    ("ddoc", "ddoc"),
+    ("def", "index"),
+    ("name", "name"),
+    ("partitioned", "partitioned"),
+    ("type", "type"),
+    ("w", "w"),
+)
+_DEFAULTS = {"ddoc": "auto_name", "name": "auto_name", "partitioned": "db_default"}
+
+
+def _option(tag: str, value: object) -> bytes:
+    if value is None and tag in _DEFAULTS:
+        return _atom(_DEFAULTS[tag])
+    if tag == "w":
+        return integer(cast(int, value))
+    return binary(value.encode()) if type(value) is str else encode_term(value)
+
+
+def _entry(tag: str, value: bytes) -> bytes:
+    return b"h\x02" + _atom(tag) + value
+
+
+def _atom(name: str) -> bytes:
+    return b"d" + len(name).to_bytes(2, "big") + name.encode()
+
+
+# --- design documents ------------------------------------------------------------------------------------------------
+
+EMPTY_BODY: Mapping[str, object] = {"language": "query"}
+
+
+def with_index(
+    body: Mapping[str, object], name: str, definition: Mapping[str, object], original: object
+) -> dict[str, object]:
+    """Return a design document's body with an index added, or in the place of one of the same name.
+
+    ``original`` is the definition as it was sent.
+    """
+    views = body.get("views")
+    view = {"map": definition, "reduce": "_count", "options": {"def": original}}
+    return {**body, "views": {**(views if type(views) is dict else {}), name: view}}
+
+
+def without_index(body: Mapping[str, object], name: str) -> dict[str, object]:
+    """Return a design document's body without an index; raises ``NotFound`` (``invalid_index``)."""
+    views = body.get("views")
+    if type(views) is not dict or name not in views:
+        raise NotFound(f"JSON index {name} not found in this design doc.", error="invalid_index")
+    rest = {other: view for other, view in views.items() if other != name}
+    changed = dict(body)
+    if rest:
+        changed["views"] = rest
+    else:
+        del changed["views"]
+    return changed
+
+
+def with_partitioned(
+    body: dict[str, object], partitioned: bool | None, *, doc_id: str, is_new: bool
+) -> dict[str, object]:
+    """Return a body with the option ``partitioned``; one that exists already must have it as it is wanted.
+
+    Raises ``CouchError`` (``invalid_partitioned_option``).
+    """
+    options = body.get("options")
+    current = options.get("partitioned") if type(options) is dict else None
+    if current is partitioned:
+        return body
+    if not is_new:
+        reason = f"Requested partitioned option does not match existing value on design document {doc_id}"
+        raise CouchError(reason, status=400, error="invalid_partitioned_option")
+    return body if partitioned is None else {**body, "options": {"partitioned": partitioned}}

@@ -1,0 +1,63 @@
+"""Which index a query that had none would have needed.
+
+It knows nothing of databases, and asks no server: the selector and the sort say it all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import cast
+
+from couchdal.emulator.engine.mango.find_options import parse_sort
+from couchdal.emulator.engine.mango.key_range import is_indexable
+from couchdal.emulator.engine.mango.selector import Selector, normalize_selector
+
+
+def suggest_fields(query: Mapping[str, object]) -> tuple[str, ...]:
+    """Return the fields of an index that serves a query, as the body of ``_find`` states it.
+
+    First come the fields that must equal something, then those of the sort or else one that has a range: so the rows
+    that match stand together, and in the order of the sort. Raises ``CouchError`` for a query that is malformed.
+
+    >>> suggest_fields({"selector": {"type": "task", "due": {"$lt": 9}}, "sort": ["due"]})
+    ('type', 'due')
+    """
+    selector = normalize_selector(cast("Mapping[str, object]", query.get("selector", {})))
+    sort_fields = [name for name, _ in parse_sort(query.get("sort", []))]
+    conditions = _conditions([selector])
+    fields = [name for name, kind in conditions.items() if kind == "equal" and name not in sort_fields]
+    if sort_fields:
+        fields += dict.fromkeys(sort_fields)
+    else:
+        fields += [name for name, kind in conditions.items() if kind == "range"][:1]
+    if not fields:
+        # Every document has an id, so that an index on it serves whatever else there is.
+        fields = [name for name in conditions if name != "_id"][:1] or ["_id"]
+    return tuple(fields)
+
+
+def _conditions(selectors: Sequence[Selector]) -> dict[str, str]:
+    """Return the fields that all documents which match must have: ``equal``, ``range``, or ``other`` conditions."""
+    found: dict[str, str] = {}
+    for selector in selectors:
+        if not selector:
+            continue
+        name, argument = next(iter(selector.items()))
+        if name == "$and":
+            for field, kind in _conditions(cast("list[Selector]", argument)).items():
+                found.setdefault(field, kind)
+        elif name == "$or":
+            branches = [_conditions([item]) for item in cast("list[Selector]", argument)]
+            for field in branches[0] if branches else ():
+                if all(field in branch for branch in branches):
+                    found.setdefault(field, "other")
+        elif name and not name.startswith("$") and argument != {"$exists": False}:
+            found.setdefault(name, _kind(cast(Selector, argument)))
+    return found
+
+
+def _kind(condition: Selector) -> str:
+    operator = next(iter(condition))
+    if operator == "$eq":
+        return "equal"
+    return "range" if is_indexable(operator) and operator != "$exists" else "other"

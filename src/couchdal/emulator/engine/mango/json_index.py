@@ -1,0 +1,185 @@
+"""The rows of one index, in the order of their keys, brought up to date when a query needs them.
+
+It knows nothing of queries: it is asked for the rows between two keys. Source: ``couch_mrview``,
+``mango_native_proc``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from typing import Any, NamedTuple, TypeAlias, cast
+
+from sortedcontainers import SortedList
+
+from couchdal.emulator.engine.collation.collation import Key, json_key
+from couchdal.emulator.engine.documents.document import DocumentRecord
+from couchdal.emulator.engine.documents.document_read import show
+from couchdal.emulator.engine.indexes.following_index import FollowingIndex
+from couchdal.emulator.engine.mango.field_path import Missing, get_field, parse_field
+from couchdal.emulator.engine.mango.index_definition import IndexDefinition, list_indexes
+from couchdal.emulator.engine.mango.key_range import HIGHEST
+from couchdal.emulator.engine.mango.selector import normalize_selector
+from couchdal.emulator.engine.mango.selector_match import compile_selector
+from couchdal.emulator.engine.server.database import Database
+from couchdal.errors import CouchError, QueryParseError, ServerError
+
+# A row's place: its partition ("" in a global index), its key, its document.
+_Place: TypeAlias = "tuple[str, Key, str]"
+
+
+# No value sorts behind it; CouchDB has an object for it that JSON cannot say.
+_HIGHEST_KEY: Key = (9,)
+
+
+class Row(NamedTuple):
+    """A document's row: the values of the index's columns."""
+
+    doc_id: str
+    values: list[object]
+
+
+def bound_key(bound: object) -> Key:
+    """Return the sort key of a start or end key: any JSON value, or a list that may hold ``HIGHEST``."""
+    if type(bound) is list:
+        return (5, [_HIGHEST_KEY if item is HIGHEST else json_key(item) for item in bound])
+    return json_key(bound)
+
+
+def reversed_range(*, descending: bool) -> QueryParseError:
+    """Return the error of a range whose end comes before its start; a worker of CouchDB's finds it, with a trace."""
+    other = "false" if descending else "true"
+    reason = f"No rows can match your key range, reverse your start_key and end_key or set descending={other}"
+    return QueryParseError(reason, body={"error": "query_parse_error", "reason": reason, "ref": 0})
+
+
+class JsonIndex(FollowingIndex["list[object]"]):
+    """The rows of one index: for a document, the values of its columns. The caller holds the server's lock."""
+
+    def __init__(self, definition: IndexDefinition) -> None:
+        super().__init__()
+        self._partitioned = definition.partitioned
+        self._paths = [_Column(column) for column in definition.columns]
+        self._filter = _compile_filter(definition.partial_filter)
+        self._places: SortedList[_Place] = SortedList()
+        self._rows: dict[str, tuple[_Place, list[object]]] = {}
+
+    def _take_copies(self) -> None:
+        self._places, self._rows = self._places.copy(), dict(self._rows)
+
+    def _doc_ids(self) -> Iterable[str]:
+        return self._rows
+
+    def rows(
+        self,
+        start: tuple[object, str],
+        end: object,
+        *,
+        partition: str = "",
+        descending: bool = False,
+    ) -> Iterator[Row]:
+        """Yield the rows from a key and document id, included, to a key; raises ``BadRequest`` for a reversed range."""
+        start_key, end_key = bound_key(start[0]), bound_key(end)
+        if (start_key < end_key) if descending else (start_key > end_key):
+            raise reversed_range(descending=descending)
+        first: _Place = (partition, start_key, start[1])
+        last: _Place = (partition, end_key, "")
+        places = self._places.irange(last, first, reverse=True) if descending else self._places.irange(first, last)
+        rows = self._rows
+        for place in places:
+            yield Row(place[2], rows[place[2]][1])
+
+    def _replace(self, changed: Sequence[tuple[str, list[object] | None]], seq: int) -> None:
+        added: list[_Place] = []
+        for doc_id, values in changed:
+            self._remove(doc_id)
+            if values is not None:
+                partition = doc_id.partition(":")[0] if self._partitioned else ""
+                place = (partition, (5, [json_key(value) for value in values]), doc_id)
+                self._rows[doc_id] = (place, values)
+                added.append(place)
+        self._places.update(added)
+
+    def _remove(self, doc_id: str) -> None:
+        known = self._rows.pop(doc_id, None)
+        if known is not None:
+            self._places.remove(known[0])
+
+    def read(self, db: Database, record: DocumentRecord) -> list[object] | None:
+        """Return the values of the columns; None for a document that lacks one, or that the filter passes over."""
+        if record.deleted or record.doc_id.startswith("_design/"):
+            return None
+        node = record.winner
+        document: Mapping[str, object] = node.body or {}
+        if self._filter is not None or any(column.is_special for column in self._paths):
+            document = show(db, record, node)
+        try:
+            if self._filter is not None and not self._filter(document):
+                return None
+            values = [column.read(document) for column in self._paths]
+        except CouchError as error:
+            raise _failed(error) from None
+        return None if any(isinstance(value, Missing) for value in values) else values
+
+
+class _Column:
+    """One column of an index: how to read it from a document."""
+
+    __slots__ = ("is_special", "read")
+
+    def __init__(self, field: str) -> None:
+        self.read: Callable[[Mapping[str, object]], object]
+        self.is_special = True
+        try:
+            path = parse_field(field)
+        except CouchError as error:
+            # CouchDB notices when it indexes the first document.
+            self.read = _failing(error)
+            return
+        self.is_special = path[0].startswith("_")
+        if len(path) == 1:
+            name, missing = path[0], Missing()
+            self.read = lambda document: document.get(name, missing)
+        else:
+            self.read = lambda document: get_field(document, path)
+
+
+def _failing(error: CouchError) -> Callable[[Any], Any]:
+    def fail(document: object) -> object:
+        raise error
+
+    return fail
+
+
+def _compile_filter(selector: object) -> Callable[[Mapping[str, object]], bool] | None:
+    if selector is None:
+        return None
+    try:
+        return compile_selector(normalize_selector(cast("Mapping[str, object]", selector)))
+    except CouchError as error:
+        return _failing(error)
+
+
+def _failed(error: CouchError) -> ServerError:
+    """Return the error of a query whose index could not be built: in CouchDB, the process that builds it crashes."""
+    return ServerError("{gen_server,call,[map_doc]}", error=f"{{bad_return_value,{{{error.error},{error.reason}}}}}")
+
+
+def open_index(db: Database, definition: IndexDefinition) -> JsonIndex:
+    """Return an index of a database, up to date. It is kept for as long as the definition stays the same."""
+    # The same fields in another design document are another index, as they are in CouchDB: nothing is saved by sharing.
+    key = (definition.ddoc, definition.name)
+    kept = db.indexes.get(key)
+    if kept is None or kept[0] != definition:
+        kept = db.indexes[key] = (definition, JsonIndex(definition))
+    index = kept[1]
+    index.refresh(db)
+    return index
+
+
+def build_indexes(db: Database) -> None:
+    """Bring all indexes of a database up to date, for its forks to have them; what fails will fail again."""
+    for definition in list_indexes(db):
+        if definition.is_json:
+            with suppress(CouchError):
+                open_index(db, definition)

@@ -1,0 +1,153 @@
+"""Which range of a field's values a selector can match: what an index, or ``_id``, has to be read for.
+
+It knows nothing of indexes or documents. Source: ``mango_idx_view:range``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Final, NamedTuple, TypeAlias, cast
+
+from couchdal.emulator.engine.collation.collation import compare_json
+from couchdal.errors import ServerError
+
+_INDEXABLE = frozenset(("$lt", "$lte", "$eq", "$gt", "$gte", "$beginsWith", "$exists"))
+# What ``$beginsWith`` puts behind its prefix to get the upper bound.
+_LAST_CHARACTER = "\uffff"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Extreme:
+    """A bound below or above every value."""
+
+    sign: int
+
+
+LOWEST: Final = Extreme(-1)
+HIGHEST: Final = Extreme(1)
+
+
+class KeyRange(NamedTuple):
+    """From ``low`` to ``high``, each with the operator that set it: ``$gt``, ``$gte``, ``$lt``, ``$lte`` or ``$eq``."""
+
+    low_operator: str = "$gt"
+    low: object = LOWEST
+    high_operator: str = "$lt"
+    high: object = HIGHEST
+
+
+# None stands for a range that no value is in.
+Range: TypeAlias = "KeyRange | None"
+
+
+def is_indexable(operator: str) -> bool:
+    """Whether a condition narrows what has to be read of an index; others are tested row by row."""
+    return operator in _INDEXABLE
+
+
+def indexable_fields(selector: Mapping[str, object]) -> list[str]:
+    """Return, sorted, the fields that a normalised selector restricts in a way that an index can serve."""
+    return sorted(set(_indexable(selector)))
+
+
+def _indexable(selector: Mapping[str, object]) -> list[str]:
+    if not selector:
+        return []
+    name, argument = next(iter(selector.items()))
+    if name == "$and":
+        return [field for item in cast("list[dict[str, object]]", argument) for field in _indexable(item)]
+    if name.startswith("$"):
+        return []
+    return [name] if next(iter(cast("dict[str, object]", argument))) in _INDEXABLE else []
+
+
+def field_ranges(selector: Mapping[str, object]) -> list[tuple[str, Range]]:
+    """Return which values of each indexable field a normalised selector can match.
+
+    Where it contradicts itself, the empty range of that field is all there is. Raises ``ServerError`` where a prefix
+    contradicts what came before: CouchDB falls over it.
+    """
+    ranges: list[tuple[str, Range]] = []
+    for field in indexable_fields(selector):
+        found = _narrowed(selector, field, KeyRange())
+        if found is None:
+            return [(field, None)]
+        ranges.append((field, found))
+    return ranges
+
+
+def _narrowed(selector: Mapping[str, object], field: str, within: Range) -> Range:
+    if within is None or not selector:
+        return within
+    name, argument = next(iter(selector.items()))
+    if name == "$and":
+        for item in cast("list[dict[str, object]]", argument):
+            within = _narrowed(item, field, within)
+        return within
+    if name != field or name.startswith("$"):
+        return within
+    operator, value = next(iter(cast("dict[str, object]", argument).items()))
+    if operator == "$beginsWith":
+        lower = _bounded("$gte", value, within)
+        if lower is None:
+            raise ServerError("empty", error="badmatch")
+        return _bounded("$lte", cast(str, value) + _LAST_CHARACTER, lower)
+    return _bounded(operator, value, within)
+
+
+def _position(value: object, within: KeyRange) -> str:
+    """Return where a value lies: ``below``, ``low``, ``inside``, ``high`` or ``above``."""
+    if not isinstance(within.low, Extreme):
+        compared = compare_json(value, within.low)
+        if compared <= 0:
+            return "below" if compared < 0 else "low"
+    if not isinstance(within.high, Extreme):
+        compared = compare_json(value, within.high)
+        if compared >= 0:
+            return "above" if compared > 0 else "high"
+    return "inside"
+
+
+def _bounded(operator: str, value: object, within: KeyRange) -> Range:
+    if operator not in _OUTCOMES:
+        return within
+    return _OUTCOMES[operator][_position(value, within)](operator, value, within)
+
+
+def _none(operator: str, value: object, within: KeyRange) -> Range:
+    return None
+
+
+def _same(operator: str, value: object, within: KeyRange) -> Range:
+    return within
+
+
+def _below(operator: str, value: object, within: KeyRange) -> Range:
+    return KeyRange(within.low_operator, within.low, operator, value)
+
+
+def _above(operator: str, value: object, within: KeyRange) -> Range:
+    return KeyRange(operator, value, within.high_operator, within.high)
+
+
+def _exactly(operator: str, value: object, within: KeyRange) -> Range:
+    return KeyRange("$eq", value, "$eq", value)
+
+
+def _on_low(operator: str, value: object, within: KeyRange) -> Range:
+    return _exactly(operator, value, within) if within.low_operator in ("$gte", "$eq") else None
+
+
+def _on_high(operator: str, value: object, within: KeyRange) -> Range:
+    return _exactly(operator, value, within) if within.high_operator in ("$lte", "$eq") else None
+
+
+# What a condition leaves of a range, by where its value lies.
+_OUTCOMES: Final[dict[str, dict[str, Callable[[str, object, KeyRange], Range]]]] = {
+    "$lt": {"below": _none, "low": _none, "inside": _below, "high": _below, "above": _same},
+    "$lte": {"below": _none, "low": _on_low, "inside": _below, "high": _same, "above": _same},
+    "$eq": {"below": _none, "low": _on_low, "inside": _exactly, "high": _on_high, "above": _none},
+    "$gte": {"below": _same, "low": _same, "inside": _above, "high": _on_high, "above": _none},
+    "$gt": {"below": _same, "low": _above, "inside": _above, "high": _none, "above": _none},
+}

@@ -1,0 +1,310 @@
+"""Which index serves a query, between which keys, and why not another: as CouchDB chooses.
+
+It knows nothing of rows or documents. Source: ``mango_idx:get_usable_indexes``, ``mango_idx_view:is_usable``,
+``mango_cursor:create``, ``mango_cursor_view:choose_best_index``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import cast
+
+from couchdal.emulator.engine.mango.find_options import FindOptions
+from couchdal.emulator.engine.mango.index_definition import IndexDefinition, list_indexes
+from couchdal.emulator.engine.mango.key_range import HIGHEST, Extreme, KeyRange, Range, field_ranges, indexable_fields
+from couchdal.emulator.engine.mango.selector import Selector
+from couchdal.emulator.engine.server.database import Database
+from couchdal.errors import BadRequest, CouchError, ServerError
+
+
+# Not frozen, only because frozen ones take thrice as long to make.
+@dataclass(slots=True)
+class Ranked:
+    """An index with the ranges of its leading columns, and how many ranges of the selector they leave out."""
+
+    index: IndexDefinition
+    ranges: tuple[Range, ...]
+    left_out: int
+
+
+@dataclass(slots=True)
+class Plan:
+    """How a query is answered. ``index`` None, where no index can serve it, is for ``_explain`` alone.
+
+    The other members are the steps of the choice: ``present`` the indexes of the database, ``unfiltered`` those that
+    hold all documents, ``in_scope`` those of the query's partition or of the whole database, ``unusable`` the ones
+    among them that cannot serve the query, with the reasons, ``allowed`` what ``use_index`` left of the others,
+    ``ranked`` those of the type that was chosen, best first.
+    """
+
+    index: IndexDefinition | None
+    ranges: tuple[Range, ...] = ()
+    present: tuple[IndexDefinition, ...] = ()
+    unfiltered: tuple[IndexDefinition, ...] = ()
+    in_scope: tuple[IndexDefinition, ...] = ()
+    usable: tuple[IndexDefinition, ...] = ()
+    unusable: tuple[tuple[IndexDefinition, tuple[str, ...]], ...] = ()
+    allowed: tuple[IndexDefinition, ...] = ()
+    ranked: tuple[Ranked, ...] = ()
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether the query can match nothing, so that CouchDB does not run it."""
+        return self.ranges == (None,)
+
+
+def make_plan(db: Database, options: FindOptions, *, explain: bool = False) -> Plan:
+    """Choose an index; raises ``CouchError`` where none serves the sort, or ``use_index`` must be heeded and cannot be.
+
+    To ``explain`` is to show what was found wanting where a query would fail for its sort.
+    """
+    selector, sort_fields = options.selector, [name for name, _ in options.sort]
+    present = list_indexes(db)
+    unfiltered = tuple([index for index in present if index.partial_filter is None])
+    candidates = unfiltered
+    if options.use_index and len(unfiltered) < len(present):
+        named = set(map(_identity, named_by(present, options.use_index)))
+        candidates = tuple([index for index in present if index in unfiltered or _identity(index) in named])
+    partitioned = options.partition != ""
+    in_scope = tuple([index for index in candidates if not index.is_json or index.partitioned is partitioned])
+    verdicts = [(index, rejection(index, selector, sort_fields)) for index in in_scope]
+    usable = tuple([index for index, reasons in verdicts if not reasons])
+    if not usable and not explain:
+        raise _no_index_for_sort(db, partitioned)
+    allowed = _allowed(usable, options)
+    ranked = _rank(allowed, selector)
+    empty = _never_matches(selector)
+    return Plan(
+        ranked[0].index if ranked else None,
+        ((None,) if empty else ranked[0].ranges) if ranked else (),
+        present,
+        unfiltered,
+        in_scope,
+        usable,
+        tuple([verdict for verdict in verdicts if verdict[1]]),
+        allowed,
+        ranked,
+    )
+
+
+def _identity(index: IndexDefinition) -> tuple[str | None, str]:
+    return (index.ddoc, index.name)
+
+
+def named_by(indexes: Iterable[IndexDefinition], use_index: Sequence[str]) -> tuple[IndexDefinition, ...]:
+    """Return the indexes that ``use_index`` names."""
+    if not use_index:
+        return ()
+    ddoc = use_index[0] if use_index[0].startswith("_design/") else "_design/" + use_index[0]
+    return tuple(index for index in indexes if index.ddoc == ddoc and use_index[1:] in ([], [index.name]))
+
+
+def shown_use_index(use_index: Sequence[str]) -> str:
+    """Return what ``use_index`` names, as reasons and warnings write it."""
+    return ", ".join(["_design/" + use_index[0].removeprefix("_design/"), *use_index[1:]])
+
+
+def _no_index_for_sort(db: Database, partitioned: bool) -> CouchError:
+    kind = ("partitioned " if partitioned else "global ") if db.partitioned else ""
+    reason = f"No {kind}index exists for this sort, try indexing by the sort fields."
+    return BadRequest(reason, error="no_usable_index")
+
+
+def _allowed(usable: tuple[IndexDefinition, ...], options: FindOptions) -> tuple[IndexDefinition, ...]:
+    named = named_by(usable, options.use_index)
+    if named:
+        return named
+    if options.allow_fallback or (not options.use_index and len(usable) > 1):
+        return usable
+    if not options.use_index:
+        raise BadRequest("You must specify an index with the `use_index` parameter.", error="invalid_index")
+    name = shown_use_index(options.use_index)
+    reason = f"{name} specified by `use_index` could not be found or it is not suitable."
+    raise BadRequest(reason, error="invalid_index")
+
+
+def _never_matches(selector: Selector) -> bool:
+    """Whether a selector is only an empty list of alternatives; beside other conditions such a list counts as true."""
+    return len(selector) == 1 and next(iter(selector.items())) in (("$and", []), ("$or", []), ("$all", []), ("$in", []))
+
+
+# --- which indexes can serve a query ---------------------------------------------------------------------------------
+
+
+def rejection(index: IndexDefinition, selector: Selector, sort_fields: Sequence[str]) -> tuple[str, ...]:
+    """Return why an index cannot serve a query: no reason where it can.
+
+    A JSON index holds only documents that have all its columns: the selector, or the sort, must require them.
+    """
+    reasons = []
+    if not index.is_json:
+        if sort_fields and "_id" not in indexable_fields(selector):
+            reasons.append("field_mismatch")
+        if sort_fields and list(sort_fields) != ["_id"]:
+            reasons.append("sort_order_mismatch")
+        return tuple(reasons)
+    columns = index.columns
+    required = set(columns) - set(sort_fields) - {"_id", "_rev"}
+    lacks_fields = bool(_not_required([selector], required))
+    if _is_text_search(selector):
+        reasons.append("needs_text_search")
+    if lacks_fields:
+        reasons.append("field_mismatch")
+    if not _serves_sort(columns, sort_fields, selector):
+        reasons.append("sort_order_mismatch")
+    return tuple(reasons)
+
+
+def _not_required(selectors: Sequence[Selector], fields: set[str]) -> set[str]:
+    """Return those of some fields that a document may lack and yet match all the selectors."""
+    for selector in selectors:
+        if not fields or not selector:
+            break
+        name, argument = next(iter(selector.items()))
+        if name == "$and":
+            fields = _not_required(cast("list[Selector]", argument), fields)
+        elif name == "$or":
+            fields = {missing for item in cast("list[Selector]", argument) for missing in _not_required([item], fields)}
+        elif argument != {"$exists": False}:
+            fields = fields - {name}
+    return fields
+
+
+def _is_text_search(value: object) -> bool:
+    """Whether a selector needs a text index.
+
+    CouchDB looks into the values that a selector compares with as if they were selectors, and falls over some.
+    """
+    if type(value) in (int, float, bool, str):
+        return False
+    if type(value) is not dict or len(value) > 1:
+        raise ServerError("function_clause", error="unknown_error")
+    for name, argument in value.items():
+        if name == "$default":
+            return True
+        if type(argument) is list:
+            return any(_is_text_search(item) for item in argument)
+        if type(argument) is dict:
+            return _is_text_search(argument)
+    return False
+
+
+def _serves_sort(columns: Sequence[str], sort_fields: Sequence[str], selector: Selector) -> bool:
+    """Whether rows by these columns come in the order of the sort; leading columns that are constant don't matter."""
+    if not sort_fields:
+        return True
+    for position, column in enumerate(columns):
+        if column == sort_fields[0]:
+            return list(columns[position : position + len(sort_fields)]) == list(sort_fields)
+        if not _is_constant([selector], column):
+            return False
+    return False
+
+
+def _is_constant(selectors: Sequence[Selector], name: str) -> bool:
+    """Whether the first condition on a field is an equality. Of operators, only ``$and`` by itself is looked into."""
+    for selector in selectors:
+        if not selector:
+            return False
+        key, argument = next(iter(selector.items()))
+        if key == "$and" and len(selectors) == 1:
+            return any(_is_constant([item], name) for item in cast("list[Selector]", argument))
+        if key == name:
+            return next(iter(cast("dict[str, object]", argument))) == "$eq"
+    return False
+
+
+# --- which one is best -----------------------------------------------------------------------------------------------
+
+
+def _rank(indexes: Sequence[IndexDefinition], selector: Selector) -> tuple[Ranked, ...]:
+    """Return the indexes of the preferred type, best first: JSON indexes come before the special one."""
+    if not indexes:
+        return ()
+    chosen = [index for index in indexes if index.is_json]
+    ranges = field_ranges(selector)
+    if not chosen:
+        chosen = list(indexes)
+        # The one range that covers every id, where the selector has none of its own.
+        ranges.append(("_id", KeyRange("$gt", None)))
+    ranked = [_ranked(index, ranges) for index in chosen]
+    if len(ranked) == 1:
+        return tuple(ranked)
+    return tuple(sorted(ranked, key=lambda one: (one.left_out, len(one.index.columns), one.index.sort_key())))
+
+
+def _ranked(index: IndexDefinition, ranges: Sequence[tuple[str, Range]]) -> Ranked:
+    by_field: dict[str, Range] = {}
+    for name, one in ranges:
+        by_field.setdefault(name, one)
+    leading: list[Range] = []
+    for column in index.columns:
+        if column not in by_field:
+            break
+        leading.append(by_field[column])
+    return Ranked(index, tuple(leading), len(ranges) - len(leading))
+
+
+# --- keys ------------------------------------------------------------------------------------------------------------
+
+
+def key_bounds(plan: Plan) -> tuple[object, object]:
+    """Return the start and the end key of a plan's scan, not yet reversed: lists for a JSON index, else ids.
+
+    Raises ``ServerError`` where CouchDB falls over the combination of an equality with another bound.
+    """
+    ranges = cast("tuple[KeyRange, ...]", plan.ranges)
+    if plan.is_empty:
+        return None, None
+    if plan.index is None or plan.index.is_json:
+        return _start_key(ranges), _end_key(ranges)
+    (only,) = ranges
+    low, high = only.low, only.high
+    _check_bounds(only)
+    return "" if isinstance(low, Extreme) else low, HIGHEST if isinstance(high, Extreme) else high
+
+
+def _check_bounds(one: KeyRange) -> None:
+    if "$eq" in (one.low_operator, one.high_operator) and one.low_operator != one.high_operator:
+        raise ServerError("function_clause", error="unknown_error")
+
+
+def _start_key(ranges: Sequence[KeyRange]) -> list[object]:
+    key: list[object] = []
+    for one in ranges:
+        if isinstance(one.low, Extreme):
+            break
+        if one.low_operator == "$eq":
+            _check_bounds(one)
+        key.append(one.low)
+    return key
+
+
+def _end_key(ranges: Sequence[KeyRange]) -> list[object]:
+    key: list[object] = []
+    for one in ranges:
+        if isinstance(one.high, Extreme):
+            break
+        if one.high_operator == "$eq":
+            _check_bounds(one)
+        key.append(one.high)
+    return [*key, HIGHEST]
+
+
+def covers(index: IndexDefinition, fields: Iterable[object] | None) -> bool:
+    """Whether an index holds all of some fields, so that no document need be read; None stands for all fields."""
+    if fields is None or not index.is_json:
+        return False
+    available: set[object] = {"_id", *index.columns}
+    return all(type(name) is str and name in available for name in fields)
+
+
+def selector_fields(selector: Mapping[str, object]) -> list[str]:
+    """Return the fields that a normalised selector names, as often as it names them."""
+    if not selector:
+        return []
+    name, argument = next(iter(selector.items()))
+    if name.startswith("$") and type(argument) is list:
+        return [found for item in argument for found in selector_fields(item)]
+    return [name]

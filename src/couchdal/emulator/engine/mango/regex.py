@@ -1,0 +1,266 @@
+"""Regular expressions as CouchDB runs them: PCRE's, over the bytes of UTF-8, by the ``regex`` package.
+
+It knows nothing of selectors. A pattern is compiled once a query, and a search that takes too long ends in an error:
+one of the standard library's could not be ended. Source: Erlang's ``re``, which CouchDB calls without options.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
+from math import prod
+from typing import TypeAlias
+
+from couchdal.errors import ServerError
+from couchdal.http.json_text import parse_integer
+
+Search: TypeAlias = Callable[[str], bool]
+
+# Seconds for one pattern on one text.
+TIMEOUT_S = 1.0
+# With it, a pattern is matched against characters, and knows the case of all letters.
+_UTF8_VERBS = ("(*UTF8)", "(*UTF)")
+_COUNT = re.compile(r"\{(\d+)(?:,(\d*))?\}")
+# PCRE refuses patterns that grow too large when their repetitions are written out; so does this, before it tries.
+_MAX_REPEATED = 65535
+# Patterns that repeat one thing at most, and have no groups, take the square of a text's length at the worst: on texts
+# of a moderate length the standard library may search for them, which takes a fifth of the time.
+_SIMPLE = re.compile(r"(?:\(\?[is]+\))?\^?[^\\\[\](){}*+?|^$]*(?:\\[dws.])?[*+?]?[^\\\[\](){}*+?|^$]*\$?\Z")
+_QUICK_TEXT = 2000
+
+_ESCAPE = r"\\Q(?P<quoted>.*?)(?:\\E|\Z)|\\x(?:\{(?P<code>[0-9A-Fa-f]+)\}|(?P<hex>[0-9A-Fa-f]{0,2}))|\\c(?P<control>.)"
+_OUTSIDE = re.compile(
+    rf"{_ESCAPE}|\\k[<{{'](?P<name>\w+)[>}}']|\\g(?:(?P<group>\d+)|\{{(?P<braced>\d+)\}})"
+    r"|(?P<bare>(?:\\[AGKBbZz]|[\^$])(?P<repeated>[*+?]|\{\d+(?:,\d*)?\})?)"
+    r"|\\.|(?P<literal>\{,\d*\})|\(\?(?P<flags>[imsx-]+)\)|[()|]|(?P<set>\[\^?\]?)",
+    re.DOTALL,
+)
+_INSIDE = re.compile(rf"{_ESCAPE}|\[:(?P<negated>\^?)(?P<posix>\w+):\]|\\.|.", re.DOTALL)
+
+# Erlang's tables of characters are those of Latin-1, whether a character stands for a byte or for itself.
+_UPPER, _LOWER = "A-Z\xc0-\xd6\xd8-\xde", "a-z\xaa\xb5\xba\xdf-\xf6\xf8-\xff"
+_PUNCTUATION = "!-/:-@\\[-`{-~\xa0-\xa9\xab-\xb4\xb6-\xb9\xbb-\xbf\xd7\xf7"
+_WORD = f"{_UPPER}{_LOWER}0-9_"
+_CLASSES = {
+    "w": _WORD,
+    "d": "0-9",
+    "s": "\t-\r ",
+    "h": "\t \xa0",
+    "v": "\n-\r\x85",
+}
+_POSIX = {
+    "alpha": _UPPER + _LOWER,
+    "lower": _LOWER,
+    "upper": _UPPER,
+    "alnum": f"{_UPPER}{_LOWER}0-9",
+    "ascii": "\0-\xff",
+    "blank": "\t ",
+    "cntrl": "\0-\x1f\x7f-\x9f",
+    "digit": "0-9",
+    "graph": "!-~\xa0-\xff",
+    "print": " -~\xa0-\xff",
+    "punct": _PUNCTUATION,
+    "space": "\t-\r ",
+    "word": _WORD,
+    "xdigit": "0-9A-Fa-f",
+}
+# In Python ``\Z`` is PCRE's ``\z``.
+_OUTSIDE_ESCAPES = {
+    r"\N": r"[^\n]",
+    r"\z": r"\Z",
+    r"\Z": r"(?=\n?\Z)",
+    r"\R": "(?:\r\n|[\n-\r\x85])",
+    r"\C": r"(?s:.)",
+    r"\b": f"(?:(?<=[{_WORD}])(?![{_WORD}])|(?<![{_WORD}])(?=[{_WORD}]))",
+    r"\B": f"(?:(?<=[{_WORD}])(?=[{_WORD}])|(?<![{_WORD}])(?![{_WORD}]))",
+}
+_CHARACTERS = {
+    **{f"\\{letter}": letter for letter in "ijmqyFIJMOTY"},
+    r"\a": "\a",
+    r"\e": "\x1b",
+    r"\f": "\f",
+    r"\n": "\n",
+    r"\r": "\r",
+    r"\t": "\t",
+}
+_CHARACTERS_INSIDE = {r"\b": "\b"}
+# PCRE names these, to refuse them.
+_REFUSED = {r"\L", r"\U", r"\l", r"\u"}
+
+
+@lru_cache(maxsize=256)
+def compile_regex(pattern: str) -> Search | None:
+    """Return a function that searches a text for a pattern; None for a pattern that is ill-formed.
+
+    Without the verb ``(*UTF8)`` a dot is one byte, so that ``^..$`` matches "é". The function raises ``ServerError``
+    (``regex_timeout``) for a text on which the pattern takes more than ``TIMEOUT_S``.
+    """
+    import regex  # slow to import, and needed by this one operator
+
+    counts = [(parse_integer(low), parse_integer(high or "0")) for low, high in _COUNT.findall(pattern)]
+    if prod(max(low, high, 1) for low, high in counts) > _MAX_REPEATED:
+        return None
+    verb = next((verb for verb in _UTF8_VERBS if pattern.startswith(verb)), "")
+    # Without the verb each character stands for one byte.
+    text = pattern.removeprefix(verb) if verb else _bytes_as_characters(pattern)
+    try:
+        translated = _translate(text, characters=bool(verb))
+        search = regex.compile(translated).search
+        quick = re.compile(translated).search if _SIMPLE.match(pattern) else None
+    except (regex.error, re.error, OverflowError, RecursionError, ValueError):
+        return None
+    return _searching(search, quick, str if verb else _bytes_as_characters, pattern)
+
+
+def _bytes_as_characters(text: str) -> str:
+    return text if text.isascii() else text.encode().decode("latin-1")
+
+
+def _searching(
+    search: Callable[..., object], quick: Callable[[str], object] | None, prepare: Callable[[str], str], pattern: str
+) -> Search:
+    def find(value: str) -> bool:
+        text = prepare(value)
+        if quick is not None and len(text) <= _QUICK_TEXT:
+            return quick(text) is not None
+        try:
+            return search(text, timeout=TIMEOUT_S) is not None
+        except TimeoutError:
+            reason = f"the pattern {pattern!r} takes longer than {TIMEOUT_S} s on one text"
+            raise ServerError(reason, error="regex_timeout") from None
+
+    return find
+
+
+def _translate(pattern: str, *, characters: bool) -> str:
+    """Rewrite what PCRE spells in another way than Python; raises ``ValueError`` for what PCRE refuses."""
+    done: list[str] = []
+    # For each group that is open, the flags that hold from their place to its end: Python has them only for a group.
+    flags: list[list[str]] = [[]]
+    at = 0
+    while match := _OUTSIDE.search(pattern, at):
+        done.append(pattern[at : match.start()])
+        text, groups, at = match.group(), match.groupdict(), match.end()
+        if groups["flags"] is not None:
+            flags[-1].append(f"(?{groups['flags']}:")
+            done.append(flags[-1][-1])
+        elif groups["set"] is not None:
+            translated, at = _class(pattern, match.start(), characters)
+            done.append(translated)
+        elif text == "(":
+            flags.append([])
+            done.append(text)
+        elif text == "|":
+            done += [_closed(flags[-1]), text, *flags[-1]]
+        elif text == ")":
+            done.append(_closed(flags.pop()) + text)
+            if not flags:
+                raise ValueError("no group is open")
+        elif groups["repeated"]:
+            raise ValueError("nothing to repeat")
+        else:
+            done.append(_escape(text, groups, characters))
+    return "".join(done) + pattern[at:] + _closed(flags[-1])
+
+
+def _closed(flags: Sequence[str]) -> str:
+    """Return the ends of the groups that stand for flags; the end of a line first, where comments may be open."""
+    return "".join("\n)" if "x" in flag else ")" for flag in reversed(flags))
+
+
+def _escape(text: str, groups: Mapping[str, str | None], characters: bool) -> str:
+    """Return what stands in Python for an escape outside of a class, or for a brace that repeats nothing."""
+    found = _character(text, groups, characters)
+    if found is not None:
+        return re.escape(found)
+    letter = text[1:]
+    if text[0] == "\\" and letter.lower() in _CLASSES:
+        return f"[{_set(_CLASSES, letter.lower(), letter.isupper())}]"
+    if groups["name"] is not None:
+        return f"(?P={groups['name']})"
+    group = groups["group"] or groups["braced"]
+    return f"(?:\\{group})" if group else _OUTSIDE_ESCAPES.get(text, text)
+
+
+def _character(text: str, groups: Mapping[str, str | None], characters: bool) -> str | None:
+    """Return the characters that an escape stands for, wherever it is; None for an escape of another kind."""
+    if text in _REFUSED:
+        raise ValueError(f"PCRE does not support {text}")
+    if groups["quoted"] is not None:
+        return groups["quoted"]
+    if groups["control"] is not None:
+        return chr(ord(groups["control"].upper()) ^ 64)
+    hexadecimal = groups["code"] or groups["hex"]
+    if hexadecimal is not None:
+        code = int(hexadecimal or "0", 16)
+        if code > 255 and not characters:
+            raise ValueError("no byte")
+        return chr(code)
+    return groups.get("literal") or _CHARACTERS.get(text)
+
+
+def _class(pattern: str, start: int, characters: bool) -> tuple[str, int]:
+    """Return what stands in Python for the class that begins at ``start``, and where it ends."""
+    at = start + 1
+    done = "["
+    if pattern[at : at + 1] == "^":
+        done, at = done + "^", at + 1
+    first = at
+    # The character that a hyphen would make a range of, and the one that it has made a range of.
+    before = range_from = ""
+    while match := _INSIDE.match(pattern, at):
+        text, groups, at = match.group(), match.groupdict(), match.end()
+        if text == "]" and match.start() > first:
+            return done + text, at
+        if text == "-" and before and not range_from and pattern[at : at + 1] not in ("]", ""):
+            range_from = before
+            continue
+        shown = _inside(text, groups, characters)
+        single = len(shown) == 1
+        if range_from:
+            if not single or shown < range_from:
+                raise ValueError("no range")
+            done += "-" + _escaped(shown)
+            before = range_from = ""
+            continue
+        done += shown if _is_set(text, groups) else "".join(map(_escaped, shown))
+        before = "" if _is_set(text, groups) else shown[-1:]
+    raise ValueError("the class has no end")
+
+
+def _is_set(text: str, groups: Mapping[str, str | None]) -> bool:
+    return groups["posix"] is not None or (text[0] == "\\" and text[1:].lower() in _CLASSES)
+
+
+def _inside(text: str, groups: Mapping[str, str | None], characters: bool) -> str:
+    """Return the ranges that a set within a class stands for, else the characters that something else does."""
+    if groups["posix"] is not None:
+        return _set(_POSIX, groups["posix"], bool(groups["negated"]))
+    letter = text[1:]
+    if text[0] != "\\":
+        return text
+    if letter.lower() in _CLASSES:
+        return _set(_CLASSES, letter.lower(), letter.isupper())
+    found = _character(text, groups, characters)
+    if found is None:
+        found = _CHARACTERS_INSIDE.get(text, letter)
+    return found
+
+
+def _escaped(character: str) -> str:
+    return f"\\{character}" if character in "\\]^-[&~|" else character
+
+
+def _set(sets: dict[str, str], name: str, negated: bool) -> str:
+    """Return what stands between the brackets of a class; raises ``ValueError`` for an unknown name."""
+    if name not in sets:
+        raise ValueError(f"no class {name}")
+    return _complement(sets[name]) if negated else sets[name]
+
+
+@lru_cache(maxsize=64)
+def _complement(ranges: str) -> str:
+    inside = re.compile(f"[{ranges}]")
+    outside = [code for code in range(256) if not inside.match(chr(code))]
+    return "".join(re.escape(chr(code)) for code in outside) + "\u0100-\U0010ffff"

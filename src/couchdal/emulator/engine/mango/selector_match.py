@@ -1,0 +1,269 @@
+"""Normalised selectors as functions: compiled once a query, called once a document.
+
+It knows nothing of databases. Source: ``mango_selector:match``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, cast
+
+from couchdal.emulator.engine.erlang.term_order import is_same_term, term_key
+from couchdal.emulator.engine.mango.comparison import (
+    ORDER_OPERATORS,
+    Matcher,
+    equal_to,
+    member_equal_to,
+    one_of,
+    ordered,
+)
+from couchdal.emulator.engine.mango.field_path import BAD_PATH, NOT_FOUND, get_field, parse_field
+from couchdal.emulator.engine.mango.grapheme import begins_with
+from couchdal.emulator.engine.mango.regex import compile_regex
+from couchdal.emulator.engine.mango.selector import Selector, invalid_operator
+from couchdal.errors import CouchError, ServerError
+
+
+def compile_selector(selector: Mapping[str, object]) -> Callable[[Mapping[str, object]], bool]:
+    """Return a function that tells whether a document matches a normalised selector.
+
+    Some errors show only when a document reaches the condition: an empty part in a field path, a division by zero.
+    """
+    return _compile(selector, raw=False, of_object=True) if selector else _always
+
+
+def reads_metadata(selector: Mapping[str, object]) -> bool:
+    """Whether a normalised selector looks at more of a document than its own members: at ``_id``, ``_rev`` and such."""
+    if not selector:
+        return False
+    name, argument = next(iter(selector.items()))
+    if name in ("$and", "$or", "$not"):
+        return any(map(reads_metadata, argument if type(argument) is list else [cast(Selector, argument)]))
+    # An escaped or an empty name is looked at more closely later, if at all.
+    return not name or name[0] in "_\\$"
+
+
+def _always(value: Any) -> bool:
+    return True
+
+
+def _never(value: Any) -> bool:
+    return False
+
+
+def _compile(selector: Mapping[str, object], raw: bool, of_object: bool) -> Matcher:
+    """Compile one condition; ``of_object`` where only objects will be asked it, as documents are."""
+    name, argument = next(iter(selector.items()))
+    if not name.startswith("$"):
+        return _field(name, cast(Selector, argument), raw, of_object)
+    if name in ("$and", "$or"):
+        items = [_compile(item, raw, of_object) for item in cast("list[Selector]", argument)]
+        return _combination(name, items)
+    if name == "$not":
+        return _negation(_compile(cast(Selector, argument), raw, of_object))
+    if name in _QUANTIFIERS:
+        return _QUANTIFIERS[name](_compile(cast(Selector, argument), raw, False))
+    if name in ORDER_OPERATORS:
+        return ordered(name, argument, raw=raw)
+    if name in ("$eq", "$ne"):
+        equal = equal_to(argument, raw=raw)
+        return equal if name == "$eq" else _negation(equal)
+    if name in ("$in", "$nin"):
+        return one_of(name, cast("list[object]", argument), raw=raw)
+    make = _OPERATORS.get(name)
+    return make(argument) if make is not None else _unknown(name)
+
+
+def _unknown(name: str) -> Matcher:
+    def match(value: Any) -> bool:
+        raise invalid_operator(name)
+
+    return match
+
+
+def _combination(name: str, matchers: Sequence[Matcher]) -> Matcher:
+    if len(matchers) < 2:
+        return matchers[0] if matchers else _always
+    if len(matchers) == 2:
+        first, second = matchers
+        if name == "$and":
+            return lambda value: first(value) and second(value)
+        return lambda value: first(value) or second(value)
+    if name == "$and":
+
+        def match_all(value: Any) -> bool:
+            for matcher in matchers:  # noqa: SIM110 - a generator costs more than the loop
+                if not matcher(value):
+                    return False
+            return True
+
+        return match_all
+
+    def match_any(value: Any) -> bool:
+        for matcher in matchers:  # noqa: SIM110 - as above
+            if matcher(value):
+                return True
+        return False
+
+    return match_any
+
+
+def _negation(matcher: Matcher) -> Matcher:
+    return lambda value: not matcher(value)
+
+
+def _field(name: str, condition: Selector, raw: bool, of_object: bool) -> Matcher:
+    """Match what a field path leads to. Where it leads nowhere, only ``$exists: false`` matches."""
+    raw = raw or name == "_id"
+    if name == "":
+        return _compile(condition, raw, of_object)
+    matcher = _compile(condition, raw, False)
+    absent = condition == {"$exists": False}
+    try:
+        path = parse_field(name)
+    except CouchError as error:
+        return _failing(error)
+    if len(path) == 1 and of_object:
+        operator, argument = next(iter(condition.items()))
+        if operator == "$eq" and type(argument) is str and not raw:
+            return member_equal_to(path[0], argument)
+        return _member(path[0], matcher, absent)
+
+    def match_path(value: Any) -> bool:
+        found = get_field(value, path)
+        if found is NOT_FOUND:
+            return absent
+        return found is not BAD_PATH and matcher(found)
+
+    return match_path
+
+
+def _member(name: str, matcher: Matcher, absent: bool) -> Matcher:
+    def match(value: Any) -> bool:
+        found = value.get(name, NOT_FOUND)
+        return matcher(found) if found is not NOT_FOUND else absent
+
+    return match
+
+
+def _failing(error: CouchError) -> Matcher:
+    def match(value: Any) -> bool:
+        raise error
+
+    return match
+
+
+# --- operators over parts of a value ---------------------------------------------------------------------------------
+
+
+def _element(matcher: Matcher) -> Matcher:
+    def match(value: Any) -> bool:
+        if type(value) is not list:
+            return False
+        try:
+            for item in value:
+                if matcher(item):
+                    return True
+        except CouchError:
+            return False
+        return False
+
+    return match
+
+
+def _every_element(matcher: Matcher) -> Matcher:
+    def match(value: Any) -> bool:
+        try:
+            return type(value) is list and bool(value) and all(matcher(item) for item in value)
+        except CouchError:
+            return False
+
+    return match
+
+
+def _key_of(matcher: Matcher) -> Matcher:
+    def match(value: Any) -> bool:
+        try:
+            return type(value) is dict and any(matcher(name) for name in value)
+        except CouchError:
+            return False
+
+    return match
+
+
+_QUANTIFIERS: dict[str, Callable[[Matcher], Matcher]] = {
+    "$elemMatch": _element,
+    "$allMatch": _every_element,
+    "$keyMapMatch": _key_of,
+}
+
+# --- operators of one kind of value ----------------------------------------------------------------------------------
+
+
+def _all(argument: object) -> Matcher:
+    wanted = cast("list[object]", argument)
+    if not wanted:
+        return _never
+    nested = term_key(wanted[0]) if len(wanted) == 1 and type(wanted[0]) is list else None
+
+    def match(value: Any) -> bool:
+        if type(value) is not list:
+            return False
+        if all(any(is_same_term(item, one) for one in value) for item in wanted):
+            return True
+        return nested is not None and term_key(value) == nested
+
+    return match
+
+
+_TYPES: dict[type, str] = {
+    type(None): "null",
+    bool: "boolean",
+    int: "number",
+    float: "number",
+    str: "string",
+    list: "array",
+    dict: "object",
+}
+
+
+def _type(argument: object) -> Matcher:
+    kinds = tuple(kind for kind, name in _TYPES.items() if name == argument)
+    return lambda value: type(value) in kinds
+
+
+def _remainder(argument: object) -> Matcher:
+    divisor, expected = cast("list[int]", argument)
+
+    def match(value: Any) -> bool:
+        if type(value) is not int:
+            return False
+        if divisor == 0:
+            raise ServerError("badarith")
+        remainder = abs(value) % abs(divisor)
+        return (-remainder if value < 0 else remainder) == expected
+
+    return match
+
+
+def _regex(argument: object) -> Matcher:
+    search = compile_regex(cast(str, argument)) or _never
+    return lambda value: type(value) is str and search(value)
+
+
+def _begins_with(argument: object) -> Matcher:
+    prefix = cast(str, argument)
+    return lambda value: type(value) is str and begins_with(value, prefix)
+
+
+_OPERATORS: dict[str, Callable[[object], Matcher]] = {
+    "$all": _all,
+    # A missing field never comes here, see _field: so what comes exists.
+    "$exists": lambda argument: _always if argument else _never,
+    "$type": _type,
+    "$mod": _remainder,
+    "$regex": _regex,
+    "$beginsWith": _begins_with,
+    "$size": lambda argument: lambda value: type(value) is list and len(value) == argument,
+    "$default": lambda argument: _always,
+}

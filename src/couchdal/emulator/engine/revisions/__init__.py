@@ -1,0 +1,1 @@
+"""Revision ids and revision trees."""

@@ -1,0 +1,103 @@
+"""Finding revisions in the revision tree of one document.
+
+Replicas can be told two histories of one revision, and then a tree holds it twice: which of the two is found follows
+CouchDB's ``couch_key_tree``. Nothing here knows of documents, sequences or storage.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from itertools import islice
+from sys import maxsize
+from typing import cast
+
+from couchdal.emulator.engine.revisions.revision import Revision
+from couchdal.emulator.engine.revisions.revision_tree import Node, RevisionTree, merge, nodes
+
+
+def find(tree: RevisionTree, revision: Revision) -> Node | None:
+    """Return the node of a revision, leaf or not; of two, the first one below the lowest root."""
+    found: Node | None = None
+    for leaf in tree:
+        node = _on_path(leaf, revision)
+        # Leaves come root by root, from the highest root down.
+        if node is not None and node is not found and (found is None or _root(node) is not _root(found)):
+            found = node
+    return found
+
+
+def _on_path(leaf: Node, revision: Revision) -> Node | None:
+    node: Node | None = leaf
+    while node is not None and node.position > revision[0]:
+        node = node.parent
+    return node if node is not None and node.position == revision[0] and node.id == revision[1] else None
+
+
+def _root(node: Node) -> Node:
+    while node.parent is not None:
+        node = node.parent
+    return node
+
+
+def find_all(tree: RevisionTree, revisions: Iterable[Revision]) -> tuple[list[Node], list[Revision]]:
+    """Return the nodes of revisions, leaves or not, and the revisions that are not in the tree.
+
+    A revision that is asked for twice is looked for twice.
+    """
+    wanted = Counter(revisions)
+    found = []
+    for node in nodes(tree):
+        if wanted[node.revision]:
+            wanted[node.revision] -= 1
+            found.append(node)
+    return found, list(wanted.elements())
+
+
+def find_missing(tree: RevisionTree, revisions: Iterable[Revision]) -> list[Revision]:
+    """Return the revisions that the tree doesn't know, sorted. Each known one cancels one that was asked for."""
+    known = Counter(node.revision for node in {node for leaf in tree for node in leaf.path()})
+    return sorted((Counter(revisions) - known).elements())
+
+
+def latest_leaves(tree: RevisionTree, revisions: Iterable[Revision]) -> tuple[list[Node], list[Revision]]:
+    """Return the leaves at or above the given revisions, each once, and the revisions that are not in the tree.
+
+    A revision with a second history is found there as well where it is asked for once more.
+    """
+    wanted = Counter(revisions)
+    above: set[Node] = set()
+    for node in nodes(tree):
+        count, below = wanted[node.revision], node.parent in above
+        if count or below:
+            above.add(node)
+            # The node from which CouchDB starts to gather leaves answers two of the questions for it.
+            wanted[node.revision] = max(0, count - (1 if below else 2))
+    return [leaf for leaf in tree if leaf in above], list(wanted.elements())
+
+
+def merge_answers(
+    found: Sequence[Node], missing: Sequence[Revision], limit: int, *, newest_first: bool = False
+) -> list[Node | Revision]:
+    """Return what CouchDB shows of the leaves that it found and the revisions that it did not, in a tree's order.
+
+    It merges all that its nodes answer into one tree, each history cut to the ``limit`` newest revisions, and shows the
+    leaves of that: where a lowered limit cut off where two branches part, one of them may hide the other.
+    """
+    if len(found) + len(missing) < 2:
+        return [*found, *missing]
+    limit = min(limit, maxsize)
+    answers: list[tuple[int, list[bytes], dict[str, object] | None]] = []
+    for leaf in found:
+        answers.append((leaf.position, [node.id for node in islice(leaf.path(), limit)], {"leaf": leaf}))
+    answers += ((position, [rev_id], None) for position, rev_id in missing)
+    if newest_first:
+        # Of one revision, what was found comes after what is missing.
+        answers.sort(key=lambda answer: (answer[0], answer[1][0]))
+        answers.reverse()
+    else:
+        answers.sort(key=lambda answer: (answer[0] - len(answer[1]), answer[1][::-1]))
+    tree: RevisionTree = ()
+    for position, ids, body in answers:
+        tree, _ = merge(tree, position, ids, False, body)
+    return [cast(Node, leaf.body["leaf"]) if leaf.body is not None else leaf.revision for leaf in tree]

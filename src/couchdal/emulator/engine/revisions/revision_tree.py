@@ -1,0 +1,328 @@
+"""The revision tree of one document: merging, winners, stemming, and removing leaves.
+
+Replicas that edit the same document apart make branches, and each must be able to take in the others' branches in any
+order and arrive at the same tree and the same winner. So a document is a forest: branches share the revisions from
+before they parted, and history that was cut off (stemmed) leaves trees that start above position 1.
+
+A tree is the tuple of its leaves, each linked to its parents and never changed; an edit makes a new tuple that shares
+the old nodes. The order of the leaves is CouchDB's (``couch_key_tree``): roots from the highest start down, siblings
+by id, depth first. ``revision_lookup`` finds revisions in it. Nothing here knows of documents,
+sequences or storage.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from enum import Enum
+from itertools import islice
+from sys import maxsize
+from typing import TYPE_CHECKING, TypeAlias
+
+from couchdal.emulator.engine.revisions.revision import Revision, format_revision
+
+if TYPE_CHECKING:
+    from couchdal.emulator.engine.documents.attachment import Attachment
+
+
+class Node:
+    """One revision in a tree. ``body`` is None where only the id is known. Never changed once it is in a tree.
+
+    ``nested`` remembers for readers which members of the body have to be copied; None until one has looked.
+    """
+
+    __slots__ = ("_rev", "attachments", "body", "deleted", "id", "nested", "parent", "position")
+
+    def __init__(
+        self,
+        position: int,
+        id: bytes,
+        parent: Node | None = None,
+        deleted: bool = False,
+        body: dict[str, object] | None = None,
+        attachments: tuple[Attachment, ...] = (),
+    ) -> None:
+        self.position = position
+        self.id = id
+        self.parent = parent
+        self.deleted = deleted
+        self.body = body
+        self.attachments = attachments
+        self.nested: tuple[str, ...] | None = None
+        self._rev: str | None = None
+
+    @property
+    def revision(self) -> Revision:
+        return self.position, self.id
+
+    @property
+    def rev(self) -> str:
+        """The revision's text, made once."""
+        if self._rev is None:
+            self._rev = format_revision(self.position, self.id)
+        return self._rev
+
+    def path(self) -> Iterator[Node]:
+        """Yield this node and its ancestors, newest first."""
+        node: Node | None = self
+        while node is not None:
+            yield node
+            node = node.parent
+
+    def with_parent(self, parent: Node | None) -> Node:
+        return Node(self.position, self.id, parent, self.deleted, self.body, self.attachments)
+
+    def __repr__(self) -> str:
+        return f"Node({self.rev!r}{', deleted' if self.deleted else ''})"
+
+
+RevisionTree: TypeAlias = tuple[Node, ...]
+Children: TypeAlias = dict["Node | None", list[Node]]
+
+
+class Merged(Enum):
+    """What a merged path did to the tree: CouchDB's ``new_leaf``, ``new_branch`` and ``internal_node``."""
+
+    NEW_LEAF = "new_leaf"
+    NEW_BRANCH = "new_branch"
+    INTERNAL_NODE = "internal_node"
+
+
+def _rank(leaf: Node) -> tuple[bool, int, bytes]:
+    return (not leaf.deleted, leaf.position, leaf.id)
+
+
+def winner(tree: RevisionTree) -> Node:
+    """Return the leaf that CouchDB serves when a request names no ``rev``.
+
+    Live leaves beat deleted ones, then the longer history, then the greater id. Replicas must agree from the tree
+    alone, so neither arrival order nor a clock may enter here.
+    """
+    return tree[0] if len(tree) == 1 else max(reversed(tree), key=_rank)
+
+
+def ranked_leaves(tree: RevisionTree) -> list[Node]:
+    """Return the leaves, winner first, each one the winner among those after it.
+
+    Of leaves that are one revision with two histories, the last in the tree comes first.
+    """
+    ranked = sorted(tree, key=_rank)
+    ranked.reverse()
+    return ranked
+
+
+def merge(
+    tree: RevisionTree,
+    position: int,
+    ids: Sequence[bytes],
+    deleted: bool,
+    body: dict[str, object] | None,
+    attachments: tuple[Attachment, ...] = (),
+) -> tuple[RevisionTree, Merged]:
+    """Merge the path that ends in revision ``(position, ids[0])`` and whose ancestors are ``ids[1:]``, newest first.
+
+    Known revisions keep what is known of them; one of which only the id was known takes the new body. A tree that
+    starts above the path's start gains the older history.
+    """
+    if not tree:
+        return (_chain(None, position, ids, (deleted, body, attachments)),), Merged.NEW_LEAF
+    if len(ids) == 2 and len(tree) == 1:
+        # The everyday edit: one more revision on top of the only leaf.
+        leaf = tree[0]
+        if leaf.position == position - 1 and leaf.id == ids[1]:
+            return (Node(position, ids[0], leaf, deleted, body, attachments),), Merged.NEW_LEAF
+    tip_content = (deleted, body, attachments)
+    children = _children(tree)
+    oldest_first = list(reversed(ids))
+    start = position - len(ids) + 1
+    for root in children[None]:
+        found = _align(children, root, start, oldest_first)
+        if found is not None:
+            return _merge_into(tree, children, root, found, start, oldest_first, tip_content)
+    return _ordered((*tree, _chain(None, position, ids, tip_content))), Merged.NEW_BRANCH
+
+
+_Content: TypeAlias = tuple[bool, "dict[str, object] | None", "tuple[Attachment, ...]"]
+
+
+def _chain(parent: Node | None, position: int, ids: Sequence[bytes], content: _Content) -> Node:
+    """Return the tip of a new line of nodes above ``parent``; ``ids`` newest first, all but the tip missing."""
+    for offset in range(len(ids) - 1, 0, -1):
+        parent = Node(position - offset, ids[offset], parent)
+    return Node(position, ids[0], parent, *content)
+
+
+def _children(tree: Iterable[Node]) -> Children:
+    """Return the children of each node in order of id; of None: the roots, lowest start first."""
+    children: Children = {None: []}
+    for leaf in tree:
+        for node in leaf.path():
+            if node in children:
+                break
+            children[node] = []
+    for child in children:
+        if child is not None:
+            children[child.parent].append(child)
+    for siblings in children.values():
+        siblings.sort(key=lambda sibling: (sibling.position, sibling.id))
+    return children
+
+
+def _align(children: Children, root: Node, start: int, ids: list[bytes]) -> tuple[Node, int] | None:
+    """Return the first node of a tree that the path shares, and its index in the path; None: they share none."""
+    if start <= root.position:
+        index = root.position - start
+        return (root, index) if index < len(ids) and ids[index] == root.id else None
+    level = [root]
+    position = root.position
+    while level and position < start:
+        level = [child for node in level for child in children[node]]
+        position += 1
+    return next(((node, 0) for node in level if node.id == ids[0]), None)
+
+
+def _merge_into(
+    tree: RevisionTree,
+    children: Children,
+    root: Node,
+    found: tuple[Node, int],
+    start: int,
+    ids: list[bytes],
+    content: _Content,
+) -> tuple[RevisionTree, Merged]:
+    node, index = found
+    replaced: dict[Node, Node] = {}
+    below: Node | None = None
+    if index > 0:
+        # The path knows what came before this tree's first node.
+        below = _chain(None, root.position - 1, list(reversed(ids[:index])), (False, None, ()))
+        replaced[root] = root.with_parent(below)
+    while index + 1 < len(ids):
+        following = next((child for child in children[node] if child.id == ids[index + 1]), None)
+        if following is None:
+            break
+        node, index = following, index + 1
+    if index + 1 == len(ids):
+        if node.body is None and content[1] is not None:
+            parent = _rebuilt(node.parent, replaced) if node.parent is not None else below
+            replaced[node] = Node(node.position, node.id, parent, *content)
+        rebuilt = _rebuild(tree, replaced)
+        return (_ordered(rebuilt) if below is not None else rebuilt), Merged.INTERNAL_NODE
+    is_leaf = not children[node]
+    leaves = _rebuild((*tree, node), replaced)
+    tip = _chain(leaves[-1], start + len(ids) - 1, list(reversed(ids[index + 1 :])), content)
+    if is_leaf:
+        kept = tuple(leaf for leaf in leaves[:-1] if leaf is not leaves[-1])
+        return _ordered((*kept, tip)), Merged.NEW_LEAF
+    return _ordered((*leaves[:-1], tip)), Merged.NEW_BRANCH
+
+
+def _rebuild(leaves: RevisionTree, replaced: dict[Node, Node]) -> RevisionTree:
+    """Return the leaves over the replaced nodes: whatever descends from one has to be made again."""
+    if not replaced:
+        return leaves
+    return tuple(_rebuilt(leaf, replaced) for leaf in leaves)
+
+
+def _rebuilt(leaf: Node, replaced: dict[Node, Node]) -> Node:
+    line: list[Node] = []
+    below: Node | None = None
+    for node in leaf.path():
+        below = replaced.get(node)
+        if below is not None:
+            break
+        line.append(node)
+    if below is None:
+        return leaf
+    for node in reversed(line):
+        below = replaced[node] = node.with_parent(below)
+    return below
+
+
+def _ordered(leaves: Iterable[Node]) -> RevisionTree:
+    """Return leaves in CouchDB's order. Branches of one root compare at the id where they part."""
+    keyed = []
+    for leaf in leaves:
+        line = [node.id for node in leaf.path()]
+        line.reverse()
+        keyed.append((-(leaf.position - len(line) + 1), line, leaf))
+    # Roots from high to low, of the same start too; then depth first, children ascending.
+    keyed.sort(key=lambda entry: entry[1])
+    keyed.sort(key=lambda entry: entry[1][0], reverse=True)
+    keyed.sort(key=lambda entry: entry[0])
+    return tuple(entry[2] for entry in keyed)
+
+
+def stem(tree: RevisionTree, limit: int) -> RevisionTree:
+    """Keep of each leaf's history the ``limit`` newest revisions. No leaf is lost.
+
+    A path that bridges two trees leaves revisions in both of them; stemming is where CouchDB finds and joins these.
+    """
+    if len(tree) == 1:
+        if tree[0].position <= limit:
+            return tree
+    elif _holds_twice(tree):
+        return _joined(tree, limit)
+    kept: dict[Node, None] = {}
+    cut = False
+    for leaf in tree:
+        for depth, node in enumerate(leaf.path()):
+            if depth >= limit:
+                cut = True
+                break
+            kept[node] = None
+    if not cut:
+        return tree
+    replaced = {node: node.with_parent(None) for node in kept if node.parent is not None and node.parent not in kept}
+    return _ordered(_rebuild(tree, replaced))
+
+
+def _holds_twice(tree: RevisionTree) -> bool:
+    # CouchDB looks at ids alone, so it finds the same one at two positions as well.
+    known = {node for leaf in tree for node in leaf.path()}
+    return len({node.id for node in known}) < len(known)
+
+
+def is_same(tree: RevisionTree, other: RevisionTree) -> bool:
+    """Whether two trees hold the same revisions, and know the bodies of the same ones."""
+    if len(tree) != len(other):
+        return False
+    for leaf, known in zip(tree, other, strict=True):
+        if leaf.id != known.id or leaf.position != known.position:
+            return False
+    return tree == other or _outline(tree) == _outline(other)
+
+
+def _outline(tree: RevisionTree) -> list[list[tuple[int, bytes, bool]]]:
+    return [[(node.position, node.id, node.body is None) for node in leaf.path()] for leaf in tree]
+
+
+def _joined(tree: RevisionTree, limit: int) -> RevisionTree:
+    """Merge the paths of all leaves anew, from the lowest start up, each with what is known of its revisions."""
+    # Where cut histories are the same, the whole ones decide which comes first.
+    leaves = sorted(tree, key=lambda leaf: [node.id for node in leaf.path()])
+    lines = [list(islice(leaf.path(), min(limit, maxsize))) for leaf in leaves]
+    lines.sort(key=lambda line: (line[-1].position, [node.id for node in line]))
+    joined: RevisionTree = ()
+    for line in lines:
+        for index in range(len(line) - 1, -1, -1):
+            node = line[index]
+            if node.body is not None or index == 0:
+                ids = [ancestor.id for ancestor in line[index:]]
+                joined, _ = merge(joined, node.position, ids, node.deleted, node.body, node.attachments)
+    return joined
+
+
+def nodes(tree: RevisionTree) -> Iterator[Node]:
+    """Yield every node once: roots from the lowest start up, each before its children, these by id."""
+    children = _children(tree)
+    pending = list(reversed(children[None]))
+    while pending:
+        node = pending.pop()
+        yield node
+        pending.extend(reversed(children[node]))
+
+
+def remove_leaves(tree: RevisionTree, revisions: Collection[Revision]) -> tuple[RevisionTree, list[Revision]]:
+    """Take out the branches that end in the given leaves; return the rest, and which of them were leaves."""
+    removed = [leaf.revision for leaf in tree if leaf.revision in revisions]
+    return tuple(leaf for leaf in tree if leaf.revision not in revisions), removed

@@ -1,0 +1,1 @@
+"""A server and its databases, and the states that they can return to."""

@@ -1,0 +1,1 @@
+"""Views: definitions, indexes, queries and reductions."""

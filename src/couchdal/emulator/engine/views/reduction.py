@@ -1,0 +1,259 @@
+"""CouchDB's built-in reduce functions: what each makes of a view's values, of what it made of parts, and what it shows.
+
+It knows nothing of views. Source: ``couch_query_servers:builtin_reduce``, ``couch_hyper``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from hashlib import sha1
+from itertools import groupby, islice
+from math import log
+from operator import itemgetter
+from typing import Any, NamedTuple, Protocol, TypeAlias, cast
+
+from couchdal.emulator.engine.collation.collation import Key, json_key
+from couchdal.emulator.engine.erlang.external_term import encode_term
+from couchdal.emulator.engine.erlang.term_text import pretty_members, pretty_term, print_term
+from couchdal.errors import ServerError
+from couchdal.http.json_text import parse_integer
+
+Number: TypeAlias = "int | float"
+
+
+class Row(Protocol):
+    """What is reduced: a key and a value that a document emitted."""
+
+    @property
+    def doc_id(self) -> str: ...
+
+    @property
+    def key(self) -> object: ...
+
+    @property
+    def value(self) -> object: ...
+
+
+_SUM_REASON = (
+    "The _sum function requires that map values be numbers, arrays of numbers, or objects. Objects cannot be mixed with"
+    " other data structures. Objects can be arbitrarily nested, provided that the values for all fields are themselves"
+    " numbers, arrays of numbers, or objects."
+)
+
+
+class _SumFailed(Exception):
+    """``_sum`` met a value that it cannot add. ``args[0]`` is the object that stands in the place of the sum."""
+
+
+def is_builtin(source: str) -> bool:
+    """Whether a reduce function is CouchDB's own, and not JavaScript."""
+    return source.startswith("_")
+
+
+def can_fail(source: str) -> bool:
+    """Whether a reduce function can fail so that no row of its design document's views is to be had."""
+    return source.startswith(("_sum", "_stats"))
+
+
+def _crash(word: str, reason: str = "") -> ServerError:
+    return ServerError(reason, error=word)
+
+
+# --- _sum and _count -------------------------------------------------------------------------------------------------
+
+
+def _is_number(value: object) -> bool:
+    return type(value) in (int, float)
+
+
+def _sum(values: Iterable[object]) -> object:
+    total: object = 0
+    for value in values:
+        try:
+            total = _add(value, total)
+        except _SumFailed as failed:
+            # What comes after it is added to this, or rather is not.
+            return failed.args[0]
+    return total
+
+
+def _add(value: Any, total: Any) -> Any:
+    if _is_number(value) and _is_number(total):
+        return total + value
+    if type(value) is dict:
+        return _add_object(value, total)
+    if type(value) is list and (type(total) is list or _is_number(total)):
+        return _add_arrays(total if type(total) is list else [total], value)
+    if _is_number(value) and type(total) is list:
+        return _add_arrays(total, [value])
+    raise _sum_failed(value)
+
+
+def _sum_failed(cause: object) -> _SumFailed:
+    return _SumFailed({"error": "builtin_reduce_error", "reason": _SUM_REASON, "caused_by": cause})
+
+
+def _add_object(value: dict[str, Any], total: Any) -> dict[str, Any]:
+    if "error" in value:
+        if value["error"] == "builtin_reduce_error":
+            raise _SumFailed(value)
+        raise _crash("case_clause")
+    if type(total) is int and total == 0:
+        return value
+    if type(total) is not dict:
+        raise _crash("case_clause")
+    added: dict[str, Any] = {}
+    for name in sorted({*value, *total}, key=str.encode):
+        if name in value and name in total:
+            added[name] = _add(value[name], total[name])
+        else:
+            added[name] = value[name] if name in value else total[name]
+    return added
+
+
+def _add_arrays(total: list[Any], values: list[Any]) -> list[Any]:
+    added = []
+    for place, (one, other) in enumerate(zip(total, values, strict=False)):
+        if not (_is_number(one) and _is_number(other)):
+            raise _sum_failed(total[place:])
+        added.append(one + other)
+    longer = total if len(total) > len(values) else values
+    return added + longer[len(added) :]
+
+
+# --- _stats ----------------------------------------------------------------------------------------------------------
+
+
+class _Stats(NamedTuple):
+    sum: Number
+    number: Number
+    min: Number
+    max: Number
+    sumsqr: Number
+
+
+_STATS = ("sum", "count", "min", "max", "sumsqr")
+
+
+def _stats(values: Sequence[object]) -> object:
+    found = _first_stats(values[0])
+    for value in values[1:]:
+        found = _add_stats(value, found)
+    return found
+
+
+def _first_stats(value: Any) -> Any:
+    if isinstance(value, _Stats):
+        return value
+    if type(value) is list:
+        return [_first_stats(item) for item in value]
+    if _is_number(value):
+        return _Stats(value, 1, value, value, value * value)
+    if type(value) is dict:
+        return _unpacked(value)
+    raise _crash("invalid_value", f"non-numeric _stats input: {print_term(value)}")
+
+
+def _add_stats(value: Any, found: Any) -> Any:
+    if type(value) is list and type(found) is list:
+        if len(value) != len(found):
+            raise _crash("function_clause")
+        return [_add_stats(*pair) for pair in zip(value, found, strict=True)]
+    if type(value) is dict or _is_number(value):
+        value = _first_stats(value)
+    if isinstance(value, _Stats) and isinstance(found, _Stats):
+        return _Stats(
+            value.sum + found.sum,
+            value.number + found.number,
+            min(value.min, found.min),
+            max(value.max, found.max),
+            value.sumsqr + found.sumsqr,
+        )
+    reason = "The _stats function requires that map values be numbers or arrays of numbers, not '"
+    shown = (
+        f"{{{','.join(map(print_term, value))}}}" if isinstance(value, _Stats) else pretty_term(value, len(reason) + 1)
+    )
+    raise _crash("invalid_value", f"{reason}{shown}'")
+
+
+def _unpacked(value: Mapping[str, object]) -> _Stats:
+    numbers = []
+    for name in _STATS:
+        number = value.get(name)
+        if number is None:
+            reason = f"user _stats input missing required field {name} ("
+            raise _crash("invalid_value", f"{reason}{pretty_members(value, len(reason) + 1)})")
+        if not _is_number(number):
+            raise _crash("invalid_value", f"non-numeric _stats input received for {name}: {print_term(number)}")
+        numbers.append(cast(Number, number))
+    return _Stats(*numbers)
+
+
+def _packed(found: object) -> object:
+    if isinstance(found, _Stats):
+        return dict(zip(_STATS, found, strict=True))
+    return [_packed(item) for item in cast("list[object]", found)]
+
+
+# --- the others ------------------------------------------------------------------------------------------------------
+
+
+def _ranked(values: Iterable[object], most: int, *, top: bool) -> list[object]:
+    """Return the greatest or the least values, best first, of equal ones the first that came."""
+    ranked = sorted(((json_key(value), value) for value in values), key=itemgetter(0), reverse=top)
+    return [next(group)[1] for _, group in islice(groupby(ranked, itemgetter(0)), most)]
+
+
+def _extreme(rows: Iterable[Row], *, last: bool) -> object:
+    """Return the value of the first or the last row by key and document."""
+    chosen: tuple[tuple[Key, bytes], object] | None = None
+    for row in rows:
+        place = (json_key(row.key), row.doc_id.encode())
+        if chosen is None or (place >= chosen[0] if last else place < chosen[0]):
+            chosen = (place, row.value)
+    return chosen[1] if chosen is not None else []
+
+
+# The registers of HyperLogLog, of which CouchDB keeps 2 ** 11.
+_PRECISION = 11
+_REGISTERS = 1 << _PRECISION
+# Up to so many, how many registers are still empty tells more than what the others hold.
+_FEW = 1800
+
+
+def _count_distinct(keys: Iterable[object]) -> int:
+    """Return about how many different keys there are. Beyond some 1,800, CouchDB corrects the figure by tables."""
+    registers: dict[int, int] = {}
+    for key in keys:
+        digest = int.from_bytes(sha1(b"\x83" + encode_term(key), usedforsecurity=False).digest()[:8], "big")
+        place = digest >> (64 - _PRECISION)
+        rest = digest & ((1 << (64 - _PRECISION)) - 1)
+        zeros = 64 - _PRECISION - rest.bit_length() + 1
+        registers[place] = max(zeros, registers.get(place, 0))
+    empty = _REGISTERS - len(registers)
+    few = _REGISTERS * log(_REGISTERS / empty) if empty else _FEW + 1
+    if few <= _FEW:
+        return int(few + 0.5)
+    powers = empty + sum(2.0**-zeros for zeros in registers.values())
+    return int(0.7213 / (1 + 1.079 / _REGISTERS) * _REGISTERS**2 / powers + 0.5)
+
+
+def reduce_rows(source: str, rows: Sequence[Row]) -> object:
+    """Return what a built-in function shows of rows, of which there is at least one.
+
+    Raises ``ServerError`` where CouchDB's falls over their values.
+    """
+    values = [row.value for row in rows]
+    if source.startswith("_sum"):
+        # Once more, as CouchDB puts together what its shards have found.
+        return _sum([_sum(values)])
+    if source.startswith("_count"):
+        return len(values)
+    if source.startswith("_stats"):
+        return _packed(_stats(values))
+    if source.startswith("_approx_count_distinct"):
+        return _count_distinct(row.key for row in rows)
+    if source.startswith(("_first", "_last")):
+        return _extreme(rows, last=source.startswith("_last"))
+    top = source.startswith("_top_")
+    return _ranked(values, parse_integer(source.removeprefix("_top_" if top else "_bottom_")), top=top)

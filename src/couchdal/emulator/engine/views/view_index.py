@@ -1,0 +1,190 @@
+"""The rows of all views of a design document, in the order of their keys, brought up to date before they are read.
+
+It knows nothing of queries. Source: ``couch_mrview_updater``, ``couch_mrview_index``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple, TypeAlias, TypeVar
+
+from sortedcontainers import SortedList
+
+from couchdal.emulator.engine.collation.collation import Key, json_key
+from couchdal.emulator.engine.documents.document import DocumentRecord
+from couchdal.emulator.engine.documents.document_read import Shown, show
+from couchdal.emulator.engine.erlang.term_order import term_key
+from couchdal.emulator.engine.indexes.following_index import FollowingIndex
+from couchdal.emulator.engine.javascript.javascript import QueryServer
+from couchdal.emulator.engine.mango.index_definition import IndexDefinition
+from couchdal.emulator.engine.mango.json_index import JsonIndex
+from couchdal.emulator.engine.server.database import Database
+from couchdal.emulator.engine.views.reduction import can_fail, is_builtin, reduce_rows
+from couchdal.emulator.engine.views.view_definition import JAVASCRIPT, MANGO, MapView, ViewGroup, view_group
+from couchdal.errors import CouchError, ServerError
+
+# Where a row stands: its partition ("" in a global view), its key, its document's id, and its number there.
+Place: TypeAlias = "tuple[str, Key, bytes, int]"
+_Self = TypeVar("_Self", bound="ViewIndex")
+
+
+class ViewRow(NamedTuple):
+    """What a map function emitted once. Places differ, so that rows sort by them alone."""
+
+    place: Place
+    doc_id: str
+    key: Any
+    value: Any
+
+
+_Rows: TypeAlias = "list[list[ViewRow]]"
+
+
+class ViewIndex(FollowingIndex[_Rows]):
+    """The rows of a design document's views, by their place in its group."""
+
+    def __init__(self, group: ViewGroup, *, partitioned: bool) -> None:
+        super().__init__()
+        self.group = group
+        self.partitioned = partitioned
+        self.rows: list[SortedList[ViewRow]] = [SortedList() for _ in group.views]
+        # The update sequences up to which the index had come when the views' rows changed last.
+        self.changed_at = [0] * len(group.views)
+        # Whether a view's values have all been numbers, over which no built-in function falls.
+        self._has_numbers = [True] * len(group.views)
+        self._of_document: dict[str, _Rows] = {}
+        self._keys = [key_function(view) for view in group.views]
+        self._sources = [view.source for view in group.views]
+        self._shown = Shown(conflicts=True, deleted_conflicts=True, local_seq=group.includes_seq)
+        self._server: QueryServer | None = None
+        self._columns: list[JsonIndex] | None = None
+
+    def fork(self: _Self) -> _Self:
+        other = super().fork()
+        # Two databases are used at the same time, which a JavaScript engine is not.
+        other._server = None
+        return other
+
+    def query_server(self) -> QueryServer:
+        """Return the engine that runs the functions; raises ``ServerError`` for a language that none speaks."""
+        if self._server is None:
+            if self.group.language != JAVASCRIPT:
+                raise ServerError(self.group.language, error="unknown_query_language")
+            self._server = QueryServer({"views": {"lib": self.group.lib}})
+        return self._server
+
+    def refresh(self, db: Database) -> None:
+        if self.seq != db.update_seq and self.group.language != MANGO:
+            self.query_server()
+        super().refresh(db)
+
+    def _doc_ids(self) -> Iterable[str]:
+        return self._of_document
+
+    def _take_copies(self) -> None:
+        self.rows = [rows.copy() for rows in self.rows]
+        self.changed_at = list(self.changed_at)
+        self._has_numbers = list(self._has_numbers)
+        self._of_document = dict(self._of_document)
+
+    def read(self, db: Database, record: DocumentRecord) -> _Rows | None:
+        if record.deleted or (record.doc_id.startswith("_design/") and not self.group.includes_design):
+            return None
+        emitted = self._emitted(db, record)
+        if not any(emitted):
+            return None
+        partition = record.doc_id.partition(":")[0] if self.partitioned else ""
+        return [
+            _placed(partition, record.doc_id, key_of, pairs) for key_of, pairs in zip(self._keys, emitted, strict=True)
+        ]
+
+    def _emitted(self, db: Database, record: DocumentRecord) -> list[list[tuple[object, object]]]:
+        """Return the keys and values that each map function emits, or the columns that each index has of a document."""
+        if self.group.language != MANGO:
+            return self.query_server().map(self._sources, show(db, record, record.winner, self._shown))
+        if self._columns is None:
+            definitions = (IndexDefinition("", view.first_name, view.source, False) for view in self.group.views)
+            self._columns = [JsonIndex(definition) for definition in definitions]
+        values = (index.read(db, record) for index in self._columns)
+        return [[] if columns is None else [(columns, None)] for columns in values]
+
+    def _replace(self, changed: Sequence[tuple[str, _Rows | None]], seq: int) -> None:
+        before = [(doc_id, self._of_document.get(doc_id)) for doc_id, _ in changed]
+        marks = list(self.changed_at), list(self._has_numbers)
+        added = self._exchange(changed, seq)
+        try:
+            self._check_reductions(added)
+        except CouchError:
+            # Of an index that cannot be built, what there was before is still to be seen.
+            self._exchange(before, seq)
+            self.changed_at, self._has_numbers = marks
+            raise
+
+    def _exchange(self, changed: Sequence[tuple[str, _Rows | None]], seq: int) -> _Rows:
+        """Put documents' rows in the place of those that they had, and return the new ones of each view."""
+        added: _Rows = [[] for _ in self.rows]
+        removed = [0] * len(self.rows)
+        for doc_id, found in changed:
+            for place, old in enumerate(self._of_document.pop(doc_id, ())):
+                removed[place] += len(old)
+                for row in old:
+                    self.rows[place].remove(row)
+            if found is not None:
+                self._of_document[doc_id] = found
+                for new, rows_of_view in zip(added, found, strict=True):
+                    new.extend(rows_of_view)
+        for place, new in enumerate(added):
+            self.rows[place].update(new)
+            self._has_numbers[place] &= all(type(row.value) in (int, float) for row in new)
+            if new or removed[place]:
+                self.changed_at[place] = seq
+        return added
+
+    def _check_reductions(self, added: _Rows) -> None:
+        """Raise ``CouchError`` where a reduce function fails on rows: CouchDB runs it when it stores them."""
+        for place, view in enumerate(self.group.views):
+            for _, source in view.reduces:
+                rows, new = self.rows[place], added[place]
+                if is_builtin(source):
+                    if can_fail(source) and rows and not self._has_numbers[place]:
+                        reduce_rows(source, rows)
+                elif self.partitioned and rows:
+                    # The keys that it would be given have their partition in them, which JSON cannot say.
+                    raise ServerError("a partition is no JSON", error="invalid_ejson")
+                elif new:
+                    keys = [[row.key, row.doc_id] for row in new]
+                    self.query_server().reduce(source, keys, [row.value for row in new], again=False)
+
+
+def _placed(
+    partition: str, doc_id: str, key_of: Callable[[object], Key], pairs: Iterable[tuple[object, object]]
+) -> list[ViewRow]:
+    """Return what a document emitted in the order of its rows: those of one key by their values."""
+    keyed = sorted(((key_of(key), term_key([key, value]), key, value) for key, value in pairs), key=lambda one: one[:2])
+    id_bytes = doc_id.encode()
+    return [
+        ViewRow((partition, place, id_bytes, number), doc_id, key, value)
+        for number, (place, _, key, value) in enumerate(keyed)
+    ]
+
+
+def key_function(view: MapView) -> Callable[[object], Key]:
+    """Return what makes sort keys of a view's keys."""
+    return term_key if view.is_raw else json_key
+
+
+def open_view_index(db: Database, body: Any) -> ViewIndex:
+    """Return the index of a design document's views, as it was left. Who has the same views has the same index."""
+    group = view_group(body)
+    index = db.view_indexes.get(group.signature)
+    if index is None:
+        clean_up(db)
+        index = ViewIndex(group, partitioned=group.is_partitioned(db.partitioned))
+        db.view_indexes[group.signature] = index
+    return index
+
+
+def clean_up(db: Database) -> None:
+    """Forget the indexes of which no design document has the views any more."""
+    used = {view_group(record.body).signature for record in db.design_documents()}
+    db.view_indexes = {signature: index for signature, index in db.view_indexes.items() if signature in used}

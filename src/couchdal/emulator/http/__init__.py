@@ -1,0 +1,1 @@
+"""What endpoints share: the call, credentials, options, multipart bodies."""

@@ -1,0 +1,157 @@
+"""Who asks: the user context of a request, from its cookie or its Basic credentials. Source: ``couch_httpd_auth``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from couchdal.emulator.engine.auth.security import UserContext
+from couchdal.emulator.engine.documents.document import DocumentRecord
+from couchdal.emulator.engine.revisions.revision_tree import ranked_leaves
+from couchdal.emulator.engine.server.server import Server
+from couchdal.errors import BadRequest, CouchError, Forbidden, ServerError, Unauthorized
+from couchdal.http.messages import Request
+
+_ADMIN_PARTY = UserContext(None, ("_admin",), "default")
+_ANONYMOUS = UserContext()
+WRONG_PASSWORD = "Name or password is incorrect."
+
+
+def identify(server: Server, request: Request) -> UserContext:
+    """Return the user of a request: that of its cookie, else of its credentials, else nobody.
+
+    Where the server has no administrators, who shows nothing is one. Raises ``Unauthorized`` for wrong credentials,
+    ``Forbidden`` after too many of them, ``BadRequest`` for malformed ones.
+    """
+    cookie = request.headers.get("cookie")
+    if cookie:
+        user = _from_cookie(server, cookie)
+        if user is not None:
+            return user
+    authorization = request.headers.get("authorization")
+    credentials = _basic_credentials(authorization) if authorization else None
+    if credentials is None:
+        return _ANONYMOUS if server.admins else _ADMIN_PARTY
+    name, password = credentials
+    properties = user_properties(server, name)
+    if properties is None or "totp" in properties:
+        raise Unauthorized(WRONG_PASSWORD)
+    if not authenticate(server, request.peer, name, password, properties):
+        raise Unauthorized(WRONG_PASSWORD)
+    return UserContext(name, roles_of(properties), "default")
+
+
+def roles_of(properties: Mapping[str, object]) -> tuple[str, ...]:
+    """Return a user's roles."""
+    roles = properties.get("roles", ())
+    return tuple(roles) if isinstance(roles, (list, tuple)) else ()
+
+
+def user_properties(server: Server, name: str) -> Mapping[str, object] | None:
+    """Return what is known of a user: of an administrator, who may have a document as well, or from the document.
+
+    Raises ``Unauthorized`` for a document in conflict: which of its passwords counts must not depend on chance.
+    """
+    from couchdal.emulator.engine.auth.users import ID_PREFIX, USERS
+
+    users = server.databases.get(USERS)
+    record: DocumentRecord | None = users.storage.get(ID_PREFIX + name) if users is not None else None
+    body: Mapping[str, object] | None = None
+    if record is not None and not record.deleted:
+        if any(not leaf.deleted for leaf in ranked_leaves(record.tree)[1:]):
+            raise Unauthorized(
+                "User document conflicts must be resolved before the document is used for authentication purposes."
+            )
+        body = record.winner.body
+    if name not in server.admins:
+        return body
+    roles = ("_admin", *roles_of(body or {}))
+    return {"roles": roles, "salt": server.ids.named(f"salt/{name}"), "password": server.admins[name]}
+
+
+def authenticate(server: Server, peer: str, name: str, password: str, properties: Mapping[str, object]) -> bool:
+    """Whether a password is a user's; raises ``Forbidden`` after too many wrong ones from one address."""
+    from couchdal.emulator.engine.auth.sessions import count_failure, is_locked
+    from couchdal.emulator.engine.auth.users import verify_password
+
+    key, now = (peer, name, str(properties.get("salt", ""))), server.clock.now()
+    if is_locked(server.failures, key, now):
+        raise Forbidden("Account is temporarily locked due to multiple authentication failures")
+    if name in server.admins:
+        right = password == properties["password"]
+    else:
+        right = verify_password(properties, password.encode("utf-8", "surrogateescape"), server.known_passwords)
+    if not right:
+        count_failure(server.failures, key, now)
+    return right
+
+
+def session_secret(server: Server) -> str:
+    """Return the key with which this server signs cookies."""
+    return server.ids.named("secret")
+
+
+def _from_cookie(server: Server, header: str) -> UserContext | None:
+    """Return the user of a session cookie; None for a request without one, or with one that does not count."""
+    from couchdal.emulator.engine.auth.sessions import check_cookie, make_cookie, read_cookie, set_cookie
+
+    parts = (part.strip().partition("=") for part in header.replace(",", ";").split(";"))
+    value = next((value.strip('"') for name, _, value in parts if name == "AuthSession"), "")
+    if not value:
+        return None
+    cookie = read_cookie(value)
+    name = cookie[0]
+    properties = user_properties(server, name)
+    if properties is None:
+        return None
+    secret, salt, now = session_secret(server), str(properties.get("salt", "")), int(server.clock.now())
+    old = check_cookie(cookie, secret, salt, now)
+    if old is None:
+        return None
+    renewed = set_cookie(make_cookie(name, secret, salt, now), now) if old else None
+    return UserContext(name, roles_of(properties), "cookie", renewed)
+
+
+def _basic_credentials(header: str) -> tuple[str, str] | None:
+    """Return name and password of an Authorization header; None for one of another scheme, or without a colon.
+
+    Raises ``BadRequest`` or ``ServerError`` for bad base64.
+    """
+    if not header.startswith("Basic "):
+        return None
+    name, colon, password = decode_base64(header[6:]).decode("utf-8", "surrogateescape").partition(":")
+    # "_:_" is how browsers are made to forget their credentials.
+    return (name, password) if colon and (name, password) != ("_", "_") else None
+
+
+def decode_base64(text: str) -> bytes:
+    """Return what base64 says; raises ``BadRequest`` or ``ServerError``, by what is wrong with it."""
+    from base64 import b64decode
+
+    try:
+        return b64decode("".join(text.split()), validate=True)
+    except ValueError:
+        raise _base64_error(text.encode("latin-1", "replace")) from None
+
+
+_BASE64 = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+
+
+def _base64_error(text: bytes) -> CouchError:
+    """Return what comes of text that is no base64: CouchDB expects some errors of Erlang's decoder, and not others."""
+    padding, group, ended = -2, [], False
+    for byte in text:
+        if byte in b"\t\n\r ":
+            continue
+        value = padding if byte == ord("=") else _BASE64.find(byte)
+        if ended:
+            return ServerError(str(value) if value >= 0 else "eq" if value == padding else "bad", error="case_clause")
+        group.append(value)
+        if len(group) == 4:
+            ended = group[3] == padding
+            shifted = (group[1] if group[2] == padding else group[2]) if ended else 0
+            if shifted < 0:
+                return ServerError("badarith", error="unknown_error")
+            if min(group[:2] if ended else group) < 0:
+                return ServerError("badarg", error="unknown_error")
+            group = []
+    return BadRequest("Authorization header has invalid base64 value")

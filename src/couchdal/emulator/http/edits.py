@@ -1,0 +1,158 @@
+"""Writes with the rights of the user who makes them, and their answers; every endpoint that writes uses these."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from contextlib import suppress
+
+from couchdal.emulator.engine.documents.document import Document
+from couchdal.emulator.engine.documents.document_update import Outcome, Validate, replicate_documents, update_documents
+from couchdal.emulator.engine.revisions.revision import Revision, parse_revision
+from couchdal.emulator.http.call import Call, document_etag, json_response, url_encode
+from couchdal.errors import BadRequest, CouchError, NotSupported, ServerError
+from couchdal.http.json_text import parse_integer
+from couchdal.http.messages import Response
+
+_INTEGER = re.compile(r"[+-]?[0-9]+\Z")
+
+
+def document_from(call: Call, doc_id: str, document: Document) -> Document:
+    """Give a document the id of its path and the revision of its query or If-Match; raises ``BadRequest``.
+
+    The three places in which a revision may stand must agree.
+    """
+    for attachment in document.attachments:
+        if attachment.name.startswith("_"):
+            raise BadRequest(f"Attachment name '{attachment.name}' starts with prohibited character '_'")
+    text = call.param("rev")
+    revision = None if text is None else parse_revision(text)
+    if document.ids:
+        if revision is not None and revision != document.revision:
+            raise BadRequest("Document rev from request body and query string have different values")
+        header_revision(call, document.revision)
+    else:
+        revision = header_revision(call, revision)
+        if revision is not None:
+            document.position, document.ids = revision[0], (revision[1],)
+        else:
+            document.position = 0
+    document.doc_id = doc_id
+    return document
+
+
+def header_revision(call: Call, revision: Revision | None) -> Revision | None:
+    """Return the revision that If-Match names, or the given one; raises ``BadRequest`` where they differ."""
+    text = call.header("if-match")
+    if text is None:
+        return revision
+    named = parse_revision(text.strip('"'))
+    if revision is not None and revision != named:
+        raise BadRequest("Document rev and etag have different values")
+    return named
+
+
+def design_error(call: Call) -> CouchError | None:
+    """Return the error that a design document of this user's gets."""
+    return call.db_admin_error("You are not a db or server admin.")
+
+
+def edit(call: Call, documents: Sequence[Document]) -> list[Outcome]:
+    """Make edits with this user's rights, and return what became of each."""
+    return update_documents(call.db, _prepared(call, documents), design_error(call), _validate(call))
+
+
+def replicate(call: Call, documents: Sequence[Document]) -> list[tuple[Document, CouchError]]:
+    """Take in revisions made elsewhere with this user's rights, and return those that were refused."""
+    return replicate_documents(call.db, _prepared(call, documents), design_error(call), _validate(call))
+
+
+def _prepared(call: Call, documents: Sequence[Document]) -> Sequence[Document]:
+    """Return documents as they are stored: in the users database without their passwords.
+
+    Raises ``NotFound`` for the documents of other users, and ``NotSupported`` for a replication to be run.
+    """
+    name = call.db.name
+    if call.db.partitioned:
+        for document in documents:
+            call.db.check_located(document.doc_id)
+    if name.rpartition("/")[2] == "_replicator" and not all(document.is_local for document in documents):
+        raise NotSupported("replications are not run; replicate with a client instead")
+    if not name.endswith("_users"):
+        return documents
+    from couchdal.emulator.engine.auth.users import (  # few programs manage users
+        check_writable,
+        hash_password,
+        is_users_db,
+    )
+
+    if not is_users_db(name):
+        return documents
+    for document in documents:
+        check_writable(document.doc_id, call.user, call.db.security)
+    ids, known = call.server.ids, call.server.known_passwords
+    return [
+        hash_password(document, ids.named(f"salt/{document.doc_id}/{document.position}"), known)
+        for document in documents
+    ]
+
+
+def _validate(call: Call) -> Validate | None:
+    """Return what the documents of a database have to pass, beside the rules that hold for all."""
+    validate: Validate | None = None
+    if call.db.name == "_users":
+        from couchdal.emulator.engine.auth.users import validate_user_document
+
+        validate = validate_user_document
+    if not call.db.has_validation():
+        return validate
+    from couchdal.emulator.engine.javascript.validation import validation  # most databases have no functions
+
+    return validation(call.db, call.user, validate)
+
+
+def batched(call: Call, document: Document) -> Response:
+    """Make one edit without telling what became of it."""
+    with suppress(CouchError):
+        edit(call, [document])
+    return json_response({"ok": True, "id": document.doc_id}, 202)
+
+
+def saved(call: Call, document: Document, *, located: bool = False) -> Response:
+    """Make one edit, and return its answer; raises what the edit is refused with."""
+    (outcome,) = edit(call, [document])
+    status = acknowledged(call, 200 if document.deleted else 201)
+    if isinstance(outcome, CouchError):
+        raise outcome
+    return written(call, document, outcome, status, located=located)
+
+
+def acknowledged(call: Call, status: int, copies: object = None) -> int:
+    """Return the status of a write: 202 where more copies are asked for (``w``) than the one that there is.
+
+    Raises ``ServerError`` where that is no number; the write is made nevertheless.
+    """
+    if type(copies) is not int:
+        text = call.param("w")
+        copies = 1 if text is None else parse_count(text)
+    return 202 if copies > 1 else status
+
+
+def parse_count(text: str) -> int:
+    """Return how many copies a request asks to be written or read; raises ``ServerError("badarg")``."""
+    if not _INTEGER.match(text):
+        raise ServerError("badarg", error="unknown_error")
+    return parse_integer(text)
+
+
+def written(call: Call, document: Document, rev: str, status: int, *, located: bool = False) -> Response:
+    """Return the answer to a write: ``{"ok", "id", "rev"}`` with an ETag and, for PUT, a Location."""
+    headers = {"etag": document_etag(document.doc_id, rev, document.body)}
+    if located:
+        headers["location"] = location(call, document.doc_id)
+    return json_response({"ok": True, "id": document.doc_id, "rev": rev}, status, headers)
+
+
+def location(call: Call, doc_id: str) -> str:
+    """Return the absolute address of a document, as the client names this server."""
+    return call.absolute_uri(f"/{url_encode(call.args['db'])}/{url_encode(doc_id)}")

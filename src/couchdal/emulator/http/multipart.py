@@ -1,0 +1,121 @@
+"""Multipart bodies as CouchDB writes and reads them: a document with its attachments, or several such documents.
+
+It knows documents only as JSON text and attachments, and nothing of requests. Source: ``couch_httpd_multipart``,
+``couch_doc:doc_to_multi_part_stream`` and ``couch_httpd:parse_multipart_request``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import cast
+
+from couchdal.emulator.engine.documents.attachment import Attachment
+from couchdal.errors import BadContentType, BadRequest, ServerError
+from couchdal.http.json_text import encode_json
+
+_JSON_PART = b"\r\nContent-Type: application/json\r\n\r\n"
+
+
+def parse_related(content_type: str, body: bytes) -> tuple[bytes, list[bytes]]:
+    """Return the first part of a body, which must be JSON, and the data of the others.
+
+    Raises ``ServerError`` without a boundary or where the first part has no end, ``BadContentType`` for a first part
+    that is not said to be JSON, and ``BadRequest`` for a line of its header without a colon.
+    """
+    boundary = b"--" + _boundary(content_type)
+    at = body.find(boundary)
+    if at < 0:
+        raise ServerError("expected more data", error="error")
+    parts: list[tuple[bytes, bytes]] = []
+    at += len(boundary)
+    while body[at : at + 2] != b"--":
+        header_end = body.find(b"\r\n\r\n", at)
+        end = body.find(b"\r\n" + boundary, header_end + 4)
+        if header_end < 0 or end < 0:
+            break
+        parts.append((body[at:header_end], body[header_end + 4 : end]))
+        at = end + 2 + len(boundary)
+    if not parts:
+        raise ServerError("expected more data", error="error")
+    header, document = parts[0]
+    if _header_value(header, "content-type").partition(";")[0].strip().lower() != "application/json":
+        raise BadContentType("Content-Type must be application/json")
+    return document, [data for _, data in parts[1:]]
+
+
+def _boundary(content_type: str) -> bytes:
+    for parameter in content_type.split(";")[1:]:
+        name, equals, value = parameter.partition("=")
+        if equals and name.strip().lower() == "boundary":
+            return value.strip().strip('"').encode("utf-8", "surrogateescape")
+    raise ServerError("no boundary", error="error")
+
+
+def _header_value(header: bytes, wanted: str) -> str:
+    found = ""
+    for line in header.decode("utf-8", "replace").split("\r\n"):
+        name, colon, value = line.partition(":")
+        if line and not colon:
+            raise BadRequest("bad part header")
+        if name.strip().lower() == wanted:
+            found = value.strip()
+    return found
+
+
+def write_related(
+    boundary: str, document: Mapping[str, object], attachments: Iterable[Attachment]
+) -> tuple[str, bytes]:
+    """Return content type and text of a document and those of its attachments that it says follow, as they are stored.
+
+    Where none follows it is the document alone, as JSON.
+    """
+    members = cast("Mapping[str, Mapping[str, object]]", document.get("_attachments", {}))
+    delimiter = b"\r\n--" + boundary.encode()
+    pieces = [delimiter[2:], _JSON_PART, encode_json(document)]
+    for attachment in attachments:
+        if "follows" not in members[attachment.name]:
+            continue
+        data = attachment.data or b""
+        pieces.append(
+            b'%b\r\nContent-Disposition: attachment; filename="%b"\r\nContent-Type: %b\r\nContent-Length: %d'
+            % (delimiter, attachment.name.encode(), attachment.content_type.encode(), len(data))
+        )
+        if attachment.encoding != "identity":
+            pieces.append(b"\r\nContent-Encoding: " + attachment.encoding.encode())
+        pieces += (b"\r\n\r\n", data)
+    if len(pieces) == 3:
+        return "application/json", pieces[2]
+    pieces.append(delimiter + b"--")
+    return f'multipart/related; boundary="{boundary}"', b"".join(pieces)
+
+
+def write_mixed(boundary: str, parts: Sequence[tuple[str, bytes]]) -> tuple[str, bytes]:
+    """Return content type and text of several parts, each a content type and its text."""
+    delimiter = b"--" + boundary.encode()
+    pieces = [delimiter]
+    for content_type, text in parts:
+        pieces.append(b"\r\nContent-Type: %b\r\n\r\n%b\r\n%b" % (content_type.encode(), text, delimiter))
+    pieces.append(b"--")
+    return f'multipart/mixed; boundary="{boundary}"', b"".join(pieces)
+
+
+def write_bulk(boundary: str, parts: Sequence[tuple[bytes, bytes]]) -> tuple[str, bytes]:
+    """Return content type and text of the parts of ``_bulk_get``, each its header and its text; none are no text."""
+    delimiter = b"\r\n--" + boundary.encode()
+    pieces = [b"%b\r\n%b\r\n\r\n%b" % (delimiter, header, text) for header, text in parts]
+    if pieces:
+        pieces.append(delimiter + b"--\r\n")
+    return f'multipart/mixed; boundary="{boundary}"', b"".join(pieces)
+
+
+def write_ranges(boundary: str, content_type: str, data: bytes, ranges: Sequence[tuple[int, int]]) -> tuple[str, bytes]:
+    """Return content type and text of several ranges of bytes, each its first and last."""
+    delimiter = b"--" + boundary.encode()
+    pieces = [delimiter]
+    for first, last in ranges:
+        pieces.append(
+            b"\r\nContent-Type: %b\r\nContent-Range: bytes %d-%d/%d\r\n\r\n%b\r\n%b"
+            % (content_type.encode(), first, last, len(data), data[first : last + 1], delimiter)
+        )
+    pieces.append(b"--")
+    return f'multipart/byteranges; boundary="{boundary}"', b"".join(pieces)

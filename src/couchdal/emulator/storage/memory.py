@@ -1,0 +1,155 @@
+"""Documents of one database in this process's memory.
+
+Reading and writing one document costs the same whatever the database holds: documents are a dictionary, live ids a
+sorted list of chunks, and the update sequence an array that only ever grows at its end.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Generic
+
+from couchdal.emulator.storage.base import LocalDocument, R, Storage
+
+if TYPE_CHECKING:
+    from sortedcontainers import SortedList
+
+
+class MemoryStorage(Storage[R]):
+    """See ``Storage``. Records are immutable, so handing one out shares nothing that anybody could change."""
+
+    def __init__(self) -> None:
+        self._records: dict[str, R] = {}
+        self._live_ids: SortedList[str] | None = None
+        # Ids made since the last ordered read; sorting them in one go is what makes bulk loading fast.
+        self._unsorted: list[str] = []
+        # All live documents in the order of their ids, for as long as nothing is written.
+        self._ordered: list[R] | None = None
+        self._log: _SequenceLog[R] = _SequenceLog()
+        self._locals: dict[str, LocalDocument] = {}
+
+    def is_empty(self) -> bool:
+        """Whether it holds no document. Of local ones it says nothing."""
+        return not self._records
+
+    def get(self, doc_id: str) -> R | None:
+        return self._records.get(doc_id)
+
+    def write(self, old: R | None, new: R | None) -> None:
+        self._ordered = None
+        if new is not None:
+            self._records[new.doc_id] = new
+            self._log.append(new)
+            if old is None or old.deleted:
+                if not new.deleted:
+                    self._unsorted.append(new.doc_id)
+            elif new.deleted:
+                self._discard_live(new.doc_id)
+        elif old is not None:
+            del self._records[old.doc_id]
+            if not old.deleted:
+                self._discard_live(old.doc_id)
+        if old is not None:
+            self._log.discard(old.seq)
+
+    def replace(self, record: R) -> None:
+        self._ordered = None
+        self._records[record.doc_id] = record
+        self._log.replace(record)
+
+    def _discard_live(self, doc_id: str) -> None:
+        self._sorted().remove(doc_id)
+
+    def _sorted(self) -> SortedList[str]:
+        ids = self._live_ids
+        if ids is None:
+            from sortedcontainers import SortedList  # slow to import, and not needed before something is listed
+
+            ids = self._live_ids = SortedList()
+        if self._unsorted:
+            ids.update(self._unsorted)
+            self._unsorted = []
+        return ids
+
+    def live(
+        self, start: str | None = None, end: str | None = None, inclusive_end: bool = True, descending: bool = False
+    ) -> Iterator[R]:
+        if start is None and end is None:
+            if self._ordered is None:
+                if self._live_ids is None:
+                    # As long as no range is asked for, a list will do.
+                    self._unsorted.sort()
+                ids = self._unsorted if self._live_ids is None else self._sorted()
+                self._ordered = list(map(self._records.__getitem__, ids))
+            return reversed(self._ordered) if descending else iter(self._ordered)
+        low, high = (end, start) if descending else (start, end)
+        bounds = (inclusive_end, True) if descending else (True, inclusive_end)
+        return map(self._records.__getitem__, self._sorted().irange(low, high, bounds, reverse=descending))
+
+    def live_before(self, doc_id: str, inclusive: bool = False) -> int:
+        ids = self._sorted()
+        return ids.bisect_right(doc_id) if inclusive else ids.bisect_left(doc_id)
+
+    def changes(self, since: int = 0, until: int | None = None, descending: bool = False) -> Iterator[R]:
+        return self._log.read(since, until, descending)
+
+    def changes_after(self, seq: int) -> int:
+        return self._log.count_after(seq)
+
+    def get_local(self, doc_id: str) -> LocalDocument | None:
+        return self._locals.get(doc_id)
+
+    def write_local(self, doc_id: str, document: LocalDocument | None) -> None:
+        if document is None:
+            self._locals.pop(doc_id, None)
+        else:
+            self._locals[doc_id] = document
+
+    def locals(self) -> list[tuple[str, LocalDocument]]:
+        return sorted(self._locals.items())
+
+
+class _SequenceLog(Generic[R]):
+    """The records by update sequence: appended at the end, blanked where superseded, closed up when half is blank."""
+
+    def __init__(self) -> None:
+        self._seqs: list[int] = []
+        self._records: list[R | None] = []
+        self._blanks = 0
+
+    def append(self, record: R) -> None:
+        self._seqs.append(record.seq)
+        self._records.append(record)
+
+    def discard(self, seq: int) -> None:
+        self._records[bisect_left(self._seqs, seq)] = None
+        self._blanks += 1
+        if self._blanks > 64 and self._blanks * 2 > len(self._records):
+            records = [record for record in self._records if record is not None]
+            # New lists: whoever is reading the old ones reads on undisturbed.
+            self._records, self._seqs, self._blanks = list(records), [record.seq for record in records], 0
+
+    def replace(self, record: R) -> None:
+        self._records[bisect_left(self._seqs, record.seq)] = record
+
+    def read(self, since: int, until: int | None, descending: bool) -> Iterator[R]:
+        records = self._records
+        first = bisect_right(self._seqs, since)
+        end = len(records) if until is None else bisect_right(self._seqs, until)
+        indexes = range(end - 1, first - 1, -1) if descending else range(first, end)
+        for index in indexes:
+            record = records[index]
+            if record is not None:
+                yield record
+
+    def count_after(self, seq: int) -> int:
+        records = self._records
+        first = bisect_right(self._seqs, seq)
+        later = len(records) - first
+        if not self._blanks or not later:
+            return later
+        # Blanks are counted on the shorter side: a reader of everything begins at one end, a late one at the other.
+        if first < later:
+            return later - self._blanks + records[:first].count(None)
+        return later - records[first:].count(None)

@@ -1,0 +1,135 @@
+"""Documents of one database as they differ from another storage's, which stays as it is.
+
+What is written stands here, and hides what stands below. So a database has two lives from one state, or returns to it,
+at the cost of what was changed. Nobody writes to the storage below any more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from heapq import merge
+from itertools import chain
+from operator import attrgetter
+from typing import Any
+
+from sortedcontainers import SortedList
+
+from couchdal.emulator.storage.base import LocalDocument, R, Storage
+from couchdal.emulator.storage.memory import MemoryStorage
+
+_by_id = attrgetter("doc_id")
+# Most overlays hide nothing, and making sorted lists is half of what an overlay costs.
+_NOTHING: SortedList[Any] = SortedList()
+
+
+class OverlayStorage(Storage[R]):
+    """See ``Storage``. ``below`` is the storage that this one differs from."""
+
+    def __init__(self, below: Storage[R]) -> None:
+        # What differs from the last state in nothing is that state: so layers don't pile up.
+        while isinstance(below, OverlayStorage) and not below.is_changed():
+            below = below.below
+        self.below: Storage[R] = below
+        self._own: MemoryStorage[R] = MemoryStorage()
+        # The records below that are no more, by id, with their update sequences and their ids where they were live.
+        self._hidden: dict[str, R] = {}
+        self._hidden_seqs: SortedList[int] = _NOTHING
+        self._hidden_ids: SortedList[str] = _NOTHING
+        # Records that stand in the place of one below, with the same update sequence.
+        self._replaced: dict[str, R] = {}
+        self._locals: dict[str, LocalDocument | None] = {}
+
+    def is_changed(self) -> bool:
+        """Whether anything differs from the storage below."""
+        return bool(self._hidden or self._replaced or self._locals) or not self._own.is_empty()
+
+    def depth(self) -> int:
+        """Return how many storages lie below one another."""
+        return 1 + (self.below.depth() if isinstance(self.below, OverlayStorage) else 0)
+
+    def changed_ids(self, since: Storage[R]) -> set[str] | None:
+        """Return the ids whose records may differ from those of a storage below; None where it does not lie below."""
+        changed: set[str] = {record.doc_id for record in self._own.changes()}.union(self._hidden, self._replaced)
+        if self.below is since:
+            return changed
+        further = self.below.changed_ids(since) if isinstance(self.below, OverlayStorage) else None
+        return None if further is None else changed | further
+
+    def get(self, doc_id: str) -> R | None:
+        own = self._own.get(doc_id)
+        if own is not None:
+            return own
+        if doc_id in self._hidden:
+            return None
+        return self._replaced.get(doc_id) or self.below.get(doc_id)
+
+    def write(self, old: R | None, new: R | None) -> None:
+        own = None if old is None else self._own.get(old.doc_id)
+        if old is not None and own is None:
+            self._hide(old)
+        if own is not None or new is not None:
+            self._own.write(own, new)
+
+    def _hide(self, record: R) -> None:
+        if not self._hidden:
+            self._hidden_seqs, self._hidden_ids = SortedList(), SortedList()
+        self._hidden[record.doc_id] = record
+        self._hidden_seqs.add(record.seq)
+        if not record.deleted:
+            self._hidden_ids.add(record.doc_id)
+
+    def replace(self, record: R) -> None:
+        if self._own.get(record.doc_id) is not None:
+            self._own.replace(record)
+        else:
+            self._replaced[record.doc_id] = record
+
+    def _shown(self, records: Iterator[R]) -> Iterator[R]:
+        """Return those of the records below that are still there."""
+        hidden, replaced = self._hidden, self._replaced
+        if not hidden and not replaced:
+            return records
+        return (replaced.get(record.doc_id, record) for record in records if record.doc_id not in hidden)
+
+    def live(
+        self, start: str | None = None, end: str | None = None, inclusive_end: bool = True, descending: bool = False
+    ) -> Iterator[R]:
+        below = self._shown(self.below.live(start, end, inclusive_end, descending))
+        if self._own.is_empty():
+            return below
+        own = self._own.live(start, end, inclusive_end, descending)
+        first = next(below, None)
+        return own if first is None else merge(chain((first,), below), own, key=_by_id, reverse=descending)
+
+    def live_before(self, doc_id: str, inclusive: bool = False) -> int:
+        hidden = self._hidden_ids.bisect_right(doc_id) if inclusive else self._hidden_ids.bisect_left(doc_id)
+        return self.below.live_before(doc_id, inclusive) - hidden + self._own.live_before(doc_id, inclusive)
+
+    def changes(self, since: int = 0, until: int | None = None, descending: bool = False) -> Iterator[R]:
+        # What was written here has higher update sequences than all that is below.
+        parts = (self._shown(self.below.changes(since, until, descending)), self._own.changes(since, until, descending))
+        return chain(*(reversed(parts) if descending else parts))
+
+    def changes_after(self, seq: int) -> int:
+        hidden = len(self._hidden_seqs) - self._hidden_seqs.bisect_right(seq)
+        return self.below.changes_after(seq) - hidden + self._own.changes_after(seq)
+
+    def get_local(self, doc_id: str) -> LocalDocument | None:
+        return self._locals[doc_id] if doc_id in self._locals else self.below.get_local(doc_id)
+
+    def write_local(self, doc_id: str, document: LocalDocument | None) -> None:
+        self._locals[doc_id] = document
+
+    def locals(self) -> list[tuple[str, LocalDocument]]:
+        found: dict[str, LocalDocument | None] = {**dict(self.below.locals()), **self._locals}
+        return sorted((doc_id, document) for doc_id, document in found.items() if document is not None)
+
+
+def flattened(storage: Storage[R]) -> Storage[R]:
+    """Return a storage of the same documents with nothing below it."""
+    flat = MemoryStorage[R]()
+    for record in storage.changes():
+        flat.write(None, record)
+    for doc_id, document in storage.locals():
+        flat.write_local(doc_id, document)
+    return flat

@@ -1,0 +1,1 @@
+"""HTTP as values: messages, URLs, headers and JSON text. No I/O."""

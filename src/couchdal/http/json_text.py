@@ -1,0 +1,176 @@
+"""JSON text as CouchDB reads and writes it, copies of JSON values, and how deep and how long what is read may be."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from math import isfinite
+from typing import Any, TypeAlias, cast
+
+from couchdal.errors import BadRequest
+
+JSON: TypeAlias = "None | bool | int | float | str | list[JSON] | dict[str, JSON]"
+
+# Rules go through values by recursion, and whoever calls may stand deep in the interpreter's stack already.
+MOST_DEPTH = 300
+_EXACT = frozenset((int, bool, type(None)))
+_ATOMIC = _EXACT | {float}
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+def _refuse_constant(name: str) -> object:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _parse_float(text: str) -> float:
+    number = float(text)
+    if not isfinite(number):
+        raise ValueError(f"{text} does not fit a double")
+    return number
+
+
+def _object_of_pairs(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    members = dict(pairs)
+    if len(members) == len(pairs):
+        return members
+    # Of a duplicate key, CouchDB keeps the last value at the last position.
+    members = {}
+    for name, value in pairs:
+        members.pop(name, None)
+        members[name] = value
+    return members
+
+
+_DECODER = json.JSONDecoder(
+    object_pairs_hook=_object_of_pairs, parse_constant=_refuse_constant, parse_float=_parse_float
+)
+_ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"), check_circular=False)
+
+
+def decode_json(data: bytes) -> JSON:
+    """Return the value of a JSON text as CouchDB reads it; raises ``BadRequest("invalid UTF-8 JSON")``."""
+    try:
+        text = data.decode("utf-8")
+        value = _DECODER.decode(text)
+        # An escape such as \ud800 is the one way in which decoded text can hold what UTF-8 cannot.
+        if "\\u" in text and _holds_surrogate(value):
+            raise ValueError("a lone surrogate is not JSON")
+    except (ValueError, RecursionError):
+        raise BadRequest("invalid UTF-8 JSON") from None
+    return cast(JSON, value)
+
+
+def decode_request(data: bytes) -> JSON:
+    """Return the value of a JSON text that a client sent, likewise; what ``is_deep`` is refused as no JSON is."""
+    value = decode_json(data)
+    if data.count(b"{") + data.count(b"[") > MOST_DEPTH and is_deep(value):
+        raise BadRequest("invalid UTF-8 JSON")
+    return value
+
+
+def is_deep(value: object) -> bool:
+    """Whether arrays and objects stand within each other more than ``MOST_DEPTH`` times."""
+    level: list[Any] = [[value]]
+    depth = -1
+    while level and depth < MOST_DEPTH:
+        parts = [item.values() if type(item) is dict else item for item in level]
+        level = [member for part in parts for member in part if type(member) in (dict, list)]
+        depth += 1
+    return bool(level)
+
+
+def _holds_surrogate(value: object) -> bool:
+    if isinstance(value, str):
+        return _SURROGATE.search(value) is not None
+    if isinstance(value, dict):
+        return any(_holds_surrogate(name) or _holds_surrogate(member) for name, member in value.items())
+    return isinstance(value, list) and any(map(_holds_surrogate, value))
+
+
+def encode_json(value: object) -> bytes:
+    """Return a value as compact UTF-8 JSON, keys in their order."""
+    return _ENCODER.encode(value).encode()
+
+
+def copy_json(value: object, most_depth: int = 2 * MOST_DEPTH) -> JSON:
+    """Return a deep copy of a JSON value; tuples become lists.
+
+    Raises ``TypeError`` for a type that JSON does not have (``datetime``, ``set``, a key that is not text) and
+    ``ValueError`` for one that it cannot say (NaN, a lone surrogate) or that is nested more deeply (or holds itself).
+    """
+    try:
+        return _copy(value, most_depth)
+    except RecursionError:
+        raise ValueError("the value is nested too deeply, or holds itself") from None
+
+
+# The two functions below run for every value of every payload: hence the untyped locals and the order of the tests.
+
+
+def _copy(value: Any, left: int) -> JSON:
+    kind = type(value)
+    if kind is dict or kind is list or kind is tuple:
+        if not left:
+            raise RecursionError
+        if kind is dict:
+            return _copy_members(value, left - 1)
+        return [item if type(item) is int else _copy(item, left - 1) for item in value]
+    if kind is str:
+        if not value.isascii() and _SURROGATE.search(value):
+            raise ValueError("a lone surrogate is not JSON")
+        return cast(str, value)
+    if kind is float and not isfinite(value):
+        raise ValueError(f"{value!r} is not JSON")
+    return cast(JSON, value) if kind in _ATOMIC else _copy_subclass(value, left)
+
+
+def _copy_members(members: dict[Any, Any], left: int) -> dict[str, JSON]:
+    copied = members.copy()
+    for name, member in members.items():
+        kind = type(member)
+        if kind is str:
+            if member.isascii():
+                continue
+        elif kind in _EXACT:
+            continue
+        copied[name] = _copy(member, left)
+    try:
+        plain = "".join(copied).isascii()
+    except TypeError:
+        plain = False
+    # Keys that could be a subclass of str, or hold a surrogate, are looked at one by one.
+    return copied if plain else {_copy_key(name): member for name, member in copied.items()}
+
+
+def _copy_key(name: object) -> str:
+    if not isinstance(name, str):
+        raise TypeError(f"a key of a JSON object must be text, not {type(name).__name__}")
+    return str(_copy(str(name), 0))
+
+
+def _copy_subclass(value: object, left: int) -> JSON:
+    # Subclasses (an IntEnum, an OrderedDict, a str subclass) are taken for the JSON type that they extend.
+    if isinstance(value, str):
+        return _copy(str.__str__(value), left)
+    if isinstance(value, int):
+        return int(value)
+    if isinstance(value, float):
+        return _copy(float(value), left)
+    if isinstance(value, Mapping):
+        return _copy(dict(value), left)
+    if isinstance(value, (list, tuple)):
+        return _copy(list(value), left)
+    raise TypeError(f"a {type(value).__name__} is not JSON")
+
+
+# Python reads no number of more than 4,300 digits, since the time that it takes grows with their square.
+MOST_DIGITS = 4000
+
+
+def parse_integer(text: str) -> int:
+    """Return the number that digits say; of more than ``MOST_DIGITS``, what the first of them say.
+
+    For bounds and counts, beyond all of which either number is.
+    """
+    return int(text[:MOST_DIGITS])

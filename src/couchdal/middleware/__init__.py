@@ -1,0 +1,1 @@
+"""Middleware between callers and backends: one mechanism, and the tools that use it."""

@@ -1,0 +1,203 @@
+"""What was asked of a server: the log of its requests, and expectations of them that fail with a readable list.
+
+Recording begins when somebody first wants to know: a program that never asks pays nothing. No secret is kept.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections import deque
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, NamedTuple
+from weakref import WeakKeyDictionary
+
+from couchdal.http.json_text import JSON
+from couchdal.http.messages import Request, Response
+from couchdal.middleware.chain import Exchange, install
+
+if TYPE_CHECKING:
+    from couchdal.backends.base import AsyncBackend, BaseBackend
+
+_KEPT = 1000
+_SECRETS = ("password", "derived_key", "salt", "secret", "token", "totp", "cookie", "authorization")
+_HIDDEN = "***"
+# Who may log in where, as databases of a replication are named.
+_USERINFO = re.compile(r"(?<=://)[^/\s]*(?=@)")
+
+
+class LoggedRequest(NamedTuple):
+    """One request. ``status`` is None where no answer came; ``docs_examined`` where nobody counted documents."""
+
+    method: str
+    path: str
+    query: str
+    body: JSON
+    status: int | None
+    docs_examined: int | None
+    duration_s: float
+
+    def __str__(self) -> str:
+        target = f"{self.path}?{self.query}" if self.query else self.path
+        examined = "" if self.docs_examined is None else f", {self.docs_examined} documents examined"
+        return f"{self.method} {target} -> {self.status or 'no answer'}{examined}"
+
+
+class RequestLog:
+    """The last thousand requests to one server, whichever handle made them, the oldest first."""
+
+    def __init__(self) -> None:
+        self._requests: deque[LoggedRequest] = deque(maxlen=_KEPT)
+        # One list for each block that expects something: the deque forgets its first requests, a block must not.
+        self._blocks: list[list[LoggedRequest]] = []
+
+    def __iter__(self) -> Iterator[LoggedRequest]:
+        return iter(list(self._requests))
+
+    def __len__(self) -> int:
+        return len(self._requests)
+
+    def __getitem__(self, index: int) -> LoggedRequest:
+        return self._requests[index]
+
+    def __repr__(self) -> str:
+        return "\n".join(map(str, self)) or "no requests"
+
+    def clear(self) -> None:
+        """Forget what was asked so far."""
+        self._requests.clear()
+
+    @contextmanager
+    def block(self) -> Iterator[list[LoggedRequest]]:
+        """Give a list that takes in every request of a ``with`` block, however many there are."""
+        made: list[LoggedRequest] = []
+        self._blocks.append(made)
+        try:
+            yield made
+        finally:
+            # By identity: two blocks may hold equal lists.
+            self._blocks[:] = [block for block in self._blocks if block is not made]
+
+    def intercept(self, backend: BaseBackend | AsyncBackend, request: Request) -> Exchange:
+        start = time.perf_counter()
+        counted, added = _counting(request)
+        status = examined = None
+        try:
+            response = yield counted
+            status = response.status
+            examined = _examined(response, added)
+        finally:
+            spent = time.perf_counter() - start
+            self._keep(
+                LoggedRequest(
+                    request.method,
+                    request.path,
+                    redacted_query(request.query),
+                    _redacted_body(request),
+                    status,
+                    examined,
+                    spent,
+                )
+            )
+        return response
+
+    def _keep(self, made: LoggedRequest) -> None:
+        self._requests.append(made)
+        for block in self._blocks:
+            block.append(made)
+
+
+_logs: WeakKeyDictionary[object, RequestLog] = WeakKeyDictionary()
+
+
+def log_of(server: object) -> RequestLog:
+    """Return the log of a server (``Backend.server_key``); the first call begins it."""
+    log = _logs.get(server)
+    if log is None:
+        log = _logs[server] = RequestLog()
+        # Whoever asks wants to know what callers saw, with all that goes wrong in between.
+        install(log.intercept, server, outermost=True)
+    return log
+
+
+@contextmanager
+def expecting(
+    server: object,
+    requests: int | None = None,
+    requests_max: int | None = None,
+    docs_examined_max: int | None = None,
+    statuses: Collection[int] | None = None,
+) -> Iterator[RequestLog]:
+    """Raise ``AssertionError`` with the list of requests where those of a ``with`` block are not as expected."""
+    log = log_of(server)
+    with log.block() as made:
+        yield log
+    examined = sum(request.docs_examined or 0 for request in made)
+    complaints = []
+    if requests is not None and len(made) != requests:
+        complaints.append(f"{requests} requests were expected, {len(made)} were made")
+    if requests_max is not None and len(made) > requests_max:
+        complaints.append(f"at most {requests_max} requests were expected, {len(made)} were made")
+    if docs_examined_max is not None and examined > docs_examined_max:
+        complaints.append(f"at most {docs_examined_max} documents were to be examined, {examined} were")
+    unexpected = [request for request in made if statuses is not None and request.status not in statuses]
+    if unexpected:
+        complaints.append(f"a status other than {', '.join(map(str, statuses or ()))} came")
+    if complaints:
+        listed = "\n".join(f"  {number}. {request}" for number, request in enumerate(made, 1)) or "  no requests"
+        raise AssertionError("; ".join(complaints) + ":\n" + listed)
+
+
+def _counting(request: Request) -> tuple[Request, bool]:
+    """Return a query that has its cost counted, and whether that was added to it."""
+    if request.method != "POST" or not request.path.rstrip("/").endswith("/_find"):
+        return request, False
+    body = request.value()
+    if not isinstance(body, dict) or body.get("execution_stats"):
+        return request, False
+    headers = {name: value for name, value in request.headers.items() if name != "content-length"}
+    wanted = {**body, "execution_stats": True}
+    return Request(request.method, request.path, request.query, headers, json=wanted, peer=request.peer), True
+
+
+def _examined(response: Response, added: bool) -> int | None:
+    """Return how many documents a query examined, and take the count out of an answer that nobody asked to have it."""
+    if response.stream is not None or response.status != 200:
+        return None
+    value = response.value()
+    stats = value.get("execution_stats") if isinstance(value, dict) and "docs" in value else None
+    if not isinstance(stats, dict) or not isinstance(value, dict):
+        return None
+    if added:
+        value.pop("execution_stats")
+        response.json, response.body = value, b""
+    examined = stats.get("total_docs_examined")
+    quorum = stats.get("total_quorum_docs_examined")
+    return (examined if isinstance(examined, int) else 0) + (quorum if isinstance(quorum, int) else 0)
+
+
+def _redacted_body(request: Request) -> JSON:
+    # An administrator's password is a setting's value: it stands there without a name of its own.
+    return _HIDDEN if "/_config/" in request.path else _redacted(request.value())
+
+
+def _redacted(value: JSON) -> JSON:
+    if isinstance(value, dict):
+        return {name: _HIDDEN if _is_secret(name) else _redacted(member) for name, member in value.items()}
+    if isinstance(value, str):
+        return _USERINFO.sub(_HIDDEN, value)
+    return [_redacted(item) for item in value] if isinstance(value, list) else value
+
+
+def redacted_query(query: str) -> str:
+    """Return a query string without the values of what may be secrets."""
+    parts = (part.partition("=") for part in query.split("&"))
+    return "&".join(
+        f"{name}={_HIDDEN}" if equals and _is_secret(name) else name + equals + value for name, equals, value in parts
+    )
+
+
+def _is_secret(name: str) -> bool:
+    plain = re.sub("%([0-9A-Fa-f]{2})", lambda escape: chr(int(escape[1], 16)), name).lower()
+    return any(word in plain for word in _SECRETS)

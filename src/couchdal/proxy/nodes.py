@@ -1,0 +1,125 @@
+"""The nodes of one CouchDB cluster: which of them is asked, and what is done when it does not answer.
+
+Nodes take turns. One whose breaker is open, or that did not answer ``/_up`` well, is asked only when no other is left.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import cast
+
+from couchdal.backends.base import AsyncBackend
+from couchdal.errors import BackendError, NotConnected, TimedOut, Unavailable, Unreachable
+from couchdal.http.messages import Request, Response
+from couchdal.proxy.breaker import Breaker
+from couchdal.proxy.retries import REPEATED, Retries
+
+_HEALTH_TIMEOUT_S = 5.0
+
+
+@dataclass(slots=True, eq=False)
+class Node:
+    """One server. ``healthy`` is what the last check said."""
+
+    backend: AsyncBackend
+    breaker: Breaker
+    healthy: bool = True
+
+
+@dataclass(slots=True)
+class Nodes:
+    """What is asked as if it were one server. ``pause`` waits, ``check_interval_s`` is the time between two checks."""
+
+    nodes: Sequence[Node]
+    retries: Retries = field(default_factory=Retries)
+    check_interval_s: float = 10.0
+    pause: Callable[[float], Awaitable[object]] = asyncio.sleep
+    #: How many requests were sent again.
+    repeated: int = 0
+    _turn: int = 0
+
+    @property
+    def name(self) -> str:
+        return ", ".join(node.backend.name for node in self.nodes)
+
+    def count_up(self) -> int:
+        """Return how many nodes would be asked without misgivings."""
+        return sum(1 for node in self.nodes if node.healthy and not node.breaker.is_open)
+
+    async def send(self, request: Request, is_repeatable: Callable[[], bool]) -> Response:
+        """Return the answer of one of the nodes; raises ``BackendError`` where none gave one."""
+        tried: list[Node] = []
+        made = 0
+        while True:
+            node = self._choose(tried)
+            node.breaker.begin()
+            tried.append(node)
+            made += 1
+            response: Response | None = None
+            try:
+                response = await node.backend.send(request)
+                node.breaker.succeed()
+                if response.status not in REPEATED or not self._may_repeat(made, is_repeatable):
+                    return response
+                await _discard(response)
+            except NotConnected as error:
+                _count_failure(node, error)
+                # Nothing was sent: whatever it is, another node may be asked.
+                if made > self.retries.most:
+                    raise
+            except (Unreachable, TimedOut) as error:
+                _count_failure(node, error)
+                if isinstance(error, TimedOut) or not self._may_repeat(made, is_repeatable):
+                    raise
+            self.repeated += 1
+            if response is not None or len(tried) >= len(self.nodes):
+                await self.pause(self.retries.pause_s(made, response))
+
+    def _may_repeat(self, made: int, is_repeatable: Callable[[], bool]) -> bool:
+        return made <= self.retries.most and is_repeatable()
+
+    def _choose(self, tried: Sequence[Node]) -> Node:
+        """Return the node whose turn it is, of the best that there are; raises ``Unavailable``."""
+        ready = [node for node in self.nodes if node.breaker.wait_s() == 0]
+        if not ready:
+            wait_s = min(node.breaker.wait_s() for node in self.nodes)
+            raise Unavailable(f"{self.name} failed repeatedly, and is asked again in {wait_s:.0f} s", self.name)
+        misgivings = [(node in tried, not node.healthy, node.breaker.is_open) for node in ready]
+        best = [node for node, doubts in zip(ready, misgivings, strict=True) if doubts == min(misgivings)]
+        self._turn += 1
+        return best[self._turn % len(best)]
+
+    async def attend(self) -> None:
+        """Check all nodes again and again, until cancelled."""
+        while True:
+            await self.pause(self.check_interval_s)
+            await asyncio.gather(*map(self._check, self.nodes))
+
+    async def _check(self, node: Node) -> None:
+        try:
+            async with asyncio.timeout(_HEALTH_TIMEOUT_S):
+                answer = await node.backend.send(Request("GET", "/_up", headers={"accept": "application/json"}))
+        except (BackendError, TimeoutError):
+            node.healthy = False
+            return
+        # A node in maintenance says 404. One that wants credentials is up.
+        node.healthy = answer.status < 500 and answer.status != 404
+        if node.healthy:
+            node.breaker.succeed()
+
+    async def aclose(self) -> None:
+        for node in self.nodes:
+            await node.backend.aclose()
+
+
+def _count_failure(node: Node, error: BackendError) -> None:
+    # That all connections are in use says nothing about the node.
+    if not isinstance(error, Unavailable):
+        node.breaker.fail()
+
+
+async def _discard(response: Response) -> None:
+    if response.stream is not None:
+        await cast("AsyncGenerator[bytes, None]", response.stream).aclose()

@@ -1,0 +1,44 @@
+"""The proxy as a backend: a request that passes is built anew, signed, and put to one of the nodes."""
+
+from __future__ import annotations
+
+from couchdal.backends.base import AsyncBackend
+from couchdal.emulator.http.call import error_response
+from couchdal.errors import CouchError
+from couchdal.http.messages import Request, Response, split_path
+from couchdal.proxy.allow_list import AllowList
+from couchdal.proxy.identity import Identity
+from couchdal.proxy.nodes import Nodes
+from couchdal.proxy.outgoing import effective_method, outgoing
+from couchdal.proxy.retries import is_repeatable
+
+
+class Proxy(AsyncBackend):
+    """What stands before ``nodes``; bodies pass through it as they come."""
+
+    streams = True
+
+    def __init__(self, nodes: Nodes, allow_list: AllowList, identity: Identity) -> None:
+        self.nodes = nodes
+        self.name = nodes.name
+        self._allow_list = allow_list
+        self._identity = identity
+
+    def __repr__(self) -> str:
+        return f"<Proxy for {self.name}>"
+
+    async def send(self, request: Request) -> Response:
+        try:
+            method, segments = effective_method(request), split_path(request.path)
+            route = self._allow_list.check(method, segments)
+            sent = self._identity.sign(outgoing(request, method, segments))
+        except CouchError as error:
+            response = error_response(error, request)
+            return Response(response.status, response.headers) if request.method == "HEAD" else response
+        return self._identity.clear(await self.nodes.send(sent, lambda: is_repeatable(sent, route)))
+
+    async def attend(self) -> None:
+        await self.nodes.attend()
+
+    async def aclose(self) -> None:
+        await self.nodes.aclose()

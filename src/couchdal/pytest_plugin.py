@@ -1,0 +1,184 @@
+"""The pytest plugin: its options, and when what is done.
+
+Every test finds on the memory server what its fixtures put there and nothing else, whichever module made its
+``CouchDAL()``. It must not import the emulator: in a test run that has no use for it, it costs next to nothing.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Generator, Mapping
+from functools import partial
+
+import pytest
+
+from couchdal.testing import outcomes
+from couchdal.testing.fixtures import _served_memory, async_dal, couch_server, dal, dal_backend, make_dal
+from couchdal.testing.isolation import Isolation
+
+__all__ = ["_served_memory", "async_dal", "couch_server", "dal", "dal_backend", "make_dal"]
+
+_ISOLATION = pytest.StashKey[Isolation]()
+_ENVIRONMENT = pytest.StashKey[dict[str, str | None]]()
+_BACKENDS = ("memory", "couch", "both")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("couchdal", "CouchDB, real or emulated")
+    group.addoption(
+        "--dal-backend",
+        choices=_BACKENDS,
+        help="memory (the default); couch: a live CouchDB, which COUCHDB_URL names; both: each test runs on either,"
+        " and a difference is reported",
+    )
+    group.addoption(
+        "--dal-indexes", choices=("watch", "require"), help="what a query without an index is: see dal_indexes"
+    )
+    group.addoption("--dal-allow-host", action="append", default=[], metavar="HOST", help="a host that tests may reach")
+    group.addoption(
+        "--dal-coverage",
+        action="append",
+        nargs="?",
+        const="term",
+        metavar="FORMATS",
+        help="show which endpoints, methods, parameters, operators and errors tests met: term (default), html, json",
+    )
+    parser.addini("dal_backend", "memory, couch or both: where tests run", default="")
+    parser.addini("dal_indexes", "require: queries that no index serves fail; watch: they are remembered", default="")
+    parser.addini("dal_allowed_hosts", "hosts beside this machine that tests may reach", type="args", default=[])
+    parser.addini("dal_seed", "files whose documents every test finds, relative to the root folder", "args", default=[])
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
+    # Before any module under test makes its CouchDAL().
+    early_config.stash[_ENVIRONMENT] = {}
+    _set_environment(early_config, vars(early_config.known_args_namespace))
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line(
+        "markers", "dal_faults(kind, ...): what goes wrong in the test, as couchdal.middleware.faults names it"
+    )
+    config.addinivalue_line("markers", "dal(seed=..., database=...): files whose documents the test finds")
+    if _ENVIRONMENT not in config.stash:
+        # The plugin was named by hand, too late for the hook above.
+        config.stash[_ENVIRONMENT] = {}
+        _set_environment(config, vars(config.option))
+    live = None
+    if _chosen(config)[0] != "memory":
+        from couchdal.testing.live import LiveDatabases
+
+        live = LiveDatabases(os.environ["COUCHDB_DATABASE"])
+        config.add_cleanup(live.stop)
+    if _chosen(config)[0] == "both":
+        from couchdal.testing.both import BothBackends
+
+        config.pluginmanager.register(BothBackends(), "dal-both")
+    wanted = config.getoption("dal_coverage")
+    if wanted:
+        from couchdal.testing.coverage import CoveragePlugin, parse_formats
+
+        config.pluginmanager.register(CoveragePlugin(config, parse_formats(wanted)), "dal-coverage")
+    config.stash[_ISOLATION] = Isolation(_prepare, live)
+
+
+def _prepare(item: pytest.Item) -> None:
+    """Put a test's seeds into its databases, and its faults before its servers."""
+    for mark in item.iter_markers("dal_faults"):
+        from couchdal.middleware.faults import from_mark
+
+        fault = from_mark(None, mark.args[0], mark.args[1:], mark.kwargs)
+        fault.__enter__()
+        item.addfinalizer(partial(fault.__exit__, None, None, None))
+    if item.get_closest_marker("dal") or item.config.getini("dal_seed"):
+        from couchdal.testing.seeds import plant  # most test runs have no seeds
+
+        plant(item)
+
+
+def _set_environment(config: pytest.Config, options: Mapping[str, object]) -> None:
+    """Have every handle follow the options, then what the environment says itself, then the settings of the project."""
+    values: dict[str, object] = {
+        "DAL_BACKEND": options.get("dal_backend") or os.environ.get("DAL_BACKEND") or config.getini("dal_backend"),
+        "DAL_INDEXES": options.get("dal_indexes") or os.environ.get("DAL_INDEXES") or config.getini("dal_indexes"),
+        "DAL_ALLOWED_HOSTS": ",".join(
+            [
+                os.environ.get("DAL_ALLOWED_HOSTS", ""),
+                *config.getini("dal_allowed_hosts"),
+                *(options.get("dal_allow_host") or ()),  # type: ignore[misc]
+            ]
+        ).strip(","),
+    }
+    backend = values["DAL_BACKEND"]
+    if backend not in ("", *_BACKENDS):
+        raise pytest.UsageError(f"dal_backend is {backend!r}, and must be one of: {', '.join(_BACKENDS)}")
+    if backend in ("couch", "both"):
+        from couchdal.testing.live import unique_name
+
+        values["COUCHDB_DATABASE"] = unique_name()
+    for name, value in values.items():
+        if value:
+            config.stash[_ENVIRONMENT][name] = os.environ.get(name)
+            os.environ[name] = str(value)
+    config.add_cleanup(lambda: _put_back(config.stash[_ENVIRONMENT]))
+
+
+def _put_back(kept: dict[str, str | None]) -> None:
+    for name, value in kept.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
+
+
+def _chosen(config: pytest.Config) -> tuple[str, str]:
+    """Return which backend tests run on, and why."""
+    option = config.getoption("dal_backend")
+    if option:
+        return option, "--dal-backend"
+    before = config.stash[_ENVIRONMENT].get("DAL_BACKEND") or ""
+    if before:
+        return before, "DAL_BACKEND"
+    setting = config.getini("dal_backend")
+    return (setting, "dal_backend in the project's settings") if setting else ("memory", "the default under pytest")
+
+
+def pytest_report_header(config: pytest.Config) -> str:
+    backend, why = _chosen(config)
+    return f"couchdal: {backend} backend{'s' if backend == 'both' else ''} ({why})"
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_fixture_setup(
+    fixturedef: pytest.FixtureDef[object], request: pytest.FixtureRequest
+) -> Generator[None, object, object]:
+    with request.config.stash[_ISOLATION].setting_up(request.node):
+        return (yield)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if any(item.get_closest_marker("dal") for item in items):
+        from couchdal.testing.seeds import check_marks
+
+        for item in items:
+            check_marks(item)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
+    item.config.stash[_ISOLATION].open(item)
+    return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    if report.when == "call" and report.failed:
+        outcomes.show_databases(item, report)
+    return report
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    if _chosen(config)[0] == "both":
+        outcomes.show_differences(terminalreporter)

@@ -1,0 +1,37 @@
+"""One line of JSON for each answer: who asked what, and what became of it. No body and no credentials."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+from couchdal.http.messages import Request, Response
+from couchdal.middleware.request_log import redacted_query
+
+
+class AccessLog:
+    """Writes to ``write``, which gets lines with their ends; ``now`` gives seconds since 1970."""
+
+    def __init__(self, write: Callable[[str], object], now: Callable[[], float] = time.time) -> None:
+        self._write = write
+        self._now = now
+
+    def write(self, request: Request, response: Response | None, received: int, sent: int, spent_s: float) -> None:
+        """Write down an answer; without a response, the client went away before it had one.
+
+        ``received`` and ``sent`` are bytes of the bodies.
+        """
+        entry = {
+            "time": datetime.fromtimestamp(self._now(), UTC).isoformat(timespec="milliseconds"),
+            "client": request.peer,
+            "method": request.method,
+            "path": request.path,
+            "query": redacted_query(request.query),
+            "status": None if response is None else response.status,
+            "bytes_in": received,
+            "bytes_out": sent,
+            "duration_ms": round(spent_s * 1000, 3),
+        }
+        self._write(json.dumps(entry) + "\n")

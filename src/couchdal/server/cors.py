@@ -1,0 +1,113 @@
+"""Which origins browsers may ask from: what CouchDB's settings ``[chttpd] enable_cors`` and ``[cors]`` come to.
+
+Requests and headers in, headers out; it asks nobody. Source: chttpd_cors.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from couchdal.errors import BadRequest
+from couchdal.http.messages import Request, Response, check_encoding
+
+HEADERS = (
+    *("accept", "accept-language", "authorization", "content-length", "content-range", "content-type", "destination"),
+    *("expires", "if-match", "last-modified", "origin", "pragma", "x-couch-full-commit", "x-couch-id"),
+    *("x-couch-persist", "x-couchdb-www-authenticate", "x-http-method-override", "x-requested-with"),
+    "x-couchdb-vhost-path",
+)
+METHODS = ("CONNECT", "COPY", "DELETE", "GET", "HEAD", "OPTIONS", "POST", "PUT", "TRACE")
+EXPOSED_HEADERS = (
+    *("accept-ranges", "etag", "server", "x-couch-request-id", "x-couch-update-newrev", "x-couchdb-body-time"),
+)
+# What an answer has of these is named to the browser, and content-type whether it has it or not.
+_SIMPLE_HEADERS = frozenset(("cache-control", "content-language", "expires", "last-modified", "pragma"))
+_COMMA = re.compile(r",\s*", re.ASCII)
+_PREFIX = b"access-control-"
+
+
+@dataclass(frozen=True, slots=True)
+class Cors:
+    """The settings of a server whose ``enable_cors`` is true, with CouchDB's defaults.
+
+    ``origins`` are compared letter by letter, scheme and port included; ``*`` is any. ``headers`` are those that
+    browsers may send, ``methods`` those that they may use, and both take the place of the defaults.
+    """
+
+    origins: tuple[str, ...] = ()
+    credentials: bool = False
+    headers: tuple[str, ...] = HEADERS
+    methods: tuple[str, ...] = METHODS
+    max_age: int = 600
+    exposed_headers: tuple[str, ...] = EXPOSED_HEADERS
+
+    def accepts(self, origin: str) -> bool:
+        # Without any origins, CouchDB accepts the empty one, which no browser sends.
+        return "*" in self.origins or origin in (self.origins or ("",))
+
+
+def preflight(request: Request, settings: Cors) -> Response | None:
+    """Return the answer to a browser that asks what it may send; ``None`` where the request is to go on its way.
+
+    Anybody may ask: credentials are not looked at, and neither is the path, as long as it can be decoded.
+    """
+    origin, method = request.headers.get("origin"), request.headers.get("access-control-request-method")
+    if request.method != "OPTIONS" or origin is None or method is None:
+        return None
+    if not settings.accepts(origin) or method not in settings.methods:
+        return None
+    try:
+        check_encoding(f"{request.path}?{request.query}")
+    except BadRequest:
+        return None
+    wanted = request.headers.get("access-control-request-headers", "")
+    # CouchDB takes each of its own headers off the list once, so a header that is named twice is one too many.
+    if Counter(_names(wanted)) - Counter(name.lower() for name in settings.headers):
+        return None
+    headers = {
+        **_allowance(origin, settings),
+        "access-control-allow-headers": wanted,
+        "access-control-allow-methods": ", ".join(settings.methods),
+        "access-control-max-age": str(settings.max_age),
+    }
+    return Response(204, headers)
+
+
+def cors_headers(request: Request, names: Iterable[str], settings: Cors) -> dict[str, str]:
+    """Return the headers that an answer has to have besides those of these ``names``, so that a page may read it.
+
+    There are none where the request has no origin, or one that is not accepted: the browser then keeps the answer.
+    """
+    origin = request.headers.get("origin")
+    if origin is None or not settings.accepts(origin):
+        return {}
+    simple = [name for name in map(str.lower, names) if name in _SIMPLE_HEADERS]
+    exposed = ("content-type", *simple, *(name.lower() for name in settings.exposed_headers))
+    return {**_allowance(origin, settings), "access-control-expose-headers": ", ".join(exposed)}
+
+
+def add_cors_headers(request: Request, headers: list[tuple[bytes, bytes]], settings: Cors) -> list[tuple[bytes, bytes]]:
+    """Return the headers of any answer as they are sent: in place of what another server allows, what this one does."""
+    if preflight(request, settings) is not None:
+        return [(name, value) for name, value in headers if name != b"cache-control"]
+    kept = [(name, value) for name, value in headers if not name.lower().startswith(_PREFIX)]
+    added = cors_headers(request, (name.decode("latin-1") for name, _ in kept), settings)
+    return [*kept, *((name.encode("latin-1"), value.encode("latin-1")) for name, value in added.items())]
+
+
+def _allowance(origin: str, settings: Cors) -> dict[str, str]:
+    headers = {"access-control-allow-origin": origin}
+    # A browser never sends this origin; CouchDB gives it no credentials.
+    if settings.credentials and origin != "*":
+        headers["access-control-allow-credentials"] = "true"
+    return headers
+
+
+def _names(text: str) -> list[str]:
+    names = [name.lower() for name in _COMMA.split(text)]
+    while names and not names[-1]:
+        names.pop()
+    return names

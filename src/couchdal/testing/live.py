@@ -1,0 +1,68 @@
+"""Tests on a live CouchDB: each gets databases of its own, which are created and deleted around it.
+
+``CouchDAL()`` means a database whose name nobody else has. What is created beside it is noticed, and deleted at the end
+of the scope that created it. It never touches a database that was there before.
+"""
+
+from __future__ import annotations
+
+import uuid
+
+from couchdal.backends.base import AsyncBackend, BaseBackend, quote
+from couchdal.client import CouchDAL
+from couchdal.emulator.engine.server.server import Server
+from couchdal.http.messages import Request, split_path
+from couchdal.middleware.chain import Exchange, install
+
+
+def unique_name() -> str:
+    """Return the name of a database that nobody else has."""
+    return f"dal-test-{uuid.uuid4().hex[:12]}"
+
+
+class LiveDatabases:
+    """The databases that a test run has created on a live server, by the scopes that they end with."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        # Of the scopes that are open, the widest first.
+        self._created: list[set[str]] = []
+        self._handle: CouchDAL | None = None
+        self._remove = install(self._notice)
+
+    def stop(self) -> None:
+        """Notice nothing any more."""
+        self._remove()
+        if self._handle is not None:
+            self._handle.close()
+
+    def _notice(self, backend: BaseBackend | AsyncBackend, request: Request) -> Exchange:
+        """Create the database that ``CouchDAL()`` means before it is first used, and remember what is created."""
+        segments = split_path(request.path)
+        if not self._created or isinstance(backend.server_key, Server) or not segments:
+            return (yield request)
+        creates = request.method == "PUT" and len(segments) == 1
+        if segments[0] == self.name and not creates and not any(self.name in created for created in self._created):
+            yield Request("PUT", f"/{self.name}", headers=request.headers)
+            self._created[-1].add(self.name)
+        response = yield request
+        if creates and response.status in (201, 202):
+            self._created[-1].add(segments[0])
+        return response
+
+    def begin(self, place: int) -> set[str]:
+        """Open a scope, which ends with what is created within it."""
+        created: set[str] = set()
+        self._created.insert(place, created)
+        return created
+
+    def end(self, created: set[str]) -> None:
+        """Close a scope, and delete what was created within it."""
+        self._created = [kept for kept in self._created if kept is not created]
+        for name in sorted(created):
+            self._dal().backend.send(Request("DELETE", f"/{quote(name)}"))
+
+    def _dal(self) -> CouchDAL:
+        if self._handle is None:
+            self._handle = CouchDAL("couch", database=self.name)
+        return self._handle

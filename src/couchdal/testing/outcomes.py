@@ -1,0 +1,68 @@
+"""What test reports say of databases: where a failed test's were dumped, and which tests differ between backends."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+import pytest
+
+from couchdal.testing.isolation import default_backend
+
+# A larger database would take longer to dump than anybody wants to wait for a failure.
+_MAX_DUMPED = 10_000
+
+
+def show_databases(item: pytest.Item, report: pytest.TestReport) -> None:
+    """Dump the memory server's databases beside pytest's temporary folders, and have the report say where."""
+    lines = list(_dumped(item))
+    if lines:
+        report.sections.append(("couchdal: the databases when the test failed", "\n".join(lines)))
+
+
+def _dumped(item: pytest.Item) -> Iterator[str]:
+    backend = default_backend()
+    request: pytest.FixtureRequest | None = getattr(item, "_request", None)
+    if backend is None or request is None:
+        return
+    from couchdal.client import CouchDAL
+
+    for name, database in sorted(backend.server.databases.items()):
+        count = database.doc_count + database.doc_del_count
+        if count == 0:
+            continue
+        if count > _MAX_DUMPED:
+            yield f"{name}: {count} documents, too many to dump"
+            continue
+        factory: pytest.TempPathFactory = request.getfixturevalue("tmp_path_factory")
+        folder = factory.getbasetemp() / "dal" / re.sub(r"[^\w.-]+", "-", item.nodeid)[-150:]
+        folder.mkdir(parents=True, exist_ok=True)
+        file = folder / f"{re.sub(r'[^a-z0-9_-]', '-', name)}.ndjson"
+        CouchDAL(backend, database=name).dump(file)
+        yield f"{name}: {count} document{'s' if count > 1 else ''} in {file}"
+
+
+def show_differences(reporter: pytest.TerminalReporter) -> None:
+    """List the tests whose outcome on the one backend is not that on the other."""
+    outcomes: dict[str, dict[str, str]] = {}
+    for category in ("passed", "failed", "error", "skipped", "xfailed", "xpassed"):
+        for report in reporter.stats.get(category, ()):
+            backend = dict(getattr(report, "user_properties", ())).get("dal_backend")
+            if backend:
+                outcomes.setdefault(_without(report.nodeid, str(backend)), {})[str(backend)] = category
+    differing = {test: found for test, found in outcomes.items() if len(set(found.values())) > 1}
+    reporter.section("couchdal: memory and CouchDB")
+    for test, found in differing.items():
+        reporter.write_line(
+            f"DIFFERS {test}: " + ", ".join(f"{found[backend]} on {backend}" for backend in sorted(found))
+        )
+    reporter.write_line(f"{len(outcomes) - len(differing)} tests agree, {len(differing)} differ")
+
+
+def _without(nodeid: str, backend: str) -> str:
+    """Return a test's id without the backend among its parameters."""
+    name, bracket, parameters = nodeid.partition("[")
+    kept = parameters.removesuffix("]").split("-")
+    if backend in kept:
+        kept.remove(backend)
+    return f"{name}[{'-'.join(kept)}]" if bracket and kept else name

@@ -1,0 +1,98 @@
+"""`couchdal record`: runs scenarios on a live server and writes down what it answered, as transcripts.
+
+It decides only what is deterministic; how requests are sent and answers written is ``couchdal.transcripts.scenario``'s.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import uuid
+from collections.abc import Sequence
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from couchdal.backends.base import BaseBackend
+from couchdal.errors import BackendError, CouchError
+from couchdal.http.json_text import JSON
+from couchdal.http.messages import Request
+from couchdal.transcripts.normal_form import canonical_text, in_order
+from couchdal.transcripts.scenario import Credentials, Player, Scenario, basic_credentials, parse_scenario
+
+
+class NotDeterministic(Exception):
+    """Two runs of a scenario got different answers."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "scenarios", metavar="SCENARIOS", nargs="+", type=Path, help="scenario files, or folders of them"
+    )
+    parser.add_argument("--url", required=True, help="the server, with its admin: http://admin:password@host:5984")
+    parser.add_argument("--out", metavar="DIR", type=Path, help="where to write (default: over the scenario files)")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Record every scenario; returns 1 where one could not be recorded, and says which."""
+    from couchdal.backends.couch import CouchBackend  # the HTTP client is needed by this command alone
+
+    parts = urlsplit(arguments.url)
+    admin = (unquote(parts.username or "admin"), unquote(parts.password or ""))
+    try:
+        # Without credentials of its own: every request says itself who sends it.
+        backend = CouchBackend(f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}")
+        version = _version(backend, admin)
+        refused = [
+            source
+            for source, target in _files(arguments.scenarios, arguments.out)
+            if not _recorded(source, target, backend, admin, version)
+        ]
+    except (BackendError, CouchError) as error:
+        print(f"couchdal record: {error}", file=sys.stderr)
+        return 1
+    backend.close()
+    return 1 if refused else 0
+
+
+def _recorded(source: Path, target: Path, backend: BaseBackend, admin: Credentials, version: str) -> bool:
+    try:
+        transcript = record(parse_scenario(source.read_text("utf-8")), backend, admin, version)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(json.dumps(transcript, indent=1) + "\n", "utf-8")
+    except (OSError, ValueError, NotDeterministic) as problem:
+        print(f"couchdal record: {source}: {problem}", file=sys.stderr)
+        return False
+    print(target)
+    return True
+
+
+def record(scenario: Scenario, backend: BaseBackend, admin: Credentials, version: str) -> dict[str, JSON]:
+    """Return the transcript of a scenario; raises ``NotDeterministic`` where a second run gets another answer."""
+    runs = [list(Player(backend, f"record{uuid.uuid4().hex[:12]}", admin).play(scenario)) for _ in range(2)]
+    steps: list[JSON] = []
+    for number, (first, second) in enumerate(zip(*runs, strict=True)):
+        step, answer = first.step, first.recorded()
+        texts = [canonical_text(in_order(played.recorded(), step.unordered)) for played in (first, second)]
+        if texts[0] != texts[1]:
+            raise NotDeterministic(
+                f"step {number}, {first.request.method} {first.step.request['path']}, is answered differently each time"
+                f' (name what changes under "ignore" or "unordered"):\n  {texts[0]}\n  {texts[1]}'
+            )
+        steps.append({**{name: value for name, value in step.source.items() if name != "response"}, "response": answer})
+    return {"name": scenario.name, "about": "", **scenario.document, "couchdb": version, "steps": steps}
+
+
+def _version(backend: BaseBackend, admin: Credentials) -> str:
+    welcome = backend.send(Request("GET", "/", headers={"authorization": basic_credentials(*admin)})).result()
+    return str(welcome.get("version")) if isinstance(welcome, dict) else "unknown"
+
+
+def _files(scenarios: Sequence[Path], out: Path | None) -> list[tuple[Path, Path]]:
+    """Return each scenario file and the transcript it becomes; below ``out`` the folders stay as they are."""
+    found = []
+    for given in scenarios:
+        for source in sorted(given.rglob("*.json")) if given.is_dir() else [given]:
+            place = source.relative_to(given) if given.is_dir() else Path(source.name)
+            found.append((source, out / place if out else source))
+    return found

@@ -1,0 +1,284 @@
+"""Transcripts: scenarios of requests and answers, read from files and sent through any backend.
+
+It knows the format of the files and nothing of CouchDB's rules: whether two answers agree is a matter of text.
+The format is described in ``tests/parity/README.md``.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, cast
+from urllib.parse import quote, urlencode
+
+from couchdal.backends.base import BaseBackend
+from couchdal.http.json_text import JSON
+from couchdal.http.messages import Request, Response
+from couchdal.transcripts.normal_form import canonical_text, contract, expand, in_order, normalize
+
+Credentials = tuple[str, str]
+
+# The server admin of every recording; requests that spell it out are rewritten for a server with another password.
+RECORDED_ADMIN: Final[Credentials] = ("admin", "pw")
+
+SHOWN_HEADERS: Final = (
+    "content-type",
+    "etag",
+    "location",
+    "allow",
+    "www-authenticate",
+    "x-couch-id",
+    "x-couch-update-newrev",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """One transcript file: what it shows, how its database is made, and its steps."""
+
+    name: str
+    create_query: Mapping[str, JSON]
+    steps: tuple[Step, ...]
+    document: dict[str, JSON]
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One request, what to keep of its answer, and the answer that was recorded, if one was."""
+
+    request: Mapping[str, JSON]
+    save: Mapping[str, str]
+    wait_ms: int
+    ignore: tuple[str, ...]
+    unordered: tuple[str, ...]
+    response: Mapping[str, JSON] | None
+    source: Mapping[str, JSON]
+
+    @classmethod
+    def parse(cls, source: Mapping[str, Any]) -> Step:
+        return cls(
+            request=source["request"],
+            save=source.get("save", {}),
+            wait_ms=source.get("wait_ms", 0),
+            ignore=tuple(source.get("ignore", ())),
+            unordered=tuple(source.get("unordered", ())),
+            response=source.get("response"),
+            source=source,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Played:
+    """A step after it was sent: the answer as it came, and the values that stand for placeholders from here on."""
+
+    step: Step
+    request: Request
+    answer: dict[str, JSON]
+    values: Mapping[str, JSON]
+
+    def expected(self) -> str:
+        """Return the recorded answer in normal form, its placeholders replaced by this run's values."""
+        recorded = cast("dict[str, JSON]", expand({"headers": {}, **(self.step.response or {})}, self.values))
+        return canonical_text(in_order(normalize(recorded, self.step.ignore), self.step.unordered))
+
+    def actual(self) -> str:
+        """Return the answer in normal form."""
+        return canonical_text(in_order(self._loosened(normalize(self.answer, self.step.ignore)), self.step.unordered))
+
+    def _loosened(self, shown: dict[str, JSON]) -> dict[str, JSON]:
+        """Write ``<etag>`` where the transcript does, which recordings do for some ETags of revisions too."""
+        recorded, headers = (self.step.response or {}).get("headers"), cast("dict[str, JSON]", shown["headers"])
+        if (
+            isinstance(recorded, dict)
+            and recorded.get("etag") == "<etag>"
+            and re.fullmatch('"[^"]*"', str(headers.get("etag")))
+        ):
+            headers["etag"] = "<etag>"
+        return shown
+
+    def agrees(self) -> bool:
+        return self.expected() == self.actual()
+
+    def recorded(self) -> dict[str, JSON]:
+        """Return the answer as a transcript holds it: values that differ from run to run as placeholders."""
+        shown = normalize(self.answer, self.step.ignore)
+        if not shown["headers"]:
+            del shown["headers"]
+        return cast("dict[str, JSON]", contract(shown, self.values))
+
+
+# --- files -----------------------------------------------------------------------------------------------------------
+
+
+def parse_scenario(text: str) -> Scenario:
+    """Read a transcript, or a scenario whose steps have no answers yet; raises ``ValueError`` where it is not one."""
+    document = json.loads(text)
+    try:
+        steps = tuple(Step.parse(step) for step in document["steps"])
+        return Scenario(document["name"], document.get("create_query", {}), steps, document)
+    except (KeyError, TypeError, AttributeError) as problem:
+        raise ValueError(f"not a scenario: {problem!r}") from None
+
+
+# --- sending ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class Player:
+    """Runs a scenario's requests on a database of its own, which it makes before and removes after.
+
+    ``pause`` waits for so many seconds.
+    """
+
+    backend: BaseBackend
+    database: str
+    admin: Credentials = RECORDED_ADMIN
+    pause: Callable[[float], object] = time.sleep
+    values: dict[str, JSON] = field(default_factory=dict)
+
+    def play(self, scenario: Scenario) -> Iterator[Played]:
+        self.create(scenario.create_query)
+        try:
+            for step in scenario.steps:
+                yield self.send(step)
+        finally:
+            self.remove()
+
+    def create(self, query: Mapping[str, JSON]) -> None:
+        """Make the database; raises ``CouchError`` where the server will not."""
+        self.values = {"{db}": self.database}
+        self._send_as_admin("PUT", f"/{self.database}", _encode_query({"q": "1", **query})).result()
+
+    def send(self, step: Step) -> Played:
+        """Send one request, and keep from its answer what the step saves."""
+        if step.wait_ms:
+            self.pause(step.wait_ms / 1000)
+        request = self._request(step)
+        response = self.backend.send(request)
+        answer = _answer(request, response, in_lines=step.response is not None and "lines" in step.response)
+        for name, place in step.save.items():
+            value = _pick(answer, response, place)
+            if value is not None:
+                self.values["${" + name + "}"] = value
+        return Played(step, request, answer, dict(self.values))
+
+    def _request(self, step: Step) -> Request:
+        spec = step.request
+        path = str(expand(spec["path"], self.values))
+        if spec.get("scope") != "server":
+            path = f"/{self.database}" + (path[1:] if path == "/" or path.startswith("/?") else path)
+        path, _, query = path.partition("?")
+        if spec.get("query"):
+            more = _encode_query(cast("dict[str, JSON]", expand(spec["query"], self.values)))
+            query = f"{query}&{more}" if query else more
+        body = self._body(spec)
+        headers = {"accept": "application/json"}
+        if body is not None:
+            headers["content-type"] = "application/json"
+        auth = spec.get("auth", {"user": self.admin[0], "password": self.admin[1]})
+        if isinstance(auth, dict):
+            auth = cast("dict[str, JSON]", expand(auth, self.values))
+            headers["authorization"] = basic_credentials(str(auth["user"]), str(auth["password"]))
+        for name, value in cast("dict[str, JSON]", spec.get("headers") or {}).items():
+            headers.pop(name.lower(), None)
+            if value is not None:
+                text = str(expand(value, self.values))
+                headers[name.lower()] = text.replace(_bare_credentials(RECORDED_ADMIN), _bare_credentials(self.admin))
+        return Request(str(spec["method"]), path, query, headers, body or b"")
+
+    def _body(self, spec: Mapping[str, JSON]) -> bytes | None:
+        user, password = RECORDED_ADMIN
+        if "raw" in spec:
+            raw = str(expand(spec["raw"], self.values))
+            raw = raw.replace(f"name={user}&password={password}", f"name={user}&password={quote(self.admin[1])}")
+            return raw.encode("utf-8", "surrogatepass")
+        if "body" not in spec:
+            return None
+        body = expand(spec["body"], self.values)
+        if isinstance(body, dict) and user in (body.get("name"), body.get("username")) and "password" in body:
+            body["password"] = self.admin[1] if body["password"] == password else body["password"]
+        try:
+            return json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
+        except UnicodeEncodeError:  # a lone surrogate can travel only as an escape
+            return json.dumps(body, separators=(",", ":")).encode()
+
+    def _send_as_admin(self, method: str, path: str, query: str = "") -> Response:
+        headers = {"accept": "application/json", "authorization": basic_credentials(*self.admin)}
+        return self.backend.send(Request(method, path, query, headers))
+
+    def remove(self) -> None:
+        """Delete what the scenario left: databases that begin with its name, and users that bear it."""
+        names = cast("list[str]", self._send_as_admin("GET", "/_all_dbs").value())
+        for name in names:
+            if name.startswith(self.database):
+                self._send_as_admin("DELETE", "/" + quote(name, safe=""))
+        users = self._send_as_admin("GET", "/_users/_all_docs").value()
+        rows = users.get("rows", []) if isinstance(users, dict) else []
+        for row in cast("list[dict[str, dict[str, str]]]", rows):
+            doc_id = str(row["id"])
+            if self.database in doc_id:
+                self._send_as_admin("DELETE", f"/_users/{quote(doc_id, safe='')}", f"rev={row['value']['rev']}")
+
+
+def basic_credentials(user: str, password: str) -> str:
+    """Return the value of an ``Authorization`` header."""
+    return "Basic " + _bare_credentials((user, password))
+
+
+def _bare_credentials(credentials: Credentials) -> str:
+    return base64.b64encode(":".join(credentials).encode()).decode()
+
+
+def _encode_query(query: Mapping[str, JSON]) -> str:
+    return urlencode({name: value if isinstance(value, str) else _dumps(value) for name, value in query.items()})
+
+
+def _dumps(value: JSON) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+def _answer(request: Request, response: Response, in_lines: bool) -> dict[str, JSON]:
+    headers = {name.lower(): value for name, value in response.headers.items()}
+    answer: dict[str, JSON] = {
+        "status": response.status,
+        "headers": {name: headers[name] for name in SHOWN_HEADERS if name in headers},
+    }
+    if "location" in headers:
+        cast("dict[str, JSON]", answer["headers"])["location"] = re.sub("^https?://[^/]*", "", headers["location"])
+    content = b"" if request.method == "HEAD" else response.content()
+    if not content:
+        return answer
+    text = content.decode("utf-8", "replace")
+    value = _parse(text)
+    if in_lines or value is _NOT_JSON:
+        answer["lines"] = [line if _parse(line) is _NOT_JSON else cast(JSON, _parse(line)) for line in text.split("\n")]
+    else:
+        answer["body"] = cast(JSON, value)
+    return answer
+
+
+_NOT_JSON: Final = object()
+
+
+def _parse(text: str) -> object:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return _NOT_JSON
+
+
+def _pick(answer: Mapping[str, JSON], response: Response, place: str) -> JSON:
+    """Return the value at ``header:NAME`` or at a dotted path of the body; ``None`` where there is none."""
+    if place.lower().startswith("header:"):
+        return {name.lower(): value for name, value in response.headers.items()}.get(place[7:].lower())
+    value: JSON = answer.get("body")
+    try:
+        for part in place.split("."):
+            value = value[int(part)] if isinstance(value, list) else cast("dict[str, JSON]", value)[part]
+    except (KeyError, TypeError, IndexError, ValueError):
+        return None
+    return value

@@ -1,0 +1,166 @@
+"""Many threads on one server: what they write, read and follow has to fit together, and does so by the lock alone."""
+
+from __future__ import annotations
+
+import json
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from threading import RLock
+from typing import Any, cast
+
+import pytest
+
+from couchdal.backends.base import make_request
+from couchdal.backends.memory import MemoryBackend
+from couchdal.emulator.engine.changes.changes_feed import ChangesFeed
+from couchdal.emulator.engine.server.server import Clock, Server
+from couchdal.errors import Conflict
+from couchdal.http.messages import ABSENT
+
+WRITERS = 6
+ROUNDS = 25
+COUNTERS = ("counter-0", "counter-1")
+PAIR = ("left", "right")
+
+
+@pytest.fixture(autouse=True)
+def _eager_switching() -> Iterator[None]:
+    """Have threads take turns thousands of times more often than usual, in the midst of everything."""
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(interval)
+
+
+class Load:
+    """Writers, readers and followers of one database, and what they found wrong."""
+
+    def __init__(self, lock: AbstractContextManager[object]) -> None:
+        server = Server(clock=Clock(monotonic=time.monotonic))
+        server.lock = lock  # type: ignore[assignment]
+        self.backend = MemoryBackend(server=server)
+        self.wrong: list[str] = []
+        self.increments: Counter[str] = Counter()
+        self.writes: Counter[str] = Counter()
+        self.followed: list[list[dict[str, Any]]] = []
+        self.send("/db", "PUT")
+        self.send("/db/_bulk_docs", "POST", {"docs": [{"_id": doc_id, "n": 0} for doc_id in (*COUNTERS, *PAIR)]})
+
+    def send(self, path: str, method: str = "GET", payload: object = ABSENT) -> Any:
+        return self.backend.send(make_request(method, path, payload)).result()
+
+    def run(self) -> list[str]:
+        """Let all threads loose, and return everything that doesn't fit."""
+        writers = [threading.Thread(target=self.guarded(self.write), args=(number,)) for number in range(WRITERS)]
+        readers = [threading.Thread(target=self.guarded(self.read), args=(writers,)) for _ in range(2)]
+        followers = [threading.Thread(target=self.guarded(self.follow)) for _ in range(2)]
+        threads = [*followers, *writers, *readers]
+        for thread in threads:
+            thread.start()
+        for thread in (*writers, *readers):
+            thread.join()
+        # The last word: followers stop when they read it, or when they were never woken.
+        self.send("/db/end", "PUT", {})
+        self.writes["end"] += 1
+        for thread in followers:
+            thread.join()
+        self.judge()
+        return self.wrong
+
+    def guarded(self, task: Callable[..., None]) -> Callable[..., None]:
+        def run(*arguments: object) -> None:
+            try:
+                task(*arguments)
+            except Exception as error:
+                self.wrong.append(f"{task.__name__}: {error!r}")
+
+        return run
+
+    def write(self, number: int) -> None:
+        for turn in range(ROUNDS):
+            self.increment(COUNTERS[turn % 2])
+            docs = [{"_id": f"{number}-{turn}-{part}"} for part in range(3)]
+            for row in self.send("/db/_bulk_docs", "POST", {"docs": docs}):
+                self.writes[row["id"]] += 1
+            left, right = (row["doc"] for row in self.pair())
+            docs = [{**left, "n": left["n"] + 1}, {**right, "n": right["n"] + 1}]
+            outcomes = [row for row in self.send("/db/_bulk_docs", "POST", {"docs": docs}) if "ok" in row]
+            self.writes.update(row["id"] for row in outcomes)
+            if len(outcomes) == 1:
+                self.wrong.append("one half of a request took effect between the halves of another")
+
+    def increment(self, doc_id: str) -> None:
+        for _ in range(10_000):
+            document = self.send(f"/db/{doc_id}")
+            try:
+                self.send(f"/db/{doc_id}", "PUT", {**document, "n": document["n"] + 1})
+            except Conflict:
+                continue
+            self.increments[doc_id] += 1
+            return
+        self.wrong.append(f"{doc_id} conflicts for ever")
+
+    def pair(self) -> list[dict[str, Any]]:
+        rows: list[dict[str, Any]] = self.send("/db/_all_docs?include_docs=true", "POST", {"keys": list(PAIR)})["rows"]
+        return rows
+
+    def read(self, writers: list[threading.Thread]) -> None:
+        while any(thread.is_alive() for thread in writers):
+            left, right = (row["doc"]["n"] for row in self.pair())
+            if left != right:
+                self.wrong.append(f"a reader saw half a request: {left} and {right}")
+            listed = self.send("/db/_all_docs")
+            ids = [row["id"] for row in listed["rows"]]
+            if ids != sorted(set(ids)) or listed["total_rows"] != len(ids):
+                self.wrong.append("a listing does not agree with itself")
+
+    def follow(self) -> None:
+        rows: list[dict[str, Any]] = []
+        self.followed.append(rows)
+        response = self.backend.send(make_request("GET", "/db/_changes?feed=continuous&timeout=2000"))
+        feed = cast(ChangesFeed, response.stream)
+        for chunk in feed:
+            rows += [json.loads(line) for line in chunk.split(b"\n") if line]
+            if rows and rows[-1].get("id") == "end":
+                feed.close()
+
+    def judge(self) -> None:
+        """Compare what the threads were told with what is there in the end."""
+        for doc_id in COUNTERS:
+            stored = self.send(f"/db/{doc_id}")
+            self.expect("increments", stored["n"], self.increments[doc_id])
+            self.expect("revisions", int(stored["_rev"].partition("-")[0]), self.increments[doc_id] + 1)
+        info = self.send("/db")
+        made = len(COUNTERS) + len(PAIR) + self.increments.total() + self.writes.total()
+        self.expect("sequences", number(info["update_seq"]), made)
+        changes = self.send("/db/_changes")["results"]
+        seqs = [number(row["seq"]) for row in changes]
+        self.expect("sequences in order, each once", seqs, sorted(set(seqs)))
+        self.expect("documents", [len(changes), info["doc_count"]], [len({row["id"] for row in changes})] * 2)
+        for rows in self.followed:
+            told = [row for row in rows if "id" in row]
+            seqs = [number(row["seq"]) for row in told]
+            self.expect("followed in order, each once", seqs, sorted(set(seqs)))
+            last = {row["id"]: row["changes"] for row in told}
+            self.expect("followed to the end", last, {row["id"]: row["changes"] for row in changes})
+
+    def expect(self, what: str, found: object, wanted: object) -> None:
+        if found != wanted:
+            self.wrong.append(f"{what}: {str(found)[:80]} instead of {str(wanted)[:80]}")
+
+
+def number(seq: str) -> int:
+    return int(seq.partition("-")[0])
+
+
+def test_threads_lose_no_update_and_share_no_sequence() -> None:
+    assert Load(RLock()).run() == []
+
+
+def test_without_the_lock_the_same_load_goes_wrong() -> None:
+    """What the test above is worth: it fails as soon as the lock locks nothing."""
+    assert any(Load(nullcontext()).run() for _ in range(10))

@@ -1,0 +1,108 @@
+"""The servers that other people's clients are run against: the emulator, and the proxy in front of one."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import re
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+
+ADMIN, PASSWORD = "admin", "secret"
+# Any CouchDB, too, where one is named: it shows that the tests ask for what CouchDB does.
+SERVERS = ("memory", "proxy", *(("couch",) if os.environ.get("COUCHDB_URL") else ()))
+
+
+def command(server: str) -> list[str]:
+    """The arguments of ``couchdal serve`` for a server of this name; a proxy finds its CouchDB in the environment."""
+    if server == "memory":
+        return ["--backend", "memory", "--admin", f"{ADMIN}:{PASSWORD}"]
+    rules = ("PUT /{db}", "DELETE /{db}", "GET /_all_dbs", "/{db}/_security")
+    return ["--backend", "couch", *(part for rule in rules for part in ("--allow", rule))]
+
+
+@dataclass(frozen=True)
+class Server:
+    """A server by its address, and ``behind``, the address at which its documents are asked for without the proxy."""
+
+    url: str
+    behind: str
+    user: str = ADMIN
+    password: str = PASSWORD
+
+    @property
+    def with_credentials(self) -> str:
+        return self.url.replace("://", f"://{self.user}:{self.password}@")
+
+    def look(self, path: str, method: str = "GET", body: object = None) -> Any:
+        """Return what the server behind answers, or the status of a refusal."""
+        token = base64.b64encode(f"{self.user}:{self.password}".encode()).decode()
+        headers = {"Authorization": f"Basic {token}", "Content-Type": "application/json"}
+        content = None if body is None else json.dumps(body).encode()
+        try:
+            request = urllib.request.Request(f"{self.behind}{path}", content, headers, method=method)
+            with urllib.request.urlopen(request, timeout=30) as answer:
+                text = answer.read()
+        except urllib.error.HTTPError as refused:
+            return refused.code
+        return json.loads(text) if answer.headers["content-type"].startswith("application/json") else text
+
+
+@contextmanager
+def served(*arguments: str, **variables: str) -> Iterator[str]:
+    """Run ``couchdal serve`` and give its address."""
+    told = {name: text for name, text in os.environ.items() if not name.startswith(("COUCHD", "DAL_"))}
+    with subprocess.Popen(
+        [sys.executable, "-m", "couchdal.cli", "serve", "--port", "0", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env={**told, **variables, "PYTHONUNBUFFERED": "1"},
+    ) as process:
+        try:
+            assert process.stdout
+            address = next(found for line in process.stdout if (found := re.search(r"http://[\w.]+:\d+", line)))
+            yield address[0]
+        finally:
+            process.terminate()
+
+
+@pytest.fixture(scope="session", params=SERVERS)
+def server(request: pytest.FixtureRequest) -> Iterator[Server]:
+    if request.param == "couch":
+        parts = urlsplit(os.environ["COUCHDB_URL"])
+        url = f"{parts.scheme}://{parts.hostname}:{parts.port}"
+        yield Server(url, url, parts.username or "", parts.password or "")
+        return
+    with served(*command("memory")) as behind:
+        if request.param == "memory":
+            yield Server(behind, behind)
+        else:
+            with served(*command("proxy"), COUCHDB_URL=behind) as url:
+                yield Server(url, behind)
+
+
+@pytest.fixture
+def name(server: Server) -> Iterator[str]:
+    """The name of a database that does not exist, and is gone after the test."""
+    name = f"clients{uuid.uuid4().hex[:12]}"
+    yield name
+    server.look(f"/{name}", "DELETE")
+
+
+@pytest.fixture
+def db(server: Server, name: str) -> str:
+    """The name of a new, empty database."""
+    assert server.look(f"/{name}", "PUT") == {"ok": True}
+    return name

@@ -1,0 +1,129 @@
+"""The options of ``couchdal serve``: where they come from, which wins, and what is shown of them."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from couchdal.cli import main
+from couchdal.errors import NotConfigured
+from couchdal.server.options import OPTIONS, read_options, shown
+
+SECRET = "hunter2"
+
+
+def write(folder: Path, text: str) -> str:
+    path = folder / "couchdal.toml"
+    path.write_text(text, "utf-8")
+    return str(path)
+
+
+def test_later_source_wins(tmp_path: Path) -> None:
+    file = write(tmp_path, "port = 1\nmax_feeds = 2\nmax_requests = 3\n")
+    environ = {"COUCHDAL_MAX_FEEDS": "20", "COUCHDAL_MAX_REQUESTS": "30"}
+    found = read_options({"max_requests": "300"}, environ, file)
+    assert found["port"] == (1, "file")
+    assert found["max_feeds"] == (20, "environment")
+    assert found["max_requests"] == (300, "flag")
+    assert found["host"] == ("127.0.0.1", "default")
+
+
+def test_lists_are_lists_in_every_source(tmp_path: Path) -> None:
+    file = write(tmp_path, 'allow = ["PUT /{db}", "GET /_all_dbs"]\n')
+    assert read_options({}, {}, file)["allow"].value == ("PUT /{db}", "GET /_all_dbs")
+    assert read_options({}, {"COUCHDAL_ALLOW": "PUT /{db}, GET /_all_dbs"})["allow"].value == (
+        "PUT /{db}",
+        "GET /_all_dbs",
+    )
+    assert read_options({"allow": ["PUT /{db}"]}, {})["allow"].value == ("PUT /{db}",)
+
+
+def test_upstream_has_couchdbs_own_variables() -> None:
+    found = read_options(
+        {}, {"COUCHDB_URL": "http://a:5984,http://b:5984", "COUCHDB_USER": "u", "COUCHDB_TIMEOUT": "3"}
+    )
+    assert found["upstream"].value == ("http://a:5984", "http://b:5984")
+    assert (found["user"].value, found["timeout"].value) == ("u", 3.0)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("prot = 1", "has an option that there is not: prot"),
+        ("port = 70000", "port in .* must be a port"),
+        ('port = "x"', "must be a whole number"),
+        ("read_only = 2", "must be true or false"),
+        ("timeout = -1", "must be a positive number of seconds"),
+        ('backend = "mongo"', "must be one of: memory, couch"),
+        ("port = [1]", "must be one value"),
+        (f'password = "{SECRET}', "is not TOML"),
+        (f'admin = "{SECRET}"', "must be user:password"),
+    ],
+)
+def test_wrong_file_is_told_without_its_secrets(text: str, said: str, tmp_path: Path) -> None:
+    with pytest.raises(NotConfigured, match=said) as refused:
+        read_options({}, {}, write(tmp_path, text))
+    assert SECRET not in str(refused.value)
+
+
+def test_missing_file_is_told(tmp_path: Path) -> None:
+    with pytest.raises(NotConfigured, match="cannot be read"):
+        read_options({}, {}, str(tmp_path / "none.toml"))
+
+
+def test_wrong_variable_is_told() -> None:
+    with pytest.raises(NotConfigured, match="COUCHDAL_MAX_FEEDS must be a whole number"):
+        read_options({}, {"COUCHDAL_MAX_FEEDS": "many"})
+
+
+def test_config_shows_a_file_that_says_the_same_with_secrets_masked(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = write(tmp_path, f'backend = "couch"\nread_only = true\nproxy_secret = "{SECRET}"\n')
+    monkeypatch.setenv("COUCHDB_URL", f"https://proxy:{SECRET}@couch:6984/prefix,http://other:5984")
+    monkeypatch.setenv("COUCHDB_PASSWORD", SECRET)
+    assert main(["config", "--config", file, "--max-feeds", "7", "--admin", f"root:{SECRET}"]) == 0
+    printed = capsys.readouterr().out
+    assert SECRET not in printed
+    for line in (
+        'backend = "couch"  # file',
+        "read_only = true  # file",
+        'proxy_secret = "***"  # file',
+        'upstream = ["https://***@couch:6984/prefix", "http://other:5984"]  # environment',
+        'password = "***"  # environment',
+        "max_feeds = 7  # flag",
+        'admin = "***"  # flag',
+        "# upstream_ca is not set",
+    ):
+        assert line in printed.splitlines()
+    assert tomllib.loads(printed)["max_feeds"] == 7
+
+
+def test_config_told_by_a_variable_is_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COUCHDAL_CONFIG", write(tmp_path, "max_feeds = 9"))
+    assert main(["config"]) == 0
+    assert "max_feeds = 9  # file" in capsys.readouterr().out
+
+
+def test_wrong_configuration_is_told_in_a_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for command in ("config", "serve"):
+        assert main([command, "--config", write(tmp_path, "nothing = 1")]) == 1
+        assert "nothing" in capsys.readouterr().err
+
+
+def test_what_is_shown_can_be_read_again(tmp_path: Path) -> None:
+    flags = {"allow": ['GET /{db}/"quoted"', "PUT /{db}"], "timeout": "2.5", "read_only": True, "host": "::1"}
+    found = read_options(flags, {})
+    again = read_options({}, {}, write(tmp_path, "\n".join(shown(found))))
+    assert {key: setting.value for key, setting in again.items()} == {key: s.value for key, s in found.items()}
+
+
+@pytest.mark.parametrize("option", OPTIONS, ids=lambda option: option.name)
+def test_default_is_what_its_text_means(option: object) -> None:
+    default = option.default  # type: ignore[attr-defined]
+    if default not in (None, ()):
+        assert read_options({option.key: str(default)}, {})[option.key].value == default  # type: ignore[attr-defined]

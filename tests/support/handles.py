@@ -1,0 +1,50 @@
+"""Backends for the client's tests: the emulator in process, the same over real HTTP, and what ``COUCHDB_URL`` names."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from couchdal import BaseBackend, CouchBackend, CouchDAL, MemoryBackend
+from couchdal.transcripts.scenario import RECORDED_ADMIN
+
+LIVE = os.environ.get("COUCHDB_URL")
+
+
+@pytest.fixture(autouse=True)
+def plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the shell that runs the tests says about a server must not decide what they see."""
+    for name in ("DAL_BACKEND", *(f"COUCHDB_{part}" for part in ("URL", "USER", "PASSWORD", "DATABASE", "TIMEOUT"))):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def couch(served_address: str) -> Callable[..., CouchBackend]:
+    """Makes HTTP backends of the served emulator, with its admin's credentials."""
+
+    def make(**options: object) -> CouchBackend:
+        user, password = RECORDED_ADMIN
+        return CouchBackend(served_address, **{"user": user, "password": password, **options})  # type: ignore[arg-type]
+
+    return make
+
+
+@pytest.fixture(params=["memory", "http", *(["live"] if LIVE else [])])
+def backend(request: pytest.FixtureRequest, couch: Callable[..., CouchBackend]) -> Iterator[BaseBackend]:
+    found: BaseBackend = MemoryBackend() if request.param == "memory" else couch()
+    if request.param == "live":
+        found = CouchBackend(LIVE)
+    yield found
+    found.close()
+
+
+@pytest.fixture
+def dal(backend: BaseBackend) -> Iterator[CouchDAL]:
+    """A handle on a new, empty database."""
+    handle = CouchDAL(backend, database=f"client{uuid.uuid4().hex[:12]}")
+    handle.create_database()
+    yield handle
+    handle.delete_database()
