@@ -7,9 +7,9 @@ password has a new salt and ends the user's sessions. It knows nothing of reques
 
 from __future__ import annotations
 
-import re
 from typing import TypeAlias
 
+from couchdal.emulator.engine.erlang.integers import parse_hex
 from couchdal.errors import BadRequest
 
 # Failed logins by address, name and salt: how many, and since when.
@@ -19,7 +19,6 @@ TIMEOUT_S = 600
 _RENEWED_AFTER_S = TIMEOUT_S // 10
 _LOCKED_AFTER = 5
 _LOCKED_FOR_S = 300
-_HEX = re.compile(r"[+-]?[0-9A-Fa-f]+\Z")
 
 
 def make_cookie(name: str, secret: str, salt: str, now: int) -> str:
@@ -55,13 +54,14 @@ def check_cookie(cookie: tuple[str, str, bytes], secret: str, salt: str, now: in
     from hmac import compare_digest
 
     name, time, signature = cookie
-    if not _HEX.match(time) or now >= int(time, 16) + TIMEOUT_S:
+    began = parse_hex(time)
+    if began is None or now >= began + TIMEOUT_S:
         return None
     signed = f"{name}:{time}".encode("utf-8", "surrogateescape")
     # CouchDB signs with SHA-256, and still accepts its older SHA-1.
     if not any(compare_digest(_signature(signed, secret, salt, kind), signature) for kind in ("sha256", "sha1")):
         return None
-    return now - int(time, 16) > _RENEWED_AFTER_S
+    return now - began > _RENEWED_AFTER_S
 
 
 def set_cookie(value: str, now: int) -> str:

@@ -13,10 +13,10 @@ from typing import TypeAlias
 
 from couchdal.emulator.engine.documents.document import DocumentRecord
 from couchdal.emulator.engine.documents.document_read import Shown, show
+from couchdal.emulator.engine.erlang.integers import parse_integer
 from couchdal.emulator.engine.revisions.revision_tree import Node, ranked_leaves
 from couchdal.emulator.engine.server.database import Database
 from couchdal.errors import BadRequest, ServerError
-from couchdal.http.json_text import parse_integer
 
 NO_LIMIT = 1_000_000_000_000_000
 # Up to so many ids CouchDB looks the documents up; for more it reads the feed and passes over what is not listed.
@@ -97,7 +97,7 @@ def parse_since(db: Database, text: str) -> int:
         return 0 if text == "0" else db.update_seq
     number, dash, opaque = text.removeprefix('"').removesuffix('"').partition("-")
     if dash and number.isdecimal() and number.isascii() and _is_opaque(opaque):
-        return parse_integer(number) if opaque == db.seq_text else 0
+        return (parse_integer(number) or 0) if opaque == db.seq_text else 0
     raise BadRequest("Malformed sequence supplied in 'since' parameter.")
 
 

@@ -9,11 +9,10 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, TypeAlias, cast
 
+from couchdal.emulator.engine.erlang.integers import parse_integer
 from couchdal.errors import BadRequest, CouchError, ServerError
 
 _SEPARATOR = re.compile(r"(?<!\\)\.")
-# What Erlang reads as an integer; more digits than any array has items are no index.
-_INDEX = re.compile(r"[+-]?[0-9]{1,18}\Z")
 
 
 class Missing:
@@ -48,8 +47,8 @@ def get_field(value: Any, path: Sequence[str]) -> object:
             if value is NOT_FOUND:
                 return value
         elif type(value) is list:
-            index = int(name) if _INDEX.match(name) else -1
-            if not 0 <= index < len(value):
+            index = parse_integer(name)
+            if index is None or not 0 <= index < len(value):
                 return BAD_PATH
             value = value[index]
         else:
@@ -68,8 +67,8 @@ def set_field(into: object, path: Sequence[str], value: object) -> object:
         members[name] = set_field(members.get(name, {}), rest, value) if rest else value
         return members
     if type(into) is list:
-        index = int(name) if _INDEX.match(name) else -1
-        if 0 <= index < len(into):
+        index = parse_integer(name)
+        if index is not None and 0 <= index < len(into):
             item = set_field(into[index], rest, value) if rest else value
             if index == 0:
                 raise ServerError("function_clause", error="unknown_error")
@@ -98,7 +97,7 @@ def compile_projection(fields: Sequence[object]) -> Projection:
     if all(len(path) == 1 for path in paths):
         names = [path[0] for path in paths]
         return lambda document: {name: document[name] for name in names if name in document}
-    if not any(_INDEX.match(name) for path in paths for name in path):
+    if all(parse_integer(name) is None for path in paths for name in path):
         return lambda document: _project(document, paths)
     # CouchDB projects twice, once where the document is and once where the answer is put together. It shows only where
     # array indexes are among the paths.

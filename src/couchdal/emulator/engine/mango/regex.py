@@ -12,8 +12,8 @@ from functools import lru_cache
 from math import prod
 from typing import TypeAlias
 
+from couchdal.emulator.engine.erlang.integers import parse_integer
 from couchdal.errors import ServerError
-from couchdal.http.json_text import parse_integer
 
 Search: TypeAlias = Callable[[str], bool]
 
@@ -98,7 +98,7 @@ def compile_regex(pattern: str) -> Search | None:
     """
     import regex  # slow to import, and needed by this one operator
 
-    counts = [(parse_integer(low), parse_integer(high or "0")) for low, high in _COUNT.findall(pattern)]
+    counts = [(parse_integer(low) or 0, parse_integer(high) or 0) for low, high in _COUNT.findall(pattern)]
     if prod(max(low, high, 1) for low, high in counts) > _MAX_REPEATED:
         return None
     verb = next((verb for verb in _UTF8_VERBS if pattern.startswith(verb)), "")
