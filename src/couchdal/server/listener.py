@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import socket
 from collections.abc import Callable
@@ -12,7 +11,7 @@ from types import FrameType
 import uvicorn
 
 from couchdal.server.application import Application
-from couchdal.server.protocol import HttpProtocol, Lookout, Sockets
+from couchdal.server.protocol import HttpProtocol, Sockets
 
 # What CouchDB allows an idle connection. A shorter time would race with clients that are about to use theirs again.
 _KEEP_ALIVE_S = 300
@@ -81,9 +80,7 @@ def serve(
     SIGTERM lets requests end that are being answered, SIGINT does not.
     """
     sockets = sockets or Sockets()
-    # With one processor the client could not run meanwhile; and what waits for an upstream waits longer than that.
-    looks_out = (os.cpu_count() or 1) > 1 and not application.backend.streams
-    shared = {"application": application, "sockets": sockets, "lookout": Lookout() if looks_out else None}
+    shared = {"application": application, "sockets": sockets}
     protocol = type("HttpProtocol", (HttpProtocol,), shared)
     config = uvicorn.Config(
         application,

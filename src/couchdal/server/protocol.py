@@ -8,7 +8,6 @@ the event loop would take longer than the answer.
 from __future__ import annotations
 
 import asyncio
-import os
 from time import perf_counter
 from typing import Any, NamedTuple, cast
 
@@ -34,10 +33,6 @@ _OFFER = (b"http2-settings", b"upgrade")
 # How many requests of one connection may wait for the answer to another.
 _PIPELINED = 16
 
-# For how long a server looks out for a client's next request before it sleeps: what sleeping and waking cost.
-_LOOKOUT_S = 50e-6
-_yield_processor = getattr(os, "sched_yield", lambda: None)
-
 
 class Sockets(NamedTuple):
     """How connections are treated: the largest head of a request in bytes, and how long things may take in seconds."""
@@ -45,30 +40,6 @@ class Sockets(NamedTuple):
     max_header_size: int = 65536
     header_timeout_s: float = 30.0
     shutdown_timeout_s: float = 10.0
-
-
-class Lookout:
-    """Keeps the event loop awake for a moment after an answer: to be woken takes as long as to answer.
-
-    It is for clients that asked again at once the last time. Whatever else has work to do goes first.
-    """
-
-    def __init__(self) -> None:
-        self._until = 0.0
-        self._loop: asyncio.AbstractEventLoop | None = None
-
-    def begin(self, loop: asyncio.AbstractEventLoop, now: float) -> None:
-        self._until = now + _LOOKOUT_S
-        if self._loop is None:
-            self._loop = loop
-            loop.call_soon(self._turn)
-
-    def _turn(self) -> None:
-        if self._loop is not None and perf_counter() < self._until:
-            _yield_processor()
-            self._loop.call_soon(self._turn)
-        else:
-            self._loop = None
 
 
 class HttpProtocol(HttpToolsProtocol):
@@ -80,9 +51,6 @@ class HttpProtocol(HttpToolsProtocol):
 
     application: Application
     sockets = Sockets()
-    lookout: Lookout | None = None
-    _answered_at = 0.0
-    _was_quick = False
     _head_size: int | None = None
     _head_is_due: asyncio.TimerHandle | None = None
     # Whether no request has begun yet in what is being read.
@@ -109,9 +77,6 @@ class HttpProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         before = self._head_size
-        if self._answered_at:
-            self._was_quick = perf_counter() - self._answered_at < 2 * _LOOKOUT_S
-            self._answered_at = 0.0
         self._is_first, self._has_ended = True, False
         self._feed(data)
         if self._body is not None and not self.transport.is_closing():
@@ -268,11 +233,6 @@ class HttpProtocol(HttpToolsProtocol):
         self.transport.write(head + content)
         if not keep_alive:
             self.transport.close()
-        elif self.lookout is not None and len(self.connections) == 1:
-            # With more of them there is mostly something to do.
-            self._answered_at = now = perf_counter()
-            if self._was_quick:
-                self.lookout.begin(self.loop, now)
 
     def send_400_response(self, msg: str) -> None:
         cycle = self.cycle
