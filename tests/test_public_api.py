@@ -1,15 +1,19 @@
-"""What the package offers by name, and what importing it costs."""
+"""The public names, and what importing them costs."""
 
 from __future__ import annotations
 
+import ast
 import subprocess
 import sys
 import typing
+from importlib import metadata
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
 import couchdal
+import dal
 
 SOURCE = Path(couchdal.__file__).parents[1]
 # Too slow, or of no use, to whoever has no server.
@@ -23,57 +27,62 @@ def python(code: str) -> str:
     return ended.stdout
 
 
+PUBLIC = """
+    __version__ JSON
+
+    CouchDAL AsyncCouchDAL ChangeFeed
+    BaseBackend AsyncBackend CouchBackend AsyncCouchBackend MemoryBackend Request Response
+
+    AllDocsResult BulkGetItem BulkGetResult BulkRow Change ChangedRevision ChangesOptions ChangesResult CreatedIndex
+    DatabaseInfo Document FindResult IndexList MissingRevisions Ok PurgeResult Row Security SessionInfo UserContext
+    ViewResult ViewRow WriteResult
+
+    CouchError BadContentType BadRequest Conflict DocValidation FileExists Forbidden Gone IllegalDatabaseName
+    IllegalDocId IllegalPartition MethodNotAllowed MissingStub NotFound NotSupported PreconditionFailed QueryParseError
+    ServerError TooLarge Unauthorized
+    BackendError BrokenOff HostRefused MemoryOnly NotConfigured NotConnected NotJSON ResetRefused TimedOut Unavailable
+    Unreachable
+
+    Faults LoggedRequest RequestEvent RequestLog ServerClock Snapshot SuggestedIndex observe
+    Application Cors Limits
+"""
+
+
 def test_public_names_are_these() -> None:
-    assert couchdal.__all__ == [
-        "JSON",
-        "AsyncBackend",
-        "AsyncCouchBackend",
-        "AsyncCouchDAL",
-        "BackendError",
-        "BadContentType",
-        "BadRequest",
-        "BaseBackend",
-        "BrokenOff",
-        "Conflict",
-        "CouchBackend",
-        "CouchDAL",
-        "CouchError",
-        "DocValidation",
-        "FileExists",
-        "Forbidden",
-        "Gone",
-        "HostRefused",
-        "IllegalDatabaseName",
-        "IllegalDocId",
-        "IllegalPartition",
-        "MemoryBackend",
-        "MemoryOnly",
-        "MethodNotAllowed",
-        "MissingStub",
-        "NotConfigured",
-        "NotConnected",
-        "NotFound",
-        "NotJSON",
-        "NotSupported",
-        "PreconditionFailed",
-        "QueryParseError",
-        "Request",
-        "RequestEvent",
-        "ResetRefused",
-        "Response",
-        "ServerError",
-        "TimedOut",
-        "TooLarge",
-        "Unauthorized",
-        "Unavailable",
-        "Unreachable",
-        "observe",
-    ]
+    assert couchdal.__all__ == sorted(PUBLIC.split(), key=lambda name: (name != "__version__", name))
 
 
 @pytest.mark.parametrize("name", couchdal.__all__)
-def test_public_name_can_be_imported(name: str) -> None:
-    assert getattr(couchdal, name) is not None
+def test_public_name_is_the_same_object_in_both_packages(name: str) -> None:
+    assert getattr(couchdal, name) is getattr(dal, name) is not None
+
+
+@pytest.mark.parametrize("package", [couchdal, dal])
+def test_dir_lists_the_public_names(package: ModuleType) -> None:
+    assert dir(package) == sorted(couchdal.__all__)
+
+
+@pytest.mark.parametrize("package", ["couchdal", "dal"])
+def test_star_import_gives_the_public_names(package: str) -> None:
+    names: dict[str, object] = {}
+    exec(f"from {package} import *", names)
+    assert {name: names[name] for name in couchdal.__all__} == {
+        name: getattr(couchdal, name) for name in couchdal.__all__
+    }
+
+
+def test_type_checkers_see_the_names_that_python_sees() -> None:
+    """The imports for type checkers and the table of lazy imports agree, name by name."""
+    tree = ast.parse(Path(couchdal.__file__).read_text("utf-8"))
+    (branch,) = (node for node in tree.body if isinstance(node, ast.If))
+    imported = {
+        alias.asname: node.module for node in branch.body if isinstance(node, ast.ImportFrom) for alias in node.names
+    }
+    assert imported == vars(couchdal)["_MODULES"]
+
+
+def test_version_is_that_of_the_distribution() -> None:
+    assert metadata.version("couchdal") == couchdal.__version__
 
 
 def test_unknown_name_is_an_attribute_error() -> None:

@@ -1,131 +1,198 @@
-"""A data-access layer for CouchDB: the same calls over a real server and over an in-process emulator.
+"""couchdal is a data-access layer for CouchDB with a built-in emulator.
 
-Every name is imported when it is first used: the pytest plugin costs nothing in runs that don't touch the package,
-and nobody pays for the backend, the HTTP client or the event loop that they don't use.
+This module lists the public names. Each is imported on first use, so nobody pays for the backend, the HTTP client
+or the event loop that they do not use.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from couchdal.async_client import AsyncCouchDAL
-    from couchdal.backends.async_couch import AsyncCouchBackend
-    from couchdal.backends.base import AsyncBackend, BaseBackend
-    from couchdal.backends.couch import CouchBackend
-    from couchdal.backends.memory import MemoryBackend
-    from couchdal.client import CouchDAL
-    from couchdal.errors import (
-        BackendError,
-        BadContentType,
-        BadRequest,
-        BrokenOff,
-        Conflict,
-        CouchError,
-        DocValidation,
-        FileExists,
-        Forbidden,
-        Gone,
-        HostRefused,
-        IllegalDatabaseName,
-        IllegalDocId,
-        IllegalPartition,
-        MemoryOnly,
-        MethodNotAllowed,
-        MissingStub,
-        NotConfigured,
-        NotConnected,
-        NotFound,
-        NotJSON,
-        NotSupported,
-        PreconditionFailed,
-        QueryParseError,
-        ResetRefused,
-        ServerError,
-        TimedOut,
-        TooLarge,
-        Unauthorized,
-        Unavailable,
-        Unreachable,
-    )
-    from couchdal.http.json_text import JSON
-    from couchdal.http.messages import Request, Response
-    from couchdal.middleware.events import RequestEvent, observe
-
-_MODULES = {
-    "AsyncCouchDAL": "couchdal.async_client",
-    "AsyncBackend": "couchdal.backends.base",
-    "BaseBackend": "couchdal.backends.base",
-    "AsyncCouchBackend": "couchdal.backends.async_couch",
-    "CouchBackend": "couchdal.backends.couch",
-    "MemoryBackend": "couchdal.backends.memory",
-    "CouchDAL": "couchdal.client",
-    "observe": "couchdal.middleware.events",
-    "RequestEvent": "couchdal.middleware.events",
-    "JSON": "couchdal.http.json_text",
-    "Request": "couchdal.http.messages",
-    "Response": "couchdal.http.messages",
-}
-
-__all__ = [
-    "JSON",
-    "AsyncBackend",
-    "AsyncCouchBackend",
-    "AsyncCouchDAL",
-    "BackendError",
-    "BadContentType",
-    "BadRequest",
-    "BaseBackend",
-    "BrokenOff",
-    "Conflict",
-    "CouchBackend",
-    "CouchDAL",
-    "CouchError",
-    "DocValidation",
-    "FileExists",
-    "Forbidden",
-    "Gone",
-    "HostRefused",
-    "IllegalDatabaseName",
-    "IllegalDocId",
-    "IllegalPartition",
-    "MemoryBackend",
-    "MemoryOnly",
-    "MethodNotAllowed",
-    "MissingStub",
-    "NotConfigured",
-    "NotConnected",
-    "NotFound",
-    "NotJSON",
-    "NotSupported",
-    "PreconditionFailed",
-    "QueryParseError",
-    "Request",
-    "RequestEvent",
-    "ResetRefused",
-    "Response",
-    "ServerError",
-    "TimedOut",
-    "TooLarge",
-    "Unauthorized",
-    "Unavailable",
-    "Unreachable",
-    "observe",
-]
-
-
+#: The version of the package. ``pyproject.toml`` reads it from here.
 __version__ = "0.1.0"
 
+# Each name stands twice: once for type checkers, once for Python. ``tests/test_public_api.py`` compares both lists.
+if TYPE_CHECKING:
+    from couchdal.async_client import AsyncCouchDAL as AsyncCouchDAL
+    from couchdal.backends.async_couch import AsyncCouchBackend as AsyncCouchBackend
+    from couchdal.backends.base import AsyncBackend as AsyncBackend, BaseBackend as BaseBackend
+    from couchdal.backends.couch import CouchBackend as CouchBackend
+    from couchdal.backends.memory import MemoryBackend as MemoryBackend
+    from couchdal.backends.snapshot import Snapshot as Snapshot
+    from couchdal.client import ChangeFeed as ChangeFeed, CouchDAL as CouchDAL
+    from couchdal.emulator.engine.server.server import ServerClock as ServerClock
+    from couchdal.errors import (
+        BackendError as BackendError,
+        BadContentType as BadContentType,
+        BadRequest as BadRequest,
+        BrokenOff as BrokenOff,
+        Conflict as Conflict,
+        CouchError as CouchError,
+        DocValidation as DocValidation,
+        FileExists as FileExists,
+        Forbidden as Forbidden,
+        Gone as Gone,
+        HostRefused as HostRefused,
+        IllegalDatabaseName as IllegalDatabaseName,
+        IllegalDocId as IllegalDocId,
+        IllegalPartition as IllegalPartition,
+        MemoryOnly as MemoryOnly,
+        MethodNotAllowed as MethodNotAllowed,
+        MissingStub as MissingStub,
+        NotConfigured as NotConfigured,
+        NotConnected as NotConnected,
+        NotFound as NotFound,
+        NotJSON as NotJSON,
+        NotSupported as NotSupported,
+        PreconditionFailed as PreconditionFailed,
+        QueryParseError as QueryParseError,
+        ResetRefused as ResetRefused,
+        ServerError as ServerError,
+        TimedOut as TimedOut,
+        TooLarge as TooLarge,
+        Unauthorized as Unauthorized,
+        Unavailable as Unavailable,
+        Unreachable as Unreachable,
+    )
+    from couchdal.http.json_text import JSON as JSON
+    from couchdal.http.messages import Request as Request, Response as Response
+    from couchdal.middleware.events import RequestEvent as RequestEvent, observe as observe
+    from couchdal.middleware.faults import Faults as Faults
+    from couchdal.middleware.index_watch import SuggestedIndex as SuggestedIndex
+    from couchdal.middleware.request_log import LoggedRequest as LoggedRequest, RequestLog as RequestLog
+    from couchdal.server.application import Application as Application
+    from couchdal.server.cors import Cors as Cors
+    from couchdal.server.framing import Limits as Limits
+    from couchdal.types import (
+        AllDocsResult as AllDocsResult,
+        BulkGetItem as BulkGetItem,
+        BulkGetResult as BulkGetResult,
+        BulkRow as BulkRow,
+        Change as Change,
+        ChangedRevision as ChangedRevision,
+        ChangesOptions as ChangesOptions,
+        ChangesResult as ChangesResult,
+        CreatedIndex as CreatedIndex,
+        DatabaseInfo as DatabaseInfo,
+        Document as Document,
+        FindResult as FindResult,
+        IndexList as IndexList,
+        MissingRevisions as MissingRevisions,
+        Ok as Ok,
+        PurgeResult as PurgeResult,
+        Row as Row,
+        Security as Security,
+        SessionInfo as SessionInfo,
+        UserContext as UserContext,
+        ViewResult as ViewResult,
+        ViewRow as ViewRow,
+        WriteResult as WriteResult,
+    )
+else:
+    _PUBLIC = {
+        "couchdal.async_client": ("AsyncCouchDAL",),
+        "couchdal.backends.async_couch": ("AsyncCouchBackend",),
+        "couchdal.backends.base": (
+            "AsyncBackend",
+            "BaseBackend",
+        ),
+        "couchdal.backends.couch": ("CouchBackend",),
+        "couchdal.backends.memory": ("MemoryBackend",),
+        "couchdal.backends.snapshot": ("Snapshot",),
+        "couchdal.client": (
+            "ChangeFeed",
+            "CouchDAL",
+        ),
+        "couchdal.emulator.engine.server.server": ("ServerClock",),
+        "couchdal.errors": (
+            "BackendError",
+            "BadContentType",
+            "BadRequest",
+            "BrokenOff",
+            "Conflict",
+            "CouchError",
+            "DocValidation",
+            "FileExists",
+            "Forbidden",
+            "Gone",
+            "HostRefused",
+            "IllegalDatabaseName",
+            "IllegalDocId",
+            "IllegalPartition",
+            "MemoryOnly",
+            "MethodNotAllowed",
+            "MissingStub",
+            "NotConfigured",
+            "NotConnected",
+            "NotFound",
+            "NotJSON",
+            "NotSupported",
+            "PreconditionFailed",
+            "QueryParseError",
+            "ResetRefused",
+            "ServerError",
+            "TimedOut",
+            "TooLarge",
+            "Unauthorized",
+            "Unavailable",
+            "Unreachable",
+        ),
+        "couchdal.http.json_text": ("JSON",),
+        "couchdal.http.messages": (
+            "Request",
+            "Response",
+        ),
+        "couchdal.middleware.events": (
+            "RequestEvent",
+            "observe",
+        ),
+        "couchdal.middleware.faults": ("Faults",),
+        "couchdal.middleware.index_watch": ("SuggestedIndex",),
+        "couchdal.middleware.request_log": (
+            "LoggedRequest",
+            "RequestLog",
+        ),
+        "couchdal.server.application": ("Application",),
+        "couchdal.server.cors": ("Cors",),
+        "couchdal.server.framing": ("Limits",),
+        "couchdal.types": (
+            "AllDocsResult",
+            "BulkGetItem",
+            "BulkGetResult",
+            "BulkRow",
+            "Change",
+            "ChangedRevision",
+            "ChangesOptions",
+            "ChangesResult",
+            "CreatedIndex",
+            "DatabaseInfo",
+            "Document",
+            "FindResult",
+            "IndexList",
+            "MissingRevisions",
+            "Ok",
+            "PurgeResult",
+            "Row",
+            "Security",
+            "SessionInfo",
+            "UserContext",
+            "ViewResult",
+            "ViewRow",
+            "WriteResult",
+        ),
+    }
+    _MODULES = {name: module for module, names in _PUBLIC.items() for name in names}
 
-def __dir__() -> list[str]:
-    return [*__all__, "__version__"]
+    __all__ = ["__version__", *sorted(_MODULES)]
 
+    def __dir__() -> list[str]:
+        return __all__.copy()
 
-def __getattr__(name: str) -> object:
-    if name not in __all__:
-        raise AttributeError(f"module 'couchdal' has no attribute {name!r}")
-    from importlib import import_module
+    def __getattr__(name: str) -> object:
+        if name not in _MODULES:
+            raise AttributeError(f"module 'couchdal' has no attribute {name!r}")
+        from importlib import import_module
 
-    found: object = getattr(import_module(_MODULES.get(name, "couchdal.errors")), name)
-    globals()[name] = found
-    return found
+        value: object = getattr(import_module(_MODULES[name]), name)
+        globals()[name] = value
+        return value

@@ -6,8 +6,7 @@ import uuid
 from collections.abc import Callable, Iterator
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from couchdal import CouchBackend, CouchDAL
 from couchdal.operations.operation import attachment_path, document_path

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from couchdal import CouchDAL, CouchError, MemoryBackend
 from couchdal.emulator.engine.mango.index_suggestion import suggest_fields

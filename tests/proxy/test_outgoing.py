@@ -6,8 +6,7 @@ from collections.abc import Callable
 from urllib.parse import unquote
 
 import pytest
-from hypothesis import HealthCheck, example, given, settings
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, example, given, settings, strategies as st
 from raw_http import Upstream, Wire
 
 from couchdal.errors import BadRequest, Forbidden

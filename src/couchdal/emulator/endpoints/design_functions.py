@@ -13,8 +13,7 @@ from typing import Any, cast
 from couchdal.emulator.endpoints.all_docs import documents_answer
 from couchdal.emulator.endpoints.views import view_answer
 from couchdal.emulator.engine.documents.document import DocumentRecord, parse_document, validate_doc_id
-from couchdal.emulator.engine.documents.document_read import FOR_FUNCTIONS, open_winner
-from couchdal.emulator.engine.documents.document_read import show as show_document
+from couchdal.emulator.engine.documents.document_read import FOR_FUNCTIONS, open_winner, show as show_document
 from couchdal.emulator.engine.erlang.term_text import iolist, pretty_term
 from couchdal.emulator.engine.javascript.javascript import error_of, find_function, query_server
 from couchdal.emulator.http.authentication import decode_base64

@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from couchdal.emulator.engine.collation import collation, icu
 from couchdal.emulator.engine.collation.collation import compare_json, compare_strings, json_key

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from couchdal.emulator.engine.erlang.external_term import encode_term
 from couchdal.emulator.engine.revisions.revision import format_revision, new_revision_id, parse_revision
