@@ -64,14 +64,13 @@ def _is_new(dal: CouchDAL) -> bool:
     if dal.backend.server_key is not server or dal.name is None:
         return False
     database = server.databases.get(dal.name)
-    return database is None or (database.update_seq == 0 and not database.storage.locals())
+    return database is None or database.is_untouched()
 
 
 def _fork_into(dal: CouchDAL, files: list[Path]) -> None:
     """Put a fork of what the files load into the memory server: it costs the same however much that is."""
     from couchdal.backends.memory import MemoryBackend, default_backend
     from couchdal.client import CouchDAL
-    from couchdal.emulator.engine.mango.json_index import build_indexes
 
     name = str(dal.name)
     key = (name, tuple((file, file.stat().st_mtime_ns) for file in files))
@@ -81,7 +80,8 @@ def _fork_into(dal: CouchDAL, files: list[Path]) -> None:
         handle.create_database()
         for file in files:
             handle.load(file)
-        build_indexes(seeded.server.database(name))
+        database = seeded.server.database(name)
+        database.indexes.build(database)
         _loaded[key] = seeded
     default_backend().adopt(_loaded[key].server.database(name))
 

@@ -89,7 +89,7 @@ def test_indexes_of_views_that_nobody_has_any_more_are_forgotten(dal: CouchDAL) 
         dal.put_document("_design/x", {"views": {"n": {"map": f"function(doc) {{ emit({n}); }}"}}}, rev=rev)
         assert dal.view("x", "n", limit=1)["rows"][0]["key"] == n
     database = dal.backend.server.databases["db"]  # type: ignore[attr-defined]
-    assert len(database.view_indexes) == 1
+    assert len(database.indexes._view_indexes) == 1
 
 
 def test_rows_are_the_callers_own(dal: CouchDAL) -> None:

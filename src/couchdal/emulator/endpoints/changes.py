@@ -201,7 +201,7 @@ def _parts(name: str) -> list[str]:
 
 def _function(call: Call, kind: str, design_name: str, name: str) -> Filter:
     """Return what passes a function of a design document, be it one that filters or a view's; raises ``NotFound``."""
-    from couchdal.emulator.engine.javascript.javascript import find_function, query_server
+    from couchdal.emulator.engine.javascript.javascript import find_function
     from couchdal.emulator.http.request_object import request_object  # most filters are no functions
 
     record, _ = open_winner(call.db, f"_design/{design_name}")
@@ -210,7 +210,7 @@ def _function(call: Call, kind: str, design_name: str, name: str) -> Filter:
 
     def matches(document: dict[str, object]) -> bool:
         try:
-            return cast("list[bool]", query_server(call.db, record).call(path, [document], *args))[0]
+            return cast("list[bool]", call.db.indexes.query_server(record).call(path, [document], *args))[0]
         except CouchError as error:
             raise ServerError(f"{{{error.error},{error.reason}}}", error="error") from None
 

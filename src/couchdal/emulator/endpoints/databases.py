@@ -134,13 +134,12 @@ def partition_info(call: Call) -> Response:
     validate_partition(partition)
     if not db.partitioned:
         raise BadRequest("database is not partitioned")
-    records = [record for record in db.storage.changes() if record.doc_id.startswith(partition + ":")]
-    deleted = sum(record.deleted for record in records)
+    live, deleted = db.partition_counts(partition)
     described = {
         "db_name": db.name,
         "sizes": {"active": 0, "external": 0},
         "partition": partition,
-        "doc_count": len(records) - deleted,
+        "doc_count": live,
         "doc_del_count": deleted,
     }
     return json_response(described)

@@ -15,7 +15,7 @@ from couchdal.emulator.endpoints.views import view_answer
 from couchdal.emulator.engine.documents.document import DocumentRecord, parse_document, validate_doc_id
 from couchdal.emulator.engine.documents.document_read import FOR_FUNCTIONS, open_winner, show as show_document
 from couchdal.emulator.engine.erlang.term_text import iolist, pretty_term
-from couchdal.emulator.engine.javascript.javascript import error_of, find_function, query_server
+from couchdal.emulator.engine.javascript.javascript import error_of, find_function
 from couchdal.emulator.http.authentication import decode_base64
 from couchdal.emulator.http.call import Call, url_encode
 from couchdal.emulator.http.edits import acknowledged, edit
@@ -37,7 +37,7 @@ def show(call: Call) -> Response:
     tag = f'"{md5(encode_json(seen), usedforsecurity=False).hexdigest().upper()}"'
     if call.has_etag(tag):
         return Response(304, {"etag": tag})
-    answer = query_server(call.db, record).call(("shows", name), document, request_object(call, doc_id))
+    answer = call.db.indexes.query_server(record).call(("shows", name), document, request_object(call, doc_id))
     if isinstance(answer, dict) and not isinstance(answer.get("headers", {}), dict):
         # To which the tag would be added.
         raise ServerError("function_clause", error="unknown_error")
@@ -52,7 +52,7 @@ def update(call: Call) -> Response:
     name, doc_id = call.args["function"], call.args.get("doc")
     find_function(record, "updates", name)
     document = _document(call, doc_id)
-    answer = query_server(call.db, record).call(("updates", name), document, request_object(call, doc_id))
+    answer = call.db.indexes.query_server(record).call(("updates", name), document, request_object(call, doc_id))
     if not isinstance(answer, list) or len(answer) != 2:
         raise ServerError("", error="case_clause")
     changed, described = answer
@@ -86,7 +86,7 @@ def list_rows(call: Call) -> Response:
             open_winner(call.db, f"_design/{design}")
         except NotFound as error:
             raise ServerError(f"{{not_found,{error.reason}}}", error="badmatch") from None
-    server = query_server(call.db, record)
+    server = call.db.indexes.query_server(record)
     head = documents_answer(call) if view == "_all_docs" else _view_answer(call, design or call.args["name"], view)
     rows = head.pop("rows")
     return _list_response(cast("Mapping[str, Any]", server.call(("lists", name), head, request_object(call), rows)))

@@ -15,7 +15,6 @@ from couchdal.emulator.engine.mango.index_definition import (
     EMPTY_BODY,
     IndexDefinition,
     generated_name,
-    list_indexes,
     with_index,
     with_partitioned,
     without_index,
@@ -34,7 +33,7 @@ _UNAVAILABLE = ("text", "nouveau")
 def read(call: Call) -> Response:
     """GET: the indexes, the special one first; ``limit`` and ``skip`` page through them."""
     bounds = {name: _bound(value) for name, value in reversed(call.params) if name in ("limit", "skip")}
-    indexes = list_indexes(call.db)
+    indexes = call.db.indexes.definitions(call.db)
     limit, skip = bounds.get("limit", len(indexes)), bounds.get("skip", 0)
     if limit < 1 or skip < 0:
         raise _bad_bounds()
@@ -91,7 +90,7 @@ def _load(call: Call, doc_id: str) -> tuple[Node | None, Mapping[str, object]]:
 
     Raises ``BadRequest`` (``invalid_ddoc_lang``) for one that holds something else than indexes.
     """
-    record = call.db.storage.get(doc_id)
+    record = call.db.get(doc_id)
     if record is None or record.deleted:
         return None, EMPTY_BODY
     body = record.winner.body or {}
@@ -123,7 +122,7 @@ def delete(call: Call) -> Response:
 
 def _delete_named(call: Call, design: str, kind: str, name: str) -> Response:
     doc_id = _design_id(design)
-    for index in list_indexes(call.db):
+    for index in call.db.indexes.definitions(call.db):
         if (index.ddoc, index.name) == (doc_id, name) and kind == "json":
             _delete(call, index)
             return json_response({"ok": True})
@@ -151,7 +150,7 @@ def bulk_delete(call: Call) -> Response:
     call.require_json_type()
     db = call.db
     names = parse_bulk_delete(call.json_object())
-    indexes = list_indexes(db)
+    indexes = db.indexes.definitions(db)
     success: list[dict[str, object]] = []
     failed: list[dict[str, object]] = []
     for name in names:

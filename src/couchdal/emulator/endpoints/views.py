@@ -15,7 +15,7 @@ from couchdal.emulator.engine.documents.document_read import open_winner
 from couchdal.emulator.engine.server.database import Database
 from couchdal.emulator.engine.views.view import NO_KEY, RowQuery, View
 from couchdal.emulator.engine.views.view_definition import MapView
-from couchdal.emulator.engine.views.view_index import ViewIndex, open_view_index
+from couchdal.emulator.engine.views.view_index import ViewIndex
 from couchdal.emulator.http.call import Call, json_response
 from couchdal.errors import BadRequest, CouchError, MethodNotAllowed, NotSupported, QueryParseError, ServerError
 from couchdal.http.json_text import decode_request
@@ -44,7 +44,7 @@ def view_answer(call: Call, design: str, view: str, *, listed: bool = False) -> 
         keys = ABSENT if text is None else decode_request(text.encode("utf-8", "surrogateescape"))
         query = _start(keys, listed)
     query = parse_parameters(query, call.params, decoded=False)
-    index = open_view_index(call.db, body)
+    index = call.db.indexes.view_index(call.db, body)
     _validate(index, view, query)
     return _answer(call.db, index, view, query)
 
@@ -70,7 +70,7 @@ def queries(call: Call) -> Response:
     if values is ABSENT:
         raise BadRequest("POST body must include `queries` parameter.")
     shared = parse_parameters(ViewQuery(), call.params, decoded=False)
-    index = open_view_index(call.db, body)
+    index = call.db.indexes.view_index(call.db, body)
     _ = index.group.find(view)
     shared = replace(shared, keys=ABSENT, group=None, group_level=None)
     parsed = []
@@ -105,7 +105,7 @@ refuse = refuse_method("GET,POST,HEAD")
 
 def info(call: Call) -> Response:
     """GET: how far the index of a design document's views has come."""
-    index = open_view_index(call.db, _design_body(call, call.args["name"]))
+    index = call.db.indexes.view_index(call.db, _design_body(call, call.args["name"]))
     pending = call.db.update_seq - index.seq
     described = {
         "updates_pending": {"minimum": pending, "preferred": pending, "total": pending},

@@ -54,7 +54,7 @@ def user_properties(server: Server, name: str) -> Mapping[str, object] | None:
     from couchdal.emulator.engine.auth.users import ID_PREFIX, USERS
 
     users = server.databases.get(USERS)
-    record: DocumentRecord | None = users.storage.get(ID_PREFIX + name) if users is not None else None
+    record: DocumentRecord | None = users.get(ID_PREFIX + name) if users is not None else None
     body: Mapping[str, object] | None = None
     if record is not None and not record.deleted:
         if any(not leaf.deleted for leaf in ranked_leaves(record.tree)[1:]):

@@ -104,7 +104,7 @@ def _validate(call: Call) -> Validate | None:
         from couchdal.emulator.engine.auth.users import validate_user_document
 
         validate = validate_user_document
-    if not call.db.has_validation():
+    if not call.db.indexes.validators(call.db):
         return validate
     from couchdal.emulator.engine.javascript.validation import validation  # most databases have no functions
 

@@ -13,7 +13,7 @@ from typing import TypeVar
 
 from couchdal.emulator.engine.documents.document import DocumentRecord, copy_members
 from couchdal.emulator.engine.documents.document_read import Shown, show
-from couchdal.emulator.engine.server.database import Database
+from couchdal.emulator.engine.documents.document_store import DocumentStore
 from couchdal.emulator.storage.base import LocalDocument
 
 _Found = TypeVar("_Found")
@@ -40,7 +40,7 @@ class Listing:
     design: bool = False
 
 
-def list_range(db: Database, listing: Listing) -> dict[str, object]:
+def list_range(db: DocumentStore, listing: Listing) -> dict[str, object]:
     """Return ``total_rows``, ``offset`` and ``rows`` of the live documents in a range."""
     start, end = listing.start, listing.end
     if listing.design:
@@ -59,11 +59,11 @@ def list_range(db: Database, listing: Listing) -> dict[str, object]:
     return {"total_rows": total, "offset": min(before + listing.skip, total), "rows": rows}
 
 
-def _count_design(db: Database) -> int:
+def _count_design(db: DocumentStore) -> int:
     return db.storage.live_before(_DESIGN[1]) - db.storage.live_before(_DESIGN[0])
 
 
-def _before(db: Database, start: str | None, descending: bool) -> int:
+def _before(db: DocumentStore, start: str | None, descending: bool) -> int:
     """Return how many documents a reader passes before it comes to ``start``."""
     if start is None:
         return 0
@@ -72,7 +72,7 @@ def _before(db: Database, start: str | None, descending: bool) -> int:
     return db.storage.live_before(start)
 
 
-def _rows(db: Database, records: Iterable[DocumentRecord], shown: Shown | None) -> list[object]:
+def _rows(db: DocumentStore, records: Iterable[DocumentRecord], shown: Shown | None) -> list[object]:
     if shown is None:
         return [{"id": record.doc_id, "key": record.doc_id, "value": {"rev": record.winner.rev}} for record in records]
     rows: list[object] = []
@@ -83,7 +83,7 @@ def _rows(db: Database, records: Iterable[DocumentRecord], shown: Shown | None) 
     return rows
 
 
-def list_keys(db: Database, keys: Sequence[object], listing: Listing) -> dict[str, object]:
+def list_keys(db: DocumentStore, keys: Sequence[object], listing: Listing) -> dict[str, object]:
     """Return a row for each key, in their order; of a listing of design documents only those that could be some."""
     wanted = list(keys)
     if listing.descending:
@@ -96,7 +96,7 @@ def list_keys(db: Database, keys: Sequence[object], listing: Listing) -> dict[st
     return {"total_rows": total, "offset": None, "rows": [_key_row(db, key, listing.shown) for key in wanted]}
 
 
-def _key_row(db: Database, key: object, shown: Shown | None) -> dict[str, object]:
+def _key_row(db: DocumentStore, key: object, shown: Shown | None) -> dict[str, object]:
     doc_id = _doc_id(key)
     if doc_id is not None and doc_id.startswith(_LOCAL):
         local = db.storage.get_local(doc_id)
@@ -125,7 +125,7 @@ def _doc_id(key: object) -> str | None:
     return None
 
 
-def list_local(db: Database, keys: Sequence[object] | None, listing: Listing) -> dict[str, object]:
+def list_local(db: DocumentStore, keys: Sequence[object] | None, listing: Listing) -> dict[str, object]:
     """Return the local documents, which are not counted; of the keys, those that name one."""
     rows: list[object]
     if keys is None:
@@ -150,7 +150,7 @@ def _stop(listing: Listing) -> int | None:
     return None if listing.limit is None else listing.skip + listing.limit
 
 
-def _locals_in_range(db: Database, listing: Listing) -> Iterator[tuple[str, LocalDocument]]:
+def _locals_in_range(db: DocumentStore, listing: Listing) -> Iterator[tuple[str, LocalDocument]]:
     low, high = (listing.end, listing.start) if listing.descending else (listing.start, listing.end)
     found = db.storage.locals()
     if listing.descending:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 from couchdal.emulator.engine.documents import attachment as attachments_
 from couchdal.emulator.engine.documents.document import DocumentRecord, revisions_member, show_body
+from couchdal.emulator.engine.documents.document_store import DocumentStore
 from couchdal.emulator.engine.revisions.revision import Revision, format_revision
 from couchdal.emulator.engine.revisions.revision_lookup import (
     find,
@@ -19,7 +20,6 @@ from couchdal.emulator.engine.revisions.revision_lookup import (
     merge_answers,
 )
 from couchdal.emulator.engine.revisions.revision_tree import Node, ranked_leaves
-from couchdal.emulator.engine.server.database import Database
 from couchdal.emulator.storage.base import LocalDocument
 from couchdal.errors import NotFound
 
@@ -58,7 +58,7 @@ PLAIN = Shown()
 FOR_FUNCTIONS = Shown(revs=True, most_revs=20)
 
 
-def open_winner(db: Database, doc_id: str, *, deleted: bool = False) -> tuple[DocumentRecord, Node]:
+def open_winner(db: DocumentStore, doc_id: str, *, deleted: bool = False) -> tuple[DocumentRecord, Node]:
     """Return a document and its winner; raises ``NotFound``: ``missing``, or ``deleted`` unless that is allowed."""
     db.check_located(doc_id)
     record = db.storage.get(doc_id)
@@ -75,7 +75,7 @@ def open_winner(db: Database, doc_id: str, *, deleted: bool = False) -> tuple[Do
     return record, record.winner.with_parent(found.parent)
 
 
-def open_revision(db: Database, doc_id: str, revision: Revision) -> tuple[DocumentRecord, Node]:
+def open_revision(db: DocumentStore, doc_id: str, revision: Revision) -> tuple[DocumentRecord, Node]:
     """Return a document and one of its revisions, leaf or not; raises ``NotFound("missing")``."""
     db.check_located(doc_id)
     record = db.storage.get(doc_id)
@@ -85,7 +85,7 @@ def open_revision(db: Database, doc_id: str, revision: Revision) -> tuple[Docume
     return record, node
 
 
-def open_local(db: Database, doc_id: str) -> LocalDocument:
+def open_local(db: DocumentStore, doc_id: str) -> LocalDocument:
     """Return a local document; raises ``NotFound("missing")``."""
     local = db.storage.get_local(doc_id)
     if local is None:
@@ -94,7 +94,7 @@ def open_local(db: Database, doc_id: str) -> LocalDocument:
 
 
 def open_leaves(
-    db: Database, doc_id: str, revisions: Sequence[Revision] | None, *, latest: bool = False, in_bulk: bool = False
+    db: DocumentStore, doc_id: str, revisions: Sequence[Revision] | None, *, latest: bool = False, in_bulk: bool = False
 ) -> tuple[DocumentRecord | None, list[Node | Revision]]:
     """Return revisions of a document, or all its leaves (``revisions`` None); a bare revision stands for a missing one.
 
@@ -117,7 +117,7 @@ def open_leaves(
     return record, [*found, *bare]
 
 
-def show(db: Database, record: DocumentRecord, node: Node, shown: Shown = PLAIN) -> dict[str, object]:
+def show(db: DocumentStore, record: DocumentRecord, node: Node, shown: Shown = PLAIN) -> dict[str, object]:
     """Return the JSON object of a revision, in CouchDB's order of members; nothing in it is shared."""
     document = show_body(record.doc_id, node)
     if shown is not PLAIN:
@@ -167,7 +167,7 @@ def show_attachments(node: Node, shown: Shown) -> dict[str, object]:
     return members
 
 
-def missing_revisions(db: Database, doc_id: str, revisions: Sequence[Revision]) -> tuple[list[str], list[str]]:
+def missing_revisions(db: DocumentStore, doc_id: str, revisions: Sequence[Revision]) -> tuple[list[str], list[str]]:
     """Return which revisions a document lacks, and which of its leaves could be their ancestors.
 
     An unknown document lacks all, in the order in which they were asked for; a known one's are sorted.

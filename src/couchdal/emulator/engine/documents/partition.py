@@ -6,11 +6,11 @@ It knows nothing of requests. Source: ``couch_partition``.
 from __future__ import annotations
 
 from couchdal.emulator.engine.documents.document import validate_doc_id
-from couchdal.emulator.engine.server.database import Database
+from couchdal.emulator.engine.documents.document_store import DocumentStore
 from couchdal.errors import IllegalPartition
 
 
-def check_new_id(db: Database, doc_id: str) -> None:
+def check_new_id(db: DocumentStore, doc_id: str) -> None:
     """Raise ``IllegalDocId`` or ``IllegalPartition`` for an id that no document of a database may have."""
     if not db.partitioned or doc_id.startswith(("_design/", "_local/")):
         return

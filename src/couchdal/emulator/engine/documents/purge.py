@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 
 from couchdal.emulator.engine.documents.document import DocumentRecord
+from couchdal.emulator.engine.documents.document_store import PurgeInfo
 from couchdal.emulator.engine.revisions.revision import Revision
 from couchdal.emulator.engine.revisions.revision_tree import Node, RevisionTree, remove_leaves
-from couchdal.emulator.engine.server.database import Database, PurgeInfo
+from couchdal.emulator.engine.server.database import Database
 
 
 def purge(db: Database, requests: Mapping[str, Collection[Revision]]) -> dict[str, list[Revision]]:

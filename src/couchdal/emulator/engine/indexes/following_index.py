@@ -11,7 +11,7 @@ from copy import copy
 from typing import Generic, TypeVar
 
 from couchdal.emulator.engine.documents.document import DocumentRecord
-from couchdal.emulator.engine.server.database import Database
+from couchdal.emulator.engine.documents.document_store import DocumentStore
 from couchdal.errors import CouchError
 
 Found = TypeVar("Found")
@@ -28,7 +28,7 @@ class FollowingIndex(ABC, Generic[Found]):
         self._shared = False
 
     @abstractmethod
-    def read(self, db: Database, record: DocumentRecord) -> Found | None:
+    def read(self, db: DocumentStore, record: DocumentRecord) -> Found | None:
         """Return what a document has for the index, if anything; raises ``CouchError`` where that cannot be told."""
 
     @abstractmethod
@@ -48,7 +48,7 @@ class FollowingIndex(ABC, Generic[Found]):
         self._shared = True
         return copy(self)
 
-    def refresh(self, db: Database) -> None:
+    def refresh(self, db: DocumentStore) -> None:
         """Take in what has changed; raises ``CouchError`` where a document makes the index fail."""
         if self.purge_seq != db.purge_seq:
             self._put([(doc_id, None) for doc_id in self._purged(db)], self.seq)
@@ -61,7 +61,7 @@ class FollowingIndex(ABC, Generic[Found]):
         )
         self.seq = db.update_seq
 
-    def _purged(self, db: Database) -> set[str]:
+    def _purged(self, db: DocumentStore) -> set[str]:
         """Return the documents that were named in purges, whether or not anything of them was purged.
 
         CouchDB takes all of them out, and reads none again that has not changed: their rows are gone until it does.
@@ -69,7 +69,7 @@ class FollowingIndex(ABC, Generic[Found]):
         named = {purge.doc_id for purge in db.purges if purge.purge_seq > self.purge_seq}
         return named.union(doc_id for doc_id in self._doc_ids() if db.storage.get(doc_id) is None)
 
-    def rewind(self, db: Database, doc_ids: Iterable[str]) -> bool:
+    def rewind(self, db: DocumentStore, doc_ids: Iterable[str]) -> bool:
         """Follow a database back to a state from which these documents may differ; False where that cannot be."""
         if self.purge_seq > db.purge_seq:
             # What a purge has taken out need not be among what differs.

@@ -10,16 +10,13 @@ import json
 from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib import resources
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
-from couchdal.emulator.engine.documents.document import DocumentRecord, show_body
+from couchdal.emulator.engine.documents.document import DocumentRecord
 from couchdal.emulator.engine.erlang.term_text import pretty_term, print_reason
 from couchdal.emulator.engine.views.view_definition import JAVASCRIPT
 from couchdal.errors import BadRequest, Conflict, CouchError, NotFound, NotSupported, ServerError, thrown
 from couchdal.http.json_text import encode_json
-
-if TYPE_CHECKING:
-    from couchdal.emulator.engine.server.database import Database
 
 # What statuses and words the errors of functions have that are not 500. Source: chttpd:error_info.
 _STATUSES = {
@@ -110,14 +107,6 @@ class QueryServer:
             # The process that builds an index ends with it.
             failure.is_traced = True
         raise failure
-
-
-def query_server(db: Database, record: DocumentRecord) -> QueryServer:
-    """Return the engine of a design document's functions but its views'; it lasts until the document changes."""
-    kept = db.query_servers.get(record.doc_id)
-    if kept is None or kept[0] is not record:
-        kept = db.query_servers[record.doc_id] = (record, QueryServer(show_body(record.doc_id, record.winner)))
-    return kept[1]
 
 
 def find_function(record: DocumentRecord, *path: str) -> None:

@@ -13,7 +13,6 @@ from couchdal.emulator.engine.documents.document import Document, DocumentRecord
 from couchdal.emulator.engine.documents.document_read import FOR_FUNCTIONS, show
 from couchdal.emulator.engine.documents.document_update import Validate
 from couchdal.emulator.engine.erlang.term_text import pretty_term, print_reason
-from couchdal.emulator.engine.javascript.javascript import query_server
 from couchdal.emulator.engine.revisions.revision import format_revision, format_revision_id
 from couchdal.emulator.engine.revisions.revision_tree import Node
 from couchdal.emulator.engine.server.database import Database
@@ -33,7 +32,7 @@ def validation(db: Database, user: UserContext, first: Validate | None) -> Valid
             return error
         record = db.storage.get(new.doc_id)
         before = None if old is None or record is None else show(db, record, old, FOR_FUNCTIONS)
-        for design in db.validators or ():
+        for design in db.indexes.validators(db):
             error = _refusal(db, design, shown(new), before, context, security)
             if error is not None:
                 return error
@@ -44,7 +43,7 @@ def validation(db: Database, user: UserContext, first: Validate | None) -> Valid
 
 def _refusal(db: Database, design: DocumentRecord, *args: object) -> CouchError | None:
     try:
-        answer = query_server(db, design).call(_PATH, *args)
+        answer = db.indexes.query_server(design).call(_PATH, *args)
     except CouchError as error:
         return error
     if answer in _PASSED:

@@ -16,7 +16,7 @@ from couchdal.emulator.engine.mango.bookmark import pack_bookmark, unpack_bookma
 from couchdal.emulator.engine.mango.field_path import compile_projection, parse_field, set_field
 from couchdal.emulator.engine.mango.find_options import FindOptions
 from couchdal.emulator.engine.mango.index_definition import IndexDefinition
-from couchdal.emulator.engine.mango.json_index import Row, open_index
+from couchdal.emulator.engine.mango.json_index import Row
 from couchdal.emulator.engine.mango.key_range import Extreme
 from couchdal.emulator.engine.mango.planner import (
     Plan,
@@ -216,7 +216,7 @@ class _Cursor:
         return (last, first) if self._descending else (first, last)
 
     def _indexed(self) -> Iterator[_Row]:
-        index = open_index(self._db, self.index)
+        index = self._db.indexes.json_index(self._db, self.index)
         start, partition = (self._start, self._start_id), self._options.partition
         rows = index.rows(start, self._end, partition=partition, descending=self._descending)
         self._skip_resumed(rows)

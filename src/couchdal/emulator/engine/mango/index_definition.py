@@ -8,14 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from hashlib import sha1
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
+from couchdal.emulator.engine.documents.document import DocumentRecord
 from couchdal.emulator.engine.erlang.external_term import binary, encode_term, integer
 from couchdal.errors import CouchError, NotFound, ServerError
-
-if TYPE_CHECKING:
-    from couchdal.emulator.engine.documents.document import DocumentRecord
-    from couchdal.emulator.engine.server.database import Database
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,26 +71,15 @@ _ABSENT = object()
 ALL_DOCS = IndexDefinition(None, "_all_docs", {"fields": {"_id": "asc"}}, False)
 
 
-def list_indexes(db: Database) -> tuple[IndexDefinition, ...]:
-    """Return the indexes of a database, the special one first, then by design document and name."""
-    known = db.index_definitions
-    if known is None:
-        found = [definition for record in db.design_documents() for definition in _defined_by(db, record)]
-        found.sort(key=IndexDefinition.sort_key)
-        known = db.index_definitions = tuple(found)
-        names = {(definition.ddoc, definition.name) for definition in found}
-        db.indexes = {name: index for name, index in db.indexes.items() if name in names}
-    return (ALL_DOCS, *known)
-
-
-def _defined_by(db: Database, record: DocumentRecord) -> Iterator[IndexDefinition]:
-    body = record.winner.body or {}
+def defined_indexes(record: DocumentRecord, *, of_database: bool) -> Iterator[IndexDefinition]:
+    """Yield the indexes that a design document defines. ``of_database`` says whether its database is partitioned."""
+    body = record.body
     views = body.get("views")
     if body.get("language") != "query" or type(views) is not dict:
         return
     options = body.get("options")
     own = options.get("partitioned") if type(options) is dict else None
-    partitioned = own if type(own) is bool else db.partitioned
+    partitioned = own if type(own) is bool else of_database
     for name, view in views.items():
         if type(view) is dict and _is_definition(view):
             yield IndexDefinition(record.doc_id, name, view["map"], partitioned)

@@ -7,7 +7,6 @@ It knows nothing of queries: it is asked for the rows between two keys. Source: 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from typing import Any, NamedTuple, TypeAlias, cast
 
 from sortedcontainers import SortedList
@@ -15,13 +14,13 @@ from sortedcontainers import SortedList
 from couchdal.emulator.engine.collation.collation import Key, json_key
 from couchdal.emulator.engine.documents.document import DocumentRecord
 from couchdal.emulator.engine.documents.document_read import show
+from couchdal.emulator.engine.documents.document_store import DocumentStore
 from couchdal.emulator.engine.indexes.following_index import FollowingIndex
 from couchdal.emulator.engine.mango.field_path import Missing, get_field, parse_field
-from couchdal.emulator.engine.mango.index_definition import IndexDefinition, list_indexes
+from couchdal.emulator.engine.mango.index_definition import IndexDefinition
 from couchdal.emulator.engine.mango.key_range import HIGHEST
 from couchdal.emulator.engine.mango.selector import normalize_selector
 from couchdal.emulator.engine.mango.selector_match import compile_selector
-from couchdal.emulator.engine.server.database import Database
 from couchdal.errors import CouchError, QueryParseError, ServerError
 
 # A row's place: its partition ("" in a global index), its key, its document.
@@ -58,7 +57,7 @@ class JsonIndex(FollowingIndex["list[object]"]):
 
     def __init__(self, definition: IndexDefinition) -> None:
         super().__init__()
-        self._partitioned = definition.partitioned
+        self.definition = definition
         self._paths = [_Column(column) for column in definition.columns]
         self._filter = _compile_filter(definition.partial_filter)
         self._places: SortedList[_Place] = SortedList()
@@ -94,7 +93,7 @@ class JsonIndex(FollowingIndex["list[object]"]):
         for doc_id, values in changed:
             self._remove(doc_id)
             if values is not None:
-                partition = doc_id.partition(":")[0] if self._partitioned else ""
+                partition = doc_id.partition(":")[0] if self.definition.partitioned else ""
                 place = (partition, (5, [json_key(value) for value in values]), doc_id)
                 self._rows[doc_id] = (place, values)
                 added.append(place)
@@ -105,7 +104,7 @@ class JsonIndex(FollowingIndex["list[object]"]):
         if known is not None:
             self._places.remove(known[0])
 
-    def read(self, db: Database, record: DocumentRecord) -> list[object] | None:
+    def read(self, db: DocumentStore, record: DocumentRecord) -> list[object] | None:
         """Return the values of the columns; None for a document that lacks one, or that the filter passes over."""
         if record.deleted or record.doc_id.startswith("_design/"):
             return None
@@ -163,23 +162,3 @@ def _compile_filter(selector: object) -> Callable[[Mapping[str, object]], bool] 
 def _failed(error: CouchError) -> ServerError:
     """Return the error of a query whose index could not be built: in CouchDB, the process that builds it crashes."""
     return ServerError("{gen_server,call,[map_doc]}", error=f"{{bad_return_value,{{{error.error},{error.reason}}}}}")
-
-
-def open_index(db: Database, definition: IndexDefinition) -> JsonIndex:
-    """Return an index of a database, up to date. It is kept for as long as the definition stays the same."""
-    # The same fields in another design document are another index, as they are in CouchDB: nothing is saved by sharing.
-    key = (definition.ddoc, definition.name)
-    kept = db.indexes.get(key)
-    if kept is None or kept[0] != definition:
-        kept = db.indexes[key] = (definition, JsonIndex(definition))
-    index = kept[1]
-    index.refresh(db)
-    return index
-
-
-def build_indexes(db: Database) -> None:
-    """Bring all indexes of a database up to date, for its forks to have them; what fails will fail again."""
-    for definition in list_indexes(db):
-        if definition.is_json:
-            with suppress(CouchError):
-                open_index(db, definition)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import cast
 
 from couchdal.emulator.engine.mango.find_options import FindOptions
-from couchdal.emulator.engine.mango.index_definition import IndexDefinition, list_indexes
+from couchdal.emulator.engine.mango.index_definition import IndexDefinition
 from couchdal.emulator.engine.mango.key_range import HIGHEST, Extreme, KeyRange, Range, field_ranges, indexable_fields
 from couchdal.emulator.engine.mango.selector import Selector
 from couchdal.emulator.engine.server.database import Database
@@ -60,7 +60,7 @@ def make_plan(db: Database, options: FindOptions, *, explain: bool = False) -> P
     To ``explain`` is to show what was found wanting where a query would fail for its sort.
     """
     selector, sort_fields = options.selector, [name for name, _ in options.sort]
-    present = list_indexes(db)
+    present = db.indexes.definitions(db)
     unfiltered = tuple([index for index in present if index.partial_filter is None])
     candidates = unfiltered
     if options.use_index and len(unfiltered) < len(present):

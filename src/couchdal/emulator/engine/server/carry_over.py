@@ -1,6 +1,6 @@
-"""Carrying what has changed since one state of a server over to another state of it.
+"""Carry the changes since one state of a server over to another state of it.
 
-A state that was kept may lack what came later and is to stay: documents, databases, settings. Where both states have
+Fixtures need this when a wider fixture ends before a narrower one: what the narrower one wrote stays. If both states
 changed the same document, the later one is taken whole.
 """
 
@@ -9,14 +9,14 @@ from __future__ import annotations
 from couchdal.emulator.engine.documents.document import DocumentRecord
 from couchdal.emulator.engine.server.database import Database
 from couchdal.emulator.engine.server.server import Server
-from couchdal.emulator.engine.server.state import CHANGING, DatabaseState, ServerState, keep, restore, restore_database
+from couchdal.emulator.engine.server.state import DatabaseState, ServerState, keep, restore, restore_database
 from couchdal.emulator.storage.overlay import OverlayStorage
 
 _SETTINGS = ("security", "revs_limit", "purged_infos_limit")
 
 
 def carry_over(server: Server, before: ServerState, onto: ServerState) -> ServerState:
-    """Return the state ``onto`` with what has changed since ``before``. The server itself stays as it is."""
+    """Return the state ``onto`` with the changes since ``before``. The server itself stays as it is."""
     now = keep(server)
     restore(server, onto)
     for name in before.databases:
@@ -29,7 +29,7 @@ def carry_over(server: Server, before: ServerState, onto: ServerState) -> Server
             restore_database(database, state)
             continue
         if name not in server.databases:
-            # What it held before is not to be carried over, only what came since.
+            # Only the changes are carried over, not what the database held before.
             server.create(name, shards=database.shards, replicas=database.replicas, partitioned=database.partitioned)
         _carry_documents(server.databases[name], known[1], state)
     server.admins.update({name: now.admins[name] for name in now.admins if name not in before.admins})
@@ -51,6 +51,7 @@ def _carry_documents(database: Database, before: DatabaseState, now: DatabaseSta
     for doc_id in {**known, **present}:
         if known.get(doc_id) != present.get(doc_id):
             database.storage.write_local(doc_id, present.get(doc_id))
-    for name, known_value, value in zip(CHANGING, before.members, now.members, strict=True):
-        if name in _SETTINGS and known_value != value:
+    for name in _SETTINGS:
+        value = getattr(now.values, name)
+        if value != getattr(before.values, name):
             setattr(database, name, value)

@@ -16,9 +16,9 @@ from sortedcontainers import SortedList
 
 from couchdal.emulator.engine.collation.collation import Key
 from couchdal.emulator.engine.documents.document_read import PLAIN, Shown, open_revision, open_winner, show
+from couchdal.emulator.engine.documents.document_store import DocumentStore
 from couchdal.emulator.engine.mango.json_index import reversed_range
 from couchdal.emulator.engine.revisions.revision import parse_revision
-from couchdal.emulator.engine.server.database import Database
 from couchdal.emulator.engine.views.reduction import is_builtin, reduce_rows
 from couchdal.emulator.engine.views.view_index import ViewIndex, ViewRow, key_function
 from couchdal.errors import NotFound
@@ -60,7 +60,7 @@ class RowQuery:
 class View:
     """One view of a design document, with the rows that its index has."""
 
-    def __init__(self, db: Database, index: ViewIndex, name: str) -> None:
+    def __init__(self, db: DocumentStore, index: ViewIndex, name: str) -> None:
         place, self._view = index.group.find(name)
         self._db = db
         self._index = index

@@ -13,14 +13,14 @@ from sortedcontainers import SortedList
 from couchdal.emulator.engine.collation.collation import Key, json_key
 from couchdal.emulator.engine.documents.document import DocumentRecord
 from couchdal.emulator.engine.documents.document_read import Shown, show
+from couchdal.emulator.engine.documents.document_store import DocumentStore
 from couchdal.emulator.engine.erlang.term_order import term_key
 from couchdal.emulator.engine.indexes.following_index import FollowingIndex
 from couchdal.emulator.engine.javascript.javascript import QueryServer
 from couchdal.emulator.engine.mango.index_definition import IndexDefinition
 from couchdal.emulator.engine.mango.json_index import JsonIndex
-from couchdal.emulator.engine.server.database import Database
 from couchdal.emulator.engine.views.reduction import can_fail, is_builtin, reduce_rows
-from couchdal.emulator.engine.views.view_definition import JAVASCRIPT, MANGO, MapView, ViewGroup, view_group
+from couchdal.emulator.engine.views.view_definition import JAVASCRIPT, MANGO, MapView, ViewGroup
 from couchdal.errors import CouchError, ServerError
 
 # Where a row stands: its partition ("" in a global view), its key, its document's id, and its number there.
@@ -73,7 +73,7 @@ class ViewIndex(FollowingIndex[_Rows]):
             self._server = QueryServer({"views": {"lib": self.group.lib}})
         return self._server
 
-    def refresh(self, db: Database) -> None:
+    def refresh(self, db: DocumentStore) -> None:
         if self.seq != db.update_seq and self.group.language != MANGO:
             self.query_server()
         super().refresh(db)
@@ -87,7 +87,7 @@ class ViewIndex(FollowingIndex[_Rows]):
         self._has_numbers = list(self._has_numbers)
         self._of_document = dict(self._of_document)
 
-    def read(self, db: Database, record: DocumentRecord) -> _Rows | None:
+    def read(self, db: DocumentStore, record: DocumentRecord) -> _Rows | None:
         if record.deleted or (record.doc_id.startswith("_design/") and not self.group.includes_design):
             return None
         emitted = self._emitted(db, record)
@@ -98,7 +98,7 @@ class ViewIndex(FollowingIndex[_Rows]):
             _placed(partition, record.doc_id, key_of, pairs) for key_of, pairs in zip(self._keys, emitted, strict=True)
         ]
 
-    def _emitted(self, db: Database, record: DocumentRecord) -> list[list[tuple[object, object]]]:
+    def _emitted(self, db: DocumentStore, record: DocumentRecord) -> list[list[tuple[object, object]]]:
         """Return the keys and values that each map function emits, or the columns that each index has of a document."""
         if self.group.language != MANGO:
             return self.query_server().map(self._sources, show(db, record, record.winner, self._shown))
@@ -171,20 +171,3 @@ def _placed(
 def key_function(view: MapView) -> Callable[[object], Key]:
     """Return what makes sort keys of a view's keys."""
     return term_key if view.is_raw else json_key
-
-
-def open_view_index(db: Database, body: Any) -> ViewIndex:
-    """Return the index of a design document's views, as it was left. Who has the same views has the same index."""
-    group = view_group(body)
-    index = db.view_indexes.get(group.signature)
-    if index is None:
-        clean_up(db)
-        index = ViewIndex(group, partitioned=group.is_partitioned(db.partitioned))
-        db.view_indexes[group.signature] = index
-    return index
-
-
-def clean_up(db: Database) -> None:
-    """Forget the indexes of which no design document has the views any more."""
-    used = {view_group(record.body).signature for record in db.design_documents()}
-    db.view_indexes = {signature: index for signature, index in db.view_indexes.items() if signature in used}

@@ -1,0 +1,110 @@
+"""The documents of one database: their storage, update sequence, counts and purges.
+
+It knows nothing of indexes, users or requests. The caller holds the server's lock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from couchdal.emulator.engine.documents.document import DocumentRecord
+from couchdal.emulator.engine.revisions.revision import Revision
+from couchdal.emulator.storage.base import Storage
+from couchdal.errors import IllegalDocId
+
+DEFAULT_REVS_LIMIT = 1000
+DEFAULT_PURGED_INFOS_LIMIT = 1000
+
+
+class PurgeInfo(NamedTuple):
+    """One purge request: its number, the document, and the leaves that it named."""
+
+    purge_seq: int
+    doc_id: str
+    revisions: tuple[Revision, ...]
+
+
+class DocumentStore:
+    """What reading and indexing need of a database. ``seq_text`` follows the number in each update sequence."""
+
+    __slots__ = (
+        "design_version",
+        "doc_count",
+        "doc_del_count",
+        "partitioned",
+        "purge_seq",
+        "purged_infos_limit",
+        "purges",
+        "revs_limit",
+        "seq_text",
+        "storage",
+        "update_seq",
+    )
+
+    def __init__(self, storage: Storage[DocumentRecord], seq_text: str, *, partitioned: bool = False) -> None:
+        self.storage = storage
+        self.seq_text = seq_text
+        self.partitioned = partitioned
+        self.revs_limit = DEFAULT_REVS_LIMIT
+        self.purged_infos_limit = DEFAULT_PURGED_INFOS_LIMIT
+        self.update_seq = self.purge_seq = 0
+        self.doc_count = self.doc_del_count = 0
+        self.purges: list[PurgeInfo] = []
+        # Rises with every change of a design document, so that indexes notice; 0 as long as there never was one.
+        self.design_version = 0
+
+    def get(self, doc_id: str) -> DocumentRecord | None:
+        """Return a document, deleted or not. Raise ``IllegalDocId`` for an id that no partition can hold."""
+        if self.partitioned:
+            self.check_located(doc_id)
+        return self.storage.get(doc_id)
+
+    def check_located(self, doc_id: str) -> None:
+        """Raise ``IllegalDocId`` for an id that no partition can hold. CouchDB does not look up such a document."""
+        if self.partitioned and ":" not in doc_id and not doc_id.startswith(("_design/", "_local/")):
+            raise IllegalDocId("Doc id must be of form partition:id")
+
+    def is_untouched(self) -> bool:
+        """Return whether nothing was ever written: no document, no setting, no local document."""
+        return self.update_seq == 0 and not self.storage.locals()
+
+    def seq(self, number: int) -> str:
+        """Return the text of an update sequence."""
+        return f"{number}-{self.seq_text}"
+
+    def put(self, old: DocumentRecord | None, new: DocumentRecord) -> None:
+        """Replace a document's state by a new one, which carries the next update sequence."""
+        self.update_seq = new.seq
+        if old is not None:
+            self._count(old, -1)
+        self._count(new, 1)
+        self.storage.write(old, new)
+        if new.doc_id.startswith("_design/"):
+            self.design_version += 1
+
+    def forget(self, old: DocumentRecord) -> None:
+        """Remove a document without a trace, as a purge of all its leaves does."""
+        self._count(old, -1)
+        self.storage.write(old, None)
+        if old.doc_id.startswith("_design/"):
+            self.design_version += 1
+
+    def _count(self, record: DocumentRecord, by: int) -> None:
+        if record.deleted:
+            self.doc_del_count += by
+        else:
+            self.doc_count += by
+
+    def design_documents(self) -> Iterator[DocumentRecord]:
+        """Return the live design documents by the raw bytes of their ids."""
+        if self.design_version == 0:
+            return iter(())
+        # "0" is the character after the slash.
+        return self.storage.live("_design/", "_design0", inclusive_end=False)
+
+    def partition_counts(self, partition: str) -> tuple[int, int]:
+        """Return how many live and how many deleted documents a partition holds."""
+        records = [record for record in self.storage.changes() if record.doc_id.startswith(partition + ":")]
+        deleted = sum(record.deleted for record in records)
+        return len(records) - deleted, deleted

@@ -1,0 +1,148 @@
+"""The indexes of one database, and all else that its design documents define.
+
+Everything here is derived from documents and kept only for speed. It is brought up to date when somebody asks for it.
+The caller holds the server's lock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from couchdal.emulator.engine.documents.document import DocumentRecord, show_body
+from couchdal.emulator.engine.documents.document_store import DocumentStore
+from couchdal.errors import CouchError
+
+if TYPE_CHECKING:
+    from couchdal.emulator.engine.javascript.javascript import QueryServer
+    from couchdal.emulator.engine.mango.index_definition import IndexDefinition
+    from couchdal.emulator.engine.mango.json_index import JsonIndex
+    from couchdal.emulator.engine.views.view_index import ViewIndex
+
+
+class Indexes:
+    """A database's Mango indexes, view indexes, validation functions and JavaScript query servers.
+
+    It does not hold its database, which holds it: methods that read documents take the database as ``db``.
+    """
+
+    __slots__ = ("_definitions", "_design_version", "_json_indexes", "_query_servers", "_validators", "_view_indexes")
+
+    def __init__(self) -> None:
+        # The version of the design documents from which the definitions and validators were read; None: not read yet.
+        self._design_version = 0
+        self._definitions: tuple[IndexDefinition, ...] | None = None
+        self._validators: tuple[DocumentRecord, ...] | None = None
+        # By design document and name. In CouchDB too, the same fields in another design document are another index.
+        self._json_indexes: dict[tuple[str | None, str], JsonIndex] = {}
+        # By the signature of the design document's views. Design documents with the same views share an index.
+        self._view_indexes: dict[str, ViewIndex] = {}
+        # By the design document's id, with the record that was loaded.
+        self._query_servers: dict[str, tuple[DocumentRecord, QueryServer]] = {}
+
+    def _follow(self, db: DocumentStore) -> None:
+        if self._design_version != db.design_version:
+            self._design_version = db.design_version
+            self._definitions = self._validators = None
+
+    # --- Mango --------------------------------------------------------------------------------------------------------
+
+    def definitions(self, db: DocumentStore) -> tuple[IndexDefinition, ...]:
+        """Return Mango's indexes: the special one first, then by design document and name."""
+        self._follow(db)
+        if self._definitions is None:
+            from couchdal.emulator.engine.mango.index_definition import ALL_DOCS, IndexDefinition, defined_indexes
+
+            records = db.design_documents()
+            found = [index for record in records for index in defined_indexes(record, of_database=db.partitioned)]
+            found.sort(key=IndexDefinition.sort_key)
+            self._definitions = (ALL_DOCS, *found)
+            names = {(index.ddoc, index.name) for index in found}
+            self._json_indexes = {name: index for name, index in self._json_indexes.items() if name in names}
+        return self._definitions
+
+    def json_index(self, db: DocumentStore, definition: IndexDefinition) -> JsonIndex:
+        """Return a Mango index, up to date. Raise ``ServerError`` if a document makes it fail."""
+        from couchdal.emulator.engine.mango.json_index import JsonIndex
+
+        name = (definition.ddoc, definition.name)
+        index = self._json_indexes.get(name)
+        if index is None or index.definition != definition:
+            index = self._json_indexes[name] = JsonIndex(definition)
+        index.refresh(db)
+        return index
+
+    def build(self, db: DocumentStore) -> None:
+        """Bring all Mango indexes up to date, so that forks of the database start with them.
+
+        An index that fails here fails again when a query asks for it.
+        """
+        for definition in self.definitions(db):
+            if definition.is_json:
+                with suppress(CouchError):
+                    self.json_index(db, definition)
+
+    # --- functions of design documents --------------------------------------------------------------------------------
+
+    def view_index(self, db: DocumentStore, design: Mapping[str, object]) -> ViewIndex:
+        """Return the index of a design document's views, as it was left by the last reader."""
+        from couchdal.emulator.engine.views.view_definition import view_group
+        from couchdal.emulator.engine.views.view_index import ViewIndex
+
+        group = view_group(design)
+        index = self._view_indexes.get(group.signature)
+        if index is None:
+            used = {view_group(record.body).signature for record in db.design_documents()}
+            self._view_indexes = {name: kept for name, kept in self._view_indexes.items() if name in used}
+            index = ViewIndex(group, partitioned=group.is_partitioned(db.partitioned))
+            self._view_indexes[group.signature] = index
+        return index
+
+    def validators(self, db: DocumentStore) -> tuple[DocumentRecord, ...]:
+        """Return the design documents whose functions validate updates."""
+        self._follow(db)
+        if self._validators is None:
+            self._validators = tuple(one for one in db.design_documents() if "validate_doc_update" in one.body)
+        return self._validators
+
+    def query_server(self, design: DocumentRecord) -> QueryServer:
+        """Return the JavaScript engine of a design document. It lasts until the document changes.
+
+        Views run in engines of their own, which their index keeps.
+        """
+        from couchdal.emulator.engine.javascript.javascript import QueryServer
+
+        known, server = self._query_servers.get(design.doc_id, (None, None))
+        if server is None or known is not design:
+            server = QueryServer(show_body(design.doc_id, design.winner))
+            self._query_servers[design.doc_id] = (design, server)
+        return server
+
+    # --- snapshots and forks ------------------------------------------------------------------------------------------
+
+    def rewind(self, db: DocumentStore, changed: set[str] | None) -> None:
+        """Follow a database back to an earlier state.
+
+        ``changed`` are the ids of the documents that may differ from that state; None if nobody knows.
+        """
+        if changed is None:
+            self._json_indexes, self._view_indexes = {}, {}
+        else:
+            self._json_indexes = {
+                name: index for name, index in self._json_indexes.items() if index.rewind(db, changed)
+            }
+            self._view_indexes = {
+                name: index for name, index in self._view_indexes.items() if index.rewind(db, changed)
+            }
+        if changed is None or any(doc_id.startswith("_design/") for doc_id in changed):
+            self._definitions = self._validators = None
+
+    def fork(self) -> Indexes:
+        """Return the indexes of a fork of the database. Rows are shared until one side changes them."""
+        other = Indexes()
+        other._design_version = self._design_version
+        other._definitions, other._validators = self._definitions, self._validators
+        other._json_indexes = {name: index.fork() for name, index in self._json_indexes.items()}
+        other._view_indexes = {name: index.fork() for name, index in self._view_indexes.items()}
+        return other
