@@ -1,39 +1,86 @@
-"""The command ``couchdal``: a table of subcommands.
+"""The command ``couchdal`` and its subcommands.
 
-What a subcommand needs is imported when it runs: ``couchdal --version`` needs neither a web server nor an HTTP client.
+Each subcommand imports what it needs when it runs. `--help` and `--version` then load neither an HTTP client nor a
+web server.
 """
 
 from __future__ import annotations
 
 import argparse
 import gc
+import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import partial
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
+from couchdal import __version__
 from couchdal.config import environment
 from couchdal.errors import BackendError
-from couchdal.server.options import OPTIONS, Option, Setting, read_options, shown
+
+if TYPE_CHECKING:
+    from couchdal.server.options import Option, Setting
 
 Arguments: TypeAlias = argparse.Namespace
 
-# How many collections of what is young there are to a full one; the interpreter's own setting is 10.
+# Young collections per full collection. Python's default is 10.
 _FULL_COLLECTION = 100
+# What a shell reports for a command that SIGPIPE ended: 128 + 13.
+_BROKEN_PIPE = 141
+_SERVE_EPILOG = (
+    "Every option can also be set in the file (max_feeds = 100) or in the environment (COUCHDAL_MAX_FEEDS=100). "
+    "The command line overrides the environment, which overrides the file."
+)
 
 
-@dataclass(frozen=True, slots=True)
-class Subcommand:
-    """One row: what it is for, its arguments, and what runs it and gives the exit status."""
+class Subcommand(NamedTuple):
+    """A subcommand: its help text, its arguments, and the function that runs it and returns the exit status."""
 
     purpose: str
     add_arguments: Callable[[argparse.ArgumentParser], None]
     run: Callable[[Arguments], int]
 
 
+class _Parser(argparse.ArgumentParser):
+    """A parser that takes no abbreviated options and suggests the right name for a wrong one.
+
+    ``add_arguments`` runs when the parser is first used, so that one subcommand does not pay for the others.
+    """
+
+    def __init__(
+        self, *, add_arguments: Callable[[argparse.ArgumentParser], None] | None = None, **options: Any
+    ) -> None:
+        super().__init__(allow_abbrev=False, **options)
+        self._add_arguments = add_arguments
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        if self._add_arguments is not None:
+            self._add_arguments(self)
+            self._add_arguments = None
+        args = sys.argv[1:] if args is None else args
+        # Argparse would first complain about what is missing.
+        for text in args:
+            if text == "--" or (self._subparsers and not text.startswith("-")):
+                break
+            self._check_name(text.partition("=")[0])
+        found, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            # Do not repeat the text: it may be a password.
+            self.error("unexpected argument; the names of options begin with --")
+        return found, unknown
+
+    def _check_name(self, name: str) -> None:
+        if name.startswith("--") and name not in self._option_string_actions:
+            from difflib import get_close_matches
+
+            close = get_close_matches(name, self._option_string_actions, 1)
+            self.error(f"unknown option {name}" + (f"; did you mean {close[0]}?" if close else ""))
+
+
 def _add_serve_arguments(parser: argparse.ArgumentParser) -> None:
+    from couchdal.server.options import OPTIONS
+
     parser.add_argument("--config", metavar="FILE", help="a TOML file of these options, such as max_feeds = 100")
     for option in OPTIONS:
         purpose = option.purpose if option.default in (None, (), False) else f"{option.purpose} (default: %(const)s)"
@@ -44,18 +91,23 @@ def _add_serve_arguments(parser: argparse.ArgumentParser) -> None:
             how |= {"metavar": option.metavar or option.key.upper(), "action": "append" if option.several else "store"}
             how["type"] = partial(_checked, option)
         parser.add_argument(f"--{option.name}", **how)
+    # Argparse would print all options before each error.
+    parser.usage = "%(prog)s [OPTIONS]"
+    parser.epilog = _SERVE_EPILOG
 
 
 def _checked(option: Option, text: str) -> str:
     try:
         option.read(text)
     except ValueError as error:
-        # The text is not repeated: it may hold a password.
+        # Do not repeat the text: it may be a password.
         raise argparse.ArgumentTypeError(str(error)) from None
     return text
 
 
-def _settings(arguments: Arguments) -> dict[str, Setting]:
+def _settings(arguments: Arguments) -> Mapping[str, Setting]:
+    from couchdal.server.options import read_options
+
     environ = environment()
     return read_options(vars(arguments), environ, arguments.config or environ.get("COUCHDAL_CONFIG") or None)
 
@@ -64,8 +116,8 @@ def _serve(arguments: Arguments) -> int:
     try:
         from couchdal.server.listener import address_of, listen, serve
         from couchdal.server.protocol import Sockets
-    except ImportError as lack:
-        return _fail("serve", f"{lack.name} is missing: pip install 'couchdal[server]'")
+    except ImportError as error:
+        return _fail("serve", f"{error.name} is not installed; run: pip install 'couchdal[server]'")
     from couchdal.server.assembly import build_application
 
     try:
@@ -84,15 +136,17 @@ def _serve(arguments: Arguments) -> int:
         print(f"listening at {address_of(listener)} for {application.backend.name}", flush=True)
 
     if not application.backend.streams:
-        # A full collection goes through every document: at the interpreter's rate, a fifth of the time of bulk writes.
+        # A full collection visits every document. At Python's default rate it takes a fifth of the time of bulk writes.
         gc.set_threshold(*gc.get_threshold()[:2], _FULL_COLLECTION)
-    # Ctrl-C is how it is meant to end.
+    # Ctrl-C is the normal way to stop the server.
     with suppress(KeyboardInterrupt):
         serve(application, listener, announce, sockets)
     return 0
 
 
 def _show_config(arguments: Arguments) -> int:
+    from couchdal.server.options import shown
+
     try:
         settings = _settings(arguments)
     except BackendError as error:
@@ -126,32 +180,33 @@ def _print_openapi(_: Arguments) -> int:
 
 
 SUBCOMMANDS = {
-    "serve": Subcommand("serve an embedded CouchDB, or stand before a real one", _add_serve_arguments, _serve),
-    "config": Subcommand("show the options of serve, and where each is from", _add_serve_arguments, _show_config),
-    "openapi": Subcommand("print the description of the API", _no_arguments, _print_openapi),
-    "record": Subcommand("write down what a live server answers to scenarios", _add_record_arguments, _record),
+    "serve": Subcommand("serve an emulated CouchDB, or proxy a real one", _add_serve_arguments, _serve),
+    "config": Subcommand(
+        "print the options of serve as a TOML file, and where each value comes from", _add_serve_arguments, _show_config
+    ),
+    "openapi": Subcommand("print the OpenAPI description of the API", _no_arguments, _print_openapi),
+    "record": Subcommand("record the answers of a live server to scenarios", _add_record_arguments, _record),
 }
 
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of the whole command line."""
-    parser = argparse.ArgumentParser(prog="couchdal", description="CouchDB, real or emulated, behind one set of calls.")
-    parser.add_argument("--version", action=_ShowVersion, nargs=0, help="show the version and the collation, and end")
-    rows = parser.add_subparsers(metavar="COMMAND", required=True)
+    parser = _Parser(prog="couchdal", description="A data-access layer for CouchDB with a built-in emulator.")
+    parser.add_argument("--version", action=_ShowVersion, nargs=0, help="print the version and the collation, and exit")
+    subparsers = parser.add_subparsers(metavar="COMMAND", required=True)
     for name, subcommand in SUBCOMMANDS.items():
-        row = rows.add_parser(name, help=subcommand.purpose, description=subcommand.purpose)
-        subcommand.add_arguments(row)
-        row.set_defaults(run=subcommand.run)
+        added = subparsers.add_parser(
+            name, help=subcommand.purpose, description=subcommand.purpose, add_arguments=subcommand.add_arguments
+        )
+        added.set_defaults(run=subcommand.run)
     return parser
 
 
 class _ShowVersion(argparse.Action):
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
-        from importlib.metadata import version
-
         from couchdal.emulator.engine.collation.collation import collator_name
 
-        print(f"couchdal {version('couchdal')} (strings in the order of {collator_name()})")
+        print(f"couchdal {__version__} (strings are sorted by {collator_name()})")
         parser.exit()
 
 
@@ -161,10 +216,18 @@ def _fail(command: str, reason: str) -> int:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line; returns the exit status."""
-    arguments = build_parser().parse_args(argv)
-    run: Callable[[Arguments], int] = arguments.run
-    return run(arguments)
+    """Run the command line and return the exit status."""
+    try:
+        try:
+            arguments = build_parser().parse_args(argv)
+            run: Callable[[Arguments], int] = arguments.run
+            return run(arguments)
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        # The reader has closed the pipe, as `couchdal config | head` does. Python flushes once more at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return _BROKEN_PIPE
 
 
 if __name__ == "__main__":

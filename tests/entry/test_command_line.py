@@ -1,75 +1,35 @@
-"""The command ``couchdal`` as a process: what it prints, serves and refuses, and how it ends."""
+"""The command ``couchdal``: its output, its errors, what it serves, and how it ends."""
 
 from __future__ import annotations
 
 import gc
-import json
 import os
-import re
 import signal
 import socket
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
-from base64 import b64encode
-from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing
 from importlib.metadata import version
-from pathlib import Path
 
 import pytest
+from processes import ask, couchdal_serve, environment
 
 from couchdal.backends.memory import MemoryBackend
 from couchdal.cli import SUBCOMMANDS, main
 from couchdal.transcripts.scenario import RECORDED_ADMIN
 
-SOURCE = Path(__file__).parents[2] / "src"
 
-
-def environment(**more: str) -> dict[str, str]:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("COUCHDB_", "DAL_"))}
-    return {**kept, "PYTHONPATH": str(SOURCE), **more}
-
-
-@contextmanager
-def couchdal_serve(*arguments: str, **env: str) -> Iterator[tuple[str, subprocess.Popen[str]]]:
-    """Run the command on a free port; yields the address that it prints."""
-    command = [sys.executable, "-m", "couchdal.cli", "serve", "--port", "0", *arguments]
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment(**env)
-    ) as process:
-        try:
-            assert process.stdout
-            line = process.stdout.readline()
-            found = re.match(r"listening at (http://127\.0\.0\.1:[1-9]\d*) for ", line)
-            assert found, (line, process.stderr and process.stderr.read())
-            yield found[1], process
-        finally:
-            process.kill()
-
-
-def ask(url: str, method: str = "GET", user: tuple[str, str] | None = None) -> tuple[int, dict[str, object]]:
-    headers = {"Authorization": "Basic " + b64encode(":".join(user).encode()).decode()} if user else {}
-    try:
-        with urllib.request.urlopen(urllib.request.Request(url, method=method, headers=headers)) as answer:
-            return answer.status, json.load(answer)
-    except urllib.error.HTTPError as error:
-        with error:
-            return error.code, json.load(error)
-
-
-def test_serves_an_empty_couchdb_on_the_port_that_it_prints() -> None:
+def test_serve_starts_an_empty_couchdb_on_the_port_that_it_prints() -> None:
     with couchdal_serve() as (url, _):
         assert ask(url)[1]["couchdb"] == "Welcome"
         assert ask(f"{url}/db", "PUT") == (201, {"ok": True})
         assert ask(f"{url}/db")[1]["doc_count"] == 0
 
 
-@pytest.mark.skipif(os.name == "nt", reason="signals are sent otherwise on Windows")
+@pytest.mark.skipif(os.name == "nt", reason="Windows has other signals")
 @pytest.mark.parametrize("ended_by", [signal.SIGINT, signal.SIGTERM])
-def test_interrupt_ends_it_at_once_with_feeds_open(ended_by: signal.Signals) -> None:
+def test_signal_stops_the_server_at_once_with_feeds_open(ended_by: signal.Signals) -> None:
     with couchdal_serve() as (url, process), ExitStack() as open_feeds:
         ask(f"{url}/db", "PUT")
         port = int(url.rpartition(":")[2])
@@ -90,7 +50,7 @@ def test_interrupt_ends_it_at_once_with_feeds_open(ended_by: signal.Signals) -> 
         assert process.stderr
         assert process.stderr.read() == ""
         for feed in feeds:
-            # Not cut off: the last chunk was sent.
+            # The server ended the feed properly: it sent the last chunk.
             feed.settimeout(5)
             answer = b""
             while more := feed.recv(65536):
@@ -98,7 +58,7 @@ def test_interrupt_ends_it_at_once_with_feeds_open(ended_by: signal.Signals) -> 
             assert answer.endswith(b"0\r\n\r\n")
 
 
-def test_admin_is_asked_for_credentials() -> None:
+def test_serve_with_an_admin_requires_credentials() -> None:
     with couchdal_serve("--admin", "root:p:w") as (url, _):
         assert ask(f"{url}/_up")[0] == 200
         assert ask(f"{url}/db", "PUT") == (401, {"error": "unauthorized", "reason": "You are not a server admin."})
@@ -106,7 +66,7 @@ def test_admin_is_asked_for_credentials() -> None:
         assert ask(f"{url}/_all_dbs", "GET", ("root", "wrong"))[1]["error"] == "unauthorized"
 
 
-def test_couch_is_stood_before(served_address: str) -> None:
+def test_serve_proxies_a_couchdb(served_address: str) -> None:
     user, password = RECORDED_ADMIN
     configured = {"COUCHDB_URL": served_address, "COUCHDB_USER": user, "COUCHDB_PASSWORD": password}
     with couchdal_serve("--backend", "couch", "--allow", "/{db}", **configured) as (url, _):
@@ -118,7 +78,7 @@ def test_couch_is_stood_before(served_address: str) -> None:
         assert ask(f"{url}/through", "DELETE")[0] == 200
 
 
-def test_unreachable_couch_is_a_bad_gateway() -> None:
+def test_proxy_answers_502_when_couchdb_is_unreachable() -> None:
     with closing(socket.create_server(("127.0.0.1", 0))) as listener:
         port = listener.getsockname()[1]
     with couchdal_serve("--backend", "couch", COUCHDB_URL=f"http://u:secret@127.0.0.1:{port}") as (url, _):
@@ -135,7 +95,7 @@ def test_unreachable_couch_is_a_bad_gateway() -> None:
         (["serve", "--host", "203.0.113.1"], "cannot listen on 203.0.113.1 port 5984"),
     ],
 )
-def test_what_cannot_be_served_is_told_in_a_line(
+def test_serve_reports_a_problem_in_one_line(
     arguments: list[str], said: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("COUCHDB_URL", raising=False)
@@ -147,7 +107,7 @@ def test_what_cannot_be_served_is_told_in_a_line(
     assert printed.err.count("\n") == 1
 
 
-def test_port_in_use_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+def test_serve_reports_a_port_in_use(capsys: pytest.CaptureFixture[str]) -> None:
     with closing(socket.create_server(("127.0.0.1", 0))) as taken:
         assert main(["serve", "--port", str(taken.getsockname()[1])]) == 1
     assert "Address already in use" in capsys.readouterr().err
@@ -182,16 +142,69 @@ def test_every_subcommand_has_help(name: str, capsys: pytest.CaptureFixture[str]
     assert SUBCOMMANDS[name].purpose in capsys.readouterr().out
 
 
-def test_version_is_the_installed_one_and_names_the_collation(capsys: pytest.CaptureFixture[str]) -> None:
+def test_version_names_the_installed_version_and_the_collation(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         main(["--version"])
     assert ended.value.code == 0
     collation = MemoryBackend().collation
-    assert capsys.readouterr().out == f"couchdal {version('couchdal')} (strings in the order of {collation})\n"
+    assert capsys.readouterr().out == f"couchdal {version('couchdal')} (strings are sorted by {collation})\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["config", "--data", "x"], "unknown option --data; did you mean --databases?"),
+        (["serve", "--max-feed=3"], "unknown option --max-feed; did you mean --max-feeds?"),
+        (["serve", "--qqq"], "unknown option --qqq\n"),
+        (["--verson"], "unknown option --verson; did you mean --version?"),
+        (["record", "x.json", "--ur", "http://admin:hunter2@localhost"], "unknown option --ur; did you mean --url?"),
+        (["openapi", "hunter2"], "unexpected argument"),
+        (["serve", "--admin", "root:p", "hunter2"], "unexpected argument"),
+    ],
+)
+def test_unknown_option_is_refused_with_a_suggestion(
+    arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert ended.value.code == 2
+    printed = capsys.readouterr().err
+    assert said in printed
+    assert "hunter2" not in printed
+    assert printed.count("\n") <= 3
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has other pipes")
+@pytest.mark.parametrize("arguments", [["config"], ["openapi"], ["serve", "--help"]], ids=" ".join)
+def test_closed_pipe_ends_the_command_quietly(arguments: list[str]) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "couchdal.cli", *arguments]
+    try:
+        ended = subprocess.run(
+            command, stdout=writer, stderr=subprocess.PIPE, text=True, env=environment(), timeout=60, check=False
+        )
+    finally:
+        os.close(writer)
+    assert ended.stderr == ""
+    # Argparse itself ignores the closed pipe where output is not buffered.
+    assert ended.returncode in (0, 141)
+
+
+def test_help_and_version_load_no_client_and_no_server() -> None:
+    code = "import sys, couchdal.cli\ntry: couchdal.cli.main([sys.argv[1]])\nexcept SystemExit: print(*sys.modules)"
+    for argument in ("--help", "--version"):
+        printed = subprocess.run(
+            [sys.executable, "-c", code, argument], capture_output=True, text=True, env=environment(), check=True
+        ).stdout
+        loaded = printed.splitlines()[-1].split()
+        assert "couchdal.cli" in loaded
+        unwanted = ("httpx2", "uvicorn", "asyncio", "importlib.metadata", "dataclasses", "couchdal.backends")
+        assert not {*unwanted} & {*loaded}
 
 
 @pytest.mark.parametrize(("flags", "rarer"), [([], True), (["--backend", "couch", "--upstream", "http://h:1"], False)])
-def test_all_garbage_is_collected_more_rarely_where_documents_are_served(
+def test_serve_collects_garbage_more_rarely_on_the_emulator(
     flags: list[str], rarer: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = gc.get_threshold()

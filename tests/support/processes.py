@@ -1,0 +1,51 @@
+"""The command ``couchdal`` as a process, and requests to it by the standard library."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from base64 import b64encode
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+SOURCE = Path(__file__).parents[2] / "src"
+
+
+def environment(**more: str) -> dict[str, str]:
+    """Return this process's environment without couchdal's variables, with the source tree on the path."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("COUCHDB_", "COUCHDAL_", "DAL_"))}
+    return {**kept, "PYTHONPATH": str(SOURCE), **more}
+
+
+@contextmanager
+def couchdal_serve(*arguments: str, **env: str) -> Iterator[tuple[str, subprocess.Popen[str]]]:
+    """Run ``couchdal serve`` on a free port. Yield the address that it prints, and the process."""
+    command = [sys.executable, "-m", "couchdal.cli", "serve", "--port", "0", *arguments]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment(**env)
+    ) as process:
+        try:
+            assert process.stdout
+            line = process.stdout.readline()
+            found = re.match(r"listening at (http://127\.0\.0\.1:[1-9]\d*) for ", line)
+            assert found, (line, process.stderr and process.stderr.read())
+            yield found[1], process
+        finally:
+            process.kill()
+
+
+def ask(url: str, method: str = "GET", user: tuple[str, str] | None = None) -> tuple[int, dict[str, object]]:
+    """Send a request and return the status and the decoded body."""
+    headers = {"Authorization": "Basic " + b64encode(":".join(user).encode()).decode()} if user else {}
+    try:
+        with urllib.request.urlopen(urllib.request.Request(url, method=method, headers=headers)) as answer:
+            return answer.status, json.load(answer)
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, json.load(error)
