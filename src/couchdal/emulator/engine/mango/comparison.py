@@ -1,20 +1,21 @@
-"""Conditions that compare a value with another: equality, order, and membership in a list.
+"""Conditions that compare a value with an argument: equality, order, membership in a list, prefix.
 
-It knows nothing of fields or documents. ``raw`` compares by Erlang's order of terms, as ids are compared; otherwise
-CouchDB's order of JSON values counts, to which differently written strings can be equal. Source:
-``mango_selector:match``, ``mango_json:cmp``.
+This module does not know fields or documents. By default, values compare by CouchDB's collation of JSON, where strings
+with different code points can be equal. With ``raw``, they compare by Erlang's order of terms, as CouchDB compares ids.
+Source: ``mango_selector:match``, ``mango_json:cmp``.
 """
 
 from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any, Final, TypeAlias
 
 from couchdal.emulator.engine.collation.collation import json_key, string_key
 from couchdal.emulator.engine.erlang.term_order import term_key
 
-# What follows runs for every document of a query: hence the untyped values and the order of the tests.
+# A matcher runs once per document. For speed, its values are untyped and its common cases come first.
 Matcher: TypeAlias = Callable[[Any], bool]
 
 _COMPARE: Final[dict[str, Callable[[Any, Any], bool]]] = {
@@ -27,18 +28,18 @@ ORDER_OPERATORS: Final = frozenset(_COMPARE)
 
 
 def is_plain(text: str) -> bool:
-    """Whether a string is all printable ASCII: two of these are equal to collation only if they are the same."""
+    """Return True for printable ASCII. Two such strings collate as equal only if they are identical."""
     return text.isascii() and text.isprintable()
 
 
 def ordered(name: str, argument: Any, *, raw: bool) -> Matcher:
-    """Return the condition of ``$lt``, ``$lte``, ``$gt`` or ``$gte``: values of all types have their order."""
+    """Return the condition of ``$lt``, ``$lte``, ``$gt`` or ``$gte``. Values of different types have an order too."""
     compare = _COMPARE[name]
     kind = type(argument)
     if raw:
         raw_bound = term_key(argument)
         return lambda value: compare(term_key(value), raw_bound)
-    # A value of another type is on one side of the bound, whatever it is.
+    # The type alone decides when it differs from the bound's: strings, arrays and objects sort above numbers.
     above = name in ("$gt", "$gte")
     if kind is int or kind is float:
 
@@ -71,7 +72,7 @@ def equal_to(argument: Any, *, raw: bool) -> Matcher:
     if kind is bool or argument is None:
         return lambda value: value is argument
     if kind is int or kind is float:
-        # To Python, true is 1.
+        # Python's True equals 1; CouchDB's does not.
         return lambda value: value == argument and type(value) is not bool
     make_key = term_key if raw else json_key
     key = make_key(argument)
@@ -92,12 +93,15 @@ def _equal_string(argument: str) -> Matcher:
 
 
 def member_equal_to(name: str, argument: str) -> Matcher:
-    """Return the condition that a member of an object equals a string: two steps in one, since most queries ask it."""
+    """Return the condition that an object's member equals a string.
+
+    Most queries contain this condition, so one function does the lookup and the comparison.
+    """
     if not is_plain(argument):
         match = _equal_string(argument)
         return lambda value: match(value.get(name))
 
-    # Values that were found to differ: most members repeat.
+    # Values already found to differ. Members such as a type repeat in most documents.
     different: set[object] = set()
 
     def match_member(value: Any) -> bool:
@@ -106,7 +110,7 @@ def member_equal_to(name: str, argument: str) -> Matcher:
             if found in different:
                 return False
         except TypeError:
-            # An array or an object.
+            # Arrays and objects are not hashable, and never equal a string.
             return False
         if found == argument:
             return True
@@ -119,7 +123,7 @@ def member_equal_to(name: str, argument: str) -> Matcher:
 
 
 def one_of(name: str, arguments: Sequence[Any], *, raw: bool) -> Matcher:
-    """Return the condition of ``$in`` or ``$nin``: an array is asked for its items, not as a whole."""
+    """Return the condition of ``$in`` or ``$nin``. An array matches by its items, not as a whole."""
     match = _equal_to_any(arguments, raw)
 
     def match_in(value: Any) -> bool:
@@ -139,7 +143,7 @@ def _equal_to_any(arguments: Sequence[Any], raw: bool) -> Matcher:
         return lambda value: any(matcher(value) for matcher in matchers)
     strings = frozenset(argument for argument in arguments if type(argument) is str)
     numbers = frozenset(argument for argument in arguments if type(argument) is int or type(argument) is float)
-    # Apart from the numbers: to Python, true is 1.
+    # Kept apart from the numbers because Python's True equals 1.
     words = frozenset(argument for argument in arguments if type(argument) is bool or argument is None)
     plain = all(map(is_plain, strings))
 
@@ -156,3 +160,36 @@ def _equal_to_any(arguments: Sequence[Any], raw: bool) -> Matcher:
         return kind is not list and kind is not dict and value in words
 
     return match
+
+
+def begins_with(prefix: str) -> Matcher:
+    """Return the condition of ``$beginsWith``: the prefix must end where a grapheme of the text ends.
+
+    "é" can be an "e" followed by an accent. Such a text does not begin with "e". Erlang's ``string:prefix`` segments
+    the text from the last code point of the prefix on and ignores what comes before. It can therefore split a flag,
+    which consists of two letters.
+    """
+    size = len(prefix)
+
+    def match(value: Any) -> bool:
+        if type(value) is not str or not value.startswith(prefix):
+            return False
+        return not prefix or size == len(value) or not _is_one_grapheme(value[size - 1 : size + 1])
+
+    return match
+
+
+def _is_one_grapheme(pair: str) -> bool:
+    """Return True if no grapheme boundary separates two code points."""
+    if pair.isascii():
+        return pair == "\r\n"
+    return _fullmatch_grapheme()(pair) is not None
+
+
+@cache
+def _fullmatch_grapheme() -> Callable[[str], object]:
+    import regex  # 15 to 30 ms, and only text beyond ASCII needs it
+
+    # Erlang 25 implements Unicode 14. Since Unicode 15.1, a virama joins the consonant that follows it: the lookahead
+    # undoes this. It is the only rule that joins Extend with Other in a text of two code points.
+    return regex.compile(r"(?!\p{GCB=Extend}\p{GCB=Other})\X").fullmatch

@@ -1,13 +1,13 @@
-"""Selectors in one canonical form: every operator explicit, every field path whole, every negation pushed inwards.
+"""The canonical form of selectors: explicit operators, whole field paths, negations pushed inwards.
 
-Both the matcher and the planner read only this form. It knows nothing of documents. Source: ``mango_selector``'s
+The matcher and the planner read only this form. This module does not know documents. Source: ``mango_selector``'s
 ``normalize``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TypeAlias, cast
+from typing import TypeAlias
 
 from couchdal.emulator.engine.erlang.term_text import print_term
 from couchdal.emulator.engine.mango.regex import compile_regex
@@ -17,7 +17,7 @@ Selector: TypeAlias = "dict[str, object]"
 
 _UNSUPPORTED = frozenset(("$where", "$geoWithin", "$geoIntersects", "$near", "$nearSphere"))
 _COMPARISONS = frozenset(("$lt", "$lte", "$eq", "$ne", "$gte", "$gt"))
-# Operators whose arguments are selectors, asked of the same value, or of a value's parts.
+# The arguments of these are selectors. Combinations test the same value, quantifiers test its parts.
 _COMBINATIONS = frozenset(("$and", "$or", "$nor"))
 _QUANTIFIERS = frozenset(("$elemMatch", "$allMatch", "$keyMapMatch"))
 _OPPOSITES = {
@@ -33,10 +33,10 @@ _OPPOSITES = {
 
 
 def normalize_selector(selector: Mapping[str, object]) -> Selector:
-    """Return the canonical form of a selector; the empty selector stays empty and matches everything.
+    """Return the canonical form of a selector: nested objects with one member each.
 
-    Raises ``CouchError`` with CouchDB's words: ``bad_arg``, ``invalid_operator``, ``not_supported``, ``bad_field``,
-    ``invalid_selector``.
+    The empty selector stays empty and matches everything. Raise ``CouchError`` in CouchDB's words: ``bad_arg``,
+    ``invalid_operator``, ``not_supported``, ``bad_field``, ``invalid_selector``.
 
     >>> normalize_selector({"$not": {"a": {"b": 1, "c": {"$gt": 2}}}})
     {'$or': [{'a.b': {'$ne': 1}}, {'a.c': {'$lte': 2}}]}
@@ -49,8 +49,21 @@ def normalize_selector(selector: Mapping[str, object]) -> Selector:
     return normal
 
 
-def _single(selector: Mapping[str, object]) -> tuple[str, object]:
+def only_member(selector: Mapping[str, object]) -> tuple[str, object]:
+    """Return the operator or field of a canonical selector, and its argument."""
     return next(iter(selector.items()))
+
+
+def subselector(argument: object) -> Selector:
+    """Return the argument of a field, of ``$not`` or of a quantifier: one canonical selector."""
+    assert isinstance(argument, dict)
+    return argument
+
+
+def subselectors(argument: object) -> list[Selector]:
+    """Return the argument of ``$and``, ``$or`` or ``$nor``: a list of canonical selectors."""
+    assert isinstance(argument, list)
+    return argument
 
 
 def _is_integer(value: object) -> bool:
@@ -69,12 +82,12 @@ _ARGUMENTS: dict[str, Callable[[object], bool]] = {
 
 
 def _explicit(value: object) -> Selector:
-    """Make implied operators explicit, and check the arguments of each."""
+    """Make implied operators explicit and check the argument of each operator."""
     if type(value) is not dict or not value:
         return {"$eq": value}
     if len(value) > 1:
         return {"$and": [_explicit({name: member}) for name, member in value.items()]}
-    name, argument = _single(cast("dict[str, object]", value))
+    name, argument = only_member(value)
     if not name.startswith("$"):
         return {name: _explicit(argument)}
     return _operator(name, argument)
@@ -116,49 +129,49 @@ def _bad_argument(name: str, argument: object) -> CouchError:
 
 
 def invalid_operator(name: str) -> CouchError:
-    """Return the error for an operator that CouchDB doesn't know, or not for such an argument."""
+    """Return the error for an unknown operator, or for one that does not accept this type of argument."""
     return BadRequest(f"Invalid operator: {name}", error="invalid_operator")
 
 
 def _join_paths(selector: Selector, path: str) -> Selector:
-    """Push field names down to the conditions, through the operators that leave the value as it is."""
-    name, argument = _single(selector)
+    """Push field names down to the conditions, through the operators that test the same value."""
+    name, argument = only_member(selector)
     if name in _COMBINATIONS:
-        return {name: [_join_paths(item, path) for item in cast("list[Selector]", argument)]}
+        return {name: [_join_paths(item, path) for item in subselectors(argument)]}
     if name == "$not":
-        return {name: _join_paths(cast(Selector, argument), path)}
+        return {name: _join_paths(subselector(argument), path)}
     if name in _QUANTIFIERS:
-        return {path: {name: _join_paths(cast(Selector, argument), "")}}
+        return {path: {name: _join_paths(subselector(argument), "")}}
     if name == "$default":
         if path == "" and type(argument) is dict and list(argument) == ["$text"]:
             return selector
         raise BadRequest(f"Invalid field normalization on selector: {print_term(selector)}", error="bad_field")
     if name.startswith("$"):
         return {path: selector}
-    return _join_paths(cast(Selector, argument), f"{path}.{name}" if path else name)
+    return _join_paths(subselector(argument), f"{path}.{name}" if path else name)
 
 
 def _push_negations(selector: Selector) -> Selector:
-    """Move negations as far inwards as they go, where an index may still serve the condition."""
-    name, argument = _single(selector)
+    """Move negations inwards as far as possible. There, an index can still serve the condition."""
+    name, argument = only_member(selector)
     if name == "$not":
-        return _negate(cast(Selector, argument))
+        return _negate(subselector(argument))
     if name == "$nor":
-        return {"$and": [_negate(item) for item in cast("list[Selector]", argument)]}
+        return {"$and": [_negate(item) for item in subselectors(argument)]}
     if name in ("$and", "$or"):
-        return {name: [_push_negations(item) for item in cast("list[Selector]", argument)]}
+        return {name: [_push_negations(item) for item in subselectors(argument)]}
     return selector
 
 
 def _negate(selector: Selector) -> Selector:
-    name, argument = _single(selector)
+    name, argument = only_member(selector)
     if name == "$not":
-        return _push_negations(cast(Selector, argument))
+        return _push_negations(subselector(argument))
     if name == "$nor":
-        return {"$or": [_push_negations(item) for item in cast("list[Selector]", argument)]}
+        return {"$or": [_push_negations(item) for item in subselectors(argument)]}
     if name in ("$and", "$or"):
         other = "$or" if name == "$and" else "$and"
-        return {other: [_negate(item) for item in cast("list[Selector]", argument)]}
+        return {other: [_negate(item) for item in subselectors(argument)]}
     if name == "$default":
         raise _bad_argument("$not", selector)
     if name in _OPPOSITES:
@@ -167,4 +180,4 @@ def _negate(selector: Selector) -> Selector:
         return {name: not argument}
     if name.startswith("$"):
         return {"$not": selector}
-    return {name: _negate(cast(Selector, argument))}
+    return {name: _negate(subselector(argument))}

@@ -1,45 +1,54 @@
-"""Normalised selectors as functions: compiled once a query, called once a document.
+"""Compile normalised selectors into functions, once per query, that run once per document.
 
-It knows nothing of databases. Source: ``mango_selector:match``.
+This module does not know databases. Source: ``mango_selector:match``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, cast
+from typing import Any
 
 from couchdal.emulator.engine.erlang.term_order import is_same_term, term_key
 from couchdal.emulator.engine.mango.comparison import (
     ORDER_OPERATORS,
     Matcher,
+    begins_with,
     equal_to,
     member_equal_to,
     one_of,
     ordered,
 )
 from couchdal.emulator.engine.mango.field_path import BAD_PATH, NOT_FOUND, get_field, parse_field
-from couchdal.emulator.engine.mango.grapheme import begins_with
 from couchdal.emulator.engine.mango.regex import compile_regex
-from couchdal.emulator.engine.mango.selector import Selector, invalid_operator
+from couchdal.emulator.engine.mango.selector import (
+    Selector,
+    invalid_operator,
+    only_member,
+    subselector,
+    subselectors,
+)
 from couchdal.errors import CouchError, ServerError
 
 
 def compile_selector(selector: Mapping[str, object]) -> Callable[[Mapping[str, object]], bool]:
-    """Return a function that tells whether a document matches a normalised selector.
+    """Return a function that returns True for the documents that match a normalised selector.
 
-    Some errors show only when a document reaches the condition: an empty part in a field path, a division by zero.
+    The function raises errors that occur only when a document reaches the condition, such as a division by zero or an
+    empty part of a field path.
     """
     return _compile(selector, raw=False, of_object=True) if selector else _always
 
 
 def reads_metadata(selector: Mapping[str, object]) -> bool:
-    """Whether a normalised selector looks at more of a document than its own members: at ``_id``, ``_rev`` and such."""
+    """Return True if a normalised selector may test more than a document's own members, for example ``_id``."""
     if not selector:
         return False
-    name, argument = next(iter(selector.items()))
-    if name in ("$and", "$or", "$not"):
-        return any(map(reads_metadata, argument if type(argument) is list else [cast(Selector, argument)]))
-    # An escaped or an empty name is looked at more closely later, if at all.
+    name, argument = only_member(selector)
+    if name == "$not":
+        return reads_metadata(subselector(argument))
+    if name in ("$and", "$or"):
+        return any(map(reads_metadata, subselectors(argument)))
+    # Escaped names could begin with an underscore, and empty ones test the whole document.
     return not name or name[0] in "_\\$"
 
 
@@ -51,25 +60,26 @@ def _never(value: Any) -> bool:
     return False
 
 
-def _compile(selector: Mapping[str, object], raw: bool, of_object: bool) -> Matcher:
-    """Compile one condition; ``of_object`` where only objects will be asked it, as documents are."""
-    name, argument = next(iter(selector.items()))
+def _compile(selector: Mapping[str, object], *, raw: bool, of_object: bool) -> Matcher:
+    """Compile one condition. With ``of_object``, its values are always objects, as documents are."""
+    name, argument = only_member(selector)
     if not name.startswith("$"):
-        return _field(name, cast(Selector, argument), raw, of_object)
+        return _field(name, subselector(argument), raw=raw, of_object=of_object)
     if name in ("$and", "$or"):
-        items = [_compile(item, raw, of_object) for item in cast("list[Selector]", argument)]
+        items = [_compile(item, raw=raw, of_object=of_object) for item in subselectors(argument)]
         return _combination(name, items)
     if name == "$not":
-        return _negation(_compile(cast(Selector, argument), raw, of_object))
+        return _negation(_compile(subselector(argument), raw=raw, of_object=of_object))
     if name in _QUANTIFIERS:
-        return _QUANTIFIERS[name](_compile(cast(Selector, argument), raw, False))
+        return _QUANTIFIERS[name](_compile(subselector(argument), raw=raw, of_object=False))
     if name in ORDER_OPERATORS:
         return ordered(name, argument, raw=raw)
     if name in ("$eq", "$ne"):
         equal = equal_to(argument, raw=raw)
         return equal if name == "$eq" else _negation(equal)
     if name in ("$in", "$nin"):
-        return one_of(name, cast("list[object]", argument), raw=raw)
+        assert isinstance(argument, list)
+        return one_of(name, argument, raw=raw)
     make = _OPERATORS.get(name)
     return make(argument) if make is not None else _unknown(name)
 
@@ -112,19 +122,19 @@ def _negation(matcher: Matcher) -> Matcher:
     return lambda value: not matcher(value)
 
 
-def _field(name: str, condition: Selector, raw: bool, of_object: bool) -> Matcher:
-    """Match what a field path leads to. Where it leads nowhere, only ``$exists: false`` matches."""
+def _field(name: str, condition: Selector, *, raw: bool, of_object: bool) -> Matcher:
+    """Compile a condition on the value at a field path. If there is no value, only ``$exists: false`` matches."""
     raw = raw or name == "_id"
     if name == "":
-        return _compile(condition, raw, of_object)
-    matcher = _compile(condition, raw, False)
+        return _compile(condition, raw=raw, of_object=of_object)
+    matcher = _compile(condition, raw=raw, of_object=False)
     absent = condition == {"$exists": False}
     try:
         path = parse_field(name)
     except CouchError as error:
         return _failing(error)
     if len(path) == 1 and of_object:
-        operator, argument = next(iter(condition.items()))
+        operator, argument = only_member(condition)
         if operator == "$eq" and type(argument) is str and not raw:
             return member_equal_to(path[0], argument)
         return _member(path[0], matcher, absent)
@@ -151,9 +161,6 @@ def _failing(error: CouchError) -> Matcher:
         raise error
 
     return match
-
-
-# --- operators over parts of a value ---------------------------------------------------------------------------------
 
 
 def _element(matcher: Matcher) -> Matcher:
@@ -197,11 +204,11 @@ _QUANTIFIERS: dict[str, Callable[[Matcher], Matcher]] = {
     "$keyMapMatch": _key_of,
 }
 
-# --- operators of one kind of value ----------------------------------------------------------------------------------
+# The functions below compile an operator from its argument, whose type the normalisation has checked.
 
 
-def _all(argument: object) -> Matcher:
-    wanted = cast("list[object]", argument)
+def _all(wanted: object) -> Matcher:
+    assert isinstance(wanted, list)
     if not wanted:
         return _never
     nested = term_key(wanted[0]) if len(wanted) == 1 and type(wanted[0]) is list else None
@@ -233,7 +240,9 @@ def _type(argument: object) -> Matcher:
 
 
 def _remainder(argument: object) -> Matcher:
-    divisor, expected = cast("list[int]", argument)
+    assert isinstance(argument, list)
+    divisor: int = argument[0]
+    expected: int = argument[1]
 
     def match(value: Any) -> bool:
         if type(value) is not int:
@@ -246,19 +255,20 @@ def _remainder(argument: object) -> Matcher:
     return match
 
 
-def _regex(argument: object) -> Matcher:
-    search = compile_regex(cast(str, argument)) or _never
+def _regex(pattern: object) -> Matcher:
+    assert isinstance(pattern, str)
+    search = compile_regex(pattern) or _never
     return lambda value: type(value) is str and search(value)
 
 
-def _begins_with(argument: object) -> Matcher:
-    prefix = cast(str, argument)
-    return lambda value: type(value) is str and begins_with(value, prefix)
+def _begins_with(prefix: object) -> Matcher:
+    assert isinstance(prefix, str)
+    return begins_with(prefix)
 
 
 _OPERATORS: dict[str, Callable[[object], Matcher]] = {
     "$all": _all,
-    # A missing field never comes here, see _field: so what comes exists.
+    # _field handles missing values, so a value that gets here exists.
     "$exists": lambda argument: _always if argument else _never,
     "$type": _type,
     "$mod": _remainder,
