@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, TypeVar,
 
 from couchdal.backends import open_backend, watched, with_database
 from couchdal.backends.base import AsyncBackend, BaseBackend
-from couchdal.backends.event_loop import chunks, collect
+from couchdal.backends.event_loop import collect
 from couchdal.base_client import Handle
 from couchdal.config import choose_backend, choose_indexes
 from couchdal.http.messages import ABSENT, Response
@@ -189,7 +189,7 @@ class AsyncCouchDAL(Handle[AsyncBackend]):
         if response.status >= 400:
             self.backend.result(await collect(response))
         lines = ChangeLines()
-        async with aclosing(chunks(response)) as stream:
+        async with aclosing(response.achunks()) as stream:
             async for chunk in stream:
                 for change in lines.feed(chunk):
                     yield change

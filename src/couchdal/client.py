@@ -5,7 +5,7 @@ It holds none of CouchDB's rules: what it does is the same whichever backend ans
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from os import PathLike
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, TypeVar, cast, overload
@@ -211,14 +211,14 @@ class ChangeFeed:
     """
 
     def __init__(self, response: Response) -> None:
-        self._stream = response.stream if response.stream is not None else [response.content()]
+        self._response = response
         self._changes = self._read()
         self._closed = False
 
     def _read(self) -> Iterator[Change]:
         lines = ChangeLines()
         try:
-            for chunk in cast("Iterable[bytes]", self._stream):
+            for chunk in self._response.chunks():
                 if self._closed:
                     return
                 yield from lines.feed(chunk)
@@ -238,9 +238,7 @@ class ChangeFeed:
     def close(self) -> None:
         """End the feed, and give back its connection."""
         self._closed = True
-        close = getattr(self._stream, "close", None)
-        if close is not None:
-            close()
+        self._response.close()
 
     def __enter__(self) -> ChangeFeed:
         return self

@@ -7,7 +7,7 @@ import inspect
 import pytest
 
 from couchdal.api.routes import ROUTES, find_route, load_endpoint
-from couchdal.http.messages import split_path
+from couchdal.http.urls import split_path
 
 ENDPOINTS = sorted({name for route in ROUTES for name in route.endpoints.values()})
 

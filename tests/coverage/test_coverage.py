@@ -24,7 +24,7 @@ from couchdal.coverage.report import lines
 from couchdal.emulator.engine.mango import find_options
 from couchdal.emulator.engine.mango.selector import normalize_selector
 from couchdal.errors import CouchError
-from couchdal.http.messages import split_path
+from couchdal.http.urls import split_path
 
 TRANSCRIPTS = Path(__file__).parent.parent / "parity/transcripts"
 FIND, DOCUMENT = "/{db}/_find", "/{db}/{doc_id}"

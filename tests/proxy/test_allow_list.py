@@ -6,7 +6,7 @@ import pytest
 
 from couchdal.api.routes import ROUTES
 from couchdal.errors import Forbidden, NotConfigured
-from couchdal.http.messages import split_path
+from couchdal.http.urls import split_path
 from couchdal.proxy.allow_list import AllowList
 
 

@@ -10,7 +10,8 @@ from hypothesis import HealthCheck, example, given, settings, strategies as st
 from raw_http import Upstream, Wire
 
 from couchdal.errors import BadRequest, Forbidden
-from couchdal.http.messages import Request, parse_query, split_path
+from couchdal.http.messages import Request
+from couchdal.http.urls import parse_query, split_path
 from couchdal.proxy.allow_list import AllowList
 from couchdal.proxy.outgoing import outgoing
 

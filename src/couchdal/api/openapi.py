@@ -11,6 +11,7 @@ from couchdal.api.openapi_schemas import ANY, COUNT, FLAG, OK, SCHEMAS, TEXT, Sc
 from couchdal.api.routes import IN_PARTITION, ROUTES, load_endpoint
 from couchdal.coverage.known import ERRORS, PARAMETERS, endpoints
 from couchdal.emulator.engine.server.server import VERSION
+from couchdal.http.headers import SESSION_COOKIE
 from couchdal.http.json_text import JSON
 
 _METHODS = ("GET", "PUT", "POST", "DELETE")
@@ -139,7 +140,7 @@ def describe() -> dict[str, JSON]:
             "schemas": dict(SCHEMAS),
             "securitySchemes": {
                 "basic": {"type": "http", "scheme": "basic"},
-                "cookie": {"type": "apiKey", "in": "cookie", "name": "AuthSession"},
+                "cookie": {"type": "apiKey", "in": "cookie", "name": SESSION_COOKIE},
             },
             "responses": {
                 status: {"description": meaning, "content": {"application/json": {"schema": ref("Error")}}}

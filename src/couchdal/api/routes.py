@@ -13,7 +13,8 @@ from typing import NamedTuple, TypeAlias, cast
 
 from couchdal.emulator.http.call import Call
 from couchdal.errors import MethodNotAllowed, NotFound, NotSupported
-from couchdal.http.messages import Response, split_path
+from couchdal.http.messages import Response
+from couchdal.http.urls import split_path
 
 Endpoint: TypeAlias = Callable[[Call], Response]
 

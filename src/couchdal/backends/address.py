@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
-from urllib.parse import SplitResult, unquote, urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from couchdal.backends.authentication import Anonymous, Authentication, BasicAuthentication, CookieAuthentication
 from couchdal.config import Settings, read_settings
 from couchdal.errors import NotConfigured
+from couchdal.http.urls import unquote_userinfo
 
 AuthenticationName: TypeAlias = Literal["basic", "cookie"]
 
@@ -85,8 +86,8 @@ def _split_url(url: str) -> SplitResult:
 
 
 def _authentication(settings: Settings, parts: SplitResult, auth: AuthenticationName, server: str) -> Authentication:
-    user = settings.user or unquote(parts.username or "")
-    password = settings.password if settings.password is not None else unquote(parts.password or "")
+    user = settings.user or unquote_userinfo(parts.username or "")
+    password = settings.password if settings.password is not None else unquote_userinfo(parts.password or "")
     if auth not in ("basic", "cookie"):
         raise ValueError(f"auth is {auth!r}, and must be 'basic' or 'cookie'")
     if not user:

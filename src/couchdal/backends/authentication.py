@@ -12,6 +12,7 @@ from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias
 
+from couchdal.http.headers import SESSION_COOKIE
 from couchdal.http.json_text import encode_json
 from couchdal.http.messages import Request, Response
 
@@ -95,13 +96,15 @@ class CookieAuthentication:
         return None
 
     def _signed(self, request: Request) -> Request:
-        return request if self._cookie is None else with_header(request, "cookie", f"AuthSession={self._cookie.text}")
+        if self._cookie is None:
+            return request
+        return with_header(request, "cookie", f"{SESSION_COOKIE}={self._cookie.text}")
 
     def _learn(self, headers: Mapping[str, str]) -> None:
         """Keep the cookie of an answer: CouchDB renews one by sending the next with any answer."""
         first, *attributes = headers.get("set-cookie", "").split(";")
         name, _, text = first.strip().partition("=")
-        if name != "AuthSession" or not text:
+        if name != SESSION_COOKIE or not text:
             return
         life_s = _DEFAULT_LIFE_S
         for attribute in attributes:
@@ -118,4 +121,5 @@ def with_header(request: Request, name: str, value: str) -> Request:
 
 def has_credentials(request: Request) -> bool:
     """Whether a request already says who sends it, as one that is passed on for somebody does."""
-    return "authorization" in request.headers or "authsession=" in request.headers.get("cookie", "").lower()
+    cookies = request.headers.get("cookie", "").lower()
+    return "authorization" in request.headers or SESSION_COOKIE.lower() + "=" in cookies

@@ -6,7 +6,6 @@ A backend also knows which of its server's databases relative paths mean, so tha
 from __future__ import annotations
 
 import json
-import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, TypeVar
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 from couchdal.errors import MemoryOnly, NotConfigured, NotJSON, ResetRefused
 from couchdal.http.json_text import JSON, MOST_DEPTH, copy_json
 from couchdal.http.messages import ABSENT, Request, Response
+from couchdal.http.urls import quote, quote_unsendable
 
 if TYPE_CHECKING:
     from couchdal.backends.snapshot import Snapshot
@@ -47,10 +47,6 @@ SERVER_PATHS = frozenset(
         "favicon.ico",
     )
 )
-
-# What a request line cannot carry as it stands. A "#" is escaped because servers cut a path off there.
-_UNSENDABLE = re.compile('[^!-"$-~]')
-_RESERVED = re.compile(b"[^A-Za-z0-9._~-]")
 
 
 class Backend:
@@ -140,8 +136,8 @@ class Backend:
     ) -> Request:
         """Return the request for a relative path; raises ``TypeError`` or ``ValueError`` for what cannot be sent."""
         request = make_request(method, path, payload, headers, body)
-        request.path = self.resolve(request.method, request.path)
-        return request
+        path = self.resolve(request.method, request.path)
+        return request.with_head(request.method, path, request.query, request.headers)
 
     def result(self, response: Response) -> JSON:
         """Return the decoded body, or raise the ``CouchError`` of a status >= 400, or ``NotJSON``."""
@@ -250,7 +246,7 @@ def make_request(
 
     The payload is copied and checked here, so that what the caller does with it afterwards changes nothing.
     """
-    path, _, query = _sendable(path).partition("?")
+    path, _, query = quote_unsendable(path).partition("?")
     sent = {"accept": "application/json"}
     if payload is not ABSENT:
         sent["content-type"] = "application/json"
@@ -258,22 +254,3 @@ def make_request(
     if headers:
         sent.update((name.lower(), value) for name, value in headers.items())
     return Request(method.upper(), path if path.startswith("/") else "/" + path, query, sent, body, payload)
-
-
-def quote(segment: str, errors: str = "strict") -> str:
-    """Percent-encode one path segment, so that whatever it holds it stays one segment and names the same thing.
-
-    With ``errors="surrogateescape"`` bytes that are not UTF-8 stay what they were.
-    """
-    if segment.isalnum() and segment.isascii():
-        return segment
-    if segment in (".", ".."):
-        # Clients and gateways take these for directions unless they are escaped; CouchDB reads the escapes as dots.
-        return segment.replace(".", "%2E")
-    return _RESERVED.sub(lambda match: b"%%%02X" % match[0][0], segment.encode("utf-8", errors)).decode("ascii")
-
-
-def _sendable(path: str) -> str:
-    if _UNSENDABLE.search(path) is None:
-        return path
-    return _UNSENDABLE.sub(lambda match: "".join(f"%{byte:02X}" for byte in match[0].encode()), path)

@@ -6,12 +6,10 @@ It holds none of CouchDB's rules: requests go out as they are given, and answers
 from __future__ import annotations
 
 import logging
-import re
 import ssl
-from collections.abc import Iterator
+from collections.abc import AsyncIterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import cast
 
 import httpx2
 
@@ -19,35 +17,15 @@ from couchdal.backends.address import Address
 from couchdal.backends.authentication import Anonymous, Authentication, Exchange, has_credentials
 from couchdal.config import is_reachable
 from couchdal.errors import HostRefused, NotConfigured, NotConnected, TimedOut, Unavailable, Unreachable
+from couchdal.http.headers import HOP_BY_HOP, mask_sessions
 from couchdal.http.messages import Request, is_feed
-
-# Meant for one connection only (RFC 9110, 7.6.1), or said anew by whoever sends the next message.
-_HOP_BY_HOP = frozenset(
-    (
-        "connection",
-        "content-length",
-        "expect",
-        "host",
-        "keep-alive",
-        "proxy-authenticate",
-        "proxy-authorization",
-        "proxy-connection",
-        "te",
-        "trailer",
-        "transfer-encoding",
-        "upgrade",
-    )
-)
-
-
-_SESSION = re.compile(r"AuthSession=[^;'\"]+")
 
 
 class _WithoutSessions(logging.Filter):
     """Takes the cookies of CouchDB's sessions out of what the HTTP client logs, which is all headers that come."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        record.msg = _SESSION.sub("AuthSession=***", str(record.msg))
+        record.msg = mask_sessions(str(record.msg))
         return True
 
 
@@ -122,16 +100,16 @@ class CouchServer:
         timeout: dict[str, float | None] = dict.fromkeys(("connect", "read", "write", "pool"), self.timeout_s)
         if self.connections.connect_timeout_s is not None:
             timeout["connect"] = timeout["pool"] = self.connections.connect_timeout_s
-        sent = [(name, value) for name, value in headers.items() if name not in _HOP_BY_HOP]
+        sent = [(name, value) for name, value in headers.items() if name not in HOP_BY_HOP]
         if is_feed(request):
             timeout["read"] = None
         if is_feed(request) or request.path.endswith("/queries"):
             # CouchDB 3.5 ends an event source twice, and a failed list of queries: the second end would be read as
             # the answer to the next request.
             sent.append(("connection", "close"))
-        content = request.content() or None
+        content: bytes | AsyncIterable[bytes] | None = request.content() or None
         if request.stream is not None:
-            content = cast("bytes", request.stream)
+            content = request.stream
             if "content-length" in headers:
                 sent.append(("content-length", headers["content-length"]))
         made = httpx2.Request(
@@ -167,7 +145,7 @@ class CouchServer:
 
 def headers_of(answer: httpx2.Response, request: Request) -> dict[str, str]:
     """Return the headers that are passed on: those that are not about one connection only."""
-    kept = {name.lower(): value for name, value in answer.headers.items() if name.lower() not in _HOP_BY_HOP}
+    kept = {name.lower(): value for name, value in answer.headers.items() if name.lower() not in HOP_BY_HOP}
     if request.method == "HEAD" and "content-length" in answer.headers:
         # The one thing that tells how long the body would have been.
         kept["content-length"] = answer.headers["content-length"]

@@ -6,8 +6,8 @@ It holds none of CouchDB's rules. Streams given out here are asynchronous iterat
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterator
-from typing import TypeVar, cast
+from collections.abc import AsyncGenerator
+from typing import TypeVar
 
 from couchdal.backends.base import AsyncBackend, BaseBackend
 from couchdal.backends.delegating import WrappingBackend
@@ -48,8 +48,8 @@ class InlineBackend(_Wrapped):
 
     def _send(self, request: Request) -> Response:
         response = self.wrapped.send(request)
-        if response.stream is not None:
-            response.stream = feed_chunks(cast(Feed, response.stream))
+        if isinstance(response.stream, Feed):
+            response.stream = feed_chunks(response.stream)
         return response
 
     async def reset(self) -> None:
@@ -62,7 +62,7 @@ class ThreadedBackend(_Wrapped):
     async def send(self, request: Request) -> Response:
         response = await asyncio.to_thread(self.wrapped.send, request)
         if response.stream is not None:
-            response.stream = _thread_chunks(cast("Iterator[bytes]", response.stream))
+            return Response(response.status, response.headers, stream=_thread_chunks(response))
         return response
 
     async def reset(self) -> None:
@@ -106,32 +106,17 @@ async def _either(woken: asyncio.Event, seconds: float) -> None:
         pass
 
 
-async def _thread_chunks(stream: Iterator[bytes]) -> AsyncGenerator[bytes, None]:
-    chunks = iter(stream)
+async def _thread_chunks(response: Response) -> AsyncGenerator[bytes, None]:
+    chunks = iter(response.chunks())
     try:
         while (chunk := await asyncio.to_thread(next, chunks, None)) is not None:
             yield chunk
     finally:
-        close = getattr(stream, "close", None)
-        if close is not None:
-            close()
-
-
-async def chunks(response: Response) -> AsyncGenerator[bytes, None]:
-    """Yield a response's body as it comes, and close its stream, if it has one, whatever happens."""
-    if response.stream is None:
-        yield response.content()
-        return
-    stream = cast("AsyncGenerator[bytes, None]", response.stream)
-    try:
-        async for chunk in stream:
-            yield chunk
-    finally:
-        await stream.aclose()
+        response.close()
 
 
 async def collect(response: Response) -> Response:
     """Return a response whose stream, if it had one, was read to its end."""
     if response.stream is not None:
-        response.body, response.stream = b"".join([chunk async for chunk in chunks(response)]), None
+        response.body, response.stream = b"".join([chunk async for chunk in response.achunks()]), None
     return response

@@ -16,13 +16,13 @@ from couchdal.emulator.http.authentication import identify
 from couchdal.emulator.http.authorization import authorize
 from couchdal.emulator.http.call import Call, error_response
 from couchdal.errors import CouchError
-from couchdal.http.messages import Request, Response, check_encoding, split_path
+from couchdal.http.headers import effective_method
+from couchdal.http.messages import Request, Response
+from couchdal.http.urls import check_encoding, split_path
 
 if TYPE_CHECKING:
     from couchdal.backends.snapshot import Snapshot
     from couchdal.emulator.engine.server.database import Database
-
-_OVERRIDES = ("GET", "HEAD", "PUT", "DELETE", "TRACE", "CONNECT", "COPY")
 
 
 class MemoryBackend(BaseBackend):
@@ -65,7 +65,7 @@ class MemoryBackend(BaseBackend):
         return _without_body(response) if request.method == "HEAD" else response
 
     def _answer(self, request: Request) -> Response:
-        method = _overridden(request)
+        method = effective_method(request.method, request.headers)
         check_encoding(request.query)
         segments = split_path(request.path)
         user = identify(self.server, request)
@@ -152,19 +152,9 @@ def _check_design_document(call: Call, name: str) -> None:
     open_winner(call.db, f"_design/{name}")
 
 
-def _overridden(request: Request) -> str:
-    """Return the method: that of the header, for clients that can only POST."""
-    if request.method != "POST":
-        return request.method
-    override = request.headers.get("x-http-method-override")
-    return override if override in _OVERRIDES else "POST"
-
-
 def _without_body(response: Response) -> Response:
     """Return the answer to HEAD: the headers that GET would get, the body's length among them."""
-    close = getattr(response.stream, "close", None)
-    if close is not None:
-        close()
+    response.close()
     headers = response.headers
     if response.stream is None:
         headers = {**headers, "content-length": str(len(response.content()))}

@@ -1,20 +1,16 @@
-"""Requests and responses as CouchDB reads and writes them: bodies, query strings, paths and feeds.
-
-It knows nothing of routes, documents or sockets: bytes and JSON values in, bytes and JSON values out.
-"""
+"""Requests, responses and feeds: the values that every backend, client and server passes on."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Final, Protocol, cast
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Iterator, Mapping
+from typing import Any, Final, NoReturn, Protocol, cast, runtime_checkable
 
 from couchdal.errors import BadContentType, BadRequest, from_answer
 from couchdal.http.json_text import JSON, decode_json, encode_json
 
 
 class Absent:
-    """The type of ``ABSENT``: no body at all, which is not the same as the JSON value ``null``."""
+    """The type of ``ABSENT``: no body at all, which differs from the JSON value ``null``."""
 
     def __repr__(self) -> str:
         return "ABSENT"
@@ -26,14 +22,15 @@ class Absent:
 ABSENT: Final = Absent()
 
 
-# Plain classes, because everybody imports this module, and two dataclasses take as long to make as all the rest of it.
+# Requests and responses are plain classes. Every program imports this module, and two dataclasses take as long to
+# create as everything else in it. A frozen dataclass also takes five times as long to construct.
 class Request:
-    """One request, not to be changed: ``path`` and ``query`` still percent-encoded as they stood in the request line.
+    """One immutable request.
 
-    Header names are lower case. A body is either ``body`` (its bytes) or ``json`` (a value that is already decoded,
-    checked and not shared with anyone); both absent means an empty body. ``announces_body`` is whether the head told of
-    a body, be it an empty one. ``peer`` is the client's address. Only backends that stream take a ``stream``: an
-    asynchronous iterator of the body's bytes, which can be read once.
+    ``path`` and ``query`` are percent-encoded, as in the request line. Header names are lower case. The body is
+    ``body`` (bytes), or ``json`` (a decoded and checked value that nobody else holds), or ``stream`` (chunks that can
+    be read once, for asynchronous backends that stream). ``announces_body`` is true if the head announced a body, even
+    an empty one. ``peer`` is the client's address.
     """
 
     __slots__ = ("announces_body", "body", "headers", "json", "method", "path", "peer", "query", "stream")
@@ -47,37 +44,53 @@ class Request:
         body: bytes = b"",
         json: object = ABSENT,
         peer: str = "127.0.0.1",
-        stream: object = None,
+        stream: AsyncIterable[bytes] | None = None,
         announces_body: bool = True,
     ) -> None:
-        self.method = method
-        self.path = path
-        self.query = query
-        self.headers: Mapping[str, str] = {} if headers is None else headers
-        self.body = body
-        self.json = json
-        self.peer = peer
-        self.stream = stream
-        self.announces_body = announces_body
+        self.method: Final = method
+        self.path: Final = path
+        self.query: Final = query
+        self.headers: Final[Mapping[str, str]] = {} if headers is None else headers
+        self.body: Final = body
+        self.json: Final = json
+        self.peer: Final = peer
+        self.stream: Final = stream
+        self.announces_body: Final = announces_body
+        # From here on, assignments raise. A class that refuses them from the start would make this constructor slow.
+        self.__class__ = _SealedRequest
 
     def with_head(self, method: str, path: str, query: str, headers: Mapping[str, str]) -> Request:
-        """Return a request of the same client with the same body."""
+        """Return a request from the same client with the same body and another head."""
         return Request(method, path, query, headers, self.body, self.json, self.peer, self.stream, self.announces_body)
 
     def with_headers(self, headers: Mapping[str, str]) -> Request:
         """Return the same request with other headers."""
         return self.with_head(self.method, self.path, self.query, headers)
 
+    def with_body(
+        self, *, body: bytes = b"", json: object = ABSENT, stream: AsyncIterable[bytes] | None = None
+    ) -> Request:
+        """Return the same request with another body."""
+        return Request(
+            self.method, self.path, self.query, self.headers, body, json, self.peer, stream, self.announces_body
+        )
+
     def __repr__(self) -> str:
-        # Headers and bodies carry credentials, and a repr ends up in logs and in failing tests.
+        # Headers and bodies hold credentials, and a repr ends up in logs and failing tests.
         return f"<Request {self.method} {self.path}{'?' if self.query else ''}{self.query}>"
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Request, (
+            *(self.method, self.path, self.query, dict(self.headers), self.body, self.json, self.peer, self.stream),
+            self.announces_body,
+        )
+
     def content(self) -> bytes:
-        """Return the body as bytes, whichever way it was given."""
+        """Return the body as bytes, encoding ``json`` if necessary."""
         return self.body if self.json is ABSENT else encode_json(self.json)
 
     def value(self) -> JSON:
-        """Return the decoded body, which is shared; ``None`` where there is none, or none that is JSON."""
+        """Return the decoded body, which must not be changed; ``None`` if the body is empty or not JSON."""
         if self.json is not ABSENT:
             return cast(JSON, self.json)
         if not self.body or "json" not in self.headers.get("content-type", ""):
@@ -88,36 +101,59 @@ class Request:
             return None
 
 
+class _SealedRequest(Request):
+    """The class of every constructed request: it refuses assignments."""
+
+    __slots__ = ()
+
+    def __setattr__(self, name: str, value: object) -> NoReturn:
+        raise AttributeError(f"a request cannot be changed; use with_head, with_headers or with_body to set {name}")
+
+    def __delattr__(self, name: str) -> NoReturn:
+        self.__setattr__(name, None)
+
+
 def is_feed(request: Request) -> bool:
-    """Whether the answer may be long in coming: a changes feed that waits."""
+    """Return whether the request asks for a changes feed that waits, so that the answer may take long."""
     if not request.path.rstrip("/").endswith(("/_changes", "/_db_updates")):
         return False
-    # CouchDB does not tell capitals apart in the names of these parameters.
+    # CouchDB ignores case in the names of these parameters.
     feeds = (part.partition("=")[2] for part in request.query.lower().split("&") if part.startswith("feed="))
     return any(feed not in ("", "normal") for feed in feeds)
 
 
+@runtime_checkable
 class Feed(Protocol):
-    """A response that goes on: polled without blocking, so that a thread and an event loop can both drive it."""
+    """A response body without an end. It is polled and never blocks, so a thread or an event loop can drive it."""
 
     def poll(self) -> tuple[bytes, float | None]:
-        """Return what there is to send now, and after how many seconds to poll again; ``None`` when it has ended."""
+        """Return what to send now and the seconds until the next poll; ``None`` if the feed has ended."""
 
     def subscribe(self, wake: Callable[[], None]) -> None:
-        """Have ``wake`` called, from any thread, whenever a poll may give more than the last one did."""
+        """Call ``wake``, from any thread, whenever a poll may return more than the last one."""
 
     def close(self) -> None:
-        """Forget the subscription. Safe to call twice."""
+        """Cancel the subscription. Closing twice is safe."""
 
     def __iter__(self) -> Iterator[bytes]:
         """Yield chunks, blocking between them, until the feed has ended."""
 
 
-class Response:
-    """One answer. Its body is ``json`` (decoded, owned by the receiver), or ``body``, or ``stream`` (chunks).
+@runtime_checkable
+class _Closable(Protocol):
+    def close(self) -> None: ...
 
-    ``stream`` is a ``Feed`` from memory, an iterator of bytes from a blocking client, an asynchronous one from an
-    asynchronous client.
+
+@runtime_checkable
+class _AsyncClosable(Protocol):
+    async def aclose(self) -> None: ...
+
+
+class Response:
+    """One answer. The body is ``json`` (a decoded value that the receiver owns), or ``body``, or ``stream`` (chunks).
+
+    ``stream`` is a ``Feed`` from the emulator, another iterable from a blocking backend, and an asynchronous iterable
+    from an asynchronous backend.
     """
 
     __slots__ = ("body", "headers", "json", "status", "stream")
@@ -128,7 +164,7 @@ class Response:
         headers: dict[str, str] | None = None,
         json: object = ABSENT,
         body: bytes = b"",
-        stream: object = None,
+        stream: Iterable[bytes] | AsyncIterable[bytes] | None = None,
     ) -> None:
         self.status = status
         self.headers = {} if headers is None else headers
@@ -137,17 +173,54 @@ class Response:
         self.stream = stream
 
     def __repr__(self) -> str:
-        # As with requests: headers may hold a cookie, and bodies anything.
+        # Headers may hold a cookie, and bodies may hold anything.
         return f"<Response {self.status}>"
+
+    def chunks(self) -> Iterable[bytes]:
+        """Return the chunks of a blocking stream, or else the body as one chunk.
+
+        Raise ``TypeError`` for an asynchronous stream.
+        """
+        if self.stream is None:
+            return (self.content(),)
+        if not isinstance(self.stream, Iterable):
+            raise TypeError("the body of this response is an asynchronous stream")
+        return self.stream
+
+    async def achunks(self) -> AsyncGenerator[bytes, None]:
+        """Yield the chunks of an asynchronous stream, or else the body as one chunk; close the stream at the end.
+
+        Raise ``TypeError`` for a blocking stream.
+        """
+        if self.stream is None:
+            yield self.content()
+            return
+        if not isinstance(self.stream, AsyncIterable):
+            raise TypeError("the body of this response is a blocking stream")
+        try:
+            async for chunk in self.stream:
+                yield chunk
+        finally:
+            await self.aclose()
+
+    def close(self) -> None:
+        """Close the stream, if the body is a blocking one. Closing twice is safe."""
+        if self.stream is not None and isinstance(self.stream, _Closable):
+            self.stream.close()
+
+    async def aclose(self) -> None:
+        """Close the stream, if the body is an asynchronous one. Closing twice is safe."""
+        if self.stream is not None and isinstance(self.stream, _AsyncClosable):
+            await self.stream.aclose()
 
     def content(self) -> bytes:
         """Return the whole body as bytes. CouchDB ends every JSON body with a newline."""
         if self.stream is not None:
-            self.body, self.stream = b"".join(cast("Iterable[bytes]", self.stream)), None
+            self.body, self.stream = b"".join(self.chunks()), None
         return self.body if self.json is ABSENT else encode_json(self.json) + b"\n"
 
     def value(self) -> JSON:
-        """Return the decoded body; ``None`` where it is empty, text where it is not JSON."""
+        """Return the decoded body; ``None`` if it is empty, text if it is not JSON."""
         if self.json is not ABSENT:
             return cast(JSON, self.json)
         content = self.content()
@@ -159,14 +232,17 @@ class Response:
             return content.decode("utf-8", "replace")
 
     def result(self) -> JSON:
-        """Return the decoded body, or raise the ``CouchError`` of a status >= 400."""
+        """Return the decoded body. Raise the ``CouchError`` of a status >= 400."""
         if self.status >= 400:
             raise from_answer(self.status, self.value(), self.headers)
         return self.value()
 
 
 def decompress(data: bytes, encoding: str) -> bytes:
-    """Return a body without its ``Content-Encoding``; raises ``BadRequest``, or ``BadContentType`` for all but gzip."""
+    """Return a body without its ``Content-Encoding``.
+
+    Raise ``BadContentType`` for an encoding other than gzip, and ``BadRequest`` for data that is not gzip.
+    """
     if encoding == "identity":
         return data
     if encoding != "gzip":
@@ -178,45 +254,3 @@ def decompress(data: bytes, encoding: str) -> bytes:
         return gzip.decompress(data)
     except (OSError, EOFError, zlib.error):
         raise BadRequest("Request body is not properly gzipped.") from None
-
-
-# --- query strings and paths -----------------------------------------------------------------------------------------
-
-_BAD_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
-
-
-def check_encoding(text: str) -> None:
-    """Raise ``BadRequest("invalid_url_encoding")`` for a percent sign that no two hex digits follow."""
-    if "%" in text and _BAD_PERCENT.search(text):
-        raise BadRequest("invalid_url_encoding")
-
-
-def unquote(text: str) -> str:
-    """Decode one path segment or query part: ``+`` is a space, a bad ``%zz`` is 400 ``invalid_url_encoding``."""
-    if "+" in text:
-        text = text.replace("+", " ")
-    if "%" not in text:
-        return text
-    check_encoding(text)
-    # By hand, because importing urllib.parse takes as long as importing the engine.
-    parts = text.encode("utf-8", "surrogateescape").split(b"%")
-    decoded = [bytes.fromhex(part[:2].decode("ascii")) + part[2:] for part in parts[1:]]
-    return b"".join((parts[0], *decoded)).decode("utf-8", "surrogateescape")
-
-
-def split_path(path: str) -> list[str]:
-    """Return the decoded segments of a raw path; empty ones are dropped, as CouchDB drops them.
-
-    Raises ``BadRequest("invalid_url_encoding")``.
-    """
-    return [unquote(segment) if "%" in segment or "+" in segment else segment for segment in path.split("/") if segment]
-
-
-def parse_query(query: str) -> list[tuple[str, str]]:
-    """Split a query string into decoded pairs, in order; ``;`` separates as ``&`` does."""
-    pairs = []
-    for part in query.replace(";", "&").split("&"):
-        if part:
-            name, _, value = part.partition("=")
-            pairs.append((unquote(name), unquote(value)))
-    return pairs

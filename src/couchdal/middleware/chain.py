@@ -9,9 +9,9 @@ knows nothing of CouchDB's rules.
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncGenerator, Callable, Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias, cast
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 from weakref import WeakKeyDictionary
 
 from couchdal.backends.base import AsyncBackend, Backend, BaseBackend
@@ -91,9 +91,7 @@ def _answer(backend: BaseBackend, request: Request, chain: list[Interceptor]) ->
                 step = next(steps)
                 continue
             if isinstance(step, Discard):
-                close = getattr(step.response.stream, "close", None)
-                if close is not None:
-                    close()
+                step.response.close()
                 step = next(steps)
                 continue
             try:
@@ -126,8 +124,7 @@ async def _answer_async(backend: AsyncBackend, request: Request, chain: list[Int
                 step = next(steps)
                 continue
             if isinstance(step, Discard):
-                if step.response.stream is not None:
-                    await cast("AsyncGenerator[bytes, None]", step.response.stream).aclose()
+                await step.response.aclose()
                 step = next(steps)
                 continue
             try:

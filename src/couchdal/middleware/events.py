@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from couchdal.api.routes import IN_PARTITION, find_route
 from couchdal.errors import BackendError, CouchError
-from couchdal.http.messages import Request, Response, parse_query, split_path
+from couchdal.http.messages import Request, Response
+from couchdal.http.urls import parse_query, split_path
 from couchdal.middleware.chain import Exchange, install
 
 if TYPE_CHECKING:

@@ -6,13 +6,14 @@ over HTTP too. Nothing here is left to chance.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, cast
 
 from couchdal.api.routes import ROUTES, find_route
 from couchdal.errors import BrokenOff, CouchError
-from couchdal.http.messages import Request, Response, is_feed, split_path
+from couchdal.http.messages import Request, Response, is_feed
+from couchdal.http.urls import split_path
 from couchdal.middleware.chain import Delay, Discard, Exchange, install
 
 if TYPE_CHECKING:
@@ -243,9 +244,12 @@ def from_mark(server: object, kind: str, arguments: tuple[Any, ...], options: Ma
     return cast(Fault, make(Faults(server), *arguments, **options))
 
 
-def _interrupted(stream: object, after: int, error: BrokenOff) -> object:
-    kind = _AsyncInterruptedStream if hasattr(stream, "__aiter__") else _InterruptedStream
-    return kind(stream, after, error)
+def _interrupted(
+    stream: Iterable[bytes] | AsyncIterable[bytes], after: int, error: BrokenOff
+) -> Iterable[bytes] | AsyncIterable[bytes]:
+    if isinstance(stream, AsyncIterable):
+        return _AsyncInterruptedStream(stream, after, error)
+    return _InterruptedStream(stream, after, error)
 
 
 class _InterruptedStream:

@@ -15,6 +15,7 @@ from weakref import WeakKeyDictionary
 
 from couchdal.http.json_text import JSON
 from couchdal.http.messages import Request, Response
+from couchdal.http.urls import unquote_form
 from couchdal.middleware.chain import Exchange, install
 
 if TYPE_CHECKING:
@@ -199,5 +200,5 @@ def redacted_query(query: str) -> str:
 
 
 def _is_secret(name: str) -> bool:
-    plain = re.sub("%([0-9A-Fa-f]{2})", lambda escape: chr(int(escape[1], 16)), name).lower()
+    plain = unquote_form(name, errors="replace").lower()
     return any(word in plain for word in _SECRETS)

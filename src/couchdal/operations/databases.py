@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from couchdal.backends.base import quote
 from couchdal.http.json_text import JSON
+from couchdal.http.urls import quote
 from couchdal.operations.operation import Operation, Selector, listed, present, query
 
 if TYPE_CHECKING:

@@ -9,9 +9,9 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from couchdal.backends.base import quote
 from couchdal.http.json_text import JSON
 from couchdal.http.messages import ABSENT
+from couchdal.http.urls import quote
 from couchdal.operations.operation import Doc, Operation, Selector, listed, present, query
 
 if TYPE_CHECKING:

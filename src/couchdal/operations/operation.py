@@ -11,9 +11,10 @@ from inspect import Parameter, Signature, signature
 from types import MappingProxyType
 from typing import Any, Generic, NamedTuple, ParamSpec, TypeAlias, TypeVar, cast
 
-from couchdal.backends.base import Backend, quote
+from couchdal.backends.base import Backend
 from couchdal.errors import IllegalDocId
 from couchdal.http.messages import ABSENT, Request, Response
+from couchdal.http.urls import quote
 
 P = ParamSpec("P")
 T = TypeVar("T")

@@ -10,9 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from couchdal.http.headers import CREDENTIALS, PROXY_ROLES, PROXY_TOKEN, PROXY_USER
 from couchdal.http.messages import Request, Response
-
-_CREDENTIALS = frozenset(("authorization", "cookie"))
 
 
 class Identity(Protocol):
@@ -65,11 +64,11 @@ class Vouched(OfProxy):
         if user:
             # Header values are Latin-1 in transit, and CouchDB takes their bytes.
             name = user.encode("latin-1", "replace")
-            headers["x-auth-couchdb-username"] = user
-            headers["x-auth-couchdb-roles"] = ",".join(self.roles)
-            headers["x-auth-couchdb-token"] = hmac.new(self.secret.encode(), name, "sha256").hexdigest()
+            headers[PROXY_USER] = user
+            headers[PROXY_ROLES] = ",".join(self.roles)
+            headers[PROXY_TOKEN] = hmac.new(self.secret.encode(), name, "sha256").hexdigest()
         return request.with_headers(headers)
 
 
 def _anonymous(headers: Mapping[str, str]) -> dict[str, str]:
-    return {name: value for name, value in headers.items() if name not in _CREDENTIALS}
+    return {name: value for name, value in headers.items() if name not in CREDENTIALS}

@@ -6,9 +6,8 @@ Nodes take turns. One whose breaker is open, or that did not answer ``/_up`` wel
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from typing import cast
 
 from couchdal.backends.base import AsyncBackend
 from couchdal.errors import BackendError, NotConnected, TimedOut, Unavailable, Unreachable
@@ -63,7 +62,7 @@ class Nodes:
                 node.breaker.succeed()
                 if response.status not in REPEATED or not self._may_repeat(made, is_repeatable):
                     return response
-                await _discard(response)
+                await response.aclose()
             except NotConnected as error:
                 _count_failure(node, error)
                 # Nothing was sent: whatever it is, another node may be asked.
@@ -118,8 +117,3 @@ def _count_failure(node: Node, error: BackendError) -> None:
     # That all connections are in use says nothing about the node.
     if not isinstance(error, Unavailable):
         node.breaker.fail()
-
-
-async def _discard(response: Response) -> None:
-    if response.stream is not None:
-        await cast("AsyncGenerator[bytes, None]", response.stream).aclose()

@@ -9,32 +9,17 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 
-from couchdal.backends.base import quote
 from couchdal.errors import BadRequest
-from couchdal.http.messages import Request, check_encoding, parse_query
+from couchdal.http.headers import FORWARDED, HOP_BY_HOP, METHOD_OVERRIDE, REWRITTEN, has_control_character
+from couchdal.http.messages import Request
+from couchdal.http.urls import check_encoding, parse_query, quote
 
-# What CouchDB takes from this header, and from no other method than POST. Source: chttpd:handle_request_int.
-_OVERRIDES = frozenset(("GET", "HEAD", "POST", "PUT", "DELETE", "TRACE", "CONNECT", "COPY"))
 _PLAIN_PATH = re.compile(r"(?:/(?!\.{1,2}(?:/|\Z))[A-Za-z0-9._~-]+)+")
 _PLAIN_QUERY = re.compile(r"[A-Za-z0-9._~-]+=[A-Za-z0-9._~%-]*(?:&[A-Za-z0-9._~-]+=[A-Za-z0-9._~%-]*)*")
-# About this connection or another server's rules, told to CouchDB by nobody but the proxy, or asking for more than the
-# path says.
-_DROPPED = frozenset(
-    ("connection", "expect", "forwarded", "host", "keep-alive", "proxy-authenticate", "proxy-authorization",
-     "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade", "x-forwarded-for", "x-forwarded-host",
-     "x-forwarded-proto", "x-forwarded-ssl", "x-http-method-override", "x-original-url", "x-rewrite-url")
-)  # fmt: skip
-_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+# About this connection or another server's rules, said to CouchDB only by the proxy, or asking for more than the path.
+_DROPPED = (HOP_BY_HOP - {"content-length"}) | FORWARDED | REWRITTEN | {METHOD_OVERRIDE}
 # With these a gateway tells CouchDB who somebody is.
 _IDENTITY = "x-auth-couchdb-"
-
-
-def effective_method(request: Request) -> str:
-    """Return the method that CouchDB goes by."""
-    override = request.headers.get("x-http-method-override")
-    if override is None or request.method != "POST":
-        return request.method
-    return override if override in _OVERRIDES else request.method
 
 
 def outgoing(request: Request, method: str, segments: Sequence[str]) -> Request:
@@ -66,7 +51,7 @@ def _headers(request: Request) -> Mapping[str, str]:
     if "connection" in headers:
         dropped = _DROPPED | {name.strip().lower() for name in headers["connection"].split(",")}
     sent = {name: value for name, value in headers.items() if name not in dropped and not name.startswith(_IDENTITY)}
-    if _CONTROL.search("".join(sent.values())):
+    if has_control_character("".join(sent.values())):
         raise BadRequest("a header has control characters in it")
     if request.peer:
         sent["x-forwarded-for"] = request.peer

@@ -5,11 +5,13 @@ from __future__ import annotations
 from couchdal.backends.base import AsyncBackend
 from couchdal.emulator.http.call import error_response
 from couchdal.errors import CouchError
-from couchdal.http.messages import Request, Response, split_path
+from couchdal.http.headers import effective_method
+from couchdal.http.messages import Request, Response
+from couchdal.http.urls import split_path
 from couchdal.proxy.allow_list import AllowList
 from couchdal.proxy.identity import Identity
 from couchdal.proxy.nodes import Nodes
-from couchdal.proxy.outgoing import effective_method, outgoing
+from couchdal.proxy.outgoing import outgoing
 from couchdal.proxy.retries import is_repeatable
 
 
@@ -29,7 +31,7 @@ class Proxy(AsyncBackend):
 
     async def send(self, request: Request) -> Response:
         try:
-            method, segments = effective_method(request), split_path(request.path)
+            method, segments = effective_method(request.method, request.headers), split_path(request.path)
             route = self._allow_list.check(method, segments)
             sent = self._identity.sign(outgoing(request, method, segments))
         except CouchError as error:

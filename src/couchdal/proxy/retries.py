@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from random import random
 
 from couchdal.api.routes import Route
-from couchdal.http.messages import Request, Response, parse_query
+from couchdal.http.messages import Request, Response
+from couchdal.http.urls import parse_query
 
 # Of statuses, those that say that nothing was done.
 REPEATED = frozenset((429, 503))

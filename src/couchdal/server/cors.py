@@ -11,7 +11,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from couchdal.errors import BadRequest
-from couchdal.http.messages import Request, Response, check_encoding
+from couchdal.http.messages import Request, Response
+from couchdal.http.urls import check_encoding
 
 HEADERS = (
     *("accept", "accept-language", "authorization", "content-length", "content-range", "content-type", "destination"),

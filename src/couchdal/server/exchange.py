@@ -9,14 +9,11 @@ from collections.abc import Callable, Coroutine
 from contextlib import aclosing, suppress
 from typing import TYPE_CHECKING, cast
 
-from couchdal.backends.event_loop import chunks
 from couchdal.errors import BackendError, BrokenOff, CouchError, ServerError, Unavailable
 from couchdal.http.messages import ABSENT, Response, is_feed
 from couchdal.server.framing import Body, Departed, Headers, Receive, Scope, Send, length_of, to_request
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
-
     from couchdal.server.application import Application
 
 # Under these names a web server may give functions that close the connection: one for answers that break off, after
@@ -92,11 +89,11 @@ class Exchange:
             if own is not None:
                 return own
             if not application.backend.streams:
-                request.body = await self._body.collect() or b""
+                request = request.with_body(body=await self._body.collect() or b"")
                 response = await application.backend.exchange(request)
             else:
                 whole = await self._body.collect(_COLLECTED)
-                request.body, request.stream = (b"", self._body) if whole is None else (whole, None)
+                request = request.with_body(body=whole or b"", stream=self._body if whole is None else None)
                 response = await self._unless_departed(application.backend.exchange(request))
             return encoded(response)
         except (BrokenOff, Departed):
@@ -112,7 +109,7 @@ class Exchange:
             if method != "HEAD":
                 await self._stream(response)
                 return
-            await cast("AsyncGenerator[bytes, None]", response.stream).aclose()
+            await response.aclose()
             response.stream = None
         content = response.content()
         headers = self._headers(response, length_of(response, content, method))
@@ -146,7 +143,7 @@ class Exchange:
         await self._send(b"", more=False)
 
     async def _pump(self, response: Response) -> None:
-        async with aclosing(chunks(response)) as stream:
+        async with aclosing(response.achunks()) as stream:
             async for chunk in stream:
                 await self._send(chunk, more=True)
 

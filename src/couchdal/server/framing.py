@@ -6,16 +6,16 @@ It holds none of CouchDB's rules but what comes before any rule: how large a bod
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, MutableMapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, TypeAlias
-from urllib.parse import quote
 
 from couchdal.emulator.engine.server.server import VERSION
 from couchdal.errors import CouchError, TooLarge
+from couchdal.http.headers import FRAMING, without_control_characters
 from couchdal.http.messages import Request, Response
+from couchdal.http.urls import quote_path
 
 Message: TypeAlias = MutableMapping[str, Any]
 Scope: TypeAlias = Mapping[str, Any]
@@ -25,8 +25,7 @@ Headers: TypeAlias = list[tuple[bytes, bytes]]
 
 _DEFAULT_HEADERS = {"cache-control": "must-revalidate", "server": f"CouchDB/{VERSION} (couchdal)"}
 # The web server frames messages and tells the time by itself.
-_DROPPED_HEADERS = frozenset(("connection", "content-length", "date", "keep-alive", "transfer-encoding"))
-_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+_DROPPED_HEADERS = FRAMING | {"date"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +122,7 @@ def _too_large() -> TooLarge:
 def to_request(scope: Scope) -> Request:
     """Return the request that a web server announces, its path and query still percent-encoded, without its body."""
     raw_path: bytes | None = scope.get("raw_path")
-    path = quote(scope["path"]) if raw_path is None else raw_path.decode("latin-1")
+    path = quote_path(scope["path"]) if raw_path is None else raw_path.decode("latin-1")
     client = scope.get("client") or ("",)
     return read_head(scope["method"], path, scope["query_string"].decode("latin-1"), scope["headers"], client[0])
 
@@ -160,7 +159,7 @@ def _encoded(name: str, value: str) -> tuple[bytes, bytes] | None:
     if name.lower() in _DROPPED_HEADERS:
         return None
     # A document may say anything of its attachments' types; a header is one line.
-    value = _CONTROL.sub(" ", value)
+    value = without_control_characters(value)
     try:
         return name.encode("latin-1"), value.encode("latin-1")
     except UnicodeEncodeError:

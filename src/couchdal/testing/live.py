@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import uuid
 
-from couchdal.backends.base import AsyncBackend, BaseBackend, quote
+from couchdal.backends.base import AsyncBackend, BaseBackend
 from couchdal.client import CouchDAL
 from couchdal.emulator.engine.server.server import Server
-from couchdal.http.messages import Request, split_path
+from couchdal.http.messages import Request
+from couchdal.http.urls import quote, split_path
 from couchdal.middleware.chain import Exchange, install
 
 

@@ -11,12 +11,13 @@ import sys
 import uuid
 from collections.abc import Sequence
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
 from couchdal.backends.base import BaseBackend
 from couchdal.errors import BackendError, CouchError
 from couchdal.http.json_text import JSON
 from couchdal.http.messages import Request
+from couchdal.http.urls import unquote_userinfo
 from couchdal.transcripts.normal_form import canonical_text, in_order
 from couchdal.transcripts.scenario import Credentials, Player, Scenario, basic_credentials, parse_scenario
 
@@ -38,7 +39,7 @@ def run(arguments: argparse.Namespace) -> int:
     from couchdal.backends.couch import CouchBackend  # the HTTP client is needed by this command alone
 
     parts = urlsplit(arguments.url)
-    admin = (unquote(parts.username or "admin"), unquote(parts.password or ""))
+    admin = (unquote_userinfo(parts.username or "admin"), unquote_userinfo(parts.password or ""))
     try:
         # Without credentials of its own: every request says itself who sends it.
         backend = CouchBackend(f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}")

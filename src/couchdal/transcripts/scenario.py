@@ -13,11 +13,11 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, cast
-from urllib.parse import quote, urlencode
 
 from couchdal.backends.base import BaseBackend
 from couchdal.http.json_text import JSON
 from couchdal.http.messages import Request, Response
+from couchdal.http.urls import quote
 from couchdal.transcripts.normal_form import canonical_text, contract, expand, in_order, normalize
 
 Credentials = tuple[str, str]
@@ -215,13 +215,13 @@ class Player:
         names = cast("list[str]", self._send_as_admin("GET", "/_all_dbs").value())
         for name in names:
             if name.startswith(self.database):
-                self._send_as_admin("DELETE", "/" + quote(name, safe=""))
+                self._send_as_admin("DELETE", "/" + quote(name))
         users = self._send_as_admin("GET", "/_users/_all_docs").value()
         rows = users.get("rows", []) if isinstance(users, dict) else []
         for row in cast("list[dict[str, dict[str, str]]]", rows):
             doc_id = str(row["id"])
             if self.database in doc_id:
-                self._send_as_admin("DELETE", f"/_users/{quote(doc_id, safe='')}", f"rev={row['value']['rev']}")
+                self._send_as_admin("DELETE", f"/_users/{quote(doc_id)}", f"rev={row['value']['rev']}")
 
 
 def basic_credentials(user: str, password: str) -> str:
@@ -234,7 +234,8 @@ def _bare_credentials(credentials: Credentials) -> str:
 
 
 def _encode_query(query: Mapping[str, JSON]) -> str:
-    return urlencode({name: value if isinstance(value, str) else _dumps(value) for name, value in query.items()})
+    pairs = ((name, value if isinstance(value, str) else _dumps(value)) for name, value in query.items())
+    return "&".join(f"{quote(name)}={quote(value)}" for name, value in pairs)
 
 
 def _dumps(value: JSON) -> str:

@@ -12,12 +12,13 @@ from couchdal.emulator.engine.documents.document_read import open_leaves, open_l
 from couchdal.emulator.engine.documents.partition import check_new_id
 from couchdal.emulator.engine.revisions.revision import parse_revision
 from couchdal.emulator.engine.revisions.revision_tree import Node
-from couchdal.emulator.http.call import Call, json_response, url_encode
+from couchdal.emulator.http.call import Call, json_response
 from couchdal.emulator.http.edits import acknowledged, edit, header_revision
 from couchdal.emulator.http.multipart import write_ranges
 from couchdal.errors import BadContentType, BadRequest, Conflict, CouchError, NotFound
 from couchdal.http.json_text import parse_integer
 from couchdal.http.messages import Response
+from couchdal.http.urls import quote_like_couchdb
 
 METHODS = "DELETE,GET,HEAD,PUT"
 
@@ -179,7 +180,7 @@ def write(call: Call) -> Response:
     document, others = _document(call, doc_id)
     document.attachments = (sent, *(one for one in others if one.name != name))
     # The database's name is the one part that CouchDB leaves as it is.
-    path = f"/{call.args['db']}/{url_encode(doc_id)}/{url_encode(name)}"
+    path = f"/{call.args['db']}/{quote_like_couchdb(doc_id)}/{quote_like_couchdb(name)}"
     return _saved(call, document, 201, {"location": call.absolute_uri(path)})
 
 

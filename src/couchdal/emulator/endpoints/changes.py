@@ -28,7 +28,8 @@ from couchdal.emulator.engine.mango.selector_match import compile_selector
 from couchdal.emulator.http.call import JSON_TYPE, Call, json_response
 from couchdal.errors import BadRequest, CouchError, ServerError
 from couchdal.http.json_text import decode_request, parse_integer
-from couchdal.http.messages import Response, unquote
+from couchdal.http.messages import Response
+from couchdal.http.urls import unquote
 
 T = TypeVar("T")
 

@@ -11,11 +11,12 @@ from couchdal.emulator.endpoints.view_query import ViewQuery, parse_parameters, 
 from couchdal.emulator.engine.documents.document import parse_document
 from couchdal.emulator.engine.documents.partition import check_new_id, validate_partition
 from couchdal.emulator.engine.server.database import Database
-from couchdal.emulator.http.call import Call, json_response, url_encode
+from couchdal.emulator.http.call import Call, json_response
 from couchdal.emulator.http.edits import acknowledged, batched, edit, location
 from couchdal.errors import BadRequest, CouchError, MethodNotAllowed, NotFound, NotSupported, ServerError
 from couchdal.http.json_text import parse_integer
 from couchdal.http.messages import ABSENT, Response
+from couchdal.http.urls import quote_like_couchdb
 
 _MAX_DATABASES = 100
 
@@ -37,7 +38,7 @@ def create(call: Call) -> Response:
         call.server.check_new_name(name, partitioned=partitioned == "true")
         raise ServerError("no_nodes_in_zone")
     call.server.create(name, shards=shards, partitioned=partitioned == "true")
-    return json_response({"ok": True}, 201, {"location": call.absolute_uri("/" + url_encode(name))})
+    return json_response({"ok": True}, 201, {"location": call.absolute_uri("/" + quote_like_couchdb(name))})
 
 
 def _positive(call: Call, name: str, default: int) -> int:

@@ -17,12 +17,13 @@ from couchdal.emulator.engine.documents.document_read import FOR_FUNCTIONS, open
 from couchdal.emulator.engine.erlang.term_text import iolist, pretty_term
 from couchdal.emulator.engine.javascript.javascript import error_of, find_function
 from couchdal.emulator.http.authentication import decode_base64
-from couchdal.emulator.http.call import Call, url_encode
+from couchdal.emulator.http.call import Call
 from couchdal.emulator.http.edits import acknowledged, edit
 from couchdal.emulator.http.request_object import request_object
 from couchdal.errors import BadRequest, CouchError, NotFound, NotSupported, ServerError, thrown
 from couchdal.http.json_text import encode_json
 from couchdal.http.messages import Response
+from couchdal.http.urls import quote_like_couchdb
 
 _SHOWN = replace(FOR_FUNCTIONS, conflicts=True)
 
@@ -67,7 +68,7 @@ def update(call: Call) -> Response:
         if isinstance(outcome, CouchError):
             raise outcome
         code = acknowledged(call, 201)
-        headers = {"x-couch-update-newrev": outcome, "x-couch-id": url_encode(new.doc_id)}
+        headers = {"x-couch-update-newrev": outcome, "x-couch-id": quote_like_couchdb(new.doc_id)}
     response = _response({"code": code, **described})
     response.headers |= headers
     return response

@@ -37,6 +37,7 @@ from couchdal.emulator.http.multipart import parse_related, write_mixed, write_r
 from couchdal.errors import BadContentType, BadRequest, CouchError, NotFound, NotSupported, ServerError
 from couchdal.http.json_text import JSON, decode_request, encode_json
 from couchdal.http.messages import Response
+from couchdal.http.urls import unquote_form
 
 _FLAGS = {
     "revs": {"revs": True},
@@ -254,8 +255,6 @@ def copy(call: Call) -> Response:
 
 
 def _destination(call: Call) -> tuple[str, Revision | None]:
-    from urllib.parse import unquote_plus  # slow to import, and forgiving where CouchDB is
-
     destination = call.header("destination")
     if destination is None:
         raise BadRequest("Destination header is mandatory for COPY.")
@@ -267,7 +266,7 @@ def _destination(call: Call) -> tuple[str, Revision | None]:
     path, *queries = _split(destination, "?")
     # Whatever the parameter is called, it is the revision.
     revision = parse_revision(_split(queries[0], "=")[1]) if queries else None
-    return unquote_plus(path, errors="surrogateescape"), revision
+    return unquote_form(path), revision
 
 
 def _split(text: str, separator: str) -> list[str]:

@@ -16,6 +16,7 @@ from couchdal.emulator.http.call import JSON_TYPE, Call, json_response
 from couchdal.errors import BadContentType, BadRequest, NotSupported, ServerError, Unauthorized
 from couchdal.http.json_text import JSON
 from couchdal.http.messages import Response
+from couchdal.http.urls import unquote_form
 
 _FORM_TYPE = "application/x-www-form-urlencoded"
 
@@ -85,12 +86,10 @@ def _form(call: Call) -> dict[str, str]:
 
 
 def _fields(text: str) -> dict[str, str]:
-    from urllib.parse import unquote_plus  # slow to import, and forgiving where CouchDB is
-
     fields: dict[str, str] = {}
     for part in text.replace(";", "&").split("&"):
         name, _, value = part.partition("=")
-        fields.setdefault(unquote_plus(name, errors="surrogateescape"), unquote_plus(value, errors="surrogateescape"))
+        fields.setdefault(unquote_form(name), unquote_form(value))
     return fields
 
 

@@ -9,6 +9,7 @@ from couchdal.emulator.engine.documents.document import DocumentRecord
 from couchdal.emulator.engine.revisions.revision_tree import ranked_leaves
 from couchdal.emulator.engine.server.server import Server
 from couchdal.errors import BadRequest, CouchError, Forbidden, ServerError, Unauthorized
+from couchdal.http.headers import SESSION_COOKIE
 from couchdal.http.messages import Request
 
 _ADMIN_PARTY = UserContext(None, ("_admin",), "default")
@@ -95,7 +96,7 @@ def _from_cookie(server: Server, header: str) -> UserContext | None:
     from couchdal.emulator.engine.auth.sessions import check_cookie, make_cookie, read_cookie, set_cookie
 
     parts = (part.strip().partition("=") for part in header.replace(",", ";").split(";"))
-    value = next((value.strip('"') for name, _, value in parts if name == "AuthSession"), "")
+    value = next((value.strip('"') for name, _, value in parts if name == SESSION_COOKIE), "")
     if not value:
         return None
     cookie = read_cookie(value)

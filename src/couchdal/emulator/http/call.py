@@ -5,7 +5,6 @@ It knows the wire and the engine's state, and no endpoint.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from hashlib import md5
 from typing import cast
@@ -16,10 +15,10 @@ from couchdal.emulator.engine.server.database import Database
 from couchdal.emulator.engine.server.server import Server
 from couchdal.errors import BadContentType, BadRequest, CouchError, Forbidden, Unauthorized
 from couchdal.http.json_text import JSON, decode_request
-from couchdal.http.messages import ABSENT, Request, Response, decompress, parse_query, unquote
+from couchdal.http.messages import ABSENT, Request, Response, decompress
+from couchdal.http.urls import parse_query, quote_like_couchdb, unquote
 
 JSON_TYPE = "application/json"
-_PLAIN = re.compile(r"[A-Za-z0-9_.:-]*\Z")
 
 
 class Call:
@@ -140,15 +139,6 @@ class Call:
         return Unauthorized(reason) if self.user.name is None else Forbidden(reason)
 
 
-def url_encode(text: str) -> str:
-    """Percent-encode as CouchDB does it: of punctuation, only ``_ . - :`` stay as they are."""
-    if _PLAIN.match(text):
-        return text
-    from urllib.parse import quote  # slow to import
-
-    return quote(text.encode("utf-8", "surrogateescape"), safe=":").replace("~", "%7E")
-
-
 def json_response(value: object, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
     """Return a JSON answer. The value must be owned by the caller: it is handed on as it is."""
     return Response(status, {"content-type": JSON_TYPE, **(headers or {})}, json=value)
@@ -185,7 +175,7 @@ def _ask_for_credentials(response: Response, error: CouchError, request: Request
         response.headers["www-authenticate"] = challenge
     elif error.error == "unauthorized" and not accepts(request, JSON_TYPE) and accepts(request, "text/html"):
         response.status = 302
-        back, reason = url_encode(unquote(request.path)), url_encode(error.reason)
+        back, reason = quote_like_couchdb(unquote(request.path)), quote_like_couchdb(error.reason)
         response.headers["location"] = absolute_uri(request, f"/_utils/session.html?return={back}&reason={reason}")
 
 

@@ -9,10 +9,11 @@ from contextlib import suppress
 from couchdal.emulator.engine.documents.document import Document
 from couchdal.emulator.engine.documents.document_update import Outcome, Validate, replicate_documents, update_documents
 from couchdal.emulator.engine.revisions.revision import Revision, parse_revision
-from couchdal.emulator.http.call import Call, document_etag, json_response, url_encode
+from couchdal.emulator.http.call import Call, document_etag, json_response
 from couchdal.errors import BadRequest, CouchError, NotSupported, ServerError
 from couchdal.http.json_text import parse_integer
 from couchdal.http.messages import Response
+from couchdal.http.urls import quote_like_couchdb
 
 _INTEGER = re.compile(r"[+-]?[0-9]+\Z")
 
@@ -155,4 +156,4 @@ def written(call: Call, document: Document, rev: str, status: int, *, located: b
 
 def location(call: Call, doc_id: str) -> str:
     """Return the absolute address of a document, as the client names this server."""
-    return call.absolute_uri(f"/{url_encode(call.args['db'])}/{url_encode(doc_id)}")
+    return call.absolute_uri(f"/{quote_like_couchdb(call.args['db'])}/{quote_like_couchdb(doc_id)}")

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from urllib.parse import unquote_plus
-
 from couchdal.emulator.endpoints.databases import info
 from couchdal.emulator.engine.auth.security import user_object
 from couchdal.emulator.http.call import Call
+from couchdal.http.headers import CREDENTIALS, PROXY_ROLES, PROXY_TOKEN, PROXY_USER
 from couchdal.http.json_text import copy_json, decode_request
-from couchdal.http.messages import split_path
+from couchdal.http.urls import split_path, unquote_form
 
 # Parameters that views take as JSON are JSON here, too.
 _DECODED = frozenset(("startkey", "endkey", "key", "descending"))
-_CREDENTIALS = frozenset(
-    ("authorization", "cookie", "x-auth-couchdb-username", "x-auth-couchdb-roles", "x-auth-couchdb-token")
-)
+_HIDDEN_HEADERS = CREDENTIALS | {PROXY_USER, PROXY_ROLES, PROXY_TOKEN}
 _METHODS = frozenset(("GET", "HEAD", "PUT", "POST", "DELETE", "OPTIONS", "TRACE", "CONNECT", "COPY"))
 _FORM = "application/x-www-form-urlencoded"
 
@@ -35,7 +32,7 @@ def request_object(call: Call, doc_id: str | None = None) -> dict[str, object]:
         "path": path,
         "raw_path": raw_path,
         "query": {name: _value(name, text) for name, text in call.params},
-        "headers": {name.title(): text for name, text in request.headers.items() if name not in _CREDENTIALS},
+        "headers": {name.title(): text for name, text in request.headers.items() if name not in _HIDDEN_HEADERS},
         "body": body.decode("utf-8", "replace"),
         "peer": request.peer,
         "form": _form(call, body),
@@ -54,4 +51,4 @@ def _form(call: Call, body: bytes) -> dict[str, str]:
     if kind != _FORM or call.method not in ("POST", "PUT"):
         return {}
     pairs = (part.partition("=") for part in body.decode("utf-8", "replace").replace(";", "&").split("&") if part)
-    return {unquote_plus(name): unquote_plus(value) for name, _, value in pairs}
+    return {unquote_form(name, "replace"): unquote_form(value, "replace") for name, _, value in pairs}

@@ -11,6 +11,7 @@ from typing import TypeAlias
 
 from couchdal.emulator.engine.erlang.integers import parse_hex
 from couchdal.errors import BadRequest
+from couchdal.http.headers import SESSION_COOKIE
 
 # Failed logins by address, name and salt: how many, and since when.
 Failures: TypeAlias = dict[tuple[str, str, str], tuple[int, float]]
@@ -70,7 +71,7 @@ def set_cookie(value: str, now: int) -> str:
 
     day, date = formatdate(now + TIMEOUT_S, usegmt=True).split(", ")
     expires = date.replace(" ", "-", 2)
-    return f"AuthSession={value}; Version=1; Expires={day}, {expires}; Max-Age={TIMEOUT_S}; Path=/; HttpOnly"
+    return f"{SESSION_COOKIE}={value}; Version=1; Expires={day}, {expires}; Max-Age={TIMEOUT_S}; Path=/; HttpOnly"
 
 
 def is_locked(failures: Failures, key: tuple[str, str, str], now: float) -> bool:
