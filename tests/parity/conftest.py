@@ -1,57 +1,26 @@
-"""Where the transcripts are run: on the emulator by four ways, or on the server that ``COUCHDB_URL`` names."""
+"""Run the transcripts on the emulator in four ways, or on the server that ``COUCHDB_URL`` names."""
 
 from __future__ import annotations
 
-import http.client
 import os
 import time
 from collections import defaultdict
-from collections.abc import Callable
-from dataclasses import dataclass
 from urllib.parse import unquote, urlsplit
 
 import pytest
 from raw_http import Served
+from targets import SocketBackend, Target
 
-from couchdal.backends.base import BaseBackend
 from couchdal.backends.couch import CouchBackend
 from couchdal.backends.memory import MemoryBackend
-from couchdal.http.messages import Request, Response
 from couchdal.server.assembly import build_application
 from couchdal.server.options import read_options
-from couchdal.transcripts.scenario import RECORDED_ADMIN, Credentials
-
-
-@dataclass(frozen=True)
-class Target:
-    """A server. Where it is an emulator, ``pause`` has its time pass at once."""
-
-    way: str
-    backend: BaseBackend
-    pause: Callable[[float], object]
-    admin: Credentials = RECORDED_ADMIN
-
-
-class SocketBackend(BaseBackend):
-    """Sends requests as they stand, by the standard library: no client of ours or of others in between."""
-
-    def __init__(self, address: str) -> None:
-        self._host = urlsplit(address).netloc
-
-    def send(self, request: Request) -> Response:
-        connection = http.client.HTTPConnection(self._host, timeout=60)
-        try:
-            target = f"{request.path}?{request.query}" if request.query else request.path
-            connection.request(request.method, target, request.content() or None, dict(request.headers))
-            response = connection.getresponse()
-            return Response(response.status, dict(response.getheaders()), body=response.read())
-        finally:
-            connection.close()
+from couchdal.transcripts.scenario import RECORDED_ADMIN
 
 
 @pytest.fixture(scope="session")
 def proxied_address(served_address: str) -> str:
-    """The address of a proxy that lets everything pass to the served emulator."""
+    """The address of a proxy that forwards every request to the served emulator."""
     flags = {"backend": "couch", "upstream": [served_address], "allow": ["/", "/{rest...}"], "databases": ["*"]}
     standing = Served.__new__(Served)
     standing.start(build_application(read_options(flags, {})))
@@ -60,14 +29,14 @@ def proxied_address(served_address: str) -> str:
 
 @pytest.fixture(scope="session")
 def target(request: pytest.FixtureRequest, served_emulator: MemoryBackend) -> Target:
-    """The server behind each way. All transcripts share it, as they shared one when they were recorded."""
+    """The server for each way. All transcripts share it, as they shared one server when they were recorded."""
     way: str = request.param
     if way == "memory":
         emulator = MemoryBackend(admin=RECORDED_ADMIN)
         return Target(way, emulator, emulator.clock.advance)
     if way != "live":
         address: str = request.getfixturevalue("proxied_address" if way == "proxy" else "served_address")
-        # Without credentials of its own: every request brings those that the transcript names.
+        # No credentials here: each request has those that its transcript names.
         backend = CouchBackend(address) if way == "http" else SocketBackend(address)
         return Target(way, backend, served_emulator.clock.advance)
     parts = urlsplit(os.environ["COUCHDB_URL"])
@@ -76,7 +45,7 @@ def target(request: pytest.FixtureRequest, served_emulator: MemoryBackend) -> Ta
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Print by area how many scenarios and steps agree, for each way of running them."""
+    """Print how many scenarios and steps agree, by area and by way."""
     counts: dict[str, dict[str, list[int]]] = defaultdict(lambda: defaultdict(lambda: [0, 0, 0, 0]))
     for reports in terminalreporter.stats.values():
         for report in reports:

@@ -1,4 +1,4 @@
-"""Every recorded transcript of a real CouchDB, on the emulator or on the server that ``COUCHDB_URL`` names."""
+"""Replay every transcript of a real CouchDB on the emulator, or on the server that ``COUCHDB_URL`` names."""
 
 from __future__ import annotations
 
@@ -6,14 +6,12 @@ import os
 import tomllib
 import uuid
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
+from targets import Target
 
 from couchdal.transcripts.scenario import Player, parse_scenario
-
-if TYPE_CHECKING:
-    from conftest import Target
 
 HERE = Path(__file__).parent
 FILES = {f"{file.parent.name}/{file.stem}": file for file in sorted(HERE.glob("transcripts/*/*.json"))}
