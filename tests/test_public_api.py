@@ -31,7 +31,7 @@ PUBLIC = """
     __version__ JSON
 
     CouchDAL AsyncCouchDAL ChangeFeed
-    BaseBackend AsyncBackend CouchBackend AsyncCouchBackend MemoryBackend Request Response
+    BaseBackend AsyncBackend CouchBackend AsyncCouchBackend MemoryBackend Emulator Request Response
 
     AllDocsResult BulkGetItem BulkGetResult BulkRow Change ChangedRevision ChangesOptions ChangesResult CreatedIndex
     DatabaseInfo Document FindResult IndexList MissingRevisions Ok PurgeResult Row Security SessionInfo UserContext

@@ -27,7 +27,7 @@ LAYERS = (
     ("couchdal.emulator.http", "couchdal.emulator.endpoints"),
     ("couchdal.api.routes",),
     ("couchdal.emulator",),
-    ("couchdal.backends", "couchdal.middleware.chain", "couchdal.middleware.index_watch"),
+    ("couchdal.backends",),
     ("couchdal.transcripts.normal_form", "couchdal.transcripts.scenario"),
     ("couchdal.types", "couchdal.operations"),
     ("couchdal.middleware",),

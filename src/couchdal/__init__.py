@@ -15,12 +15,12 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from couchdal.async_client import AsyncCouchDAL as AsyncCouchDAL
     from couchdal.backends.async_couch import AsyncCouchBackend as AsyncCouchBackend
-    from couchdal.backends.base import AsyncBackend as AsyncBackend, BaseBackend as BaseBackend
+    from couchdal.backends.base import AsyncBackend as AsyncBackend, BaseBackend as BaseBackend, Emulator as Emulator
     from couchdal.backends.couch import CouchBackend as CouchBackend
     from couchdal.backends.memory import MemoryBackend as MemoryBackend
-    from couchdal.backends.snapshot import Snapshot as Snapshot
     from couchdal.client import ChangeFeed as ChangeFeed, CouchDAL as CouchDAL
     from couchdal.emulator.engine.server.server import ServerClock as ServerClock
+    from couchdal.emulator.engine.server.snapshot import Snapshot as Snapshot
     from couchdal.errors import (
         BackendError as BackendError,
         BadContentType as BadContentType,
@@ -95,15 +95,16 @@ else:
         "couchdal.backends.base": (
             "AsyncBackend",
             "BaseBackend",
+            "Emulator",
         ),
         "couchdal.backends.couch": ("CouchBackend",),
         "couchdal.backends.memory": ("MemoryBackend",),
-        "couchdal.backends.snapshot": ("Snapshot",),
         "couchdal.client": (
             "ChangeFeed",
             "CouchDAL",
         ),
         "couchdal.emulator.engine.server.server": ("ServerClock",),
+        "couchdal.emulator.engine.server.snapshot": ("Snapshot",),
         "couchdal.errors": (
             "BackendError",
             "BadContentType",

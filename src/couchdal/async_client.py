@@ -11,12 +11,13 @@ from os import PathLike
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, TypeVar, cast, overload
 
-from couchdal.backends import open_backend, watched, with_database
-from couchdal.backends.base import AsyncBackend, BaseBackend
-from couchdal.backends.event_loop import collect
+from couchdal.backends import open_backend, with_database
+from couchdal.backends.base import AsyncBackend, BaseBackend, collect
+from couchdal.backends.event_loop import for_event_loop
 from couchdal.base_client import Handle
-from couchdal.config import choose_backend, choose_indexes
+from couchdal.config import choose_indexes
 from couchdal.http.messages import ABSENT, Response
+from couchdal.middleware import watched
 from couchdal.operations import databases, documents, many
 from couchdal.operations.feed import ChangeLines
 from couchdal.operations.operation import Operation, add_query, as_method
@@ -54,9 +55,9 @@ class AsyncCouchDAL(Handle[AsyncBackend]):
         indexes: str | None = None,
     ) -> None:
         if backend is None or isinstance(backend, str):
-            backend = open_backend(choose_backend(backend))
+            backend = open_backend(backend)
         if isinstance(backend, BaseBackend):
-            backend = backend.for_event_loop()
+            backend = for_event_loop(backend)
         elif not isinstance(backend, AsyncBackend):
             raise TypeError(f"backend must be 'couch', 'memory' or a backend, not {type(backend).__name__}")
         self.backend = watched(with_database(backend, database), choose_indexes(indexes))
@@ -88,7 +89,7 @@ class AsyncCouchDAL(Handle[AsyncBackend]):
 
         It costs the same whatever the databases hold. Raises ``MemoryOnly`` for a real server.
         """
-        return AsyncCouchDAL(self.backend.fork())
+        return AsyncCouchDAL(self.backend.require_emulator("fork()").fork(), indexes=self._index_mode)
 
     async def load(self, path: str | PathLike[str]) -> int:
         """Write the documents of a file, as ``CouchDAL.load`` does."""
@@ -112,7 +113,7 @@ class AsyncCouchDAL(Handle[AsyncBackend]):
 
     async def reset(self) -> None:
         """Empty the whole emulated server. Raises ``ResetRefused`` on a real one."""
-        await self.backend.reset()
+        self._reset()
 
     async def aclose(self) -> None:
         """Give back the connections; they end with the event loop at the latest."""

@@ -1,28 +1,27 @@
-"""What blocking and asynchronous handles share: whatever needs no waiting.
-
-It sends no requests.
-"""
+"""``Handle``: the members of ``CouchDAL`` and ``AsyncCouchDAL`` that do no I/O."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Collection
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from couchdal.backends.base import Backend
+from couchdal.errors import ResetRefused
 
 if TYPE_CHECKING:
-    from couchdal.backends.snapshot import Snapshot
+    from couchdal.backends.base import Emulator
     from couchdal.emulator.engine.server.server import ServerClock
+    from couchdal.emulator.engine.server.snapshot import Snapshot
     from couchdal.middleware.faults import Faults
-    from couchdal.middleware.index_watch import SuggestedIndex
+    from couchdal.middleware.index_watch import IndexWatch, SuggestedIndex
     from couchdal.middleware.request_log import RequestLog
 
 B = TypeVar("B", bound=Backend)
 
 
 class Handle(Generic[B]):
-    """A database of a server. ``CouchDAL`` and ``AsyncCouchDAL`` add the requests."""
+    """One database of a server. ``CouchDAL`` and ``AsyncCouchDAL`` add the requests."""
 
     backend: B
 
@@ -36,14 +35,23 @@ class Handle(Generic[B]):
 
     @property
     def faults(self) -> Faults:
-        """What can be made to go wrong on this handle's server: see ``couchdal.middleware.faults.Faults``."""
+        """Faults to inject into this handle's server: see ``couchdal.middleware.faults.Faults``.
+
+        >>> with dal.faults.answer(503):
+        ...     dal.request("GET", "/").status
+        503
+        """
         from couchdal.middleware.faults import Faults
 
         return Faults(self.backend.server_key)
 
     @property
     def requests(self) -> RequestLog:
-        """The log of the requests to this handle's server, whoever made them. It begins when it is first asked for."""
+        """The log of the requests to this handle's server, from any handle. Logging starts at the first access.
+
+        >>> len(dal.requests)
+        0
+        """
         from couchdal.middleware.request_log import log_of
 
         return log_of(self.backend.server_key)
@@ -56,36 +64,86 @@ class Handle(Generic[B]):
         docs_examined_max: int | None = None,
         statuses: Collection[int] | None = None,
     ) -> AbstractContextManager[RequestLog]:
-        """Raise ``AssertionError`` with the list of requests where those of a ``with`` block are not as expected."""
+        """Raise ``AssertionError`` with the list of requests if those of a ``with`` block are not as expected.
+
+        >>> with dal.expect(requests=1, statuses={200}):
+        ...     dal.info()
+        """
         from couchdal.middleware.request_log import expecting
 
         return expecting(self.backend.server_key, requests, requests_max, docs_examined_max, statuses)
 
     @property
+    def emulator(self) -> Emulator:
+        """What only the emulator can do: the clock, seeded ids, snapshots, forks.
+
+        Raise ``MemoryOnly`` if this handle uses a real server.
+
+        >>> dal.emulator.clock.advance(60)
+        """
+        return self.backend.emulator
+
+    @property
     def clock(self) -> ServerClock:
-        """The memory server's clock, to ``advance(seconds)``. Raises ``MemoryOnly`` for a real server."""
-        return self.backend.clock
+        """The emulator's clock, to ``advance(seconds)``. Raise ``MemoryOnly`` for a real server.
+
+        >>> dal.clock.advance(600)
+        """
+        return self.backend.require_emulator("clock").clock
 
     def seed_ids(self, seed: int) -> None:
-        """Begin another run of generated ids, the same for the same number. Raises ``MemoryOnly`` for a real server."""
-        self.backend.seed_ids(seed)
+        """Restart the emulator's generated ids; the same seed gives the same ids. Raise ``MemoryOnly`` elsewhere.
+
+        >>> dal.seed_ids(1)
+        """
+        self.backend.require_emulator("seed_ids()").seed_ids(seed)
 
     def snapshot(self) -> Snapshot:
-        """Return the memory server's state as it is now, to ``restore()`` it. Raises ``MemoryOnly`` elsewhere."""
-        return self.backend.snapshot()
+        """Save the emulator's state; ``snapshot.restore()`` brings it back. Raise ``MemoryOnly`` for a real server.
 
-    @contextmanager
-    def rollback(self) -> Iterator[None]:
-        """Undo at the end of a ``with`` block what was changed in it, in all databases, by whichever handle."""
-        snapshot = self.snapshot()
-        try:
-            yield
-        finally:
-            snapshot.restore()
+        >>> snapshot = dal.snapshot()
+        >>> snapshot.restore()
+        """
+        return self.backend.require_emulator("snapshot()").snapshot()
+
+    def rollback(self) -> AbstractContextManager[None]:
+        """Undo every change to the emulator within a ``with`` block. Raise ``MemoryOnly`` for a real server.
+
+        This includes all databases and changes through other handles.
+
+        >>> with dal.rollback():
+        ...     dal.put_document("temporary", {})
+        """
+        return self.backend.require_emulator("rollback()").rollback()
+
+    def _reset(self) -> None:
+        self.backend.require_emulator("reset()", ResetRefused).reset()
+        watch = self._watch()
+        if watch is not None:
+            watch.clear()
 
     def suggest_indexes(self) -> list[SuggestedIndex]:
-        """Return the indexes that queries through this handle would have needed, the most wanted ones first.
+        """Return the indexes that queries through this handle needed, the most needed ones first.
 
-        Raises ``RuntimeError`` for a handle that was not made with ``indexes="watch"`` or ``"require"``.
+        Raise ``RuntimeError`` unless the handle was made with ``indexes="watch"`` or ``indexes="require"``.
+
+        >>> CouchDAL(indexes="watch").suggest_indexes()
+        []
         """
-        return self.backend.suggest_indexes()
+        watch = self._watch()
+        if watch is None:
+            raise RuntimeError('queries are watched only with indexes="watch" or indexes="require"')
+        return watch.suggestions()
+
+    @property
+    def _index_mode(self) -> str | None:
+        """``"watch"`` or ``"require"`` if this handle watches its queries, else ``None``."""
+        watch = self._watch()
+        return None if watch is None else "require" if watch.require else "watch"
+
+    def _watch(self) -> IndexWatch | None:
+        if not self.backend.middleware:
+            return None
+        from couchdal.middleware.index_watch import find_watch  # most handles watch nothing
+
+        return find_watch(self.backend)

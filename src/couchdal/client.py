@@ -10,12 +10,13 @@ from os import PathLike
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, TypeVar, cast, overload
 
-from couchdal.backends import open_backend, watched, with_database
+from couchdal.backends import open_backend, with_database
 from couchdal.backends.base import BaseBackend
 from couchdal.base_client import Handle
-from couchdal.config import choose_backend, choose_indexes
+from couchdal.config import choose_indexes
 from couchdal.errors import Unreachable
 from couchdal.http.messages import ABSENT, Response
+from couchdal.middleware import watched
 from couchdal.operations import databases, documents, many
 from couchdal.operations.feed import ChangeLines
 from couchdal.operations.operation import Operation, add_query, as_method
@@ -60,7 +61,7 @@ class CouchDAL(Handle[BaseBackend]):
         self, backend: BaseBackend | str | None = None, *, database: str | None = None, indexes: str | None = None
     ) -> None:
         if backend is None or isinstance(backend, str):
-            backend = open_backend(choose_backend(backend))
+            backend = open_backend(backend)
         elif not isinstance(backend, BaseBackend):
             raise TypeError(f"backend must be 'couch', 'memory' or a BaseBackend, not {type(backend).__name__}")
         self.backend = watched(with_database(backend, database), choose_indexes(indexes))
@@ -98,7 +99,7 @@ class CouchDAL(Handle[BaseBackend]):
 
         It costs the same whatever the databases hold. Raises ``MemoryOnly`` for a real server.
         """
-        return CouchDAL(self.backend.fork())
+        return CouchDAL(self.backend.require_emulator("fork()").fork(), indexes=self._index_mode)
 
     def load(self, path: str | PathLike[str]) -> int:
         """Write the documents of a file, and return how many: see ``dump`` and ``couchdal.operations.seeding``.
@@ -126,7 +127,7 @@ class CouchDAL(Handle[BaseBackend]):
 
     def reset(self) -> None:
         """Empty the whole emulated server. Raises ``ResetRefused`` on a real one."""
-        self.backend.reset()
+        self._reset()
 
     def close(self) -> None:
         """Give back the connections."""

@@ -15,8 +15,6 @@ from couchdal.errors import NotConfigured
 
 DEFAULT_TIMEOUT_S = 30.0
 BACKENDS = ("memory", "couch")
-# What ``DAL_BACKEND`` says in a test run on both, until a test says which of them it is for.
-BOTH = "both"
 INDEX_MODES = ("watch", "require")
 
 
@@ -71,21 +69,20 @@ def choose_backend(
     argument: str | None = None,
     environ: Mapping[str, str] | None = None,
     modules: Container[str] | None = None,
+    known: Container[str] = BACKENDS,
 ) -> str:
     """Return ``"memory"`` or ``"couch"``: the argument, else ``DAL_BACKEND``, else memory under pytest, else couch.
 
-    Where pytest runs tests on both, and none of them is being run, it is ``"both"``. Raises ``ValueError`` for a name
-    that is neither.
+    Raise ``ValueError`` for a name that is not ``known``.
     """
-    tests = "pytest" in (sys.modules if modules is None else modules)
     named = argument or (os.environ if environ is None else environ).get("DAL_BACKEND", "").strip().lower()
     if named:
-        if named not in BACKENDS and not (tests and named == BOTH and not argument):
+        if named not in known:
             origin = "backend" if argument else "DAL_BACKEND"
             raise ValueError(f"{origin} is {named!r}, and must be one of: {', '.join(BACKENDS)}")
         return named
     # Tests run without a server unless they ask for one.
-    return "memory" if tests else "couch"
+    return "memory" if "pytest" in (sys.modules if modules is None else modules) else "couch"
 
 
 def is_reachable(host: str, environ: Mapping[str, str] | None = None, modules: Container[str] | None = None) -> bool:

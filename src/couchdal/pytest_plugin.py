@@ -113,6 +113,11 @@ def _set_environment(config: pytest.Config, options: Mapping[str, object]) -> No
     backend = values["DAL_BACKEND"]
     if backend not in ("", *_BACKENDS):
         raise pytest.UsageError(f"dal_backend is {backend!r}, and must be one of: {', '.join(_BACKENDS)}")
+    if backend == "both":
+        from couchdal.backends import register
+        from couchdal.testing.both import EitherBackend
+
+        config.add_cleanup(register("both", EitherBackend))
     if backend in ("couch", "both"):
         from couchdal.testing.live import unique_name
 

@@ -42,7 +42,7 @@ def test_feed_on_an_event_loop_ends_when_its_time_has_passed() -> None:
         waiting = asyncio.create_task(dal.request("GET", "/_changes?feed=longpoll&timeout=50000"))
         await asyncio.sleep(0.01)
         dal.clock.advance(50)
-        from couchdal.backends.event_loop import collect
+        from couchdal.backends.base import collect
 
         return (await collect(await waiting)).value()["results"]
 

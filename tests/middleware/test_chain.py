@@ -9,7 +9,7 @@ import pytest
 from couchdal import AsyncCouchDAL, CouchDAL, MemoryBackend, Unreachable
 from couchdal.backends.base import AsyncBackend, BaseBackend
 from couchdal.http.messages import Request, Response
-from couchdal.middleware.chain import Delay, Exchange, installed
+from couchdal.middleware.chain import Delay, Steps, installed
 
 
 @pytest.fixture
@@ -20,7 +20,7 @@ def dal() -> CouchDAL:
 def test_interceptor_sees_requests_of_every_handle_on_its_server_and_no_other(dal: CouchDAL) -> None:
     seen: list[str] = []
 
-    def watch(backend: BaseBackend | AsyncBackend, request: Request) -> Exchange:
+    def watch(backend: BaseBackend | AsyncBackend, request: Request) -> Steps:
         response = yield request
         seen.append(f"{request.method} {request.path} {response.status}")
         return response
@@ -38,7 +38,7 @@ def test_interceptor_sees_requests_of_every_handle_on_its_server_and_no_other(da
 def test_interceptor_everywhere_sees_every_server(dal: CouchDAL) -> None:
     seen: list[str] = []
 
-    def watch(backend: BaseBackend | AsyncBackend, request: Request) -> Exchange:
+    def watch(backend: BaseBackend | AsyncBackend, request: Request) -> Steps:
         seen.append(request.path)
         return (yield request)
 
@@ -50,7 +50,7 @@ def test_interceptor_everywhere_sees_every_server(dal: CouchDAL) -> None:
 
 @pytest.mark.parametrize("asynchronous", [False, True])
 def test_interceptor_answers_waits_and_slips_requests_in(dal: CouchDAL, asynchronous: bool) -> None:
-    def meddle(backend: BaseBackend | AsyncBackend, request: Request) -> Exchange:
+    def meddle(backend: BaseBackend | AsyncBackend, request: Request) -> Steps:
         yield Delay(0)
         slipped = yield Request("PUT", "/db/slipped", json={})
         assert slipped.status == 201
@@ -67,11 +67,11 @@ def test_interceptor_answers_waits_and_slips_requests_in(dal: CouchDAL, asynchro
 
 
 def test_interceptor_is_told_of_failures_and_may_raise_its_own(dal: CouchDAL) -> None:
-    def fail(backend: BaseBackend | AsyncBackend, request: Request) -> Exchange:
+    def fail(backend: BaseBackend | AsyncBackend, request: Request) -> Steps:
         yield request
         raise Unreachable("the answer is lost", backend.name)
 
-    def retry(backend: BaseBackend | AsyncBackend, request: Request) -> Exchange:
+    def retry(backend: BaseBackend | AsyncBackend, request: Request) -> Steps:
         try:
             return (yield request)
         except Unreachable:

@@ -28,7 +28,7 @@ from couchdal import (
 )
 from couchdal.http.messages import ABSENT
 from couchdal.metrics import opentelemetry, prometheus
-from couchdal.middleware.chain import Exchange, installed
+from couchdal.middleware.chain import Steps, installed
 from couchdal.middleware.events import IN_PARTITION
 
 
@@ -79,7 +79,7 @@ def test_event_of_a_request_without_an_answer_names_the_exception(dal: CouchDAL,
 
 
 def test_event_has_couchdbs_error_word_when_an_interceptor_raises(dal: CouchDAL, events: list[RequestEvent]) -> None:
-    def refuse(backend: BaseBackend | AsyncBackend, request: Request) -> Exchange:
+    def refuse(backend: BaseBackend | AsyncBackend, request: Request) -> Steps:
         yield request
         raise Conflict()
 

@@ -1,43 +1,54 @@
-"""The two interchangeable servers behind the data-access layer.
+"""Backends: the emulator in this process, and a real CouchDB over HTTP.
 
-Each is imported when it is asked for: neither pays for the other's imports.
+Each backend is imported on first use, so that a program pays only for the one it uses.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TypeVar
 
 from couchdal.backends.base import Backend, BaseBackend
-from couchdal.config import BOTH, read_settings
+from couchdal.config import choose_backend, read_settings
 
-AnyBackend = TypeVar("AnyBackend", bound=Backend)
+B = TypeVar("B", bound=Backend)
 
 
-def open_backend(name: str) -> BaseBackend:
-    """Return the backend of a name: this process's shared emulator, or the configured CouchDB."""
-    if name == "memory":
-        from couchdal.backends.memory import default_backend
+def _open_memory() -> BaseBackend:
+    from couchdal.backends.memory import default_backend
 
-        return default_backend()
-    if name == BOTH:
-        from couchdal.backends.either import EitherBackend
+    return default_backend()
 
-        return EitherBackend()
+
+def _open_couch() -> BaseBackend:
     from couchdal.backends.couch import CouchBackend
 
     return CouchBackend()
 
 
-def watched(backend: AnyBackend, mode: str | None) -> AnyBackend:
-    """Return the backend, watched for queries that lack an index if ``mode`` is given."""
-    if mode is None:
-        return backend
-    from couchdal.middleware.index_watch import watch_indexes
-
-    return watch_indexes(backend, require=mode == "require")
+_FACTORIES: dict[str, Callable[[], BaseBackend]] = {"memory": _open_memory, "couch": _open_couch}
 
 
-def with_database(backend: AnyBackend, database: str | None) -> AnyBackend:
+def register(name: str, factory: Callable[[], BaseBackend]) -> Callable[[], None]:
+    """Make a backend available by a name, as ``DAL_BACKEND`` gives it. Return the function that removes it."""
+    _FACTORIES[name] = factory
+
+    def remove() -> None:
+        _FACTORIES.pop(name, None)
+
+    return remove
+
+
+def open_backend(name: str | None = None) -> BaseBackend:
+    """Return the backend with a name, or the one that ``choose_backend`` chooses.
+
+    ``memory`` is this process's shared emulator, ``couch`` the configured CouchDB. Raise ``ValueError`` for an unknown
+    name.
+    """
+    return _FACTORIES[choose_backend(name, known=_FACTORIES)]()
+
+
+def with_database(backend: B, database: str | None) -> B:
     """Return the backend with its paths relative to ``database``, else to its own, else to ``COUCHDB_DATABASE``."""
     named = database or backend.database or read_settings().database
     return backend if named is None or named == backend.database else backend.bind(named, provide=True)

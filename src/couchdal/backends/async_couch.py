@@ -10,7 +10,7 @@ import httpx2
 
 from couchdal.backends.address import AuthenticationName, find_address
 from couchdal.backends.authentication import Authentication
-from couchdal.backends.base import AsyncBackend
+from couchdal.backends.base import AsyncBackend, Backend
 from couchdal.backends.couch_server import PLAIN, Connections, CouchServer, headers_of
 from couchdal.http.messages import Request, Response, is_feed
 
@@ -36,10 +36,11 @@ class AsyncCouchBackend(AsyncBackend):
         self._take(CouchServer(address, connections), address.database)
 
     @classmethod
-    def of(cls, server: CouchServer, database: str | None) -> AsyncCouchBackend:
-        """Return another face of a server that is known already."""
+    def of(cls, server: CouchServer, blocking: Backend) -> AsyncCouchBackend:
+        """Return the asynchronous backend for the server of a blocking one."""
         backend = cls.__new__(cls)
-        backend._take(server, database)
+        backend._take(server, blocking.database)
+        backend.inherit(blocking)
         return backend
 
     def _take(self, server: CouchServer, database: str | None) -> None:

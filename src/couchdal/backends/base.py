@@ -1,28 +1,32 @@
-"""The seam: a backend turns a ``Request`` into a ``Response`` and knows nothing of who asks.
+"""The seam between callers and servers: a backend turns a ``Request`` into a ``Response``.
 
-A backend also knows which of its server's databases relative paths mean, so that it can be used by itself.
+A backend knows which database its relative paths mean, and nothing about its callers.
 """
 
 from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, TypeVar
+from collections.abc import Awaitable, Callable, Generator, Iterator, Mapping
+from contextlib import contextmanager
+from functools import lru_cache
+from typing import TYPE_CHECKING, TypeAlias, cast
 
-from couchdal.errors import MemoryOnly, NotConfigured, NotJSON, ResetRefused
+from couchdal.errors import MemoryOnly, NotConfigured, NotJSON
 from couchdal.http.json_text import JSON, MOST_DEPTH, copy_json
 from couchdal.http.messages import ABSENT, Request, Response
 from couchdal.http.urls import quote, quote_unsendable
 
 if TYPE_CHECKING:
-    from couchdal.backends.snapshot import Snapshot
+    from typing import Self
+
     from couchdal.emulator.engine.server.server import ServerClock
-    from couchdal.middleware.index_watch import SuggestedIndex
+    from couchdal.emulator.engine.server.snapshot import Snapshot
 
-_Self = TypeVar("_Self", bound="Backend")
+# A generator function that sees each request of a backend: see ``couchdal.middleware.chain``.
+Middleware: TypeAlias = "Callable[[BaseBackend | AsyncBackend, Request], Generator[object, Response, Response]]"
 
-# The first segments that are the server's own; every other path is relative to a database.
+# Paths that start with one of these belong to the server; every other path is relative to a database.
 SERVER_PATHS = frozenset(
     (
         "_active_tasks",
@@ -49,33 +53,61 @@ SERVER_PATHS = frozenset(
 )
 
 
+class Drivers:
+    """How requests pass through middleware, for blocking and for asynchronous backends."""
+
+    __slots__ = ("asynchronous", "blocking")
+
+    def __init__(
+        self,
+        blocking: Callable[[BaseBackend, Request], Response],
+        asynchronous: Callable[[AsyncBackend, Request], Awaitable[Response]],
+    ) -> None:
+        self.blocking = blocking
+        self.asynchronous = asynchronous
+
+
 class Backend:
-    """What the blocking and the asynchronous seam share: a name, a database, and how paths and answers are read."""
+    """What blocking and asynchronous backends share: a name, a database, paths and results."""
 
-    #: The database that relative paths mean; ``None`` where none was named.
+    #: The database that relative paths mean; ``None`` if none was named.
     database: str | None = None
-    #: Used where ``database`` is ``None``.
+    #: The database to use if ``database`` is ``None``.
     fallback_database: str | None = None
-    #: Whether anything stands between callers and backends: see ``interception``, which sets it for all of them.
-    intercepted = False
-    #: How messages call the server. It never holds a password.
+    #: The server's name in messages. It never contains a password.
     name: str = "the server"
+    #: The middleware of this object and its views. ``couchdal.middleware.chain`` adds to it.
+    middleware: tuple[Middleware, ...] = ()
+    #: ``None`` while no middleware is installed. ``couchdal.middleware.chain`` sets it, for all backends or for one
+    #: object that has middleware, so that backends import no middleware.
+    drivers: Drivers | None = None
 
-    def bind(self: _Self, database: str, *, provide: bool = False) -> _Self:
+    def view(self) -> Self:
+        """Return another object for the same server and database."""
+        other = object.__new__(type(self))
+        other.__dict__.update(self.__dict__)
+        return other
+
+    def bind(self, database: str, *, provide: bool = False) -> Self:
         """Return a view of the same server whose relative paths mean ``database``.
 
-        ``provide`` lets the emulator create that database on first use.
+        With ``provide``, the emulator creates that database on first use.
         """
-        bound = object.__new__(type(self))
-        bound.__dict__.update(self.__dict__)
+        bound = self.view()
         bound.database = database
         return bound
 
-    def resolve(self, method: str, path: str) -> str:
-        """Return the server's path for one that is relative to this backend's database.
+    def inherit(self, other: Backend) -> None:
+        """Take over the name, the database and the middleware of another backend object for the same server."""
+        self.name, self.database, self.fallback_database = other.name, other.database, other.fallback_database
+        if other.middleware:
+            self.middleware, self.drivers = other.middleware, other.drivers
 
-        ``/_find`` is ``/{db}/_find`` and ``/`` is ``/{db}``, but ``/_session`` is the server's own. Raises
-        ``NotConfigured`` where no database was named.
+    def resolve(self, path: str) -> str:
+        """Return the server's path for a path that is relative to this backend's database.
+
+        ``/_find`` becomes ``/{db}/_find`` and ``/`` becomes ``/{db}``; ``/_session`` stays as it is. Raise
+        ``NotConfigured`` if no database was named.
         """
         relative = path.lstrip("/")
         first = relative.partition("/")[0]
@@ -86,45 +118,25 @@ class Backend:
             raise NotConfigured(
                 f"no database is named for {self.name}: set COUCHDB_DATABASE or pass database=", self.name
             )
-        self.provide(database, explicit=not first and method in ("PUT", "DELETE"))
-        return f"/{quote(database)}/{relative}" if first else f"/{quote(database)}"
-
-    def provide(self, database: str, *, explicit: bool) -> None:
-        """Have a database exist before a request to it; a real server never invents one.
-
-        ``explicit`` says that the request itself creates or deletes the database.
-        """
+        return f"{_database_path(database)}/{relative}" if first else _database_path(database)
 
     @property
     def server_key(self) -> object:
-        """What stands for the server: the same object for all views of it, and for what wraps them."""
+        """The identity of the server: the same object for all its views and wrappers."""
         return self
 
     @property
-    def collation(self) -> str | None:
-        """Which library or table gives strings their order; None where the server at the other end knows."""
-        return None
+    def emulator(self) -> Emulator:
+        """What only the emulator can do: the clock, snapshots, forks. Raise ``MemoryOnly`` for a real server."""
+        return self.require_emulator("emulator")
 
-    @property
-    def clock(self) -> ServerClock:
-        """The server's clock; raises ``MemoryOnly`` for any server but the emulator."""
-        raise MemoryOnly(f"the clock of {self.name} cannot be moved: only the memory backend's can be", self.name)
-
-    def seed_ids(self, seed: int) -> None:
-        """Begin another run of generated ids; raises ``MemoryOnly`` for any server but the emulator."""
-        raise MemoryOnly(f"{self.name} generates ids of its own: only the memory backend's can be seeded", self.name)
-
-    def snapshot(self) -> Snapshot:
-        """Return the server's state as it is now, to return to; raises ``MemoryOnly`` for any but the emulator."""
-        raise MemoryOnly(f"{self.name} keeps no snapshots: only the memory backend does", self.name)
-
-    def fork(self: _Self) -> _Self:
-        """Return another server of the same state; raises ``MemoryOnly`` for any but the emulator."""
-        raise MemoryOnly(f"{self.name} cannot be forked: only the memory backend can be", self.name)
-
-    def suggest_indexes(self) -> list[SuggestedIndex]:
-        """Return the indexes that queries would have needed; raises ``RuntimeError`` where nobody has watched."""
-        raise RuntimeError('queries are watched only with indexes="watch" or indexes="require"')
+    def require_emulator(self, asked: str, refusal: type[MemoryOnly] = MemoryOnly) -> Emulator:
+        """Return the emulator, or raise ``refusal`` with a message that names what was asked for."""
+        raise refusal(
+            f"{self.name} does not support {asked}; only the memory backend does."
+            " Use CouchDAL('memory'), or skip this test on other backends.",
+            self.name,
+        )
 
     def relative_request(
         self,
@@ -134,10 +146,9 @@ class Backend:
         headers: Mapping[str, str] | None = None,
         body: bytes = b"",
     ) -> Request:
-        """Return the request for a relative path; raises ``TypeError`` or ``ValueError`` for what cannot be sent."""
-        request = make_request(method, path, payload, headers, body)
-        path = self.resolve(request.method, request.path)
-        return request.with_head(request.method, path, request.query, request.headers)
+        """Return the request for a relative path. Raise ``TypeError`` or ``ValueError`` if it cannot be sent."""
+        path, mark, query = path.partition("?")
+        return make_request(method, self.resolve(path) + mark + query, payload, headers, body)
 
     def result(self, response: Response) -> JSON:
         """Return the decoded body, or raise the ``CouchError`` of a status >= 400, or ``NotJSON``."""
@@ -150,7 +161,7 @@ class Backend:
                     raise NotJSON(self._not_json(response, content), self.name) from None
             else:
                 response.json = None
-        return response.result()
+        return cast(JSON, response.json) if response.status < 400 else response.result()
 
     def _not_json(self, response: Response, content: bytes) -> str:
         kind = response.headers.get("content-type", "no content type")
@@ -167,38 +178,28 @@ class BaseBackend(Backend, ABC):
     def handle_request(self, path: str, method: str = "GET", payload: object = None) -> JSON:
         """Return the decoded body of the answer to ``method path``; ``path`` is relative to this backend's database.
 
-        Raises ``CouchError`` for a status >= 400, ``BackendError`` where no usable answer came, and ``TypeError`` or
+        Raise ``CouchError`` for a status >= 400 and ``BackendError`` if no usable answer came. Raise ``TypeError`` or
         ``ValueError`` for a payload that is not JSON, before anything is sent.
         """
         request = self.relative_request(method, path, ABSENT if payload is None else payload)
         return self.result(self.exchange(request))
 
     def exchange(self, request: Request) -> Response:
-        """Answer one request as ``send`` does, past the interceptors: what every caller from outside uses."""
-        if not Backend.intercepted:
-            return self.send(request)
-        from couchdal.middleware.chain import exchange_blocking  # most programs have no interceptors
-
-        return exchange_blocking(self, request)
-
-    def reset(self) -> None:
-        """Empty the server; raises ``ResetRefused`` for any but the emulator."""
-        raise ResetRefused(f"{self.name} is not emptied: only the memory backend can be", self.name)
+        """Send a request through the middleware and return its answer."""
+        return self.send(request) if self.drivers is None else self.drivers.blocking(self, request)
 
     def close(self) -> None:
-        """Give back what the backend holds: connections, threads. Sending again afterwards is allowed."""
+        """Release connections and threads. Sending again afterwards is allowed."""
 
-    def for_event_loop(self) -> AsyncBackend:
-        """Return this server behind the asynchronous seam; where nothing better is known, it answers from threads."""
-        from couchdal.backends.event_loop import ThreadedBackend  # imports asyncio, which blocking callers never need
-
-        return ThreadedBackend(self)
+    def for_event_loop(self) -> AsyncBackend | None:
+        """Return this server's asynchronous backend. ``None`` means that ``send`` has to be called in threads."""
+        return None
 
 
 class AsyncBackend(Backend, ABC):
-    """The seam for callers on an event loop. Where its answers stream, ``stream`` is an asynchronous iterator."""
+    """The seam for callers on an event loop. The ``stream`` of its answers is an asynchronous iterator."""
 
-    #: Whether bodies pass through as they come: requests may have a ``stream``, and any long answer has one.
+    #: If true, bodies pass through as they come: requests may have a ``stream``, and long answers have one.
     streams = False
 
     @abstractmethod
@@ -206,33 +207,72 @@ class AsyncBackend(Backend, ABC):
         """Answer one request, as ``BaseBackend.send`` does."""
 
     def exchange_at_once(self, request: Request) -> Response | None:
-        """Answer as ``exchange`` does where nothing has to be waited for; else None, and nothing has been done."""
+        """Answer as ``exchange`` does if that needs no waiting. Otherwise do nothing and return ``None``."""
         return None
 
     async def handle_request(self, path: str, method: str = "GET", payload: object = None) -> JSON:
         """Return the decoded body of an answer, as ``BaseBackend.handle_request`` does."""
-        from couchdal.backends.event_loop import collect
-
         request = self.relative_request(method, path, ABSENT if payload is None else payload)
         return self.result(await collect(await self.exchange(request)))
 
     async def exchange(self, request: Request) -> Response:
-        """Answer one request as ``send`` does, past the interceptors: what every caller from outside uses."""
-        if not Backend.intercepted:
-            return await self.send(request)
-        from couchdal.middleware.chain import exchange_async
-
-        return await exchange_async(self, request)
-
-    async def reset(self) -> None:
-        """Empty the server; raises ``ResetRefused`` for any but the emulator."""
-        raise ResetRefused(f"{self.name} is not emptied: only the memory backend can be", self.name)
+        """Send a request through the middleware and return its answer."""
+        return await (self.send(request) if self.drivers is None else self.drivers.asynchronous(self, request))
 
     async def attend(self) -> None:
-        """Do what has to be done in the background while a server runs, until it is cancelled: nothing, for most."""
+        """Run background work while a server runs, until cancelled. Most backends have none."""
 
     async def aclose(self) -> None:
-        """Give back what the backend holds."""
+        """Release what the backend holds."""
+
+
+class Emulator(BaseBackend):
+    """A backend that emulates CouchDB in this process. It can do what no real server can: time, ids, snapshots."""
+
+    @property
+    @abstractmethod
+    def clock(self) -> ServerClock:
+        """The server's clock, to ``advance(seconds)``."""
+
+    @property
+    @abstractmethod
+    def collation(self) -> str:
+        """The library or table that defines the order of strings."""
+
+    @abstractmethod
+    def seed_ids(self, seed: int) -> None:
+        """Restart the sequence of generated ids; the same seed gives the same ids."""
+
+    @abstractmethod
+    def snapshot(self) -> Snapshot:
+        """Save the server's state; ``snapshot.restore()`` brings it back."""
+
+    @contextmanager
+    def rollback(self) -> Iterator[None]:
+        """Undo every change that is made within a ``with`` block, in all databases and through any handle."""
+        snapshot = self.snapshot()
+        try:
+            yield
+        finally:
+            snapshot.restore()
+
+    @abstractmethod
+    def fork(self) -> Emulator:
+        """Return another server with the same state. Later changes to one do not show in the other."""
+
+    @abstractmethod
+    def reset(self) -> None:
+        """Delete every database, user and setting; open feeds end."""
+
+    def require_emulator(self, asked: str, refusal: type[MemoryOnly] = MemoryOnly) -> Emulator:
+        return self
+
+
+async def collect(response: Response) -> Response:
+    """Read the stream of a response, if it has one, to its end. Return the response."""
+    if response.stream is not None:
+        response.body, response.stream = b"".join([chunk async for chunk in response.achunks()]), None
+    return response
 
 
 def make_request(
@@ -242,9 +282,9 @@ def make_request(
     headers: Mapping[str, str] | None = None,
     body: bytes = b"",
 ) -> Request:
-    """Return the request for a server's path, which may carry a query string, and a JSON payload or a body's bytes.
+    """Return the request for a server's path, which may have a query string, with a JSON payload or a body.
 
-    The payload is copied and checked here, so that what the caller does with it afterwards changes nothing.
+    The payload is copied and checked here, so later changes by the caller have no effect.
     """
     path, _, query = quote_unsendable(path).partition("?")
     sent = {"accept": "application/json"}
@@ -254,3 +294,9 @@ def make_request(
     if headers:
         sent.update((name.lower(), value) for name, value in headers.items())
     return Request(method.upper(), path if path.startswith("/") else "/" + path, query, sent, body, payload)
+
+
+@lru_cache(maxsize=256)
+def _database_path(database: str) -> str:
+    # A program names few databases, and each request needs the path of one.
+    return "/" + quote(database)

@@ -80,7 +80,7 @@ class CouchBackend(BaseBackend):
             AsyncCouchBackend,  # imports asyncio, which blocking callers never need
         )
 
-        return AsyncCouchBackend.of(self._server, self.database)
+        return AsyncCouchBackend.of(self._server, self)
 
 
 class _Pool:

@@ -1,50 +1,65 @@
-"""Blocking backends behind the asynchronous seam: feeds polled on an event loop, and answers awaited from threads.
+"""Blocking backends for callers on an event loop: called directly if they are fast, otherwise in threads.
 
-It holds none of CouchDB's rules. Streams given out here are asynchronous iterators of chunks with ``aclose``.
+The streams of answers become asynchronous iterators of chunks with ``aclose``.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
-from typing import TypeVar
+from collections.abc import AsyncGenerator, Mapping
+from typing import TYPE_CHECKING
 
-from couchdal.backends.base import AsyncBackend, BaseBackend
-from couchdal.backends.delegating import WrappingBackend
-from couchdal.http.messages import Feed, Request, Response
+from couchdal.backends.base import AsyncBackend, BaseBackend, Emulator
+from couchdal.errors import MemoryOnly
+from couchdal.http.messages import ABSENT, Feed, Request, Response
 
-_Self = TypeVar("_Self", bound="_Wrapped")
+if TYPE_CHECKING:
+    from typing import Self
 
 
-class _Wrapped(WrappingBackend, AsyncBackend):
-    """A blocking backend's name, database and paths, for a wrapper around it."""
+def for_event_loop(backend: BaseBackend) -> AsyncBackend:
+    """Return the asynchronous backend for the server of a blocking one."""
+    return backend.for_event_loop() or ThreadedBackend(backend)
 
-    wrapped: BaseBackend
+
+class InlineBackend(AsyncBackend):
+    """A blocking backend that answers in microseconds: it is called directly, and its feeds are polled."""
 
     def __init__(self, backend: BaseBackend) -> None:
         self.wrapped = backend
-        self.name = backend.name
-        self.database = backend.database
-        self.fallback_database = backend.fallback_database
+        self.inherit(backend)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of {self.wrapped!r}>"
 
-    def fork(self: _Self) -> _Self:
-        return type(self)(self.wrapped.fork())
+    @property
+    def server_key(self) -> object:
+        return self.wrapped.server_key
 
-    def bind(self: _Self, database: str, *, provide: bool = False) -> _Self:
-        return type(self)(self.wrapped.bind(database, provide=provide))
+    def require_emulator(self, asked: str, refusal: type[MemoryOnly] = MemoryOnly) -> Emulator:
+        return self.wrapped.require_emulator(asked, refusal)
 
+    def bind(self, database: str, *, provide: bool = False) -> Self:
+        bound = super().bind(database)
+        bound.wrapped = self.wrapped.bind(database, provide=provide)
+        return bound
 
-class InlineBackend(_Wrapped):
-    """The asynchronous face of a backend that answers in microseconds: called directly, its feeds polled."""
+    def relative_request(
+        self,
+        method: str,
+        path: str,
+        payload: object = ABSENT,
+        headers: Mapping[str, str] | None = None,
+        body: bytes = b"",
+    ) -> Request:
+        # The emulator creates the database on first use.
+        return self.wrapped.relative_request(method, path, payload, headers, body)
 
     async def send(self, request: Request) -> Response:
         return self._send(request)
 
     def exchange_at_once(self, request: Request) -> Response | None:
-        return None if self.intercepted else self._send(request)
+        return self._send(request) if self.drivers is None else None
 
     def _send(self, request: Request) -> Response:
         response = self.wrapped.send(request)
@@ -52,12 +67,9 @@ class InlineBackend(_Wrapped):
             response.stream = feed_chunks(response.stream)
         return response
 
-    async def reset(self) -> None:
-        self.wrapped.reset()
 
-
-class ThreadedBackend(_Wrapped):
-    """The asynchronous face of a backend that blocks: every answer, and every chunk of a stream, waits in a thread."""
+class ThreadedBackend(InlineBackend):
+    """A blocking backend whose answers, and each chunk of their streams, are awaited in threads."""
 
     async def send(self, request: Request) -> Response:
         response = await asyncio.to_thread(self.wrapped.send, request)
@@ -65,27 +77,27 @@ class ThreadedBackend(_Wrapped):
             return Response(response.status, response.headers, stream=_thread_chunks(response))
         return response
 
-    async def reset(self) -> None:
-        await asyncio.to_thread(self.wrapped.reset)
+    def exchange_at_once(self, request: Request) -> Response | None:
+        return None
 
     async def aclose(self) -> None:
         await asyncio.to_thread(self.wrapped.close)
 
 
 async def feed_chunks(feed: Feed) -> AsyncGenerator[bytes, None]:
-    """Yield what a feed gives, asleep until a write wakes it or its next poll is due; closes it at the end."""
+    """Yield the chunks of a feed. Sleep until a write wakes it or its next poll is due; close it at the end."""
     loop = asyncio.get_running_loop()
     woken = asyncio.Event()
 
     def wake() -> None:
-        # Writers wake feeds from their own threads, and may do so when this loop is gone.
+        # Writers wake feeds from their own threads, perhaps after this loop has closed.
         if not loop.is_closed():
             loop.call_soon_threadsafe(woken.set)
 
     feed.subscribe(wake)
     try:
         while True:
-            # Cleared before the poll: a write in between is then not missed.
+            # Cleared before the poll, so that no write in between is missed.
             woken.clear()
             chunk, wait = feed.poll()
             if chunk:
@@ -113,10 +125,3 @@ async def _thread_chunks(response: Response) -> AsyncGenerator[bytes, None]:
             yield chunk
     finally:
         response.close()
-
-
-async def collect(response: Response) -> Response:
-    """Return a response whose stream, if it had one, was read to its end."""
-    if response.stream is not None:
-        response.body, response.stream = b"".join([chunk async for chunk in response.achunks()]), None
-    return response

@@ -1,32 +1,35 @@
-"""The emulator as a backend: CouchDB's rules over documents in this process's memory.
+"""``MemoryBackend``: the emulator as a backend, with its documents in this process's memory.
 
-It imports neither an HTTP client nor an event loop. Requests are answered one at a time, under the server's lock.
+It imports neither an HTTP client nor an event loop. It answers one request at a time, under the server's lock.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from threading import Lock
 from time import monotonic
 from typing import TYPE_CHECKING
 
 from couchdal.api.routes import find_endpoint, find_route
-from couchdal.backends.base import AsyncBackend, BaseBackend
+from couchdal.backends.base import AsyncBackend, Emulator
 from couchdal.emulator.engine.server.server import Clock, Server, ServerClock
 from couchdal.emulator.http.authentication import identify
 from couchdal.emulator.http.authorization import authorize
 from couchdal.emulator.http.call import Call, error_response
 from couchdal.errors import CouchError
 from couchdal.http.headers import effective_method
-from couchdal.http.messages import Request, Response
+from couchdal.http.messages import ABSENT, Request, Response
 from couchdal.http.urls import check_encoding, split_path
 
 if TYPE_CHECKING:
-    from couchdal.backends.snapshot import Snapshot
+    from typing import Self
+
     from couchdal.emulator.engine.server.database import Database
+    from couchdal.emulator.engine.server.snapshot import Snapshot
 
 
-class MemoryBackend(BaseBackend):
-    """An emulated CouchDB of its own; with ``admin=(name, password)`` it needs credentials as CouchDB 3 does."""
+class MemoryBackend(Emulator):
+    """A private emulated CouchDB. With ``admin=(name, password)`` it requires credentials, as CouchDB 3 does."""
 
     name = "the memory backend"
     fallback_database = "default"
@@ -34,10 +37,9 @@ class MemoryBackend(BaseBackend):
     def __init__(
         self, admin: tuple[str, str] | None = None, *, server: Server | None = None, database: str | None = None
     ) -> None:
-        self._admin = admin
         self.database = database
         self._provides = True
-        # Shared by all views of the server, as its databases are.
+        # The databases that were created on first use. All views of the server share it, as they share the databases.
         self._provided: set[str] = set()
         self.server = server or Server(clock=Clock(monotonic=monotonic))
         if admin is not None:
@@ -49,12 +51,6 @@ class MemoryBackend(BaseBackend):
     @property
     def server_key(self) -> object:
         return self.server
-
-    @property
-    def collation(self) -> str:
-        from couchdal.emulator.engine.collation.collation import collator_name  # most programs never ask
-
-        return collator_name()
 
     def send(self, request: Request) -> Response:
         try:
@@ -82,18 +78,35 @@ class MemoryBackend(BaseBackend):
             response.headers.setdefault("set-cookie", user.renewed_cookie)
         return response
 
-    def bind(self, database: str, *, provide: bool = False) -> MemoryBackend:
+    def bind(self, database: str, *, provide: bool = False) -> Self:
         bound = super().bind(database)
         bound._provides = provide
         return bound
 
-    def provide(self, database: str, *, explicit: bool) -> None:
-        """Create the database that relative paths mean, on its first use, as if the server had been set up with it.
+    def relative_request(
+        self,
+        method: str,
+        path: str,
+        payload: object = ABSENT,
+        headers: Mapping[str, str] | None = None,
+        body: bytes = b"",
+    ) -> Request:
+        request = super().relative_request(method, path, payload, headers, body)
+        if self._provides:
+            database = self.database or self.fallback_database
+            if database not in self._provided:
+                self._provide(database, request)
+        return request
 
-        Only once: a database that was deleted since is missing, as it is on a real server.
+    def _provide(self, database: str, request: Request) -> None:
+        """Create the database that relative paths mean, at the first request to it.
+
+        This happens only once: a database that was deleted since stays missing, as on a real server.
         """
-        if not self._provides or database in self._provided:
+        root = self.resolve("/")
+        if request.path != root and not request.path.startswith(root + "/"):
             return
+        explicit = request.path == root and request.method in ("PUT", "DELETE")
         with self.server.lock:
             if not explicit and database not in self.server.databases:
                 self.server.create(database)
@@ -103,12 +116,18 @@ class MemoryBackend(BaseBackend):
     def clock(self) -> ServerClock:
         return ServerClock(self.server)
 
+    @property
+    def collation(self) -> str:
+        from couchdal.emulator.engine.collation.collation import collator_name  # most programs never ask
+
+        return collator_name()
+
     def seed_ids(self, seed: int) -> None:
         with self.server.lock:
             self.server.ids.begin(seed)
 
     def snapshot(self) -> Snapshot:
-        from couchdal.backends.snapshot import Snapshot  # only programs that go back need it
+        from couchdal.emulator.engine.server.snapshot import Snapshot  # only programs that go back need it
 
         return Snapshot(self.server, self._provided)
 
@@ -117,11 +136,11 @@ class MemoryBackend(BaseBackend):
 
         with self.server.lock:
             other = MemoryBackend(server=fork(self.server), database=self.database)
-            other._admin, other._provides, other._provided = self._admin, self._provides, set(self._provided)
+            other._provides, other._provided = self._provides, set(self._provided)
         return other
 
     def adopt(self, database: Database) -> None:
-        """Take in another server's database as it is now; what is written to either one stays there."""
+        """Copy another server's database into this one. Later changes to one do not show in the other."""
         from couchdal.emulator.engine.server.state import fork_database  # only programs that go back need it
 
         with self.server.lock:
@@ -131,12 +150,11 @@ class MemoryBackend(BaseBackend):
             self._provided.add(database.name)
 
     def for_event_loop(self) -> AsyncBackend:
-        from couchdal.backends.event_loop import InlineBackend
+        from couchdal.backends.event_loop import InlineBackend  # imports asyncio, which blocking callers never need
 
         return InlineBackend(self)
 
     def reset(self) -> None:
-        """Forget every database, user and setting; feeds that are open end."""
         with self.server.lock:
             self._provided.clear()
             for name in list(self.server.databases):
@@ -166,7 +184,7 @@ _default_lock = Lock()
 
 
 def default_backend() -> MemoryBackend:
-    """Return the memory server that all of this process's handles share, as they would share one CouchDB."""
+    """Return the memory server that all handles of this process share, as they would share one CouchDB."""
     global _default
     with _default_lock:
         if _default is None:
@@ -175,5 +193,5 @@ def default_backend() -> MemoryBackend:
 
 
 def existing_default_backend() -> MemoryBackend | None:
-    """Return the shared memory server, if anybody has asked for it yet."""
+    """Return the shared memory server, or ``None`` if nothing has used it yet."""
     return _default

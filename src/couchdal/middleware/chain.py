@@ -1,138 +1,154 @@
-"""What stands between a caller and a backend: interceptors, which see each request and may answer in its place.
+"""Middleware: generators that see each request and may answer it, delay it, replace it or fail.
 
-An interceptor is a generator function of the backend and the request. It yields a ``Request`` to have it answered (its
-own, another one, or several), a ``Delay`` to wait, or a ``Discard`` to give up an answer, and returns the response that
-the caller gets; what it raises, the caller sees. So one interceptor serves blocking and asynchronous callers alike. It
-knows nothing of CouchDB's rules.
+A middleware is a generator function of the backend and the request. It yields a ``Request`` to get its answer (the
+caller's request, another one, or several), a ``Delay`` to wait, or a ``Discard`` to give up an answer. It returns the
+response that the caller gets; the caller sees what it raises. One middleware therefore serves blocking and
+asynchronous callers alike: only the two drivers here differ.
+
+>>> def count(backend, request):
+...     seen.append(request.path)
+...     return (yield request)
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias, TypeVar
 from weakref import WeakKeyDictionary
 
-from couchdal.backends.base import AsyncBackend, Backend, BaseBackend
+from couchdal.backends.base import AsyncBackend, Backend, BaseBackend, Drivers, Middleware
 from couchdal.errors import BackendError, CouchError
+from couchdal.http.messages import Request, Response
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from couchdal.http.messages import Request, Response
+B = TypeVar("B", bound=Backend)
 
 
 class Delay(NamedTuple):
-    """A wait, in seconds."""
+    """Wait for some seconds."""
 
     seconds: float
 
 
 class Discard(NamedTuple):
-    """An answer that nobody will read: what it holds is given back."""
+    """Release an answer that nobody will read."""
 
     response: Response
 
 
 Step: TypeAlias = "Request | Delay | Discard"
-Exchange: TypeAlias = "Generator[Step, Response, Response]"
-Interceptor: TypeAlias = "Callable[[BaseBackend | AsyncBackend, Request], Exchange]"
+Steps: TypeAlias = "Generator[Step, Response, Response]"
 
-# The outermost first. Those of a server see its requests whoever made the handle; the others see every server's.
-_everywhere: list[Interceptor] = []
-_of_server: WeakKeyDictionary[object, list[Interceptor]] = WeakKeyDictionary()
+# The outermost middleware first: that of all servers, that of one server, and that of one backend object.
+_everywhere: list[Middleware] = []
+_of_server: WeakKeyDictionary[object, list[Middleware]] = WeakKeyDictionary()
 
 
-def install(interceptor: Interceptor, server: object = None, *, outermost: bool = False) -> Callable[[], None]:
-    """Have an interceptor see the requests to one server (``Backend.server_key``), or to all; returns what ends it."""
-    listed = _everywhere if server is None else _of_server.setdefault(server, [])
-    listed.insert(0 if outermost else len(listed), interceptor)
-    Backend.intercepted = True
+def install(middleware: Middleware, server: object = None, *, outermost: bool = False) -> Callable[[], None]:
+    """Install middleware for one server (``Backend.server_key``) or for all. Return the function that removes it.
+
+    It sees the requests of every handle on that server, whoever made the handle.
+    """
+    installed = _everywhere if server is None else _of_server.setdefault(server, [])
+    installed.insert(0 if outermost else len(installed), middleware)
+    Backend.drivers = _DRIVERS
 
     def remove() -> None:
-        if interceptor in listed:
-            listed.remove(interceptor)
-        if server is not None and not listed:
+        if middleware in installed:
+            installed.remove(middleware)
+        if server is not None and not installed:
             _of_server.pop(server, None)
-        Backend.intercepted = bool(_everywhere or _of_server)
+        if not _everywhere and not _of_server:
+            Backend.drivers = None
 
     return remove
 
 
 @contextmanager
-def installed(interceptor: Interceptor, server: object = None) -> Iterator[None]:
-    """Have an interceptor see requests within a ``with`` block."""
-    remove = install(interceptor, server)
+def installed(middleware: Middleware, server: object = None) -> Iterator[None]:
+    """Install middleware within a ``with`` block."""
+    remove = install(middleware, server)
     try:
         yield
     finally:
         remove()
 
 
-def _chain(backend: BaseBackend | AsyncBackend) -> list[Interceptor]:
-    return [*_everywhere, *_of_server.get(backend.server_key, ())]
+def with_middleware(backend: B, middleware: Middleware) -> B:
+    """Return a view of a backend with middleware that sees only the requests of this view and of its views."""
+    view = backend.view()
+    view.middleware = (*backend.middleware, middleware)
+    view.drivers = _DRIVERS
+    return view
 
 
-def exchange_blocking(backend: BaseBackend, request: Request) -> Response:
-    """Answer one request, past all interceptors of its server."""
+def _chain(backend: BaseBackend | AsyncBackend) -> list[Middleware]:
+    return [*_everywhere, *_of_server.get(backend.server_key, ()), *backend.middleware]
+
+
+def _drive(backend: BaseBackend, request: Request) -> Response:
     return _answer(backend, request, _chain(backend))
 
 
-def _answer(backend: BaseBackend, request: Request, chain: list[Interceptor]) -> Response:
+def _answer(backend: BaseBackend, request: Request, chain: list[Middleware]) -> Response:
     if not chain:
         return backend.send(request)
     steps = chain[0](backend, request)
     try:
         step = next(steps)
         while True:
+            if isinstance(step, Request):
+                try:
+                    response = _answer(backend, step, chain[1:])
+                except (BackendError, CouchError) as error:
+                    step = steps.throw(error)
+                else:
+                    step = steps.send(response)
+                continue
             if isinstance(step, Delay):
                 time.sleep(step.seconds)
-                step = next(steps)
-                continue
-            if isinstance(step, Discard):
+            elif isinstance(step, Discard):
                 step.response.close()
-                step = next(steps)
-                continue
-            try:
-                response = _answer(backend, step, chain[1:])
-            except (BackendError, CouchError) as error:
-                step = steps.throw(error)
             else:
-                step = steps.send(response)
+                raise TypeError(f"middleware must yield a Request, a Delay or a Discard, not {step!r}")
+            step = next(steps)
     except StopIteration as done:
         answer: Response = done.value
         return answer
 
 
-async def exchange_async(backend: AsyncBackend, request: Request) -> Response:
-    """Answer one request on an event loop, past all interceptors of its server."""
+async def _drive_async(backend: AsyncBackend, request: Request) -> Response:
     return await _answer_async(backend, request, _chain(backend))
 
 
-async def _answer_async(backend: AsyncBackend, request: Request, chain: list[Interceptor]) -> Response:
+async def _answer_async(backend: AsyncBackend, request: Request, chain: list[Middleware]) -> Response:
     if not chain:
         return await backend.send(request)
-    from asyncio import sleep  # whoever comes here has imported it
+    from asyncio import sleep  # blocking programs do not import asyncio
 
     steps = chain[0](backend, request)
     try:
         step = next(steps)
         while True:
+            if isinstance(step, Request):
+                try:
+                    response = await _answer_async(backend, step, chain[1:])
+                except (BackendError, CouchError) as error:
+                    step = steps.throw(error)
+                else:
+                    step = steps.send(response)
+                continue
             if isinstance(step, Delay):
                 await sleep(step.seconds)
-                step = next(steps)
-                continue
-            if isinstance(step, Discard):
+            elif isinstance(step, Discard):
                 await step.response.aclose()
-                step = next(steps)
-                continue
-            try:
-                response = await _answer_async(backend, step, chain[1:])
-            except (BackendError, CouchError) as error:
-                step = steps.throw(error)
             else:
-                step = steps.send(response)
+                raise TypeError(f"middleware must yield a Request, a Delay or a Discard, not {step!r}")
+            step = next(steps)
     except StopIteration as done:
         answer: Response = done.value
         return answer
+
+
+_DRIVERS = Drivers(_drive, _drive_async)

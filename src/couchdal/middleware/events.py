@@ -13,7 +13,7 @@ from couchdal.api.routes import IN_PARTITION, find_route
 from couchdal.errors import BackendError, CouchError
 from couchdal.http.messages import Request, Response
 from couchdal.http.urls import parse_query, split_path
-from couchdal.middleware.chain import Exchange, install
+from couchdal.middleware.chain import Steps, install
 
 if TYPE_CHECKING:
     from couchdal.backends.base import AsyncBackend, BaseBackend
@@ -55,7 +55,7 @@ def observe(callback: Callable[[RequestEvent], None], server: object = None) -> 
     It is called in the thread of the request, also where that failed; what it raises, the caller of the request sees.
     """
 
-    def watch(backend: BaseBackend | AsyncBackend, request: Request) -> Exchange:
+    def watch(backend: BaseBackend | AsyncBackend, request: Request) -> Steps:
         start = time.perf_counter()
         try:
             response = yield request

@@ -14,13 +14,13 @@ from couchdal.api.routes import ROUTES, find_route
 from couchdal.errors import BrokenOff, CouchError
 from couchdal.http.messages import Request, Response, is_feed
 from couchdal.http.urls import split_path
-from couchdal.middleware.chain import Delay, Discard, Exchange, install
+from couchdal.middleware.chain import Delay, Discard, Steps, install
 
 if TYPE_CHECKING:
     from couchdal.backends.base import AsyncBackend, BaseBackend
     from couchdal.http.json_text import JSON
 
-    Act = Callable[[BaseBackend | AsyncBackend, Request], Exchange]
+    Act = Callable[[BaseBackend | AsyncBackend, Request], Steps]
     Competing = Mapping[str, object] | Callable[[dict[str, JSON] | None], Mapping[str, object]]
 
 # What CouchDB says with each status. Source: chttpd:error_info.
@@ -86,7 +86,7 @@ class Fault:
         if self._required and not self.injected and error is None:
             raise AssertionError(f"no request met the fault: {self!r}, {self._matched} matched")
 
-    def _intercept(self, backend: BaseBackend | AsyncBackend, request: Request) -> Exchange:
+    def _intercept(self, backend: BaseBackend | AsyncBackend, request: Request) -> Steps:
         if not self._strikes(request):
             return (yield request)
         self.injected += 1
@@ -134,7 +134,7 @@ class Faults:
         word, text = ANSWERS.get(status, (error or "", ""))
         body = {"error": error or word, "reason": text if reason is None else reason}
 
-        def act(backend: BaseBackend | AsyncBackend, request: Request) -> Exchange:
+        def act(backend: BaseBackend | AsyncBackend, request: Request) -> Steps:
             headers = {"content-type": "application/json"}
             return Response(status, headers) if request.method == "HEAD" else Response(status, headers, json=dict(body))
             yield request
@@ -144,7 +144,7 @@ class Faults:
     def delay(self, seconds: float, **choice: Any) -> Fault:
         """Pass the request on later."""
 
-        def act(backend: BaseBackend | AsyncBackend, request: Request) -> Exchange:
+        def act(backend: BaseBackend | AsyncBackend, request: Request) -> Steps:
             yield Delay(seconds)
             return (yield request)
 
@@ -153,7 +153,7 @@ class Faults:
     def drop(self, **choice: Any) -> Fault:
         """Close the connection without passing the request on: the caller sees ``Unreachable``, nothing is changed."""
 
-        def act(backend: BaseBackend | AsyncBackend, request: Request) -> Exchange:
+        def act(backend: BaseBackend | AsyncBackend, request: Request) -> Steps:
             raise BrokenOff(f"{backend.name} cannot be reached: the connection was closed", backend.name)
             yield request
 
@@ -162,7 +162,7 @@ class Faults:
     def lose_answer(self, **choice: Any) -> Fault:
         """Pass the request on and lose the answer: the caller sees ``Unreachable``, and the change is made."""
 
-        def act(backend: BaseBackend | AsyncBackend, request: Request) -> Exchange:
+        def act(backend: BaseBackend | AsyncBackend, request: Request) -> Steps:
             yield Discard((yield request))
             raise BrokenOff(f"{backend.name} cannot be reached: the connection was closed", backend.name)
 
@@ -171,7 +171,7 @@ class Faults:
     def cut(self, **choice: Any) -> Fault:
         """Pass the request on, and break off in the middle of the answer: the caller sees ``Unreachable``."""
 
-        def act(backend: BaseBackend | AsyncBackend, request: Request) -> Exchange:
+        def act(backend: BaseBackend | AsyncBackend, request: Request) -> Steps:
             response = yield request
             reason = f"{backend.name} cannot be reached: the answer broke off"
             if response.stream is None:
@@ -185,7 +185,7 @@ class Faults:
     def garble(self, **choice: Any) -> Fault:
         """Pass the request on, and answer with half of the JSON text as if it were all: the caller sees ``NotJSON``."""
 
-        def act(backend: BaseBackend | AsyncBackend, request: Request) -> Exchange:
+        def act(backend: BaseBackend | AsyncBackend, request: Request) -> Steps:
             response = yield request
             content = response.content() if response.stream is None else b'{"results":['
             yield Discard(response)
@@ -203,7 +203,7 @@ class Faults:
 
         other = {"competing": True} if document is None else document
 
-        def act(backend: BaseBackend | AsyncBackend, request: Request) -> Exchange:
+        def act(backend: BaseBackend | AsyncBackend, request: Request) -> Steps:
             headers = {**request.headers, "content-type": "application/json"}
             for name in ("if-match", "content-length"):
                 headers.pop(name, None)
@@ -225,7 +225,7 @@ class Faults:
     def interrupt_feed(self, after: int = 0, **choice: Any) -> Fault:
         """Break a feed that waits off after so many rows: whoever reads it sees ``Unreachable``."""
 
-        def act(backend: BaseBackend | AsyncBackend, request: Request) -> Exchange:
+        def act(backend: BaseBackend | AsyncBackend, request: Request) -> Steps:
             response = yield request
             if response.stream is not None:
                 broken = BrokenOff(f"{backend.name} cannot be reached: the feed broke off", backend.name)

@@ -16,7 +16,7 @@ from weakref import WeakKeyDictionary
 from couchdal.http.json_text import JSON
 from couchdal.http.messages import Request, Response
 from couchdal.http.urls import unquote_form
-from couchdal.middleware.chain import Exchange, install
+from couchdal.middleware.chain import Steps, install
 
 if TYPE_CHECKING:
     from couchdal.backends.base import AsyncBackend, BaseBackend
@@ -80,7 +80,7 @@ class RequestLog:
             # By identity: two blocks may hold equal lists.
             self._blocks[:] = [block for block in self._blocks if block is not made]
 
-    def intercept(self, backend: BaseBackend | AsyncBackend, request: Request) -> Exchange:
+    def intercept(self, backend: BaseBackend | AsyncBackend, request: Request) -> Steps:
         start = time.perf_counter()
         counted, added = _counting(request)
         status = examined = None

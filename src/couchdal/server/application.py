@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from couchdal.backends import open_backend
 from couchdal.backends.base import AsyncBackend, BaseBackend
-from couchdal.config import choose_backend
+from couchdal.backends.event_loop import for_event_loop
 from couchdal.errors import CouchError, ServerError
 from couchdal.http.messages import Request, Response, is_feed
 from couchdal.server.cors import Cors, add_cors_headers, preflight
@@ -41,8 +41,8 @@ class Application:
         access_log: AccessLog | None = None,
         cors: Cors | None = None,
     ) -> None:
-        backend = backend or open_backend(choose_backend())
-        self.backend = backend.for_event_loop() if isinstance(backend, BaseBackend) else backend
+        backend = backend or open_backend()
+        self.backend = for_event_loop(backend) if isinstance(backend, BaseBackend) else backend
         self.limits = limits or Limits()
         self.service = service
         self.access_log = access_log

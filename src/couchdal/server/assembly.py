@@ -6,10 +6,11 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from couchdal.backends import open_backend, watched
+from couchdal.backends import open_backend
 from couchdal.backends.base import AsyncBackend, BaseBackend
 from couchdal.errors import NotConfigured
 from couchdal.http.json_text import JSON
+from couchdal.middleware import watched
 from couchdal.proxy.nodes import Nodes
 from couchdal.server.application import Application
 from couchdal.server.cors import HEADERS, METHODS, Cors

@@ -1,18 +1,77 @@
-"""``--dal-backend=both``: all tests run on memory, then all on CouchDB, the fixtures that they share made anew.
-
-Imported, and registered as a plugin, by such runs only.
-"""
+"""``--dal-backend=both``: every test runs on memory, then on CouchDB, each time with fresh shared fixtures."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Generator
-from typing import Any
+from collections.abc import Generator, Mapping
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-_BACKENDS = ("memory", "couch")
+from couchdal.backends import open_backend
+from couchdal.backends.base import BaseBackend, Emulator
+from couchdal.config import BACKENDS, choose_backend
+from couchdal.errors import MemoryOnly
+from couchdal.http.messages import ABSENT, Request, Response
+
+if TYPE_CHECKING:
+    from typing import Self
+
+BOTH = "both"
 _TWIN = pytest.StashKey[str]()
+
+
+class EitherBackend(BaseBackend):
+    """Delegates to the backend that the current test uses, for handles that are made at import."""
+
+    name = "memory or CouchDB"
+
+    def __init__(self) -> None:
+        # Shared by all views.
+        self._opened: dict[str, BaseBackend] = {}
+        self._provides = True
+
+    def __repr__(self) -> str:
+        return f"<EitherBackend, now {self._current!r}>"
+
+    @property
+    def _current(self) -> BaseBackend:
+        """The backend of the current test, with the database of this view; memory between tests."""
+        named = choose_backend(known=(*BACKENDS, BOTH))
+        named = "memory" if named == BOTH else named
+        if named not in self._opened:
+            self._opened[named] = open_backend(named)
+        opened = self._opened[named]
+        return opened if self.database is None else opened.bind(self.database, provide=self._provides)
+
+    def bind(self, database: str, *, provide: bool = False) -> Self:
+        bound = super().bind(database)
+        bound._provides = provide
+        return bound
+
+    @property
+    def server_key(self) -> object:
+        return self._current.server_key
+
+    def require_emulator(self, asked: str, refusal: type[MemoryOnly] = MemoryOnly) -> Emulator:
+        return self._current.require_emulator(asked, refusal)
+
+    def relative_request(
+        self,
+        method: str,
+        path: str,
+        payload: object = ABSENT,
+        headers: Mapping[str, str] | None = None,
+        body: bytes = b"",
+    ) -> Request:
+        return self._current.relative_request(method, path, payload, headers, body)
+
+    def send(self, request: Request) -> Response:
+        return self._current.send(request)
+
+    def close(self) -> None:
+        for backend in self._opened.values():
+            backend.close()
 
 
 def _backend_of(item: pytest.Item) -> str | None:
@@ -30,7 +89,7 @@ class BothBackends:
         pass
 
     def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
-        metafunc.parametrize("dal_backend", _BACKENDS, indirect=True, scope="session")
+        metafunc.parametrize("dal_backend", BACKENDS, indirect=True, scope="session")
 
     @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:

@@ -14,7 +14,7 @@ import pytest
 
 if TYPE_CHECKING:
     from couchdal.backends.memory import MemoryBackend
-    from couchdal.backends.snapshot import Snapshot
+    from couchdal.emulator.engine.server.snapshot import Snapshot
     from couchdal.testing.live import LiveDatabases
 
 

@@ -13,7 +13,7 @@ from couchdal.client import CouchDAL
 from couchdal.emulator.engine.server.server import Server
 from couchdal.http.messages import Request
 from couchdal.http.urls import quote, split_path
-from couchdal.middleware.chain import Exchange, install
+from couchdal.middleware.chain import Steps, install
 
 
 def unique_name() -> str:
@@ -37,7 +37,7 @@ class LiveDatabases:
         if self._handle is not None:
             self._handle.close()
 
-    def _notice(self, backend: BaseBackend | AsyncBackend, request: Request) -> Exchange:
+    def _notice(self, backend: BaseBackend | AsyncBackend, request: Request) -> Steps:
         """Create the database that ``CouchDAL()`` means before it is first used, and remember what is created."""
         segments = split_path(request.path)
         if not self._created or isinstance(backend.server_key, Server) or not segments:

@@ -1,8 +1,4 @@
-"""Carry the changes since one state of a server over to another state of it.
-
-Fixtures need this when a wider fixture ends before a narrower one: what the narrower one wrote stays. If both states
-changed the same document, the later one is taken whole.
-"""
+"""Snapshots: the state of a server, to be restored, and changes carried over from one state to another."""
 
 from __future__ import annotations
 
@@ -15,8 +11,45 @@ from couchdal.emulator.storage.overlay import OverlayStorage
 _SETTINGS = ("security", "revs_limit", "purged_infos_limit")
 
 
-def carry_over(server: Server, before: ServerState, onto: ServerState) -> ServerState:
-    """Return the state ``onto`` with the changes since ``before``. The server itself stays as it is."""
+class Snapshot:
+    """The state of a memory server at one moment. It can be restored any number of times.
+
+    Taking and restoring it cost what has changed since, not what the databases hold.
+    """
+
+    def __init__(self, server: Server, provided: set[str]) -> None:
+        self._server = server
+        self._provided = provided
+        with server.lock:
+            self._state = keep(server)
+            self._were_provided = set(provided)
+
+    def __repr__(self) -> str:
+        return f"<Snapshot of {len(self._state.databases)} databases>"
+
+    def with_changes_since(self, before: Snapshot) -> Snapshot:
+        """Return a snapshot of this state plus what has changed since another one. The server stays as it is."""
+        with self._server.lock:
+            carried = Snapshot.__new__(Snapshot)
+            carried._server, carried._provided = self._server, self._provided
+            carried._state = _carry_over(self._server, before._state, self._state)
+            carried._were_provided = self._were_provided | (self._provided - before._were_provided)
+        return carried
+
+    def restore(self) -> None:
+        """Return the server to this state, whichever handle or thread changed it."""
+        with self._server.lock:
+            restore(self._server, self._state)
+            self._provided.clear()
+            self._provided.update(self._were_provided)
+
+
+def _carry_over(server: Server, before: ServerState, onto: ServerState) -> ServerState:
+    """Return the state ``onto`` plus what has changed since ``before``. The server stays as it is.
+
+    ``onto`` may lack what came later and has to stay: documents, databases, settings. If both states changed the same
+    document, the later one replaces it whole.
+    """
     now = keep(server)
     restore(server, onto)
     for name in before.databases:
