@@ -1,6 +1,6 @@
-"""Bookmarks: where the next page of a query begins, as text that clients hand back without reading it.
+"""Bookmarks: the opaque text from which a query continues with the next page.
 
-They are CouchDB's own: an Erlang term in Base64, so that either server reads the other's. Source:
+The format is CouchDB's: an Erlang term in Base64. Each server therefore accepts the bookmarks of the other. Source:
 ``mango_json_bookmark``; the "External Term Format" chapter of ERTS' documentation.
 """
 
@@ -19,17 +19,16 @@ from couchdal.http.json_text import encode_json
 _VERSION = b"\x83"
 _COMPRESSED = b"P"
 _DOC_ID_ATOM, _KEY_ATOM = b"d\x00\x0estartkey_docid", b"d\x00\x08startkey"
-# Larger than any key that could be meant; a compressed text of a few bytes may claim anything.
+# A few compressed bytes can claim any size. No real key comes near this one.
 _MAX_SIZE = 16_000_000
-_SHORT_TERM = 240
 
 
 def pack_bookmark(doc_id: str, key: object) -> str:
-    """Return the bookmark of the last row that was shown: its document and its key."""
+    """Return the bookmark for a page whose last row has this document and key."""
     return _pack_id(doc_id) if key == doc_id else _pack(doc_id, key)
 
 
-# The bookmarks of rows in the order of their ids: the same ids come up again and again.
+# Queries without an index use the id as the key, and the same ids occur again and again.
 @lru_cache(maxsize=256)
 def _pack_id(doc_id: str) -> str:
     return _pack(doc_id, doc_id)
@@ -38,23 +37,16 @@ def _pack_id(doc_id: str) -> str:
 def _pack(doc_id: str, key: object) -> str:
     entries = b"h\x02" + _DOC_ID_ATOM + binary(doc_id.encode()) + b"h\x02" + _KEY_ATOM + encode_term(key)
     term = b"l\x00\x00\x00\x02" + entries + b"j"
-    compressed = _compressed(term)
+    # The smallest buffers. Python's defaults take longer to allocate than the rest of the query takes to run.
+    deflate = zlib.compressobj(wbits=14, memLevel=1)
+    compressed = deflate.compress(term) + deflate.flush()
     if len(compressed) + 5 < len(term) + 1:
         term = _COMPRESSED + len(term).to_bytes(4, "big") + compressed
     return urlsafe_b64encode(_VERSION + term).decode().rstrip("=")
 
 
-def _compressed(term: bytes) -> bytes:
-    """Return what ``zlib.compress`` returns."""
-    if len(term) > _SHORT_TERM:
-        return zlib.compress(term)
-    # The same bytes with a small window and little memory: to get all that it usually takes is half of a query's time.
-    deflate = zlib.compressobj(6, zlib.DEFLATED, -9, 2)
-    return b"\x78\x9c" + deflate.compress(term) + deflate.flush() + zlib.adler32(term).to_bytes(4, "big")
-
-
 def unpack_bookmark(bookmark: str) -> tuple[str, object]:
-    """Return the document and the key of a row; raises ``CouchError`` (``invalid_bookmark``)."""
+    """Return the document and the key of a bookmark's row. Raise ``BadRequest`` (``invalid_bookmark``)."""
     try:
         entries = _Reader(_term(bookmark)).read()
     except (ValueError, struct.error, RecursionError, zlib.error):
@@ -74,16 +66,16 @@ def _invalid(bookmark: str) -> CouchError:
 
 
 def _term(bookmark: str) -> bytes:
-    """Return the bytes of a bookmark's term without the version."""
+    """Return the bytes of a bookmark's term, decompressed and without the version byte."""
     text = bookmark.replace("-", "+").replace("_", "/")
     data = b64decode("".join(text.split()) + "=" * (-len(text) % 4), validate=True)
     if data[:1] != _VERSION:
-        raise ValueError("no external term")
+        raise ValueError("not an external term")
     if data[1:2] != _COMPRESSED:
         return data[1:]
     size = int.from_bytes(data[2:6], "big")
     if size > _MAX_SIZE:
-        raise ValueError("too large")
+        raise ValueError("the term is too large")
     return zlib.decompressobj().decompress(data[6:], size)
 
 
@@ -98,7 +90,7 @@ _WORDS: Final = {"null": None, "true": True, "false": False}
 
 
 def _json(term: object) -> object:
-    """Return a term as the JSON value that it stands for; what is none sorts last, as far as anyone can tell."""
+    """Return the JSON value that a term encodes. Terms that encode none become null or an object."""
     if isinstance(term, _Atom):
         return _WORDS.get(term.name)
     if type(term) is list:
@@ -112,7 +104,7 @@ def _json(term: object) -> object:
 
 
 class _Reader:
-    """Reads one term; raises ``ValueError`` or ``struct.error`` for bytes that are none."""
+    """Decoder of external terms. Raises ``ValueError`` or ``struct.error`` for malformed bytes."""
 
     def __init__(self, data: bytes) -> None:
         self._data = data
@@ -121,7 +113,7 @@ class _Reader:
     def _take(self, size: int) -> bytes:
         taken = self._data[self._at : self._at + size]
         if len(taken) < size:
-            raise ValueError("cut short")
+            raise ValueError("the term is truncated")
         self._at += size
         return taken
 
@@ -131,7 +123,7 @@ class _Reader:
     def _count(self) -> int:
         count = self._size(4)
         if count > len(self._data):
-            raise ValueError("cut short")
+            raise ValueError("the term is truncated")
         return count
 
     def read(self) -> object:
@@ -151,7 +143,7 @@ class _Reader:
         if tag == b"l":
             items = [self.read() for _ in range(self._count())]
             if self.read() != []:
-                raise ValueError("an improper list")
+                raise ValueError("the list is improper")
             return items
         if tag in (b"h", b"i"):
             return tuple(self.read() for _ in range(self._size(1) if tag == b"h" else self._count()))
@@ -160,4 +152,4 @@ class _Reader:
             sign = self._size(1)
             magnitude = int.from_bytes(self._take(size), "little")
             return -magnitude if sign else magnitude
-        raise ValueError("no term of JSON's")
+        raise ValueError(f"tag {tag!r} does not occur in JSON")

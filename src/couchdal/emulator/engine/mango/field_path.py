@@ -1,13 +1,13 @@
-"""Field paths of selectors and projections: ``a.b``, with ``\\.`` for a dot that belongs to a name.
+"""Field paths in selectors and projections: ``a.b``, or ``a\\.b`` for one name that contains a dot.
 
-It knows nothing of selectors. Source: ``mango_util:parse_field``, ``mango_doc``, ``mango_fields``.
+This module does not know selectors. Source: ``mango_util:parse_field``, ``mango_doc``, ``mango_fields``.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final, TypeAlias, cast
+from typing import Any, Final, TypeAlias
 
 from couchdal.emulator.engine.erlang.integers import parse_integer
 from couchdal.errors import BadRequest, CouchError, ServerError
@@ -16,18 +16,19 @@ _SEPARATOR = re.compile(r"(?<!\\)\.")
 
 
 class Missing:
-    """The type of ``NOT_FOUND`` and ``BAD_PATH``: what stands where a path leads to no value."""
+    """The type of ``NOT_FOUND`` and ``BAD_PATH``, the two results for a path without a value."""
 
     __slots__ = ()
 
 
-# The last name is missing from an object; the path leads through something that has no members.
+# An object on the path does not have the next name.
 NOT_FOUND: Final = Missing()
+# The path leads through a value without members, or beyond the end of an array.
 BAD_PATH: Final = Missing()
 
 
 def parse_field(field: str) -> list[str]:
-    """Return the parts of a field path; raises ``BadRequest`` (``invalid_field_name``) for an empty part."""
+    """Return the parts of a field path. Raise ``BadRequest`` (``invalid_field_name``) for an empty part."""
     if "\\" not in field:
         parts = field.split(".")
         if "" in parts:
@@ -40,7 +41,7 @@ def parse_field(field: str) -> list[str]:
 
 
 def get_field(value: Any, path: Sequence[str]) -> object:
-    """Return what a path leads to, ``NOT_FOUND`` or ``BAD_PATH``; numbers count the items of an array."""
+    """Return the value at a path, ``NOT_FOUND`` or ``BAD_PATH``. In an array, a part is an index."""
     for name in path:
         if type(value) is dict:
             value = value.get(name, NOT_FOUND)
@@ -56,16 +57,22 @@ def get_field(value: Any, path: Sequence[str]) -> object:
     return value
 
 
-def set_field(into: object, path: Sequence[str], value: object) -> object:
-    """Return a copy of a value with another one put at a path, with objects made on the way: for array indexes, too.
-
-    Where there is an array already, CouchDB puts the value one place too early, and falls over the index 0.
-    """
+def set_member(into: Mapping[str, object], path: Sequence[str], value: object) -> dict[str, object]:
+    """Return a copy of an object with a value set at a path, as ``set_field`` does."""
     name, rest = path[0], path[1:]
+    members = dict(into)
+    members[name] = set_field(members.get(name, {}), rest, value) if rest else value
+    return members
+
+
+def set_field(into: object, path: Sequence[str], value: object) -> object:
+    """Return a copy of a value with another value set at a path. Missing containers become objects, never arrays.
+
+    In an existing array, CouchDB sets the item before the one that the index names, and fails for index 0.
+    """
     if type(into) is dict:
-        members = dict(cast("dict[str, object]", into))
-        members[name] = set_field(members.get(name, {}), rest, value) if rest else value
-        return members
+        return set_member(into, path, value)
+    name, rest = path[0], path[1:]
     if type(into) is list:
         index = parse_integer(name)
         if index is not None and 0 <= index < len(into):
@@ -80,10 +87,10 @@ Projection: TypeAlias = "Callable[[Mapping[str, object]], dict[str, object]]"
 
 
 def compile_projection(fields: Sequence[object]) -> Projection:
-    """Return a function that gives the members of a document that some field paths name, in the order of the paths.
+    """Return a function that projects a document: it returns the named fields in the order of the paths.
 
-    What it gives shares its parts with the document. It raises ``CouchError`` for a field that is no path: CouchDB
-    notices when a document is projected.
+    The result shares its values with the document. The function raises ``CouchError`` for an invalid path, because
+    CouchDB checks the paths only when it projects a document.
     """
     try:
         paths = [parse_field(_checked(field)) for field in fields]
@@ -99,8 +106,8 @@ def compile_projection(fields: Sequence[object]) -> Projection:
         return lambda document: {name: document[name] for name in names if name in document}
     if all(parse_integer(name) is None for path in paths for name in path):
         return lambda document: _project(document, paths)
-    # CouchDB projects twice, once where the document is and once where the answer is put together. It shows only where
-    # array indexes are among the paths.
+    # CouchDB projects twice: on the shard, and where it assembles the answer. The second time matters only for paths
+    # with array indexes.
     return lambda document: _project(_project(document, paths), paths)
 
 
@@ -115,5 +122,5 @@ def _project(document: Mapping[str, object], paths: Sequence[Sequence[str]]) -> 
     for path in paths:
         value = get_field(document, path)
         if not isinstance(value, Missing):
-            projected = cast("dict[str, object]", set_field(projected, path, value))
+            projected = set_member(projected, path, value)
     return projected

@@ -1,12 +1,13 @@
-"""The members of a ``_find`` or ``_explain`` body: checked one after the other, in CouchDB's order and words.
+"""Parse the bodies of ``_find``, ``_explain`` and ``_index``: check each member in CouchDB's order.
 
-It knows nothing of databases. Source: ``mango_opts``, ``mango_sort``, ``mango_fields``.
+This module does not know databases. The error texts are CouchDB's. Source: ``mango_opts``, ``mango_sort``,
+``mango_fields``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Final, NamedTuple, TypeAlias, cast
+from typing import Final, NamedTuple, TypeAlias
 
 from couchdal.emulator.engine.documents.partition import validate_partition
 from couchdal.emulator.engine.erlang.term_text import pretty_term, print_term
@@ -18,7 +19,7 @@ _REQUIRED: Final = object()
 
 
 class FindOptions(NamedTuple):
-    """A query: a normalised selector, and how its answer is wanted. ``fields`` None means all of them."""
+    """A parsed query with a normalised selector. If ``fields`` is None, the answer contains whole documents."""
 
     selector: Selector
     use_index: list[str]
@@ -38,27 +39,31 @@ class FindOptions(NamedTuple):
 
 
 def parse_find_options(body: Mapping[str, object]) -> FindOptions:
-    """Return the options of a query; raises ``CouchError`` for the first that is not as CouchDB wants it."""
+    """Return the query of a ``_find`` or ``_explain`` body. Raise ``CouchError`` for the first invalid member."""
     return FindOptions(**_parse(body, _FIND))  # type: ignore[arg-type]
 
 
 def parse_index_request(body: Mapping[str, object]) -> dict[str, object]:
-    """Return the members of a request for an index, None where a name or an option is not given; raises likewise."""
+    """Return the members of a ``POST /_index`` body. Missing names are None. Raise as ``parse_find_options`` does."""
     return _parse(body, _INDEX_REQUEST)
 
 
 def parse_index_definition(value: object) -> dict[str, object]:
-    """Return an index's definition as it is stored: fields with directions, and a normalised partial filter."""
+    """Return an index definition as CouchDB stores it: fields with directions, and a normalised partial filter."""
     if type(value) is not dict:
         raise BadRequest(f"JSON indexes must be an object, not: {print_term(value)}", error="invalid_index")
     members = _parse(value, _INDEX_DEFINITION)
-    members["fields"] = dict(cast("list[tuple[str, str]]", members["fields"]))
+    fields = members["fields"]
+    assert isinstance(fields, list)
+    members["fields"] = dict(fields)
     return members
 
 
 def parse_bulk_delete(body: Mapping[str, object]) -> list[object]:
-    """Return the names of design documents of a bulk deletion; raises ``CouchError``."""
-    return cast("list[object]", _parse(body, _BULK_DELETE)["docids"])
+    """Return the design document names of a ``_index/_bulk_delete`` body. Raise ``CouchError``."""
+    names = _parse(body, _BULK_DELETE)["docids"]
+    assert isinstance(names, list)
+    return names
 
 
 def _parse(body: Mapping[str, object], options: _Options) -> dict[str, object]:
@@ -84,7 +89,10 @@ def _selector(value: object) -> Selector:
 
 
 def parse_use_index(value: object) -> list[str]:
-    """Return the design document's name and the index's, as far as they are given; raises ``invalid_index_name``."""
+    """Return the design document and the index that ``use_index`` names: no, one or two names.
+
+    Raise ``invalid_index_name``.
+    """
     if type(value) is str:
         parts = value.split("/")
         if parts[0] == "_design" and len(parts) in (2, 3):
@@ -94,7 +102,7 @@ def parse_use_index(value: object) -> list[str]:
     elif value is None:
         return []
     elif type(value) is list and len(value) <= 2 and all(type(item) is str for item in value):
-        return cast("list[str]", value)
+        return value
     raise BadRequest(f"Invalid index name: {print_term(value)}", error="invalid_index_name")
 
 
@@ -107,7 +115,7 @@ def _bookmark(value: object) -> str | None:
 
 
 def _unknown(word: str, value: object) -> CouchError:
-    """Return the error that CouchDB has no text for."""
+    """Return the error for values for which CouchDB has no error text."""
     return ServerError(f"Unknown Error: mango_opts :: {{{word},{print_term(value)}}}")
 
 
@@ -119,7 +127,7 @@ def _natural(value: object) -> int:
 
 
 def parse_positive(value: object) -> int:
-    """Return a number above zero; raises ``invalid_pos_integer``."""
+    """Return a positive integer. Raise ``invalid_pos_integer``."""
     if type(value) is int and value > 0:
         return value
     raise BadRequest(f"{print_term(value)} is not an integer greater than zero", error="invalid_pos_integer")
@@ -140,9 +148,9 @@ def _ok_or_false(value: object) -> str | bool:
 
 
 def parse_sort(value: object) -> list[tuple[str, str]]:
-    """Return fields and directions; raises ``CouchError`` for what is none, and for directions that differ."""
+    """Return pairs of field and direction. Raise ``CouchError`` for malformed fields and for mixed directions."""
     if type(value) is not list:
-        raise BadRequest(_behind("Sort must be an array of sort specs, not: ", value), error="invalid_sort_json")
+        raise BadRequest(_append("Sort must be an array of sort specs, not: ", value), error="invalid_sort_json")
     fields = [_sort_field(item) for item in value]
     if len({direction for _, direction in fields}) > 1:
         reason = "Sorts currently only support a single direction for all fields."
@@ -157,15 +165,15 @@ def _sort_field(value: object) -> tuple[str, str]:
         ((name, direction),) = value.items()
         if direction in ("asc", "desc"):
             return name, direction
-    raise BadRequest(_behind("Invalid sort field: ", value), error="invalid_sort_field")
+    raise BadRequest(_append("Invalid sort field: ", value), error="invalid_sort_field")
 
 
-def _behind(text: str, value: object) -> str:
+def _append(text: str, value: object) -> str:
     return text + pretty_term(value, len(text) + 1)
 
 
 def parse_fields(value: object) -> list[str] | None:
-    """Return the field paths of a projection, None for all; raises ``invalid_fields``, ``invalid_field``."""
+    """Return the fields of a projection, or None for whole documents. Raise ``invalid_fields``, ``invalid_field``."""
     if type(value) is not list:
         reason = f"Fields must be an array of strings, not: {print_term(value)}"
         raise BadRequest(reason, error="invalid_fields")
@@ -216,7 +224,7 @@ def _design_names(value: object) -> list[object]:
 
 _Options: TypeAlias = "dict[str, tuple[object, Callable[[object], object]]]"
 
-# What each body may hold, in the order in which it is checked: the default, and what a given value has to pass.
+# The members of each body in the order in which CouchDB checks them: the default and the function that parses a value.
 _FIND: _Options = {
     "selector": (_REQUIRED, _selector),
     "use_index": ([], parse_use_index),

@@ -1,19 +1,20 @@
-"""Which range of a field's values a selector can match: what an index, or ``_id``, has to be read for.
+"""The range of a field's values that a selector can match. A query reads only this part of an index.
 
-It knows nothing of indexes or documents. Source: ``mango_idx_view:range``.
+This module does not know indexes or documents. Source: ``mango_idx_view:range``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Final, NamedTuple, TypeAlias, cast
+from typing import Final, NamedTuple, TypeAlias
 
 from couchdal.emulator.engine.collation.collation import compare_json
+from couchdal.emulator.engine.mango.selector import only_member, subselector, subselectors
 from couchdal.errors import ServerError
 
 _INDEXABLE = frozenset(("$lt", "$lte", "$eq", "$gt", "$gte", "$beginsWith", "$exists"))
-# What ``$beginsWith`` puts behind its prefix to get the upper bound.
+# The upper bound of ``$beginsWith`` is its prefix with this character appended.
 _LAST_CHARACTER = "\uffff"
 
 
@@ -29,7 +30,7 @@ HIGHEST: Final = Extreme(1)
 
 
 class KeyRange(NamedTuple):
-    """From ``low`` to ``high``, each with the operator that set it: ``$gt``, ``$gte``, ``$lt``, ``$lte`` or ``$eq``."""
+    """The bounds ``low`` and ``high``, each with its operator: ``$gt``, ``$gte``, ``$lt``, ``$lte`` or ``$eq``."""
 
     low_operator: str = "$gt"
     low: object = LOWEST
@@ -37,36 +38,36 @@ class KeyRange(NamedTuple):
     high: object = HIGHEST
 
 
-# None stands for a range that no value is in.
+# None is the empty range.
 Range: TypeAlias = "KeyRange | None"
 
 
 def is_indexable(operator: str) -> bool:
-    """Whether a condition narrows what has to be read of an index; others are tested row by row."""
+    """Return True if a condition narrows the range. Queries test the other conditions row by row."""
     return operator in _INDEXABLE
 
 
 def indexable_fields(selector: Mapping[str, object]) -> list[str]:
-    """Return, sorted, the fields that a normalised selector restricts in a way that an index can serve."""
+    """Return the sorted fields of a normalised selector that have an indexable condition."""
     return sorted(set(_indexable(selector)))
 
 
 def _indexable(selector: Mapping[str, object]) -> list[str]:
     if not selector:
         return []
-    name, argument = next(iter(selector.items()))
+    name, argument = only_member(selector)
     if name == "$and":
-        return [field for item in cast("list[dict[str, object]]", argument) for field in _indexable(item)]
+        return [field for item in subselectors(argument) for field in _indexable(item)]
     if name.startswith("$"):
         return []
-    return [name] if next(iter(cast("dict[str, object]", argument))) in _INDEXABLE else []
+    return [name] if next(iter(subselector(argument))) in _INDEXABLE else []
 
 
 def field_ranges(selector: Mapping[str, object]) -> list[tuple[str, Range]]:
-    """Return which values of each indexable field a normalised selector can match.
+    """Return the indexable fields of a normalised selector, each with the range of values that can match.
 
-    Where it contradicts itself, the empty range of that field is all there is. Raises ``ServerError`` where a prefix
-    contradicts what came before: CouchDB falls over it.
+    If the conditions on a field contradict each other, return only that field with the empty range. Raise
+    ``ServerError`` if a prefix contradicts an earlier condition: CouchDB fails too.
     """
     ranges: list[tuple[str, Range]] = []
     for field in indexable_fields(selector):
@@ -80,24 +81,25 @@ def field_ranges(selector: Mapping[str, object]) -> list[tuple[str, Range]]:
 def _narrowed(selector: Mapping[str, object], field: str, within: Range) -> Range:
     if within is None or not selector:
         return within
-    name, argument = next(iter(selector.items()))
+    name, argument = only_member(selector)
     if name == "$and":
-        for item in cast("list[dict[str, object]]", argument):
+        for item in subselectors(argument):
             within = _narrowed(item, field, within)
         return within
     if name != field or name.startswith("$"):
         return within
-    operator, value = next(iter(cast("dict[str, object]", argument).items()))
+    operator, value = only_member(subselector(argument))
     if operator == "$beginsWith":
+        assert isinstance(value, str)
         lower = _bounded("$gte", value, within)
         if lower is None:
             raise ServerError("empty", error="badmatch")
-        return _bounded("$lte", cast(str, value) + _LAST_CHARACTER, lower)
+        return _bounded("$lte", value + _LAST_CHARACTER, lower)
     return _bounded(operator, value, within)
 
 
 def _position(value: object, within: KeyRange) -> str:
-    """Return where a value lies: ``below``, ``low``, ``inside``, ``high`` or ``above``."""
+    """Return the position of a value: ``below``, ``low``, ``inside``, ``high`` or ``above``."""
     if not isinstance(within.low, Extreme):
         compared = compare_json(value, within.low)
         if compared <= 0:
@@ -143,7 +145,7 @@ def _on_high(operator: str, value: object, within: KeyRange) -> Range:
     return _exactly(operator, value, within) if within.high_operator in ("$lte", "$eq") else None
 
 
-# What a condition leaves of a range, by where its value lies.
+# The range that remains after a condition, by the condition's operator and the position of its value.
 _OUTCOMES: Final[dict[str, dict[str, Callable[[str, object, KeyRange], Range]]]] = {
     "$lt": {"below": _none, "low": _none, "inside": _below, "high": _below, "above": _same},
     "$lte": {"below": _none, "low": _on_low, "inside": _below, "high": _same, "above": _same},
