@@ -52,7 +52,7 @@ ONLY_IMPORTERS = {
     "random": {"couchdal.proxy.retries"},
     "secrets": {"couchdal.server.assembly"},
 }
-EDGES = {"couchdal.server.application", "couchdal.server.exchange", "couchdal.backends.memory", "couchdal.cli"}
+EDGES = {"couchdal.server.application", "couchdal.backends.memory", "couchdal.cli"}
 BANNED_WORDS = re.compile(
     r"manager|handler|helper|mixin|(?<![a-z])utils?(?![a-z])|(?<![a-z])common(?![a-z])", re.IGNORECASE
 )

@@ -115,7 +115,6 @@ def _settings(arguments: Arguments) -> Mapping[str, Setting]:
 def _serve(arguments: Arguments) -> int:
     try:
         from couchdal.server.listener import address_of, listen, serve
-        from couchdal.server.protocol import Sockets
     except ImportError as error:
         return _fail("serve", f"{error.name} is not installed; run: pip install 'couchdal[server]'")
     from couchdal.server.assembly import build_application
@@ -130,7 +129,6 @@ def _serve(arguments: Arguments) -> int:
         listener = listen(host, port)
     except OSError as error:
         return _fail("serve", f"cannot listen on {host} port {port}: {error.strerror or error}")
-    sockets = Sockets(*(settings[key].value for key in ("max_header_size", "header_timeout", "shutdown_timeout")))
 
     def announce() -> None:
         print(f"listening at {address_of(listener)} for {application.backend.name}", flush=True)
@@ -140,7 +138,7 @@ def _serve(arguments: Arguments) -> int:
         gc.set_threshold(*gc.get_threshold()[:2], _FULL_COLLECTION)
     # Ctrl-C is the normal way to stop the server.
     with suppress(KeyboardInterrupt):
-        serve(application, listener, announce, sockets)
+        serve(application, listener, announce)
     return 0
 
 

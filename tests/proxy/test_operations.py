@@ -24,7 +24,6 @@ from couchdal import MemoryBackend
 from couchdal.errors import NotConfigured
 from couchdal.server.application import Application
 from couchdal.server.framing import Limits
-from couchdal.server.listener import Sockets
 
 Stand = Callable[..., Wire]
 
@@ -157,11 +156,11 @@ def serve(request: pytest.FixtureRequest, stand: Stand, upstream: Upstream) -> I
     Wire(embedded.port).ask("PUT /db HTTP/1.1")
     with ExitStack() as opened:
 
-        def make(limits: Limits | None = None, sockets: Sockets | None = None) -> Wire:
+        def make(limits: Limits | None = None) -> Wire:
             served = Served.__new__(Served)
             proxied = request.param == "proxy"
             backend = stand(upstream).standing.application.backend if proxied else embedded.backend
-            served.start(Application(backend, limits=limits), sockets)
+            served.start(Application(backend, limits=limits))
             wire = opened.enter_context(closing(Wire(served.port)))
             wire.standing = served
             return wire
@@ -180,7 +179,7 @@ def test_feeds_are_bounded_and_requests_go_on(serve: Serve) -> None:
         assert b"200" in feed.read_until(b"\r\n\r\n")
     refused = wire.ask("GET /db/_changes?feed=longpoll HTTP/1.1")
     assert (refused.status, refused.headers["retry-after"]) == (503, "1")
-    assert refused.json() == {"error": "service_unavailable", "reason": "3 feeds are open, and no more are taken"}
+    assert refused.json() == {"error": "service_unavailable", "reason": "the server allows 3 open feeds"}
     assert wire.ask("GET /db HTTP/1.1").status == 200
     open_feeds[0].close()
     end = time.monotonic() + 5
@@ -195,7 +194,7 @@ def test_requests_are_bounded(serve: Serve) -> None:
     end = time.monotonic() + 5
     while (answer := connect(wire).ask("GET /db HTTP/1.1")).status != 503 and time.monotonic() < end:
         time.sleep(0.02)
-    assert answer.json()["reason"] == "2 requests are open, and no more are taken"  # type: ignore[call-overload, index]
+    assert answer.json()["reason"] == "the server allows 2 open requests"  # type: ignore[call-overload, index]
     assert slow[0].send("}").answer().status == 201
     assert wire.ask("GET /db HTTP/1.1").status == 200
 
@@ -218,7 +217,7 @@ def test_long_body_that_stops_coming_is_told(serve: Serve) -> None:
 
 @pytest.mark.parametrize("begun", [b"GET /db HT", b"GET /db HTTP/1.1\r\nHost: x\r\nX-Slow: "])
 def test_head_that_does_not_come_in_time_ends_the_connection(begun: bytes, serve: Serve) -> None:
-    wire = serve(None, Sockets(header_timeout_s=0.2))
+    wire = serve(Limits(header_timeout_s=0.2))
     # An idle connection waits longer.
     time.sleep(0.3)
     assert wire.ask("GET /db HTTP/1.1").status == 200
@@ -228,7 +227,7 @@ def test_head_that_does_not_come_in_time_ends_the_connection(begun: bytes, serve
 
 
 def test_head_that_is_too_large_is_refused(serve: Serve) -> None:
-    wire = serve(None, Sockets(max_header_size=4096))
+    wire = serve(Limits(max_header_size=4096))
     wire.send(f"GET /db HTTP/1.1\nHost: x\nX-Long: {'x' * 3000}")
     time.sleep(0.2)
     wire.send("x" * 3000)

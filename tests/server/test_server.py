@@ -199,8 +199,8 @@ def test_emulator_answers_without_a_task_what_has_come_whole(
         begin(protocol, *args)
 
     monkeypatch.setattr(HttpProtocol, "_begin", told)
-    # What another test has had stand between callers and servers may still be there.
-    monkeypatch.setattr(Backend, "intercepted", False)
+    # Another test may have installed middleware for all backends.
+    monkeypatch.setattr(Backend, "drivers", None)
     wire.send(f"PUT /{db}/a HTTP/1.1\nHost: x\nContent-Length: 7\n\n" + '{"x":1}')
     assert wire.answer().status == 201
     assert wire.ask(f"GET /{db}/a HTTP/1.1").json()["x"] == 1  # type: ignore[index,call-overload]

@@ -15,7 +15,6 @@ from couchdal import AsyncBackend, BaseBackend, MemoryBackend
 from couchdal.server.application import Application
 from couchdal.server.framing import Limits
 from couchdal.server.listener import listen, serve
-from couchdal.server.protocol import Sockets
 
 
 @dataclass
@@ -102,12 +101,12 @@ class Served:
         self.backend = backend
         self.start(Application(backend, limits=limits))
 
-    def start(self, application: Application, sockets: Sockets | None = None) -> None:
+    def start(self, application: Application) -> None:
         self.application = application
         listener = listen("127.0.0.1", 0)
         self.port: int = listener.getsockname()[1]
         ready = threading.Event()
-        threading.Thread(target=serve, args=(application, listener, ready.set, sockets), daemon=True).start()
+        threading.Thread(target=serve, args=(application, listener, ready.set), daemon=True).start()
         assert ready.wait(10)
 
     def followers(self) -> int:

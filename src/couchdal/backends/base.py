@@ -201,14 +201,12 @@ class AsyncBackend(Backend, ABC):
 
     #: If true, bodies pass through as they come: requests may have a ``stream``, and long answers have one.
     streams = False
+    #: If true, ``send`` awaits nothing, so its coroutine ends at the first step.
+    answers_at_once = False
 
     @abstractmethod
     async def send(self, request: Request) -> Response:
         """Answer one request, as ``BaseBackend.send`` does."""
-
-    def exchange_at_once(self, request: Request) -> Response | None:
-        """Answer as ``exchange`` does if that needs no waiting. Otherwise do nothing and return ``None``."""
-        return None
 
     async def handle_request(self, path: str, method: str = "GET", payload: object = None) -> JSON:
         """Return the decoded body of an answer, as ``BaseBackend.handle_request`` does."""

@@ -25,6 +25,8 @@ def for_event_loop(backend: BaseBackend) -> AsyncBackend:
 class InlineBackend(AsyncBackend):
     """A blocking backend that answers in microseconds: it is called directly, and its feeds are polled."""
 
+    answers_at_once = True
+
     def __init__(self, backend: BaseBackend) -> None:
         self.wrapped = backend
         self.inherit(backend)
@@ -56,12 +58,6 @@ class InlineBackend(AsyncBackend):
         return self.wrapped.relative_request(method, path, payload, headers, body)
 
     async def send(self, request: Request) -> Response:
-        return self._send(request)
-
-    def exchange_at_once(self, request: Request) -> Response | None:
-        return self._send(request) if self.drivers is None else None
-
-    def _send(self, request: Request) -> Response:
         response = self.wrapped.send(request)
         if isinstance(response.stream, Feed):
             response.stream = feed_chunks(response.stream)
@@ -71,14 +67,13 @@ class InlineBackend(AsyncBackend):
 class ThreadedBackend(InlineBackend):
     """A blocking backend whose answers, and each chunk of their streams, are awaited in threads."""
 
+    answers_at_once = False
+
     async def send(self, request: Request) -> Response:
         response = await asyncio.to_thread(self.wrapped.send, request)
         if response.stream is not None:
             return Response(response.status, response.headers, stream=_thread_chunks(response))
         return response
-
-    def exchange_at_once(self, request: Request) -> Response | None:
-        return None
 
     async def aclose(self) -> None:
         await asyncio.to_thread(self.wrapped.close)

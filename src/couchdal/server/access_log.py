@@ -1,4 +1,4 @@
-"""One line of JSON for each answer: who asked what, and what became of it. No body and no credentials."""
+"""The access log: one line of JSON for each answer, without bodies and credentials."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from couchdal.middleware.request_log import redacted_query
 
 
 class AccessLog:
-    """Writes to ``write``, which gets lines with their ends; ``now`` gives seconds since 1970."""
+    """Passes lines to ``write``, each with its newline. ``now`` returns the seconds since 1970."""
 
     def __init__(self, write: Callable[[str], object], now: Callable[[], float] = time.time) -> None:
         self._write = write
         self._now = now
 
-    def write(self, request: Request, response: Response | None, received: int, sent: int, spent_s: float) -> None:
-        """Write down an answer; without a response, the client went away before it had one.
+    def write(self, request: Request, response: Response | None, *, received: int, sent: int, spent_s: float) -> None:
+        """Log an answer. ``response`` is ``None`` if the client disconnected before it had one.
 
-        ``received`` and ``sent`` are bytes of the bodies.
+        ``received`` and ``sent`` count the bytes of the bodies.
         """
         entry = {
             "time": datetime.fromtimestamp(self._now(), UTC).isoformat(timespec="milliseconds"),

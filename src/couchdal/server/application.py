@@ -1,35 +1,54 @@
-"""CouchDB over HTTP for any backend: an ASGI application that has each request answered and sends the answer.
-
-It holds none of CouchDB's rules.
-"""
+"""The ASGI application: CouchDB over HTTP for any backend."""
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
 from couchdal.backends import open_backend
 from couchdal.backends.base import AsyncBackend, BaseBackend
 from couchdal.backends.event_loop import for_event_loop
-from couchdal.errors import CouchError, ServerError
-from couchdal.http.messages import Request, Response, is_feed
+from couchdal.errors import BackendError, BrokenOff, CouchError, ServerError, Unavailable
+from couchdal.http.messages import ABSENT, Request, Response, is_feed
+from couchdal.server.access_log import AccessLog
 from couchdal.server.cors import Cors, add_cors_headers, preflight
-from couchdal.server.exchange import Exchange, encoded, failure
-from couchdal.server.framing import Headers, Limits, Receive, Scope, Send, headers_of
+from couchdal.server.framing import Headers, Limits, Receive, Scope, Send, headers_of, to_request
+from couchdal.server.operational import PREFIX, Service
+from couchdal.server.transfer import Connection, Disconnected, Incoming, Outgoing
 
-if TYPE_CHECKING:
-    from couchdal.server.access_log import AccessLog
-    from couchdal.server.operational import Service
+# A backend that streams gets bodies up to this size in one piece, so that it can send them twice.
+_COLLECTED = 65536
+
+_log = logging.getLogger("couchdal.server")
+
+
+class RequestCycle:
+    """One request while it is answered, and what the access log says about it."""
+
+    __slots__ = ("admitted", "begun", "complete", "feed", "received", "request", "response", "sent")
+
+    def __init__(self, request: Request, *, complete: bool = False) -> None:
+        self.request = request
+        #: Whether the request holds its whole body.
+        self.complete = complete
+        self.feed = is_feed(request)
+        #: Whether the request counts as open.
+        self.admitted = False
+        self.response: Response | None = None
+        self.begun = time.perf_counter()
+        self.received = len(request.body)
+        self.sent = 0
 
 
 class Application:
-    """The ASGI application of one backend; without a backend it is chosen as ``CouchDAL`` chooses.
+    """The ASGI application of one backend; without a backend, it is chosen as ``CouchDAL`` chooses.
 
-    ``service`` answers the paths that are not CouchDB's, ``access_log`` is told of every answer, and ``cors`` says
-    which origins browsers may ask from; without it, they may ask from none.
+    ``service`` answers the paths that are not CouchDB's. ``access_log`` gets a line for each answer. ``cors`` names the
+    origins that browsers may send requests from; without it, there are none.
+
+    ``answer`` takes a request through all steps: admission, answer, sending, access log. ``answer_at_once`` takes the
+    first two for a server that has the whole request and can send the answer itself.
     """
 
     def __init__(
@@ -47,7 +66,7 @@ class Application:
         self.service = service
         self.access_log = access_log
         self.cors = cors
-        #: How many requests and feeds are being answered.
+        #: How many requests and feeds are open.
         self.requests = self.feeds = 0
         self._open_feeds: set[asyncio.Task[None]] = set()
 
@@ -55,53 +74,9 @@ class Application:
         if scope["type"] == "lifespan":
             await self._live(receive, send)
         elif scope["type"] == "http":
-            await Exchange(self, scope, receive, send).run()
+            await self.answer(RequestCycle(to_request(scope)), receive, send)
         else:
             raise ValueError(f"CouchDB does not speak {scope['type']}")
-
-    def respond_at_once(self, request: Request) -> Response | None:
-        """Answer a request that has its whole body where nothing is to be waited for; else None, with nothing done.
-
-        Of the answer, ``headers_of`` gives the headers; who has sent it tells ``log``.
-        """
-        if is_feed(request) or len(request.body) > self.limits.max_http_request_size:
-            return None
-        try:
-            self.begin(False)
-        except CouchError as refused:
-            return failure(refused)
-        try:
-            response = self.own_answer(request) or self.backend.exchange_at_once(request)
-            return response if response is None else encoded(response)
-        except Exception as error:
-            return failure(error)
-        finally:
-            self.end(False)
-
-    def own_answer(self, request: Request) -> Response | None:
-        """Return the answer to what no backend is asked."""
-        if self.cors is not None and (allowed := preflight(request, self.cors)) is not None:
-            return allowed
-        if self.service is not None and request.path.startswith(self.service.prefix):
-            return self.service.answer(request)
-        return None
-
-    def headers_of(self, request: Request, response: Response, length: tuple[bytes, bytes] | None) -> Headers:
-        """Return the headers of an answer as they are sent, with that of its length, where it has one."""
-        headers = headers_of(response)
-        if length is not None:
-            headers.append(length)
-        return headers if self.cors is None else add_cors_headers(request, headers, self.cors)
-
-    def log(self, request: Request, response: Response | None, received: int, sent: int, begun: float) -> None:
-        """Have the access log tell of an answer; ``begun`` is when, by ``time.perf_counter``."""
-        if self.access_log is not None:
-            self.access_log.write(request, response, received, sent, time.perf_counter() - begun)
-
-    def end_feeds(self) -> None:
-        """End every feed that is open, as if its time-out had come."""
-        for feed in self._open_feeds:
-            feed.cancel()
 
     async def _live(self, receive: Receive, send: Send) -> None:
         attending = asyncio.create_task(self.backend.attend())
@@ -114,33 +89,174 @@ class Application:
         await self.backend.aclose()
         await send({"type": "lifespan.shutdown.complete"})
 
-    def begin(self, feed: bool, *, admitted: bool = False) -> None:
-        """Count a request or a feed that is to be answered.
+    def end_feeds(self) -> None:
+        """End every open feed, as its timeout would."""
+        for feed in self._open_feeds:
+            feed.cancel()
 
-        Raises ``CouchError`` 503 where there are too many, unless it was ``admitted`` before.
+    async def answer(
+        self, cycle: RequestCycle, receive: Receive, send: Send, connection: Connection | None = None
+    ) -> None:
+        """Answer a request through ASGI messages. A cycle that has a response already only needs to be sent."""
+        incoming = Incoming(cycle.request, receive, self.limits, complete=cycle.complete)
+        outgoing = Outgoing(send, self.limits, connection)
+        try:
+            response = cycle.response or await self._respond(cycle, incoming)
+            await self._send(cycle.request, response, incoming, outgoing)
+        except BrokenOff as broken:
+            await self._break_off(cycle.request, broken, incoming, outgoing)
+        except Disconnected:
+            cycle.response = None
+        finally:
+            cycle.received, cycle.sent = incoming.size, outgoing.sent
+            self.end(cycle)
+
+    def answer_at_once(self, cycle: RequestCycle) -> Response | None:
+        """Return the answer to a complete request, or ``None`` if it has to be awaited by ``answer``.
+
+        After the answer is sent, the caller calls ``end``.
         """
-        most, count = (self.limits.feeds, self.feeds) if feed else (self.limits.requests, self.requests)
-        if most is not None and count >= most and not admitted:
-            what = "feeds" if feed else "requests"
+        backend = self.backend
+        if cycle.feed or not backend.answers_at_once or backend.drivers is not None:
+            return None
+        if cycle.received > self.limits.max_http_request_size:
+            return None
+        try:
+            # Such a backend awaits nothing, so the coroutine ends at its first step.
+            self._respond(cycle).send(None)
+        except StopIteration:
+            return cycle.response
+        raise RuntimeError(f"{backend!r} waited, although it answers at once")
+
+    def end(self, cycle: RequestCycle) -> None:
+        """Count a request as answered and log it."""
+        if cycle.admitted:
+            self.feeds -= cycle.feed
+            self.requests -= not cycle.feed
+        if self.access_log is not None:
+            self.access_log.write(
+                cycle.request,
+                cycle.response,
+                received=cycle.received,
+                sent=cycle.sent,
+                spent_s=time.perf_counter() - cycle.begun,
+            )
+
+    def headers_of(self, request: Request, response: Response, content: bytes | None) -> Headers:
+        """Return the headers of an answer; ``content`` is its whole body, or ``None`` if the body is a stream."""
+        headers = headers_of(response, request.method, content)
+        return headers if self.cors is None else add_cors_headers(request, headers, self.cors)
+
+    async def _respond(self, cycle: RequestCycle, incoming: Incoming | None = None) -> Response:
+        """Return the answer. Without ``incoming``, the request is complete.
+
+        Raise only ``BrokenOff`` and ``Disconnected``; every other failure is an answer.
+        """
+        try:
+            self._admit(cycle)
+            request = cycle.request
+            may_be_own = self.cors is not None or request.path.startswith(PREFIX)
+            own = self._own_answer(request) if may_be_own else None
+            if own is not None:
+                response = own
+            elif incoming is None:
+                response = await self.backend.exchange(request)
+            else:
+                response = await self._exchange(request, incoming)
+            if response.stream is None and response.json is not ABSENT:
+                # Encode here, where a value that cannot be encoded still becomes an answer.
+                response.body, response.json = response.content(), ABSENT
+        except (BrokenOff, Disconnected):
+            raise
+        except Exception as error:
+            # The edge: whatever failed, this client gets an answer, and the server goes on.
+            response = failure(error)
+        cycle.response = response
+        return response
+
+    def _admit(self, cycle: RequestCycle) -> None:
+        """Count a request or feed as open. Raise ``CouchError`` 503 if too many are."""
+        limits = self.limits
+        most, count = (limits.feeds, self.feeds) if cycle.feed else (limits.requests, self.requests)
+        if most is not None and count >= most:
             raise ServerError(
-                f"{most} {what} are open, and no more are taken",
+                f"the server allows {most} open {'feeds' if cycle.feed else 'requests'}",
                 status=503,
                 error="service_unavailable",
                 headers={"retry-after": "1"},
             )
-        self.feeds += feed
-        self.requests += not feed
+        cycle.admitted = True
+        self.feeds += cycle.feed
+        self.requests += not cycle.feed
 
-    def end(self, feed: bool) -> None:
-        self.feeds -= feed
-        self.requests -= not feed
+    def _own_answer(self, request: Request) -> Response | None:
+        """Return the answer to a request that does not reach the backend."""
+        if self.cors is not None and (allowed := preflight(request, self.cors)) is not None:
+            return allowed
+        if self.service is not None and request.path.startswith(PREFIX):
+            return self.service.answer(request)
+        return None
 
-    @contextmanager
-    def open_feed(self, pump: asyncio.Task[None], feed: bool) -> Iterator[None]:
-        """Have a feed end with the server."""
-        if feed:
+    async def _exchange(self, request: Request, incoming: Incoming) -> Response:
+        if not self.backend.streams:
+            return await self.backend.exchange(request.with_body(body=await incoming.collect() or b""))
+        whole = await incoming.collect(_COLLECTED)
+        request = request.with_body(stream=incoming) if whole is None else request.with_body(body=whole)
+        return await incoming.unless_disconnected(self.backend.exchange(request))
+
+    async def _send(self, request: Request, response: Response, incoming: Incoming, outgoing: Outgoing) -> None:
+        if response.stream is not None and request.method == "HEAD":
+            await response.aclose()
+            response.stream = None
+        if response.stream is not None:
+            await self._stream(request, response, incoming, outgoing)
+            return
+        content = response.content()
+        headers = self.headers_of(request, response, content)
+        await outgoing.send_whole(response.status, headers, b"" if request.method == "HEAD" else content)
+
+    async def _stream(self, request: Request, response: Response, incoming: Incoming, outgoing: Outgoing) -> None:
+        """Send chunks until the stream ends, the client disconnects, or the server stops."""
+        await outgoing.start(response.status, self.headers_of(request, response, None))
+        pump = asyncio.create_task(_pump(response, outgoing))
+        if is_feed(request):
             self._open_feeds.add(pump)
+            pump.add_done_callback(self._open_feeds.discard)
         try:
-            yield
-        finally:
-            self._open_feeds.discard(pump)
+            await incoming.unless_disconnected(pump)
+        except asyncio.CancelledError:
+            # Either ``end_feeds`` cancelled the pump, or somebody cancelled this task.
+            current = asyncio.current_task()
+            if current is None or current.cancelling():
+                raise
+        except (BackendError, CouchError) as error:
+            # The status was sent: the client learns of the failure only if the answer stays incomplete.
+            raise BrokenOff(str(error), self.backend.name) from error
+        await outgoing.send(b"", more=False)
+
+    async def _break_off(self, request: Request, broken: BrokenOff, incoming: Incoming, outgoing: Outgoing) -> None:
+        """Close the connection, after half of the answer that a fault names. Raise if the server cannot close it."""
+        if outgoing.connection is None:
+            raise broken
+        if isinstance(broken.received, Response):
+            content = broken.received.content()
+            await outgoing.start(broken.received.status, self.headers_of(request, broken.received, content))
+            await outgoing.send(content[: len(content) // 2], more=True)
+        outgoing.connection.close()
+        await incoming.disconnection()
+
+
+async def _pump(response: Response, outgoing: Outgoing) -> None:
+    async for chunk in response.achunks():
+        await outgoing.send(chunk, more=True)
+
+
+def failure(error: Exception) -> Response:
+    """Return the answer for an exception."""
+    if isinstance(error, BackendError):
+        headers = {"retry-after": "1"} if isinstance(error, Unavailable) else None
+        error = ServerError(str(error), status=error.status, error=error.error, headers=headers)
+    elif not isinstance(error, CouchError):
+        _log.error("a request failed", exc_info=error)
+        error = ServerError(type(error).__name__, status=500, error="unknown_error")
+    return Response(error.status, {"content-type": "application/json", **error.headers}, json=error.body)

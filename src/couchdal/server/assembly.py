@@ -37,8 +37,11 @@ def build_application(settings: Mapping[str, Setting]) -> Application:
         watched(backend, options["indexes"]),
         limits=Limits(
             max_http_request_size=options["max_http_request_size"],
+            max_header_size=options["max_header_size"],
+            header_timeout_s=options["header_timeout"],
             body_timeout_s=options["body_timeout"],
             send_timeout_s=options["send_timeout"],
+            shutdown_timeout_s=options["shutdown_timeout"],
             requests=options["max_requests"],
             feeds=options["max_feeds"],
         ),

@@ -1,4 +1,4 @@
-"""`couchdal serve`: a backend on a port, by ``uvicorn``, until it is interrupted."""
+"""Serve an application on a socket with ``uvicorn``, until a signal stops it."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from types import FrameType
 import uvicorn
 
 from couchdal.server.application import Application
-from couchdal.server.protocol import HttpProtocol, Sockets
+from couchdal.server.protocol import HttpProtocol
 
-# What CouchDB allows an idle connection. A shorter time would race with clients that are about to use theirs again.
+# CouchDB's limit for an idle connection. A shorter one would race with clients that reuse theirs.
 _KEEP_ALIVE_S = 300
-# Who interrupts a server does not want to wait: bodies that are still coming are ended at once, and the rest soon.
+# After an interrupt nobody wants to wait: unfinished uploads end at once, everything else soon.
 _GRACE_S = 1
 _BACKLOG = 1024
 
 
 class _Server(uvicorn.Server):
-    """Tells when it answers. When it stops, feeds end at once, and requests when they are answered or time is up."""
+    """Calls ``ready`` when it answers. When it stops, feeds end at once, and requests get time to end."""
 
     def __init__(self, config: uvicorn.Config, application: Application, ready: Callable[[], None]) -> None:
         super().__init__(config)
@@ -42,7 +42,7 @@ class _Server(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._application.end_feeds()
         for connection in list(self.server_state.connections):
-            # The rest of a body that is still coming would only be waited for.
+            # Do not wait for the rest of an upload.
             cycle = connection.cycle if isinstance(connection, HttpProtocol) else None
             if self._interrupted and cycle is not None and cycle.more_body:
                 connection.transport.abort()
@@ -50,11 +50,11 @@ class _Server(uvicorn.Server):
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """Return a socket that listens; port 0 takes a free one. Raises ``OSError``."""
+    """Return a listening socket; port 0 takes a free port. Raise ``OSError``."""
     family, kind, proto, _, address = socket.getaddrinfo(
         host, port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP, flags=socket.AI_PASSIVE
     )[0]
-    # Without the protocol spelled out, the event loop leaves Nagle's algorithm on, at 40 ms a request.
+    # Without an explicit protocol, the event loop leaves Nagle's algorithm on, which costs 40 ms a request.
     listener = socket.socket(family, kind, proto)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -67,25 +67,20 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 def address_of(listener: socket.socket) -> str:
-    """Return the address that clients use."""
+    """Return the URL for clients."""
     host, port = listener.getsockname()[:2]
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def serve(
-    application: Application, listener: socket.socket, ready: Callable[[], None], sockets: Sockets | None = None
-) -> None:
-    """Serve on a listening socket until SIGINT (``KeyboardInterrupt``) or SIGTERM; calls ``ready`` when it begins.
+def serve(application: Application, listener: socket.socket, ready: Callable[[], None]) -> None:
+    """Serve on a listening socket until SIGINT (``KeyboardInterrupt``) or SIGTERM. Call ``ready`` when serving starts.
 
-    SIGTERM lets requests end that are being answered, SIGINT does not.
+    After SIGTERM, open requests have ``shutdown_timeout_s`` to end; after SIGINT, one second.
     """
-    sockets = sockets or Sockets()
-    shared = {"application": application, "sockets": sockets}
-    protocol = type("HttpProtocol", (HttpProtocol,), shared)
     config = uvicorn.Config(
         application,
         loop="auto",
-        http=protocol,
+        http=HttpProtocol,
         ws="none",
         access_log=False,
         proxy_headers=False,
@@ -93,6 +88,6 @@ def serve(
         server_header=False,
         backlog=_BACKLOG,
         timeout_keep_alive=_KEEP_ALIVE_S,
-        timeout_graceful_shutdown=ceil(sockets.shutdown_timeout_s),
+        timeout_graceful_shutdown=ceil(application.limits.shutdown_timeout_s),
     )
     _Server(config, application, ready).run([listener])

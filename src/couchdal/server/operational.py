@@ -1,4 +1,4 @@
-"""What a server tells of itself below ``/_couchdal/``: whether it is well, its metrics, and the API that it serves."""
+"""Health, metrics and OpenAPI under ``/_couchdal/``."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from couchdal.errors import MethodNotAllowed, NotFound
 from couchdal.http.json_text import JSON
 from couchdal.http.messages import Request, Response
 
+PREFIX = "/_couchdal/"
 _JSON = {"content-type": "application/json"}
 
 
 class Service:
-    """Answers GET and HEAD of ``health``, ``openapi.json`` and, where ``metrics`` is given, ``metrics``.
+    """Answers GET and HEAD for ``health``, ``openapi.json`` and, if ``metrics`` is given, ``metrics``.
 
-    ``health`` gives the state of what the server asks, and whether it can be asked at all.
+    ``health`` returns whether the server can answer requests, and figures about it. ``metrics`` returns a body and its
+    content type.
     """
-
-    prefix = "/_couchdal/"
 
     def __init__(
         self,
@@ -25,30 +25,31 @@ class Service:
         metrics: Callable[[], tuple[bytes, str]] | None = None,
     ) -> None:
         self._health = health
-        self._paths: dict[str, Callable[[], Response]] = {"health": self._tell_health, "openapi.json": _tell_api}
+        self._answers: dict[str, Callable[[], Response]] = {"health": self._answer_health, "openapi.json": _answer_api}
         if metrics is not None:
-            self._paths["metrics"] = lambda: _tell_metrics(metrics)
+            self._answers["metrics"] = lambda: _answer_metrics(metrics)
 
     def answer(self, request: Request) -> Response:
-        """Return the answer; raises ``NotFound`` and ``MethodNotAllowed``."""
-        tell = self._paths.get(request.path.removeprefix(self.prefix))
-        if tell is None:
+        """Return the answer. Raise ``NotFound`` or ``MethodNotAllowed``."""
+        answer = self._answers.get(request.path.removeprefix(PREFIX))
+        if answer is None:
             raise NotFound("missing")
         if request.method not in ("GET", "HEAD"):
             raise MethodNotAllowed("Only GET,HEAD allowed", headers={"allow": "GET,HEAD"})
-        return tell()
+        return answer()
 
-    def _tell_health(self) -> Response:
-        well, state = self._health()
-        return Response(200 if well else 503, dict(_JSON), json={"status": "ok" if well else "failing", **state})
-
-
-def _tell_metrics(metrics: Callable[[], tuple[bytes, str]]) -> Response:
-    text, kind = metrics()
-    return Response(200, {"content-type": kind}, body=text)
+    def _answer_health(self) -> Response:
+        healthy, figures = self._health()
+        status = {"status": "ok" if healthy else "failing", **figures}
+        return Response(200 if healthy else 503, dict(_JSON), json=status)
 
 
-def _tell_api() -> Response:
-    from couchdal.api.openapi import describe  # few ask
+def _answer_metrics(metrics: Callable[[], tuple[bytes, str]]) -> Response:
+    text, content_type = metrics()
+    return Response(200, {"content-type": content_type}, body=text)
+
+
+def _answer_api() -> Response:
+    from couchdal.api.openapi import describe  # few clients ask for it
 
     return Response(200, dict(_JSON), json=describe())

@@ -1,130 +1,120 @@
-"""HTTP on one connection, by ``uvicorn``'s protocol: what it says to what is no HTTP, and answers that need no task.
+"""One HTTP connection, on top of ``uvicorn``'s protocol class.
 
-A request goes to the ASGI application, as everywhere. But where its body has come with it and the application answers
-without waiting, as the emulator does, its answer is written at once: a task, a cycle of messages and another turn of
-the event loop would take longer than the answer.
+The emulator answers within microseconds. A task, ASGI messages and another turn of the event loop would take longer
+than the answer, so a request that arrives with its whole body is answered where it is parsed. All other requests go
+through ASGI messages. uvicorn has no public interface for this: ``pyproject.toml`` bounds it to the tested versions.
 """
 
 from __future__ import annotations
 
 import asyncio
-from time import perf_counter
-from typing import Any, NamedTuple, cast
+import logging
+from functools import partial
+from typing import Any
 
 import httptools
+from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+from uvicorn.server import ServerState
 
 from couchdal.http.json_text import encode_json
-from couchdal.http.messages import Response
-from couchdal.server.application import Application
-from couchdal.server.exchange import (
-    ABORT_EXTENSION,
-    ANSWER_EXTENSION,
-    CLOSE_EXTENSION,
-    COME_EXTENSION,
-    PART,
-    READY_EXTENSION,
-    RESPONSE_EXTENSION,
-)
-from couchdal.server.framing import Headers, length_of, read_head
+from couchdal.http.messages import Request
+from couchdal.server.application import Application, RequestCycle
+from couchdal.server.framing import Headers, Receive, Scope, Send, read_head
+from couchdal.server.transfer import PART
 
-# By these, a client offers to go on in another protocol.
-_OFFER = (b"http2-settings", b"upgrade")
-# How many requests of one connection may wait for the answer to another.
+# Headers with which a client offers to change to another protocol.
+_UPGRADE_HEADERS = (b"http2-settings", b"upgrade")
+# How many requests of one connection may wait for an earlier one's answer.
 _PIPELINED = 16
 
-
-class Sockets(NamedTuple):
-    """How connections are treated: the largest head of a request in bytes, and how long things may take in seconds."""
-
-    max_header_size: int = 65536
-    header_timeout_s: float = 30.0
-    shutdown_timeout_s: float = 10.0
+_log = logging.getLogger("couchdal.server")
 
 
 class HttpProtocol(HttpToolsProtocol):
-    """Answers what is not HTTP in CouchDB's manner, and speaks HTTP/1.0 with those who do.
+    """One connection: limits request heads, answers in CouchDB's form to what is not HTTP, and speaks HTTP/1.0."""
 
-    A request's head must be there in time, from its first byte on, and no larger than it may be. Subclasses name the
-    ``application``.
-    """
-
-    application: Application
-    sockets = Sockets()
-    _head_size: int | None = None
-    _head_is_due: asyncio.TimerHandle | None = None
-    # Whether no request has begun yet in what is being read.
-    _is_first = False
-    # Whether a request has ended in what is being read.
-    _has_ended = False
-    # What has come of the body of a request that may be answered at once.
-    _body: bytes | None = None
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
-        self._extensions = {
-            CLOSE_EXTENSION: transport.close,
-            ABORT_EXTENSION: transport.abort,
-            ANSWER_EXTENSION: self._answer,
-            READY_EXTENSION: lambda: not self.flow.write_paused,
-            # Where other requests have followed this one, its body has come.
-            COME_EXTENSION: lambda: self.cycle.message_event.is_set(),
-        }
+    def __init__(
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        super().__init__(config, server_state, app_state, _loop)
+        assert isinstance(config.app, Application)
+        self.application = config.app
+        # How many bytes of a head have arrived; None between heads.
+        self._head_size: int | None = None
+        self._head_timeout: asyncio.TimerHandle | None = None
+        # Whether the data being parsed holds no earlier request.
+        self._is_first = False
+        # Whether a request has ended in the data being parsed.
+        self._has_ended = False
+        # The body so far of a request that may be answered at once.
+        self._body: bytes | None = None
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._expect_no_head()
+        self._cancel_head_timeout()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        before = self._head_size
+        before, received = self._head_size, len(data)
         self._is_first, self._has_ended = True, False
-        self._feed(data)
-        if self._body is not None and not self.transport.is_closing():
-            # The rest of it is to be waited for.
-            self._begin(self._body)
-        if self._head_size is None or self.transport.is_closing():
-            self._expect_no_head()
-            return
-        # Behind the end of another request, nobody knows where the head began.
-        self._head_size = 0 if self._has_ended else len(data) + (before or 0)
-        if self._head_size > self.sockets.max_header_size:
-            self.send_400_response("The head of the request is too large.")
-        elif self._head_is_due is None:
-            self._head_is_due = self.loop.call_later(self.sockets.header_timeout_s, self.transport.close)
-
-    def _feed(self, data: bytes) -> None:
         self._unset_keepalive_if_required()
         while data:
             try:
                 self.parser.feed_data(data)
                 data = b""
             except httptools.HttpParserUpgrade as upgrade:
-                data = self._without_offer(data[upgrade.args[0] :]) if self._offers_protocol() else b""
+                data = self._without_upgrade(data[upgrade.args[0] :])
+            except httptools.HttpParserCallbackError:
+                _log.exception("a request failed")
+                self.transport.close()
+                data = b""
             except httptools.HttpParserError:
                 self.send_400_response("Invalid HTTP request received.")
                 data = b""
+        if self._body is not None and not self.transport.is_closing():
+            # The rest of the body is still to come.
+            self._begin(RequestCycle(self._read_request(b"")))
+            super().on_body(self._body)
+            self._body = None
+        if self._head_size is None or self.transport.is_closing():
+            if self._head_timeout is not None:
+                self._cancel_head_timeout()
+            return
+        # After the end of another request, the start of this head is unknown.
+        self._head_size = 0 if self._has_ended else received + (before or 0)
+        limits = self.application.limits
+        if self._head_size > limits.max_header_size:
+            self.send_400_response("The head of the request is too large.")
+        elif self._head_timeout is None:
+            self._head_timeout = self.loop.call_later(limits.header_timeout_s, self.transport.close)
 
-    def _offers_protocol(self) -> bool:
-        """Whether the request that is being read asks to go on in another protocol, as ``curl --http2`` does."""
-        return self.parser.should_upgrade() and self.parser.get_method() != b"CONNECT"
+    def _cancel_head_timeout(self) -> None:
+        if self._head_timeout is not None:
+            self._head_timeout.cancel()
+            self._head_timeout = None
 
-    def _without_offer(self, rest: bytes) -> bytes:
-        """Return a request that has to be read again without its offer: the parser has passed over its body."""
-        method, version = self.parser.get_method(), self.parser.get_http_version().encode()
+    def _without_upgrade(self, rest: bytes) -> bytes:
+        """Return a request without its offer of another protocol, as ``curl --http2`` makes one, to be parsed again.
+
+        The parser has skipped the body. ``CONNECT`` is not parsed again: its connection has no more requests.
+        """
+        parser = self.parser
+        if not parser.should_upgrade() or parser.get_method() == b"CONNECT":
+            return b""
         headers = []
         for name, value in self.headers:
             if name == b"connection":
-                value = b",".join(token for token in value.split(b",") if token.strip().lower() not in _OFFER)
-            if value and name not in _OFFER:
+                value = b",".join(token for token in value.split(b",") if token.strip().lower() not in _UPGRADE_HEADERS)
+            if value and name not in _UPGRADE_HEADERS:
                 headers.append(b"%b: %b\r\n" % (name, value))
         self.parser = httptools.HttpRequestParser(self)
         self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
-        return b"".join((b"%b %b HTTP/%b\r\n" % (method, self.url, version), *headers, b"\r\n", rest))
-
-    def _expect_no_head(self) -> None:
-        if self._head_is_due is not None:
-            self._head_is_due.cancel()
-            self._head_is_due = None
+        version = parser.get_http_version().encode()
+        return b"".join((b"%b %b HTTP/%b\r\n" % (parser.get_method(), self.url, version), *headers, b"\r\n", rest))
 
     def on_message_begin(self) -> None:
         self.url = b""
@@ -134,19 +124,17 @@ class HttpProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._head_size = None
-        if self._offers_protocol():
+        is_first, self._is_first = self._is_first, False
+        if self.parser.should_upgrade() and self.parser.get_method() != b"CONNECT":
+            # ``feed_data`` raises ``HttpParserUpgrade`` next.
             return
-        if self._may_answer_at_once():
+        cycle = self.cycle
+        # Answers keep the order of requests, so no earlier one may be open.
+        is_turn = is_first and not self.flow.write_paused and (cycle is None or cycle.response_complete)
+        if is_turn and self.application.backend.answers_at_once:
             self._body = b""
         else:
-            self._begin()
-
-    def _may_answer_at_once(self) -> bool:
-        """Whether no other answer is on its way; of requests that come together, all but the first take turns."""
-        is_first, self._is_first = self._is_first, False
-        if not is_first or self.flow.write_paused or self.application.backend.streams:
-            return False
-        return self.cycle is None or self.cycle.response_complete
+            self._begin(RequestCycle(self._read_request(b"")))
 
     def on_body(self, body: bytes) -> None:
         if self._body is None:
@@ -157,61 +145,68 @@ class HttpProtocol(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         body, self._body = self._body, None
         self._has_ended = True
-        if self._offers_protocol():
-            return
-        if body is None:
+        if body is not None:
+            self._answer_at_once(body)
+        elif not self.parser.should_upgrade() or self.parser.get_method() == b"CONNECT":
             super().on_message_complete()
-        else:
-            self._respond(body)
 
-    def _respond(self, body: bytes) -> None:
-        """Answer a request at once, or leave it to a task."""
-        begun = perf_counter()
-        application, parser = self.application, self.parser
+    def _read_request(self, body: bytes) -> Request:
         target = httptools.parse_url(self.url)
-        request = read_head(
-            parser.get_method().decode("ascii"),
+        return read_head(
+            self.parser.get_method().decode("ascii"),
             target.path.decode("ascii"),
             (target.query or b"").decode("latin-1"),
             self.headers,
-            self.client[0] if self.client else "",
-            body,
+            peer=self.client[0] if self.client else "",
+            body=body,
         )
-        response = application.respond_at_once(request)
-        if response is None or response.stream is not None or len(content := response.content()) > PART:
-            self._begin(body, response)
+
+    def _answer_at_once(self, body: bytes) -> None:
+        """Answer a complete request, or start a task for what would have to wait."""
+        application = self.application
+        ours = RequestCycle(self._read_request(body), complete=True)
+        response = application.answer_at_once(ours)
+        if response is None or response.stream is not None or len(response.body) > PART:
+            self._begin(ours)
             super().on_message_complete()
             return
-        length = length_of(response, content, request.method)
-        if request.method == "HEAD":
-            content = b""
-        keep_alive = parser.get_http_version() != "1.0" and parser.should_keep_alive()
-        self._write(response.status, application.headers_of(request, response, length), content, keep_alive)
-        self.on_response_complete()
-        application.log(request, response, len(body), len(content), begun)
+        try:
+            headers = application.headers_of(ours.request, response, response.body)
+            content = b"" if ours.request.method == "HEAD" else response.body
+            keep_alive = self.parser.get_http_version() != "1.0" and self.parser.should_keep_alive()
+            self._write(response.status, headers, content, keep_alive)
+            ours.sent = len(content)
+            self.on_response_complete()
+        finally:
+            application.end(ours)
 
-    def _begin(self, body: bytes = b"", response: Response | None = None) -> None:
-        """Start a task that answers, or that sends the answer in parts."""
+    def _begin(self, ours: RequestCycle) -> None:
+        """Start a task that answers a request, or put it into the pipeline."""
         url, headers, expects = self.url, self.headers, self.expect_100_continue
         super().on_message_begin()
-        self.url, self.expect_100_continue, self._body = url, expects, None
+        self.url, self.expect_100_continue = url, expects
         self.headers += headers
-        extensions = self._extensions if response is None else {**self._extensions, RESPONSE_EXTENSION: response}
-        cast("dict[str, object]", self.scope)["extensions"] = extensions
+        self.app = partial(self._answer, ours)
         super().on_headers_complete()
         if self.scope["http_version"] == "1.0":
             self.cycle.send = _Unframed(self.cycle).send  # type: ignore[method-assign]
         if len(self.pipeline) < _PIPELINED:
-            # Reading stops where requests are waiting; but only who reads is told of a client's departure.
+            # uvicorn stops reading while requests wait, but only a reader learns that a client disconnects.
             self.flow.resume_reading()
-        if body:
-            super().on_body(body)
 
-    def _answer(self, status: int, headers: Headers, content: bytes) -> bool:
-        """Write a task's answer in one piece, where nothing is to be waited for; returns whether it did."""
+    async def _answer(self, ours: RequestCycle, scope: Scope, receive: Receive, send: Send) -> None:
+        await self.application.answer(ours, receive, send, self)
+
+    def close(self) -> None:
+        self.transport.close()
+
+    def abort(self) -> None:
+        self.transport.abort()
+
+    def write_whole(self, status: int, headers: Headers, content: bytes) -> bool:
         cycle = self.cycle
-        if self.pipeline or self.flow.write_paused or cycle.disconnected or cycle.scope["method"] == "HEAD":
-            # Of several requests, the answer may be to one that came before this cycle's.
+        if self.pipeline or self.flow.write_paused or cycle.disconnected:
+            # If several requests are open, the answer may belong to an earlier one than this cycle's.
             return False
         self._write(status, headers, content, cycle.keep_alive)
         cycle.response_started = cycle.response_complete = True
@@ -221,7 +216,8 @@ class HttpProtocol(HttpToolsProtocol):
 
     def _write(self, status: int, headers: Headers, content: bytes, keep_alive: bool) -> None:
         parts = [STATUS_LINE[status]]
-        parts += [b"%b: %b\r\n" % pair for pair in (*self.server_state.default_headers, *headers)]
+        for name, value in (*self.server_state.default_headers, *headers):
+            parts.append(b"%b: %b\r\n" % (name, value))
         if (b"connection", b"close") in headers:
             keep_alive = False
         elif not keep_alive:
@@ -229,7 +225,7 @@ class HttpProtocol(HttpToolsProtocol):
         parts.append(b"\r\n")
         head = b"".join(parts)
         if head.count(b"\n") != len(parts):
-            raise ValueError("a header is more than one line")
+            raise ValueError("a header has more than one line")
         self.transport.write(head + content)
         if not keep_alive:
             self.transport.close()
@@ -240,12 +236,12 @@ class HttpProtocol(HttpToolsProtocol):
             body = encode_json({"error": "bad_request", "reason": msg}) + b"\n"
             head = f"HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\ncontent-length: {len(body)}"
             self.transport.write(f"{head}\r\nconnection: close\r\n\r\n".encode("ascii") + body)
-        # Else an answer is already on its way, and what follows it cannot be told apart from it.
+        # Otherwise an answer is on its way, and a client could not tell them apart.
         self.transport.close()
 
 
 class _Unframed:
-    """Sends answers whose length nobody knows to clients that know no chunks: they end with the connection."""
+    """Sends answers of unknown length to HTTP/1.0 clients, which know no chunks: closing the connection ends them."""
 
     def __init__(self, cycle: RequestResponseCycle) -> None:
         self._cycle = cycle
@@ -258,7 +254,7 @@ class _Unframed:
             lengths = [value for name, value in message["headers"] if name == b"content-length"]
             self._ends_with_connection = not lengths and cycle.scope["method"] != "HEAD"
             if self._ends_with_connection:
-                # The web server would take it upon itself to send chunks.
+                # Otherwise uvicorn sends chunks.
                 cycle.chunked_encoding = False
         if message["type"] == "http.response.start" or not self._ends_with_connection:
             await self._framed(message)

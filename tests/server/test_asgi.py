@@ -1,0 +1,73 @@
+"""The application under any ASGI server: here httpx2's transport, which calls it without a server of ours."""
+
+from __future__ import annotations
+
+import asyncio
+
+import httpx2
+import pytest
+
+from couchdal import BaseBackend, MemoryBackend
+from couchdal.errors import BrokenOff
+from couchdal.http.messages import Request, Response
+from couchdal.server.application import Application
+from couchdal.server.cors import Cors
+from couchdal.server.framing import Limits
+
+
+def ask(application: Application, *requests: tuple[str, str, object]) -> list[httpx2.Response]:
+    async def main() -> list[httpx2.Response]:
+        transport = httpx2.ASGITransport(application)
+        async with httpx2.AsyncClient(transport=transport, base_url="http://test") as client:
+            return [
+                await client.request(method, path, json=payload)
+                if payload is not None
+                else await client.request(method, path)
+                for method, path, payload in requests
+            ]
+
+    return asyncio.run(main())
+
+
+def test_requests_of_all_kinds_are_answered() -> None:
+    answers = ask(
+        Application(MemoryBackend()),
+        ("PUT", "/db", None),
+        ("PUT", "/db/a", {"x": 1}),
+        ("GET", "/db/a", None),
+        ("HEAD", "/db/a", None),
+        ("GET", "/db/missing", None),
+        ("GET", "/db/_changes?feed=continuous&timeout=1", None),
+    )
+    assert [answer.status_code for answer in answers] == [201, 201, 200, 200, 404, 200]
+    assert answers[2].json()["x"] == 1
+    assert answers[3].headers["content-length"] == str(len(answers[2].content))
+    assert answers[4].json() == {"error": "not_found", "reason": "missing"}
+    assert b'"last_seq"' in answers[5].content
+
+
+def test_limits_and_cors_apply() -> None:
+    application = Application(
+        MemoryBackend(), limits=Limits(max_http_request_size=10), cors=Cors(("https://a.example",))
+    )
+    too_large, small = ask(application, ("POST", "/_replicate", {"x": "y" * 20}), ("GET", "/", None))
+    assert (too_large.status_code, too_large.json()["error"]) == (413, "too_large")
+    assert small.status_code == 200
+
+
+def test_counts_return_to_zero() -> None:
+    application = Application(MemoryBackend(), limits=Limits(requests=0))
+    assert ask(application, ("GET", "/", None))[0].status_code == 503
+    assert (application.requests, application.feeds) == (0, 0)
+    application = Application(MemoryBackend())
+    ask(application, ("GET", "/", None), ("GET", "/nowhere", None))
+    assert (application.requests, application.feeds) == (0, 0)
+
+
+def test_answer_that_breaks_off_raises_in_a_server_that_cannot_close() -> None:
+    class Broken(BaseBackend):
+        def send(self, request: Request) -> Response:
+            raise BrokenOff("it broke off", "there")
+
+    with pytest.raises(BrokenOff):
+        ask(Application(Broken()), ("GET", "/", None))
