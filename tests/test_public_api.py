@@ -30,12 +30,13 @@ def python(code: str) -> str:
 PUBLIC = """
     __version__ JSON
 
-    CouchDAL AsyncCouchDAL ChangeFeed
-    BaseBackend AsyncBackend CouchBackend AsyncCouchBackend MemoryBackend Emulator Request Response
+    CouchDAL AsyncCouchDAL ChangeFeed AsyncChangeFeed
+    BaseBackend AsyncBackend CouchBackend AsyncCouchBackend MemoryBackend Request Response
 
-    AllDocsResult BulkGetItem BulkGetResult BulkRow Change ChangedRevision ChangesOptions ChangesResult CreatedIndex
-    DatabaseInfo Document FindResult IndexList MissingRevisions Ok PurgeResult Row Security SessionInfo UserContext
-    ViewResult ViewRow WriteResult
+    AllDocsResult Attachment BulkGetDoc BulkGetError BulkGetItem BulkGetResult BulkRow Change ChangedRevision
+    ChangesOptions ChangesResult CreatedIndex DatabaseInfo DatabaseSizes Document ExecutionStats Explanation
+    FindResult Index IndexFields IndexList MissingRevisions Ok OpenRevision PurgeResult Revisions Row RowValue
+    Security SecurityMembers Selector SessionInfo Sort UserContext Uuids ViewResult ViewRow WriteResult
 
     CouchError BadContentType BadRequest Conflict DocValidation FileExists Forbidden Gone IllegalDatabaseName
     IllegalDocId IllegalPartition MethodNotAllowed MissingStub NotFound NotSupported PreconditionFailed QueryParseError
@@ -43,7 +44,7 @@ PUBLIC = """
     BackendError BrokenOff HostRefused MemoryOnly NotConfigured NotConnected NotJSON ResetRefused TimedOut Unavailable
     Unreachable
 
-    Faults LoggedRequest RequestEvent RequestLog ServerClock Snapshot SuggestedIndex observe
+    Emulator Faults LoggedRequest RequestEvent RequestLog ServerClock Snapshot SuggestedIndex observe
     Application Cors Limits
 """
 

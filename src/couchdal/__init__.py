@@ -13,7 +13,7 @@ __version__ = "0.1.0"
 
 # Each name stands twice: once for type checkers, once for Python. ``tests/test_public_api.py`` compares both lists.
 if TYPE_CHECKING:
-    from couchdal.async_client import AsyncCouchDAL as AsyncCouchDAL
+    from couchdal.async_client import AsyncChangeFeed as AsyncChangeFeed, AsyncCouchDAL as AsyncCouchDAL
     from couchdal.backends.async_couch import AsyncCouchBackend as AsyncCouchBackend
     from couchdal.backends.base import AsyncBackend as AsyncBackend, BaseBackend as BaseBackend, Emulator as Emulator
     from couchdal.backends.couch import CouchBackend as CouchBackend
@@ -65,6 +65,9 @@ if TYPE_CHECKING:
     from couchdal.server.framing import Limits as Limits
     from couchdal.types import (
         AllDocsResult as AllDocsResult,
+        Attachment as Attachment,
+        BulkGetDoc as BulkGetDoc,
+        BulkGetError as BulkGetError,
         BulkGetItem as BulkGetItem,
         BulkGetResult as BulkGetResult,
         BulkRow as BulkRow,
@@ -74,23 +77,35 @@ if TYPE_CHECKING:
         ChangesResult as ChangesResult,
         CreatedIndex as CreatedIndex,
         DatabaseInfo as DatabaseInfo,
+        DatabaseSizes as DatabaseSizes,
         Document as Document,
+        ExecutionStats as ExecutionStats,
+        Explanation as Explanation,
         FindResult as FindResult,
+        Index as Index,
+        IndexFields as IndexFields,
         IndexList as IndexList,
         MissingRevisions as MissingRevisions,
         Ok as Ok,
+        OpenRevision as OpenRevision,
         PurgeResult as PurgeResult,
+        Revisions as Revisions,
         Row as Row,
+        RowValue as RowValue,
         Security as Security,
+        SecurityMembers as SecurityMembers,
+        Selector as Selector,
         SessionInfo as SessionInfo,
+        Sort as Sort,
         UserContext as UserContext,
+        Uuids as Uuids,
         ViewResult as ViewResult,
         ViewRow as ViewRow,
         WriteResult as WriteResult,
     )
 else:
     _PUBLIC = {
-        "couchdal.async_client": ("AsyncCouchDAL",),
+        "couchdal.async_client": ("AsyncChangeFeed", "AsyncCouchDAL"),
         "couchdal.backends.async_couch": ("AsyncCouchBackend",),
         "couchdal.backends.base": (
             "AsyncBackend",
@@ -158,6 +173,9 @@ else:
         "couchdal.server.framing": ("Limits",),
         "couchdal.types": (
             "AllDocsResult",
+            "Attachment",
+            "BulkGetDoc",
+            "BulkGetError",
             "BulkGetItem",
             "BulkGetResult",
             "BulkRow",
@@ -167,16 +185,28 @@ else:
             "ChangesResult",
             "CreatedIndex",
             "DatabaseInfo",
+            "DatabaseSizes",
             "Document",
+            "ExecutionStats",
+            "Explanation",
             "FindResult",
+            "Index",
+            "IndexFields",
             "IndexList",
             "MissingRevisions",
             "Ok",
+            "OpenRevision",
             "PurgeResult",
+            "Revisions",
             "Row",
+            "RowValue",
             "Security",
+            "SecurityMembers",
+            "Selector",
             "SessionInfo",
+            "Sort",
             "UserContext",
+            "Uuids",
             "ViewResult",
             "ViewRow",
             "WriteResult",

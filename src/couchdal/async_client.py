@@ -1,50 +1,48 @@
-"""``AsyncCouchDAL``: the calls of ``CouchDAL`` for callers on an event loop.
-
-What is sent and how answers are read is shared with ``CouchDAL``; only the waiting is written here.
-"""
+"""``AsyncCouchDAL``, the client for programs on an event loop: ``CouchDAL`` with awaitable methods."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Coroutine, Mapping
 from contextlib import aclosing
-from os import PathLike
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, overload
 
 from couchdal.backends import open_backend, with_database
 from couchdal.backends.base import AsyncBackend, BaseBackend, collect
 from couchdal.backends.event_loop import for_event_loop
-from couchdal.base_client import Handle
+from couchdal.base_client import BaseClient
 from couchdal.config import choose_indexes
 from couchdal.http.messages import ABSENT, Response
 from couchdal.middleware import watched
-from couchdal.operations import databases, documents, many
-from couchdal.operations.feed import ChangeLines
-from couchdal.operations.operation import Operation, add_query, as_method
+from couchdal.operations.async_bulk import AsyncBulkOperations
+from couchdal.operations.async_databases import AsyncDatabaseOperations
+from couchdal.operations.async_documents import AsyncDocumentOperations
+from couchdal.operations.async_queries import AsyncQueryOperations
+from couchdal.operations.changes import ChangeLines, Feed, changes
+from couchdal.operations.operation import Operation, add_query
 
 if TYPE_CHECKING:
-    from typing import Unpack
+    from typing import Self, Unpack
 
-    from couchdal.operations.seeding import Steps
     from couchdal.types import Change, ChangesOptions, ChangesResult
 
-P = ParamSpec("P")
-T = TypeVar("T")
 
+class AsyncCouchDAL(
+    AsyncDocumentOperations,
+    AsyncBulkOperations,
+    AsyncQueryOperations,
+    AsyncDatabaseOperations,
+    BaseClient[AsyncBackend],
+):
+    """``CouchDAL`` for programs on an event loop: the same arguments, results, errors and choice of backend.
 
-def _awaitable(operation: Callable[P, Operation[T]]) -> Callable[Concatenate[AsyncCouchDAL, P], Awaitable[T]]:
-    """Return the method that makes a call and awaits its result."""
+    It takes a blocking backend object too. The emulator is called directly, any other backend from threads.
 
-    async def method(self: AsyncCouchDAL, /, *args: P.args, **kwargs: P.kwargs) -> T:
-        return await self._run(operation(*args, **kwargs))
-
-    return as_method(method, operation)
-
-
-class AsyncCouchDAL(Handle[AsyncBackend]):
-    """``CouchDAL`` with every method awaitable: the same arguments, results, errors and choice of backend.
-
-    A blocking backend object is welcome too: the emulator is called directly, any other from threads.
+    >>> db = AsyncCouchDAL("memory", database="tasks")
+    >>> (await db.put_document("t1", {"type": "task"}))["ok"]
+    True
+    >>> (await db.find({"type": "task"}))["docs"][0]["_id"]
+    't1'
     """
 
     def __init__(
@@ -62,8 +60,13 @@ class AsyncCouchDAL(Handle[AsyncBackend]):
             raise TypeError(f"backend must be 'couch', 'memory' or a backend, not {type(backend).__name__}")
         self.backend = watched(with_database(backend, database), choose_indexes(indexes))
 
+    # ``Any``, as ``json.loads`` returns it: only the caller knows what a path answers.
     async def get(self, path: str, method: str = "GET", payload: object = None) -> Any:
-        """Return the decoded answer to ``method path``, as ``CouchDAL.get`` does."""
+        """Send a request and return the decoded answer, as ``CouchDAL.get`` does.
+
+        >>> (await db.get("/_bulk_docs", "POST", {"docs": [{"_id": "t1", "type": "task"}]}))[0]["ok"]
+        True
+        """
         return await self.backend.handle_request(path, method, payload)
 
     async def request(
@@ -76,125 +79,141 @@ class AsyncCouchDAL(Handle[AsyncBackend]):
         headers: Mapping[str, str] | None = None,
         params: Mapping[str, object] | None = None,
     ) -> Response:
-        """Return the whole answer, whatever its status is. A feed's ``stream`` is an asynchronous iterator."""
+        """Send a request and return the whole answer, whatever its status. A feed's ``stream`` is asynchronous.
+
+        >>> (await db.request("GET", "/missing")).status
+        404
+        """
         request = self.backend.relative_request(method, add_query(path, params), json, headers, body)
         return await self.backend.exchange(request)
 
     def database(self, name: str) -> AsyncCouchDAL:
-        """Return a handle on another database of the same server. It is not created: see ``create_database``."""
+        """Return a handle on another database of the same server. This does not create it.
+
+        >>> await db.database("archive").create_database()
+        {'ok': True}
+        """
         return AsyncCouchDAL(self.backend.bind(name))
 
     def fork(self) -> AsyncCouchDAL:
-        """Return a handle on another memory server of the same state; what one of them does, the other never sees.
+        """Return a handle on a copy of the emulator. Neither sees what is written to the other.
 
-        It costs the same whatever the databases hold. Raises ``MemoryOnly`` for a real server.
+        The cost does not depend on what the databases hold. Raise ``MemoryOnly`` for a real server.
+
+        >>> (await db.fork().put_document("a", {}))["ok"]
+        True
+        >>> (await db.info())["doc_count"]
+        0
         """
         return AsyncCouchDAL(self.backend.require_emulator("fork()").fork(), indexes=self._index_mode)
 
-    async def load(self, path: str | PathLike[str]) -> int:
-        """Write the documents of a file, as ``CouchDAL.load`` does."""
-        from couchdal.operations.seeding import load
-
-        return await self._take(load(path))
-
-    async def dump(self, path: str | PathLike[str]) -> int:
-        """Write all documents to a file, as ``CouchDAL.dump`` does."""
-        from couchdal.operations.seeding import dump
-
-        return await self._take(dump(path))
-
-    async def _take(self, steps: Steps) -> int:
-        result: object = None
-        try:
-            while True:
-                result = await self._run(steps.send(result))
-        except StopIteration as done:
-            return cast(int, done.value)
-
     async def reset(self) -> None:
-        """Empty the whole emulated server. Raises ``ResetRefused`` on a real one."""
+        """Empty the emulator: all databases, users and settings. Raise ``ResetRefused`` for a real server.
+
+        >>> await db.reset()
+        """
         self._reset()
 
-    async def aclose(self) -> None:
-        """Give back the connections; they end with the event loop at the latest."""
+    async def close(self) -> None:
+        """Close the connections. They also close when the event loop ends.
+
+        >>> await db.close()
+        """
         await self.backend.aclose()
 
-    async def __aenter__(self) -> AsyncCouchDAL:
+    #: The name that ``contextlib.aclosing`` uses for ``close``.
+    aclose = close
+
+    async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        await self.aclose()
-
-    get_document = _awaitable(documents.get_document)
-    open_revs = _awaitable(documents.open_revs)
-    put_document = _awaitable(documents.put_document)
-    post_document = _awaitable(documents.post_document)
-    delete_document = _awaitable(documents.delete_document)
-    copy_document = _awaitable(documents.copy_document)
-    get_local = _awaitable(documents.get_local)
-    put_local = _awaitable(documents.put_local)
-    delete_local = _awaitable(documents.delete_local)
-    get_attachment = _awaitable(documents.get_attachment)
-    put_attachment = _awaitable(documents.put_attachment)
-    delete_attachment = _awaitable(documents.delete_attachment)
-
-    bulk_docs = _awaitable(many.bulk_docs)
-    bulk_get = _awaitable(many.bulk_get)
-    revs_diff = _awaitable(many.revs_diff)
-    all_docs = _awaitable(many.all_docs)
-    find = _awaitable(many.find)
-    explain = _awaitable(many.explain)
-    view = _awaitable(many.view)
-
-    info = _awaitable(databases.info)
-    create_database = _awaitable(databases.create_database)
-    delete_database = _awaitable(databases.delete_database)
-    get_security = _awaitable(databases.get_security)
-    put_security = _awaitable(databases.put_security)
-    get_revs_limit = _awaitable(databases.get_revs_limit)
-    put_revs_limit = _awaitable(databases.put_revs_limit)
-    purge = _awaitable(databases.purge)
-    compact = _awaitable(databases.compact)
-    create_index = _awaitable(databases.create_index)
-    get_indexes = _awaitable(databases.get_indexes)
-    delete_index = _awaitable(databases.delete_index)
-    all_dbs = _awaitable(databases.all_dbs)
-    session = _awaitable(databases.session)
-    uuids = _awaitable(databases.uuids)
+        await self.close()
 
     @overload
     def changes(
         self, feed: Literal["normal", "longpoll"] = "normal", **options: Unpack[ChangesOptions]
-    ) -> Awaitable[ChangesResult]: ...
+    ) -> Coroutine[Any, Any, ChangesResult]: ...
 
     @overload
     def changes(
         self, feed: Literal["continuous", "eventsource"], **options: Unpack[ChangesOptions]
-    ) -> AsyncIterator[Change]: ...
+    ) -> AsyncChangeFeed: ...
 
     def changes(
-        self, feed: many.Feed = "normal", **options: Unpack[ChangesOptions]
-    ) -> Awaitable[ChangesResult] | AsyncIterator[Change]:
-        """Return what changed after ``since``, as ``CouchDAL.changes`` does.
+        self, feed: Feed = "normal", **options: Unpack[ChangesOptions]
+    ) -> Coroutine[Any, Any, ChangesResult] | AsyncChangeFeed:
+        """Return the changes after ``since``, as ``CouchDAL.changes`` does.
 
-        ``await`` the result of ``"normal"`` and ``"longpoll"``, and go through that of ``"continuous"`` and
-        ``"eventsource"`` with ``async for``; errors come with the first step.
+        ``await`` the result of ``"normal"`` and ``"longpoll"``. Iterate over that of ``"continuous"`` and
+        ``"eventsource"`` with ``async for``: the request is sent, and may fail, when the iteration starts.
+
+        >>> written = await db.put_document("a", {})
+        >>> [change["id"] for change in (await db.changes())["results"]]
+        ['a']
+        >>> [change["id"] async for change in db.changes("continuous", timeout=10)]
+        ['a']
         """
-        operation = many.changes(feed, **options)
-        return self._run(operation) if feed in ("normal", "longpoll") else self._follow(operation)
+        operation = changes(feed, **options)
+        return self._run(operation) if feed in ("normal", "longpoll") else AsyncChangeFeed(self.backend, operation)
 
-    async def _follow(self, operation: Operation[ChangesResult]) -> AsyncGenerator[Change, None]:
-        response = await self.backend.exchange(operation.request(self.backend))
-        if response.status >= 400:
-            self.backend.result(await collect(response))
-        lines = ChangeLines()
-        async with aclosing(response.achunks()) as stream:
-            async for chunk in stream:
-                for change in lines.feed(chunk):
-                    yield change
 
-    async def _run(self, operation: Operation[T]) -> T:
-        response = await self.backend.exchange(operation.request(self.backend))
-        return operation.result(self.backend, await collect(response))
+class AsyncChangeFeed:
+    """An asynchronous iterator over changes as they happen, made by ``AsyncCouchDAL.changes``.
+
+    To end it, close it, leave its block, or break out of the loop and drop it.
+
+    >>> written = await db.put_document("a", {})
+    >>> feed = db.changes("continuous", heartbeat=1000)
+    >>> (await anext(feed))["id"]
+    'a'
+    >>> await feed.close()
+    """
+
+    def __init__(self, backend: AsyncBackend, operation: Operation[ChangesResult]) -> None:
+        self._changes = _follow(backend, operation)
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Change:
+        return await anext(self._changes)
+
+    async def close(self) -> None:
+        """End the feed and free its connection.
+
+        >>> await db.changes("continuous").close()
+        """
+        await self._changes.aclose()
+
+    #: The name that ``contextlib.aclosing`` uses for ``close``.
+    aclose = close
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    # Hidden from type checkers, which report the mistake themselves.
+    if not TYPE_CHECKING:
+
+        def __await__(self) -> NoReturn:
+            raise TypeError(
+                'a feed that goes on is not awaited; write `async for change in db.changes("continuous"): ...`'
+            )
+
+
+async def _follow(backend: AsyncBackend, operation: Operation[ChangesResult]) -> AsyncGenerator[Change, None]:
+    response = await backend.exchange(operation.request(backend))
+    if response.status >= 400:
+        backend.result(await collect(response))
+    lines = ChangeLines()
+    async with aclosing(response.achunks()) as stream:
+        async for chunk in stream:
+            for change in lines.feed(chunk):
+                yield change

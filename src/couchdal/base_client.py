@@ -1,4 +1,4 @@
-"""``Handle``: the members of ``CouchDAL`` and ``AsyncCouchDAL`` that do no I/O."""
+"""``BaseClient``: the members of ``CouchDAL`` and ``AsyncCouchDAL`` that do no I/O."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 B = TypeVar("B", bound=Backend)
 
 
-class Handle(Generic[B]):
+class BaseClient(Generic[B]):
     """One database of a server. ``CouchDAL`` and ``AsyncCouchDAL`` add the requests."""
 
     backend: B
@@ -37,8 +37,8 @@ class Handle(Generic[B]):
     def faults(self) -> Faults:
         """Faults to inject into this handle's server: see ``couchdal.middleware.faults.Faults``.
 
-        >>> with dal.faults.answer(503):
-        ...     dal.request("GET", "/").status
+        >>> with db.faults.answer(503):
+        ...     db.request("GET", "/").status
         503
         """
         from couchdal.middleware.faults import Faults
@@ -49,7 +49,7 @@ class Handle(Generic[B]):
     def requests(self) -> RequestLog:
         """The log of the requests to this handle's server, from any handle. Logging starts at the first access.
 
-        >>> len(dal.requests)
+        >>> len(db.requests)
         0
         """
         from couchdal.middleware.request_log import log_of
@@ -66,8 +66,8 @@ class Handle(Generic[B]):
     ) -> AbstractContextManager[RequestLog]:
         """Raise ``AssertionError`` with the list of requests if those of a ``with`` block are not as expected.
 
-        >>> with dal.expect(requests=1, statuses={200}):
-        ...     dal.info()
+        >>> with db.expect(requests=1, statuses={200}):
+        ...     db.info()
         """
         from couchdal.middleware.request_log import expecting
 
@@ -79,7 +79,7 @@ class Handle(Generic[B]):
 
         Raise ``MemoryOnly`` if this handle uses a real server.
 
-        >>> dal.emulator.clock.advance(60)
+        >>> db.emulator.clock.advance(60)
         """
         return self.backend.emulator
 
@@ -87,21 +87,21 @@ class Handle(Generic[B]):
     def clock(self) -> ServerClock:
         """The emulator's clock, to ``advance(seconds)``. Raise ``MemoryOnly`` for a real server.
 
-        >>> dal.clock.advance(600)
+        >>> db.clock.advance(600)
         """
         return self.backend.require_emulator("clock").clock
 
     def seed_ids(self, seed: int) -> None:
         """Restart the emulator's generated ids; the same seed gives the same ids. Raise ``MemoryOnly`` elsewhere.
 
-        >>> dal.seed_ids(1)
+        >>> db.seed_ids(1)
         """
         self.backend.require_emulator("seed_ids()").seed_ids(seed)
 
     def snapshot(self) -> Snapshot:
         """Save the emulator's state; ``snapshot.restore()`` brings it back. Raise ``MemoryOnly`` for a real server.
 
-        >>> snapshot = dal.snapshot()
+        >>> snapshot = db.snapshot()
         >>> snapshot.restore()
         """
         return self.backend.require_emulator("snapshot()").snapshot()
@@ -111,8 +111,8 @@ class Handle(Generic[B]):
 
         This includes all databases and changes through other handles.
 
-        >>> with dal.rollback():
-        ...     dal.put_document("temporary", {})
+        >>> with db.rollback():
+        ...     db.put_document("temporary", {})
         """
         return self.backend.require_emulator("rollback()").rollback()
 

@@ -1,20 +1,82 @@
-"""The shapes of what CouchDB is asked and answers, for type checkers and readers; no program imports it as it runs.
+"""Types of CouchDB's requests and answers, for type checkers and for readers.
 
-They say what CouchDB promises and are not enforced: an answer may carry more.
+Nothing here is enforced at run time: every value is a plain ``dict``, and an answer may have more members.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Literal, NotRequired, TypeAlias, TypedDict
+from typing import TYPE_CHECKING, Any, Literal, NotRequired, TypeAlias, TypedDict, overload
 
 from couchdal.http.json_text import JSON
 
-Document: TypeAlias = dict[str, JSON]
+if TYPE_CHECKING:
+
+    class Document(dict[str, Any]):
+        """A document that CouchDB returned: a ``dict`` whose ``_id`` and ``_rev`` are text.
+
+        Its other members are ``Any``, because only the caller knows what the documents of a database hold.
+        To write a document, pass any mapping: a ``dict``, a ``TypedDict`` or a changed ``Document``.
+
+        >>> db.put_document("a", {"n": 1})["ok"]
+        True
+        >>> doc = db.get_document("a")
+        >>> rev: str = doc["_rev"]
+        >>> doc["n"] += 1
+        >>> db.put_document("a", doc)["ok"]
+        True
+        """
+
+        @overload
+        def __getitem__(self, key: Literal["_id", "_rev"], /) -> str: ...
+        @overload
+        def __getitem__(self, key: Literal["_deleted"], /) -> bool: ...
+        @overload
+        def __getitem__(self, key: Literal["_conflicts", "_deleted_conflicts"], /) -> list[str]: ...
+        @overload
+        def __getitem__(self, key: Literal["_attachments"], /) -> dict[str, Attachment]: ...
+        @overload
+        def __getitem__(self, key: Literal["_revisions"], /) -> Revisions: ...
+        @overload
+        def __getitem__(self, key: str, /) -> Any: ...
+        def __getitem__(self, key: str, /) -> Any: ...
+
+else:
+    # No class of its own: decoding makes plain dictionaries, and nobody has to convert them.
+    Document = dict
+
+#: A query in Mango's language, such as ``{"type": "task", "due": {"$lt": "2030"}}``.
+Selector: TypeAlias = Mapping[str, object]
+#: The order of a query: field names, or ``{"field": "desc"}``.
+Sort: TypeAlias = Iterable[str | Mapping[str, str]]
+
+
+class Attachment(TypedDict):
+    """An attachment's entry in a document: its ``data`` in base64, or a ``stub`` without it."""
+
+    content_type: str
+    revpos: int
+    digest: str
+    length: NotRequired[int]
+    stub: NotRequired[bool]
+    data: NotRequired[str]
+
+
+class Revisions(TypedDict):
+    """A revision's history, the newest first; ``start`` is the number of the first of ``ids``."""
+
+    start: int
+    ids: list[str]
+
+
+class Ok(TypedDict):
+    """The answer to a request that was carried out."""
+
+    ok: bool
 
 
 class WriteResult(TypedDict):
-    """What became of one document."""
+    """The id and the new revision of a document that was written."""
 
     ok: bool
     id: str
@@ -22,7 +84,7 @@ class WriteResult(TypedDict):
 
 
 class BulkRow(TypedDict):
-    """What became of one document among many: ``ok`` and ``rev``, or ``error`` and ``reason``."""
+    """The outcome for one of many documents: ``ok`` and ``rev``, or ``error`` and ``reason``."""
 
     id: str
     ok: NotRequired[bool]
@@ -31,27 +93,51 @@ class BulkRow(TypedDict):
     reason: NotRequired[str]
 
 
+class OpenRevision(TypedDict):
+    """One revision of a document: ``ok`` has the document; ``missing`` names a revision that does not exist."""
+
+    ok: NotRequired[Document]
+    missing: NotRequired[str]
+
+
 class FindResult(TypedDict):
-    """``bookmark`` continues after the last document; ``warning`` says when no index helped."""
+    """The documents that a query found. ``bookmark`` continues after the last; ``warning`` tells of a missing index."""
 
     docs: list[Document]
     bookmark: str
     warning: NotRequired[str]
-    execution_stats: NotRequired[dict[str, JSON]]
+    execution_stats: NotRequired[ExecutionStats]
+
+
+class ExecutionStats(TypedDict):
+    """What a query cost."""
+
+    total_keys_examined: int
+    total_docs_examined: int
+    total_quorum_docs_examined: int
+    results_returned: int
+    execution_time_ms: float
+
+
+class RowValue(TypedDict):
+    """The revision of a document in a row of ``_all_docs``."""
+
+    rev: str
+    deleted: NotRequired[bool]
 
 
 class Row(TypedDict):
-    """One row of ``_all_docs``: ``value`` holds the revision; a key that is not there has ``error`` instead."""
+    """A row of ``_all_docs``. The row of a key that does not exist has ``key`` and ``error`` only."""
 
     id: str
     key: str
-    value: dict[str, JSON]
+    value: RowValue
     doc: NotRequired[Document | None]
     error: NotRequired[str]
 
 
 class AllDocsResult(TypedDict):
-    """``total_rows`` counts the whole database, ``offset`` the documents before the first row."""
+    """``total_rows`` counts the documents of the database, ``offset`` those before the first row."""
 
     total_rows: int
     offset: int | None
@@ -60,16 +146,16 @@ class AllDocsResult(TypedDict):
 
 
 class ViewRow(TypedDict):
-    """A row of a view; one that was reduced has neither an id nor a document, and ``None`` for the key of all rows."""
+    """A row of a view. A reduced row has no ``id`` and no ``doc``; its ``key`` is ``None`` unless rows are grouped."""
 
-    key: JSON
-    value: JSON
+    key: Any
+    value: Any
     id: NotRequired[str]
     doc: NotRequired[Document | None]
 
 
 class ViewResult(TypedDict):
-    """The rows of a view; totals are those of the whole view, and are not told of reduced rows."""
+    """The rows of a view. Reduced results have no totals."""
 
     rows: list[ViewRow]
     total_rows: NotRequired[int]
@@ -78,13 +164,13 @@ class ViewResult(TypedDict):
 
 
 class ChangedRevision(TypedDict):
-    """One leaf of a changed document."""
+    """A leaf of a changed document."""
 
     rev: str
 
 
 class Change(TypedDict):
-    """A document that changed, at its latest sequence."""
+    """The latest change of a document."""
 
     seq: str
     id: str
@@ -94,7 +180,7 @@ class Change(TypedDict):
 
 
 class ChangesResult(TypedDict):
-    """``last_seq`` is where the next call goes on from; ``pending`` counts what is left."""
+    """``last_seq`` is the ``since`` of the next call; ``pending`` counts the changes that are left."""
 
     results: list[Change]
     last_seq: str
@@ -102,7 +188,10 @@ class ChangesResult(TypedDict):
 
 
 class ChangesOptions(TypedDict, total=False):
-    """What the changes feed can be asked for, beside its kind; ``timeout`` and ``heartbeat`` are in milliseconds."""
+    """The keyword arguments of ``changes``. ``timeout`` and ``heartbeat`` are in milliseconds.
+
+    ``doc_ids`` and ``selector`` set ``filter`` themselves.
+    """
 
     since: str | int | None
     limit: int | None
@@ -112,74 +201,146 @@ class ChangesOptions(TypedDict, total=False):
     conflicts: bool | None
     attachments: bool | None
     doc_ids: Iterable[str] | None
-    selector: Mapping[str, object] | None
+    selector: Selector | None
     filter: str | None
     timeout: int | None
     heartbeat: int | Literal[True] | None
     seq_interval: int | None
 
 
-class BulkGetItem(TypedDict):
-    """The revisions found of one document: each item of ``docs`` is ``{"ok": doc}`` or ``{"error": {...}}``."""
+class BulkGetError(TypedDict):
+    """Why a revision could not be read."""
 
     id: str
-    docs: list[dict[str, Document]]
+    rev: str
+    error: str
+    reason: str
+
+
+class BulkGetDoc(TypedDict):
+    """One revision that was asked for: ``ok`` has the document, ``error`` says why there is none."""
+
+    ok: NotRequired[Document]
+    error: NotRequired[BulkGetError]
+
+
+class BulkGetItem(TypedDict):
+    """The revisions of one document."""
+
+    id: str
+    docs: list[BulkGetDoc]
 
 
 class BulkGetResult(TypedDict):
-    """One item for each that was asked for."""
+    """One item for each document that was asked for, in that order."""
 
     results: list[BulkGetItem]
 
 
 class MissingRevisions(TypedDict):
-    """The revisions that the database lacks, and leaves of its own that they may descend from."""
+    """The revisions that the database lacks, and its own leaves that they may descend from."""
 
     missing: list[str]
     possible_ancestors: NotRequired[list[str]]
 
 
+class DatabaseSizes(TypedDict):
+    """A database's sizes in bytes: its file, its data, and its data without compression."""
+
+    file: int
+    external: int
+    active: int
+
+
 class DatabaseInfo(TypedDict):
-    """The parts of a database's information that every CouchDB 3 gives."""
+    """Information about a database, as every CouchDB 3 gives it."""
 
     db_name: str
     doc_count: int
     doc_del_count: int
     update_seq: str
     purge_seq: str
-    sizes: dict[str, int]
+    sizes: DatabaseSizes
     props: dict[str, JSON]
     instance_start_time: str
 
 
+class SecurityMembers(TypedDict, total=False):
+    """The users and roles that have a right in a database."""
+
+    names: list[str]
+    roles: list[str]
+
+
+class Security(TypedDict, total=False):
+    """A database's security object. Without ``members``, everybody may read and write."""
+
+    admins: SecurityMembers
+    members: SecurityMembers
+
+
 class UserContext(TypedDict):
-    """Who the server takes the caller for; no name is nobody in particular."""
+    """The user of a session; ``name`` is ``None`` for an anonymous one."""
 
     name: str | None
     roles: list[str]
 
 
 class SessionInfo(TypedDict):
-    """The authenticated session."""
+    """The session that the request's credentials belong to."""
 
     ok: bool
     userCtx: UserContext
     info: dict[str, JSON]
 
 
+class Uuids(TypedDict):
+    """Ids that the server generated."""
+
+    uuids: list[str]
+
+
+class IndexFields(TypedDict):
+    """The fields of an index, each with its direction, and the selector of a partial one."""
+
+    fields: list[dict[str, str]]
+    partial_filter_selector: NotRequired[dict[str, JSON]]
+
+
+# ``def`` is a keyword, so this one is not a class statement.
+Index = TypedDict(
+    "Index", {"ddoc": str | None, "name": str, "type": str, "partitioned": NotRequired[bool], "def": IndexFields}
+)
+Index.__doc__ = """A Mango index; ``ddoc`` is ``None`` for ``_all_docs``."""
+
+
 class IndexList(TypedDict):
-    """Mango's indexes, ``_all_docs`` first."""
+    """The Mango indexes of a database, ``_all_docs`` first."""
 
     total_rows: int
-    indexes: list[dict[str, JSON]]
+    indexes: list[Index]
 
 
 class CreatedIndex(TypedDict):
-    """``result`` is ``"created"`` or ``"exists"``."""
+    """``result`` is ``"created"`` or ``"exists"``; ``id`` is that of the design document."""
 
-    result: str
+    result: Literal["created", "exists"]
     id: str
     name: str
+
+
+class Explanation(TypedDict):
+    """How CouchDB would run a query: the index, the range of keys, and the indexes that it considered."""
+
+    dbname: str
+    index: Index
+    selector: dict[str, JSON]
+    opts: dict[str, JSON]
+    limit: int
+    skip: int
+    fields: list[str] | str
+    index_candidates: NotRequired[list[dict[str, Any]]]
+    mrargs: NotRequired[dict[str, JSON]]
 
 
 class PurgeResult(TypedDict):
@@ -187,12 +348,3 @@ class PurgeResult(TypedDict):
 
     purge_seq: str | None
     purged: dict[str, list[str]]
-
-
-class Ok(TypedDict):
-    """Done."""
-
-    ok: bool
-
-
-Security: TypeAlias = Mapping[str, JSON]

@@ -23,7 +23,7 @@ from couchdal import (
 )
 from couchdal.backends.event_loop import ThreadedBackend
 from couchdal.http.messages import Request, Response
-from couchdal.operations.feed import ChangeLines
+from couchdal.operations.changes import ChangeLines
 
 
 @contextmanager

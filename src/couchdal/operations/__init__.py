@@ -1,1 +1,1 @@
-"""CouchDB's endpoints as calls that either client can make."""
+"""The clients' methods, in groups. ``tools/make_async_operations.py`` generates the ``async_`` modules."""

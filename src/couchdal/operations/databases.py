@@ -1,6 +1,6 @@
-"""Calls for a database, its indexes and its server.
+"""Calls for a database and its server.
 
-A parameter that is ``None`` is not sent; CouchDB's documentation says what each one does.
+A parameter that is ``None`` is not sent. CouchDB's documentation says what each one does.
 """
 
 from __future__ import annotations
@@ -8,96 +8,111 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from couchdal.http.json_text import JSON
-from couchdal.http.urls import quote
-from couchdal.operations.operation import Operation, Selector, listed, present, query
+from couchdal.operations.operation import Operation, Operations, as_list, query
 
 if TYPE_CHECKING:
-    from couchdal.types import CreatedIndex, DatabaseInfo, IndexList, Ok, PurgeResult, Security, SessionInfo
+    from couchdal.types import DatabaseInfo, Ok, PurgeResult, Security, SessionInfo, Uuids
 
 
-def info() -> Operation[DatabaseInfo]:
-    """Return the database's information. Raises ``NotFound``."""
-    return Operation("GET", "/")
+class DatabaseOperations(Operations):
+    """Creates, describes and configures databases, and asks the server."""
 
+    def info(self) -> DatabaseInfo:
+        """Return information about the database. Raise ``NotFound`` if it does not exist.
 
-def create_database(name: str | None = None, *, partitioned: bool | None = None) -> Operation[Ok]:
-    """Create a database of this server: another one, or this handle's own. Raises ``FileExists``."""
-    return Operation("PUT", "/" + query(partitioned=partitioned), database=name)
+        >>> db.info()["doc_count"]
+        0
+        """
+        return self._run(Operation("GET", "/"))
 
+    def create_database(self, name: str | None = None, *, partitioned: bool | None = None) -> Ok:
+        """Create this handle's database, or another one on the server. Raise ``FileExists`` if it exists.
 
-def delete_database(name: str | None = None) -> Operation[Ok]:
-    """Delete a database of this server, with all that is in it. Raises ``NotFound``."""
-    return Operation("DELETE", "/", database=name)
+        >>> db.create_database("archive")
+        {'ok': True}
+        """
+        return self._run(Operation("PUT", "/" + query(partitioned=partitioned), database=name))
 
+    def delete_database(self, name: str | None = None) -> Ok:
+        """Delete this handle's database, or another one on the server. Raise ``NotFound`` if it does not exist.
 
-def get_security() -> Operation[dict[str, JSON]]:
-    """Return the security object: who the database's admins and members are."""
-    return Operation("GET", "/_security")
+        >>> created = db.create_database("archive")
+        >>> db.delete_database("archive")
+        {'ok': True}
+        """
+        return self._run(Operation("DELETE", "/", database=name))
 
+    def get_security(self) -> Security:
+        """Return the security object: the database's admins and members.
 
-def put_security(security: Security) -> Operation[Ok]:
-    """Replace the security object."""
-    return Operation("PUT", "/_security", security)
+        >>> db.get_security()["members"]
+        {'roles': ['_admin']}
+        """
+        return self._run(Operation("GET", "/_security"))
 
+    def put_security(self, security: Security | Mapping[str, object]) -> Ok:
+        """Replace the security object.
 
-def get_revs_limit() -> Operation[int]:
-    """Return how many revisions of each document the database remembers."""
-    return Operation("GET", "/_revs_limit")
+        >>> db.put_security({"members": {"names": [], "roles": ["staff"]}})
+        {'ok': True}
+        """
+        return self._run(Operation("PUT", "/_security", security))
 
+    def get_revs_limit(self) -> int:
+        """Return how many revisions of each document the database remembers.
 
-def put_revs_limit(limit: int) -> Operation[Ok]:
-    """Set how many revisions of each document the database remembers."""
-    return Operation("PUT", "/_revs_limit", limit)
+        >>> db.get_revs_limit()
+        1000
+        """
+        return self._run(Operation("GET", "/_revs_limit"))
 
+    def put_revs_limit(self, limit: int) -> Ok:
+        """Set how many revisions of each document the database remembers.
 
-def purge(revisions: Mapping[str, Iterable[str]]) -> Operation[PurgeResult]:
-    """Forget leaves as if they had never been; unlike a deletion, this is not replicated."""
-    return Operation("POST", "/_purge", {doc_id: listed(revs) for doc_id, revs in revisions.items()})
+        >>> db.put_revs_limit(100)
+        {'ok': True}
+        """
+        return self._run(Operation("PUT", "/_revs_limit", limit))
 
+    def purge(self, revisions: Mapping[str, Iterable[str]]) -> PurgeResult:
+        """Remove leaves without a trace. Unlike a deletion, this is not replicated.
 
-def compact() -> Operation[Ok]:
-    """Have the server give back the space of old revisions."""
-    # CouchDB insists on the content type although there is nothing to send.
-    return Operation("POST", "/_compact", headers={"content-type": "application/json"})
+        >>> rev = db.put_document("a", {})["rev"]
+        >>> list(db.purge({"a": [rev]})["purged"])
+        ['a']
+        """
+        return self._run(Operation("POST", "/_purge", {doc_id: as_list(revs) for doc_id, revs in revisions.items()}))
 
+    def compact(self) -> Ok:
+        """Start a compaction: the server frees the space of old revisions.
 
-def create_index(
-    fields: Iterable[str | Mapping[str, str]],
-    *,
-    name: str | None = None,
-    ddoc: str | None = None,
-    partial_filter_selector: Selector | None = None,
-    partitioned: bool | None = None,
-) -> Operation[CreatedIndex]:
-    """Create a Mango index over fields, or find that it exists."""
-    index: dict[str, object] = {"fields": listed(fields)}
-    if partial_filter_selector is not None:
-        index["partial_filter_selector"] = partial_filter_selector
-    members = {"index": index, "type": "json", "name": name, "ddoc": ddoc, "partitioned": partitioned}
-    return Operation("POST", "/_index", present(members))
+        >>> db.compact()
+        {'ok': True}
+        """
+        # CouchDB insists on the content type although the request has no body.
+        return self._run(Operation("POST", "/_compact", headers={"content-type": "application/json"}))
 
+    def all_dbs(self) -> list[str]:
+        """Return the names of all databases on the server.
 
-def get_indexes() -> Operation[IndexList]:
-    """Return the database's Mango indexes."""
-    return Operation("GET", "/_index")
+        >>> created = db.create_database("archive")
+        >>> "archive" in db.all_dbs()
+        True
+        """
+        return self._run(Operation("GET", "/_all_dbs"))
 
+    def session(self) -> SessionInfo:
+        """Return the session: the user that the server takes the caller for.
 
-def delete_index(ddoc: str, name: str) -> Operation[Ok]:
-    """Delete a Mango index. Raises ``NotFound``."""
-    return Operation("DELETE", f"/_index/{quote(ddoc.removeprefix('_design/'))}/json/{quote(name)}")
+        >>> db.session()["userCtx"]["roles"]
+        ['_admin']
+        """
+        return self._run(Operation("GET", "/_session"))
 
+    def uuids(self, count: int | None = None) -> Uuids:
+        """Return ids that the server generated.
 
-def all_dbs() -> Operation[list[str]]:
-    """Return the names of all databases of this server."""
-    return Operation("GET", "/_all_dbs")
-
-
-def session() -> Operation[SessionInfo]:
-    """Return who the server takes the caller for."""
-    return Operation("GET", "/_session")
-
-
-def uuids(count: int | None = None) -> Operation[dict[str, list[str]]]:
-    """Return ids that the server made up."""
-    return Operation("GET", "/_uuids" + query(count=count))
+        >>> len(db.uuids(3)["uuids"])
+        3
+        """
+        return self._run(Operation("GET", "/_uuids" + query(count=count)))

@@ -1,103 +1,98 @@
-"""Documents from files and to files: what is to be sent to load or to dump a database, and how files are read.
+"""Files of documents: parses the files that ``load`` takes, and writes those of ``dump``.
 
-Source of the formats: CouchDB's own answers, ``_bulk_docs`` bodies, and the backups of ``couchbackup``.
+Source of the formats: CouchDB's answers, ``_bulk_docs`` bodies, and the backups of ``couchbackup``.
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Generator, Iterable, Iterator, Mapping
-from itertools import islice
+from collections.abc import Iterator, Mapping
+from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias, cast
+from types import TracebackType
+from typing import TYPE_CHECKING, TypeVar, cast
 
 from couchdal.errors import CouchError
-from couchdal.operations.many import bulk_docs, bulk_get
-from couchdal.operations.operation import Operation
 
 if TYPE_CHECKING:
-    from couchdal.types import BulkRow, Document
+    from couchdal.types import BulkGetResult, BulkRow, ChangesResult, Document
 
-# Operations that the caller runs one after the other, sending back the result of each.
-Steps: TypeAlias = Generator[Operation[Any], Any, int]
+Item = TypeVar("Item")
 
 _BATCH = 500
 
 
-def load(path: str | os.PathLike[str]) -> Steps:
-    """Write the documents of a file, and return how many; the steps to take.
-
-    Documents that name their revision keep it, as in a replication. Raises ``ValueError`` for a file that holds
-    something else than documents, before anything is written, and ``CouchError`` for the first one that is refused.
-    """
-    return load_documents(list(read_documents(path)))
-
-
-def load_documents(documents: list[Document]) -> Steps:
-    """Write documents as ``load`` does."""
+def batches_of(documents: list[Document]) -> Iterator[tuple[list[Document], bool | None]]:
+    """Yield documents in batches, each with the ``new_edits`` that it is to be written with."""
     kept = [document for document in documents if "_rev" in document]
     new = [document for document in documents if "_rev" not in document]
-    for batch, new_edits in [
-        *((batch, False) for batch in _batches(kept)),
-        *((batch, True) for batch in _batches(new)),
-    ]:
-        rows: list[BulkRow] = yield bulk_docs(batch, new_edits=None if new_edits else False)
-        for row in rows:
-            if "error" in row:
-                raise _refused(cast("Mapping[str, object]", row))
-    return len(documents)
+    return chain(((batch, False) for batch in _batches(kept)), ((batch, None) for batch in _batches(new)))
 
 
-def _refused(row: Mapping[str, object]) -> CouchError:
-    word = str(row["error"])
-    status = {"conflict": 409, "forbidden": 403, "unauthorized": 401}.get(word, 400)
-    return CouchError(f"{row.get('id')}: {row.get('reason')}", status=status, error=word)
+def check_written(rows: list[BulkRow]) -> None:
+    """Raise ``CouchError`` for the first row with an error."""
+    for row in rows:
+        if "error" in row:
+            status = {"conflict": 409, "forbidden": 403, "unauthorized": 401}.get(row["error"], 400)
+            raise CouchError(f"{row.get('id')}: {row.get('reason')}", status=status, error=row["error"])
 
 
-def dump(path: str | os.PathLike[str]) -> Steps:
-    """Write all leaves of all documents to a file, one JSON object a line; the steps to take.
-
-    They keep their revisions, histories and attachments: loaded into an empty database they are the same documents.
-    """
-    changes = yield Operation("GET", "/_changes?style=all_docs")
-    wanted = [{"id": row["id"], "rev": leaf["rev"]} for row in changes["results"] for leaf in row["changes"]]
-    target = Path(path)
-    part = target.with_name(target.name + ".part")
-    count = 0
-    with part.open("w", encoding="utf-8") as file:
-        for batch in _batches(wanted):
-            found = yield bulk_get(batch, revs=True, attachments=True)
-            for result in found["results"]:
-                for answer in result["docs"]:
-                    if "ok" in answer:
-                        file.write(json.dumps(answer["ok"], ensure_ascii=False, separators=(",", ":")) + "\n")
-                        count += 1
-    # A file that is half written never stands in the place of a whole one.
-    part.replace(target)
-    return count
+def leaf_batches(changes: ChangesResult) -> Iterator[list[Mapping[str, object]]]:
+    """Yield the leaves of a changes feed with ``style=all_docs``, in batches for ``bulk_get``."""
+    return _batches([{"id": row["id"], "rev": leaf["rev"]} for row in changes["results"] for leaf in row["changes"]])
 
 
-def _batches(items: Iterable[Any]) -> Iterator[list[Any]]:
-    rest = iter(items)
-    while batch := list(islice(rest, _BATCH)):
-        yield batch
+class Dump:
+    """A file of documents, one a line. It replaces an older file when it is complete, never before."""
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.count = 0
+        self._target = Path(path)
+        self._part = self._target.with_name(self._target.name + ".part")
+
+    def __enter__(self) -> Dump:
+        self._file = self._part.open("w", encoding="utf-8")
+        return self
+
+    def write(self, found: BulkGetResult) -> None:
+        """Append the documents of an answer of ``_bulk_get``."""
+        for result in found["results"]:
+            for answer in result["docs"]:
+                if "ok" in answer:
+                    self._file.write(json.dumps(answer["ok"], ensure_ascii=False, separators=(",", ":")) + "\n")
+                    self.count += 1
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._file.close()
+        if kind is None:
+            self._part.replace(self._target)
+        else:
+            self._part.unlink()
+
+
+def _batches(items: list[Item]) -> Iterator[list[Item]]:
+    return (items[start : start + _BATCH] for start in range(0, len(items), _BATCH))
 
 
 def read_documents(path: str | os.PathLike[str]) -> Iterator[Document]:
-    """Yield the documents of a file: an array, one object a line, ``{"docs": [...]}``, or an answer of ``_all_docs``
-    with its documents, or a backup of one array a line. Raises ``ValueError`` that names the file and the line.
+    """Yield the documents of a file. Raise ``ValueError`` with the file's name and the line.
+
+    A file holds an array, one object a line, ``{"docs": [...]}``, an answer of ``_all_docs`` with its documents, or a
+    backup of one array a line.
     """
     text = Path(path).read_text("utf-8")
     for line, value in _values(text, path):
         for document in _documents_in(value):
             if not isinstance(document, dict):
-                raise ValueError(f"{os.fspath(path)}, line {line}: {str(document)[:40]!r} is no document")
-            yield document
+                raise ValueError(f"{os.fspath(path)}, line {line}: {str(document)[:40]!r} is not a document")
+            yield cast("Document", document)
 
 
 def _values(text: str, path: str | os.PathLike[str]) -> Iterator[tuple[int, object]]:
-    """Yield the JSON values that stand one after the other, each with its line."""
+    """Yield the JSON values of a text, each with its line."""
     decoder = json.JSONDecoder(parse_constant=_refuse_constant)
     at = _next(text, 0)
     while at < len(text):
@@ -120,15 +115,16 @@ def _refuse_constant(name: str) -> object:
     raise ValueError(f"{name} is not JSON")
 
 
-def _documents_in(value: object) -> Iterable[object]:
+def _documents_in(value: object) -> list[object]:
     if isinstance(value, list):
         return value
-    if isinstance(value, dict):
-        if isinstance(value.get("rows"), list) and "_id" not in value:
-            return [row.get("doc") for row in value["rows"] if isinstance(row, dict) and row.get("doc") is not None]
-        if isinstance(value.get("docs"), list) and "_id" not in value:
-            return cast("list[object]", value["docs"])
-        # What newer backups begin with.
-        if value.get("name") == "@cloudant/couchbackup" and "_id" not in value:
-            return ()
-    return (value,)
+    if isinstance(value, dict) and "_id" not in value:
+        rows, docs = value.get("rows"), value.get("docs")
+        if isinstance(rows, list):
+            return [row.get("doc") for row in rows if isinstance(row, dict) and row.get("doc") is not None]
+        if isinstance(docs, list):
+            return docs
+        # The header of a newer backup.
+        if value.get("name") == "@cloudant/couchbackup":
+            return []
+    return [value]
