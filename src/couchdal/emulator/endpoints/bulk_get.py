@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TypeAlias
 
 from couchdal.emulator.endpoints.documents import DocumentQuery
 from couchdal.emulator.engine.documents.document import DocumentRecord, validate_doc_id
@@ -21,14 +22,10 @@ from couchdal.http.messages import ABSENT, Response
 _REFUSED = ("open_revs", "new_edits", "w", "rev", "atts_since")
 
 
-@dataclass(frozen=True, slots=True)
-class _Wanted:
-    """One member of ``docs``: the document and its revision (None: all leaves), or the error that it gets."""
-
-    doc_id: JSON
-    revision: Revision | None = None
-    atts_since: tuple[Revision, ...] | None = None
-    error: dict[str, object] | None = None
+# One member of ``docs``: the document, its revision (None: all leaves), and the revisions whose attachments the reader
+# has. A plain tuple, because requests bring thousands.
+_Wanted: TypeAlias = "tuple[str, Revision | None, tuple[Revision, ...] | None]"
+_Error: TypeAlias = "dict[str, object]"
 
 
 def read(call: Call) -> Response:
@@ -46,73 +43,79 @@ def read(call: Call) -> Response:
     if type(values) is not list:
         raise ServerError("function_clause")
     wanted = [_parse(db, value) for value in values]
-    if any(member.error is None for member in wanted):
+    if not all(isinstance(member, dict) for member in wanted):
         query.check_copies()
-    shown = replace(query.shown, revs_info=False, conflicts=False, deleted_conflicts=False, local_seq=False)
+    shown = query.shown.of_revision()
     if _in_parts(call):
         return _multipart(call, wanted, shown, query.latest)
     results: list[object] = []
     for member in wanted:
-        docs = [
-            {"error": item} if isinstance(item, dict) else {"ok": show(db, *item)}
-            for item in _opened(db, member, shown, query.latest)
+        if isinstance(member, dict):
+            results.append({"id": member["id"], "docs": [{"error": member}]})
+            continue
+        doc_id, revision, since = member
+        details = shown if since is None else _newer_than(since, shown)
+        record, found = _open(db, doc_id, revision, query.latest)
+        docs: list[object] = [
+            {"ok": show(db, record, item, details)} if isinstance(item, Node) and record else {"error": item}
+            for item in found
         ]
-        results.append({"id": member.doc_id, "docs": docs})
+        results.append({"id": doc_id, "docs": docs})
     return json_response({"results": results})
 
 
-def _parse(db: Database, value: JSON) -> _Wanted:
+def _parse(db: Database, value: JSON) -> _Wanted | _Error:
     if type(value) is not dict or not value:
-        return _Wanted(None, error=_error(None, None, BadRequest("document must be a JSON object")))
+        return _error(None, None, BadRequest("document must be a JSON object"))
     if "id" not in value:
-        return _Wanted(None, error=_error(None, None, BadRequest("document id missed")))
+        return _error(None, None, BadRequest("document id missed"))
     doc_id = value["id"]
     if type(doc_id) is not str:
         raise ServerError("function_clause", error="unknown_error")
     try:
         check_new_id(db, validate_doc_id(doc_id))
     except BadRequest as error:
-        return _Wanted(doc_id, error=_error(doc_id, None, error))
+        return _error(doc_id, None, error)
     bad: JSON = value.get("rev")
     try:
         revision = parse_revision(bad) if "rev" in value else None
-        since = value.get("atts_since", [])
-        bad = since
+        if "atts_since" not in value:
+            return doc_id, revision, None
+        since = bad = value["atts_since"]
         if type(since) is not list:
             raise BadRequest("att_since value must be array of revs.")
         revisions = []
         for bad in since:
             revisions.append(parse_revision(bad))
     except BadRequest as error:
-        return _Wanted(doc_id, error=_error(doc_id, bad, error))
-    return _Wanted(doc_id, revision, tuple(revisions) or None)
+        return _error(doc_id, bad, error)
+    return doc_id, revision, tuple(revisions) or None
 
 
-def _error(doc_id: JSON, rev: JSON, error: CouchError) -> dict[str, object]:
+def _error(doc_id: JSON, rev: JSON, error: CouchError) -> _Error:
     return {"id": doc_id, "rev": rev, "error": error.error, "reason": error.reason}
 
 
+_ERROR_PART = b'Content-Type: application/json; error="true"'
 _MISSING = CouchError("missing", status=404, error="not_found")
 
 
-def _opened(
-    db: Database, member: _Wanted, shown: Shown, latest: bool
-) -> Iterator[tuple[DocumentRecord, Node, Shown] | dict[str, object]]:
-    """Yield what one member asks for: revisions, and errors for those that are missing."""
-    if member.error is not None:
-        yield member.error
-        return
-    if member.atts_since is not None:
-        shown = replace(shown, attachments=True, atts_since=member.atts_since)
-    revisions = None if member.revision is None else [member.revision]
-    record, found = open_leaves(db, str(member.doc_id), revisions, latest=latest, in_bulk=True)
+def _open(
+    db: Database, doc_id: str, revision: Revision | None, latest: bool
+) -> tuple[DocumentRecord | None, Sequence[Node | _Error]]:
+    """Return the revisions that one member asks for, and errors for those that are missing."""
+    revisions = None if revision is None else [revision]
+    record, found = open_leaves(db, doc_id, revisions, latest=latest, in_bulk=True)
     if not found:
-        yield _error(member.doc_id, "undefined", _MISSING)
-    for item in found:
-        if isinstance(item, Node) and record is not None:
-            yield record, item, shown
-        elif not isinstance(item, Node):
-            yield _error(member.doc_id, format_revision(*item), _MISSING)
+        return None, [_error(doc_id, "undefined", _MISSING)]
+    return record, [
+        item if isinstance(item, Node) else _error(doc_id, format_revision(*item), _MISSING) for item in found
+    ]
+
+
+def _newer_than(since: tuple[Revision, ...], shown: Shown) -> Shown:
+    """Return the same details with the data of the attachments that a reader of these revisions lacks."""
+    return replace(shown, attachments=True, atts_since=since)
 
 
 def _in_parts(call: Call) -> bool:
@@ -121,21 +124,25 @@ def _in_parts(call: Call) -> bool:
     return not accepts(request, JSON_TYPE) and any(accepts(request, kind) for kind in kinds)
 
 
-def _multipart(call: Call, wanted: list[_Wanted], shown: Shown, latest: bool) -> Response:
+def _multipart(call: Call, wanted: Sequence[_Wanted | _Error], shown: Shown, latest: bool) -> Response:
     boundary = f"--{call.server.ids.next()}"
     parts = []
     for member in wanted:
         inner = f"--{call.server.ids.next()}"
-        for item in _opened(call.db, member, shown, latest):
-            if isinstance(item, dict):
-                if item["rev"] not in (None, "undefined") and member.error is None:
+        if isinstance(member, dict):
+            parts.append((_ERROR_PART, encode_json(member)))
+            continue
+        doc_id, revision, since = member
+        details = (shown if since is None else _newer_than(since, shown)).following()
+        record, found = _open(call.db, doc_id, revision, latest)
+        for item in found:
+            if isinstance(item, Node) and record is not None:
+                content_type, text = write_related(inner, show(call.db, record, item, details), item.attachments)
+                parts.append((_part_header(content_type, inner, record.doc_id, item.rev), text))
+            elif isinstance(item, dict):
+                if item["rev"] != "undefined":
                     del item["id"]
-                parts.append((b'Content-Type: application/json; error="true"', encode_json(item)))
-            else:
-                record, node, chosen = item
-                document = show(call.db, record, node, chosen.following())
-                content_type, text = write_related(inner, document, node.attachments)
-                parts.append((_part_header(content_type, inner, record.doc_id, node.rev), text))
+                parts.append((_ERROR_PART, encode_json(item)))
     content_type, text = write_bulk(boundary, parts)
     if not accepts(call.request, "multipart/mixed"):
         content_type = content_type.replace("mixed", "related")

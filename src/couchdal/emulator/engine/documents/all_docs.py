@@ -171,6 +171,4 @@ def _local_row(doc_id: str, local: LocalDocument, shown: Shown | None) -> dict[s
 
 def show_local(doc_id: str, local: LocalDocument) -> dict[str, object]:
     """Return the JSON object of a local document; nothing in it is shared."""
-    document: dict[str, object] = {"_id": doc_id, "_rev": f"0-{local.revision}"}
-    copy_members(local.body, document)
-    return document
+    return {"_id": doc_id, "_rev": f"0-{local.revision}", **copy_members(local.body)}

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, cast
 
 from couchdal.emulator.engine.erlang.external_term import encode_term
 from couchdal.emulator.engine.revisions.revision import Revision, format_revision_id, parse_revision, parse_revision_id
-from couchdal.emulator.engine.revisions.revision_tree import Node, RevisionTree, winner
+from couchdal.emulator.engine.revisions.revision_tree import Copier, Node, RevisionTree, winner
 from couchdal.errors import BadRequest, DocValidation, IllegalDocId, ServerError, TooLarge
 
 if TYPE_CHECKING:
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 MAX_DOCUMENT_SIZE = 8_000_000
 # Well below the limit, an external term is too short for its JSON text to be over it: numbers shrink most, by half.
 _SURELY_SMALL = MAX_DOCUMENT_SIZE // 4
+
+# Values of these types never change and are shown as they are stored.
+_SHARED = frozenset((str, int, bool, type(None)))
 
 # Members that CouchDB accepts and drops: it shows them itself. And those that replicator documents keep.
 _DROPPED = frozenset(("_revs_info", "_local_seq", "_conflicts", "_deleted_conflicts"))
@@ -195,7 +198,7 @@ def revisions_member(node: Node, limit: int) -> dict[str, object]:
 
 
 def show_body(doc_id: str, node: Node) -> dict[str, object]:
-    """Return ``_id``, ``_rev``, a copy of the body and ``_deleted``: what every shown document begins with."""
+    """Return ``_id``, ``_rev``, a copy of the body and ``_deleted``: the beginning of every document in an answer."""
     body = node.body
     if not body:
         shown: dict[str, object] = {"_id": doc_id, "_rev": node.rev}
@@ -204,42 +207,47 @@ def show_body(doc_id: str, node: Node) -> dict[str, object]:
         shown = {"_id": doc_id, "_rev": node.rev, **body, "_deleted": True}
     else:
         shown = {"_id": doc_id, "_rev": node.rev, **body}
-    nested = node.nested
-    if nested is None:
-        nested = node.nested = tuple(name for name, member in body.items() if _is_copied(member))
-    for name in nested:
-        shown[name] = _copy(body[name])
+    copiers = node.copiers
+    if copiers is None:
+        copiers = node.copiers = _copiers(body)
+    for name, copy in copiers:
+        shown[name] = copy(body[name])
     return shown
 
 
-def _is_copied(member: object) -> bool:
-    """Whether a member is not shown as it is stored: structures are copied, and some floats are shown as others."""
-    kind = type(member)
-    return kind is dict or kind is list or (kind is float and repr(shown_float(cast(float, member))) != repr(member))
+def _copiers(body: Mapping[str, object]) -> tuple[tuple[str, Copier], ...]:
+    """Return the members that an answer must not share with the store, each with the function that copies it."""
+    found = ((name, _copier(member)) for name, member in body.items())
+    return tuple((name, copier) for name, copier in found if copier is not None)
 
 
-def copy_members(members: Mapping[str, object], into: dict[str, object]) -> None:
-    """Copy members deeply, so that nobody changes the store by changing an answer."""
-    into.update(members)
+def _copier(member: object) -> Copier | None:
+    """Return the function that copies a value for an answer; None if the value can be shared."""
+    if type(member) is dict:
+        return dict.copy if _SHARED.issuperset(map(type, member.values())) else copy_value
+    if type(member) is list:
+        return list.copy if _SHARED.issuperset(map(type, member)) else copy_value
+    return shown_float if type(member) is float and shown_float(member) is not member else None
+
+
+def copy_members(members: Mapping[str, object]) -> dict[str, object]:
+    """Return a deep copy of a JSON object, so that nobody changes the store by changing an answer."""
+    copied = dict(members)
     for name, member in members.items():
-        kind = type(member)
-        if kind is dict or kind is list or kind is float:
-            into[name] = _copy(member)
+        if type(member) not in _SHARED:
+            copied[name] = copy_value(member)
+    return copied
 
 
-def _copy(value: object) -> object:
-    kind = type(value)
-    if kind is dict:
-        copied: dict[str, object] = {}
-        copy_members(cast("dict[str, object]", value), copied)
-        return copied
-    if kind is list:
-        return [item if type(item) is str or type(item) is int else _copy(item) for item in cast("list[object]", value)]
-    if kind is float:
-        return shown_float(cast(float, value))
-    return value
+def copy_value(value: object) -> object:
+    """Return a deep copy of a JSON value, with floats as CouchDB shows them."""
+    if type(value) is dict:
+        return copy_members(value)
+    if type(value) is list:
+        return [item if type(item) in _SHARED else copy_value(item) for item in value]
+    return shown_float(value) if type(value) is float else value
 
 
 def shown_float(value: float) -> float:
-    """Return a float as CouchDB's JSON writer shows it: it keeps neither the sign of zero nor the least subnormal."""
+    """Return a float as CouchDB writes it: without the sign of zero, and with zero for the least subnormal."""
     return 0.0 if -5e-324 <= value <= 5e-324 else value

@@ -45,7 +45,9 @@ class Shown:
         return self.attachments or self.atts_since is not None
 
     def of_revision(self) -> Shown:
-        """Return the same without what concerns the document as a whole, for revisions that are asked for by name."""
+        """Return the same without what concerns the whole document, for revisions that a reader names."""
+        if self is PLAIN:
+            return self
         return replace(self, revs_info=False, conflicts=False, deleted_conflicts=False, local_seq=False)
 
     def following(self) -> Shown:
@@ -60,8 +62,7 @@ FOR_FUNCTIONS = Shown(revs=True, most_revs=20)
 
 def open_winner(db: DocumentStore, doc_id: str, *, deleted: bool = False) -> tuple[DocumentRecord, Node]:
     """Return a document and its winner; raises ``NotFound``: ``missing``, or ``deleted`` unless that is allowed."""
-    db.check_located(doc_id)
-    record = db.storage.get(doc_id)
+    record = db.get(doc_id)
     if record is None:
         raise NotFound("missing")
     if record.deleted and not deleted:
@@ -77,8 +78,7 @@ def open_winner(db: DocumentStore, doc_id: str, *, deleted: bool = False) -> tup
 
 def open_revision(db: DocumentStore, doc_id: str, revision: Revision) -> tuple[DocumentRecord, Node]:
     """Return a document and one of its revisions, leaf or not; raises ``NotFound("missing")``."""
-    db.check_located(doc_id)
-    record = db.storage.get(doc_id)
+    record = db.get(doc_id)
     node = find(record.tree, revision) if record is not None else None
     if record is None or node is None or node.body is None:
         raise NotFound("missing")
@@ -101,16 +101,20 @@ def open_leaves(
     ``latest`` gives the leaves that descend from the revisions instead. Leaves come in the tree's order. ``in_bulk``
     says that other documents are read by the same request, for which CouchDB gathers its nodes' answers otherwise.
     """
-    db.check_located(doc_id)
-    record = db.storage.get(doc_id)
+    record = db.get(doc_id)
     if record is None:
         return None, list(dict.fromkeys(revisions or ()))
     tree = record.tree
+    if revisions is None and len(tree) == 1:
+        return record, [record.winner]
     if revisions is None:
         return record, merge_answers(tree, (), db.revs_limit, newest_first=not in_bulk)
     if latest:
         leaves, missing = latest_leaves(tree, revisions)
         return record, merge_answers(leaves, missing, db.revs_limit, newest_first=not in_bulk)
+    if len(revisions) == 1:
+        node = find(tree, revisions[0])
+        return record, [node] if node is not None and node.body is not None else list(revisions)
     nodes, missing = find_all(tree, revisions)
     found = [node for node in nodes if node.body is not None]
     bare = {*missing, *(node.revision for node in nodes)} - {node.revision for node in found}
@@ -172,8 +176,7 @@ def missing_revisions(db: DocumentStore, doc_id: str, revisions: Sequence[Revisi
 
     An unknown document lacks all, in the order in which they were asked for; a known one's are sorted.
     """
-    db.check_located(doc_id)
-    record = db.storage.get(doc_id)
+    record = db.get(doc_id)
     if record is None:
         return [format_revision(*revision) for revision in revisions], []
     missing = find_missing(record.tree, revisions)

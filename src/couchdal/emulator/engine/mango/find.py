@@ -247,8 +247,8 @@ class _Cursor:
     def _shown(self, document: Mapping[str, object], record: DocumentRecord | None) -> dict[str, object]:
         """Return what the answer shows of a document that matched; nothing in it is shared."""
         if self._project is not None:
-            return _copied(self._project(document if record is None else self._whole(record)))
-        return _copied(document) if record is None else show(self._db, record, record.winner, self._detail)
+            return copy_members(self._project(document if record is None else self._whole(record)))
+        return copy_members(document) if record is None else show(self._db, record, record.winner, self._detail)
 
     def _still_matches(self, record: DocumentRecord | None) -> bool:
         """Whether a document that is read by itself, as for a quorum, matches."""
@@ -263,9 +263,3 @@ def _rebuilt(row: Row, paths: Sequence[Sequence[str]]) -> dict[str, object]:
     for path, value in zip(reversed(paths), reversed(row.values), strict=True):
         document = set_field(document, path, value)
     return cast("dict[str, object]", document)
-
-
-def _copied(document: Mapping[str, object]) -> dict[str, object]:
-    copied: dict[str, object] = {}
-    copy_members(document, copied)
-    return copied

@@ -17,6 +17,8 @@ from couchdal.http.json_text import MOST_DIGITS
 
 Revision: TypeAlias = tuple[int, bytes]
 
+# Almost every revision that a client sends.
+_USUAL = re.compile(r"([0-9]{1,9})-([0-9a-fA-F]{32})\Z")
 _POSITION = re.compile(rb"\+?[0-9]+\Z")
 _HEX_NUMBER = re.compile(rb"[+-]?[0-9a-fA-F]+\Z")
 _UNDEFINED = b"d\x00\x09undefined" * 3
@@ -29,6 +31,9 @@ def parse_revision(value: object) -> Revision:
 
     Raises ``BadRequest("Invalid rev format")``. Zeros before the number, a ``+`` and upper-case hex are normalised.
     """
+    usual = _USUAL.match(value) if type(value) is str else None
+    if usual is not None:
+        return int(usual[1]), bytes.fromhex(usual[2])
     text = _as_bytes(value)
     if text is not None:
         number, dash, rev_id = text.partition(b"-")

@@ -18,6 +18,8 @@ from couchdal.emulator.engine.revisions.revision_tree import Node, RevisionTree,
 
 def find(tree: RevisionTree, revision: Revision) -> Node | None:
     """Return the node of a revision, leaf or not; of two, the first one below the lowest root."""
+    if len(tree) == 1:
+        return _on_path(tree[0], revision)
     found: Node | None = None
     for leaf in tree:
         node = _on_path(leaf, revision)
@@ -54,17 +56,21 @@ def find_all(tree: RevisionTree, revisions: Iterable[Revision]) -> tuple[list[No
     return found, list(wanted.elements())
 
 
-def find_missing(tree: RevisionTree, revisions: Iterable[Revision]) -> list[Revision]:
-    """Return the revisions that the tree doesn't know, sorted. Each known one cancels one that was asked for."""
+def find_missing(tree: RevisionTree, revisions: Sequence[Revision]) -> list[Revision]:
+    """Return the revisions that the tree does not know, sorted. Each known one cancels one that was asked for."""
+    if len(revisions) == 1:
+        return [] if find(tree, revisions[0]) is not None else [revisions[0]]
     known = Counter(node.revision for node in {node for leaf in tree for node in leaf.path()})
     return sorted((Counter(revisions) - known).elements())
 
 
-def latest_leaves(tree: RevisionTree, revisions: Iterable[Revision]) -> tuple[list[Node], list[Revision]]:
+def latest_leaves(tree: RevisionTree, revisions: Sequence[Revision]) -> tuple[list[Node], list[Revision]]:
     """Return the leaves at or above the given revisions, each once, and the revisions that are not in the tree.
 
     A revision with a second history is found there as well where it is asked for once more.
     """
+    if len(tree) == len(revisions) == 1:
+        return (list(tree), []) if find(tree, revisions[0]) is not None else ([], list(revisions))
     wanted = Counter(revisions)
     above: set[Node] = set()
     for node in nodes(tree):

@@ -12,11 +12,11 @@ sequences or storage.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from enum import Enum
 from itertools import islice
 from sys import maxsize
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from couchdal.emulator.engine.revisions.revision import Revision, format_revision
 
@@ -24,13 +24,18 @@ if TYPE_CHECKING:
     from couchdal.emulator.engine.documents.attachment import Attachment
 
 
+#: Copies a JSON value of one kind.
+Copier: TypeAlias = Callable[[Any], object]
+
+
 class Node:
     """One revision in a tree. ``body`` is None where only the id is known. Never changed once it is in a tree.
 
-    ``nested`` remembers for readers which members of the body have to be copied; None until one has looked.
+    ``copiers`` are the members of the body that readers must copy, each with the function that does; None until the
+    first reader has looked.
     """
 
-    __slots__ = ("_rev", "attachments", "body", "deleted", "id", "nested", "parent", "position")
+    __slots__ = ("_rev", "attachments", "body", "copiers", "deleted", "id", "parent", "position")
 
     def __init__(
         self,
@@ -47,7 +52,7 @@ class Node:
         self.deleted = deleted
         self.body = body
         self.attachments = attachments
-        self.nested: tuple[str, ...] | None = None
+        self.copiers: tuple[tuple[str, Copier], ...] | None = None
         self._rev: str | None = None
 
     @property
