@@ -23,11 +23,14 @@ PASSED_ON = {
     "document reads": ["GET", "/db/doc000500", None],
     "document writes": ["PUT", "/db/x{n}", DOCUMENT],
 }
+# A replicator asks for the revisions of a batch before it reads them: here for 500 that the server lacks.
+ASKED = {f"doc{number:06d}": [f"2-{number:032x}"] for number in range(500)}
 SERVED = {
     "document reads": ["GET", "/found/doc000500", None],
     "document writes": ["PUT", "/db/{run}-{n}", DOCUMENT],
     "_find": ["POST", "/found/_find", '{"selector":{"owner":"user7"}}'],
     "_bulk_docs of 20": ["POST", "/db/_bulk_docs", f'{{"docs":[{",".join([DOCUMENT] * 20)}]}}'],
+    "_revs_diff of 500": ["POST", "/found/_revs_diff", json.dumps(ASKED)],
 }
 Figures = dict[tuple[str, str, int], dict[str, float]]
 

@@ -25,19 +25,23 @@ def missing_revs(call: Call) -> Response:
 def _lacking(call: Call) -> dict[str, tuple[list[str], list[str]]]:
     call.require_json_type()
     db = call.db
-    asked = {doc_id: _revisions(revs) for doc_id, revs in call.json_object().items()}
-    found = ((doc_id, missing_revisions(db, doc_id, revisions)) for doc_id, revisions in asked.items())
-    return {doc_id: lacking for doc_id, lacking in found if lacking[0]}
+    asked = [(doc_id, _revisions(revs)) for doc_id, revs in call.json_object().items()]
+    lacking = {}
+    for doc_id, revisions in asked:
+        missing, ancestors = missing_revisions(db, doc_id, revisions)
+        if missing:
+            lacking[doc_id] = missing, ancestors
+    return lacking
 
 
 def _revisions(value: object) -> list[Revision]:
     if type(value) is not list:
         raise ServerError("function_clause")
-    return [_revision(rev) for rev in value]
+    return [parse_revision(rev) if type(rev) is str else _revision(rev) for rev in value]
 
 
 def _revision(rev: object) -> Revision:
-    # CouchDB has no clause for anything but texts here, and says so as an internal error.
-    if type(rev) not in (str, list):
+    # CouchDB has no clause for anything but a text, which may be an array of bytes, and fails with an internal error.
+    if type(rev) is not list:
         raise ServerError("function_clause")
     return parse_revision(rev)

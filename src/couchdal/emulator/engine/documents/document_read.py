@@ -182,6 +182,6 @@ def missing_revisions(db: DocumentStore, doc_id: str, revisions: Sequence[Revisi
     missing = find_missing(record.tree, revisions)
     if not missing:
         return [], []
-    highest = max(position for position, _ in missing)
+    highest, _ = missing[-1]
     ancestors = [leaf.rev for leaf in ranked_leaves(record.tree) if leaf.position < highest]
     return [format_revision(*revision) for revision in missing], ancestors

@@ -30,10 +30,11 @@ def find(tree: RevisionTree, revision: Revision) -> Node | None:
 
 
 def _on_path(leaf: Node, revision: Revision) -> Node | None:
+    position, rev_id = revision
     node: Node | None = leaf
-    while node is not None and node.position > revision[0]:
+    while node is not None and node.position > position:
         node = node.parent
-    return node if node is not None and node.position == revision[0] and node.id == revision[1] else None
+    return node if node is not None and node.position == position and node.id == rev_id else None
 
 
 def _root(node: Node) -> Node:

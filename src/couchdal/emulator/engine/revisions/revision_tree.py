@@ -110,6 +110,8 @@ def ranked_leaves(tree: RevisionTree) -> list[Node]:
 
     Of leaves that are one revision with two histories, the last in the tree comes first.
     """
+    if len(tree) == 1:
+        return [*tree]
     ranked = sorted(tree, key=_rank)
     ranked.reverse()
     return ranked
