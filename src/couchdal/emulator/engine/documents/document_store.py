@@ -51,7 +51,8 @@ class DocumentStore:
         self.update_seq = self.purge_seq = 0
         self.doc_count = self.doc_del_count = 0
         self.purges: list[PurgeInfo] = []
-        # Rises with every change of a design document, so that indexes notice; 0 as long as there never was one.
+        # Rises with every change of a design document, so that indexes notice; 0 if there never was one. A rollback
+        # brings it back, and tells the indexes.
         self.design_version = 0
 
     def get(self, doc_id: str) -> DocumentRecord | None:

@@ -50,7 +50,8 @@ def update_documents(
     """
     outcomes: list[Outcome] = [""] * len(documents)
     edits, locals_ = _sorted_edits(documents)
-    if _needs_check(db, edits, validate):
+    writes_design = bool(_of_kind(edits, "_design/"))
+    if writes_design or _needs_check(db, edits, validate):
         edits = _checked_edits(db, edits, outcomes, may_design, validate)
     attachments = {index: _new_attachments(document) for _, index, document in edits if document.attachments}
     for doc_id, own in groupby(edits, _doc_id):
@@ -61,7 +62,9 @@ def update_documents(
         _store(db, doc_id, old, before, tree)
     for _, index, document in locals_:
         outcomes[index] = write_local(db, document)
-    _after_write(db, edits)
+    if writes_design and _of_kind(edits, "_design/"):
+        db.validation_loaded = False
+    db.changed()
     return outcomes
 
 
@@ -82,9 +85,7 @@ def _of_kind(edits: Sequence[_Edit], prefix: str) -> Sequence[_Edit]:
 
 
 def _needs_check(db: Database, edits: Sequence[_Edit], validate: Validate | None) -> bool:
-    if validate is not None or not db.validation_loaded or _of_kind(edits, "_design/"):
-        return True
-    return any(edit[2].attachments for edit in edits)
+    return validate is not None or not db.validation_loaded or any(edit[2].attachments for edit in edits)
 
 
 def _checked_edits(
@@ -218,7 +219,8 @@ def replicate_documents(
     """
     refused: list[tuple[Document, CouchError]] = []
     edits, locals_ = _sorted_edits(documents)
-    if _needs_check(db, edits, validate):
+    writes_design = bool(_of_kind(edits, "_design/"))
+    if writes_design or _needs_check(db, edits, validate):
         edits = _checked_replicas(db, edits, refused, may_design, validate)
     attachments = {
         index: tuple(map(stored, _without_duplicates(document))) for _, index, document in edits if document.attachments
@@ -232,7 +234,9 @@ def replicate_documents(
         _store(db, doc_id, old, before, tree)
     for _, _, document in locals_:
         write_local(db, document)
-    _after_write(db, edits)
+    if writes_design and _of_kind(edits, "_design/"):
+        db.validation_loaded = False
+    db.changed()
     return refused
 
 
@@ -274,12 +278,6 @@ def _checked_replicas(
         else:
             refused.append((document, error))
     return accepted
-
-
-def _after_write(db: Database, edits: Sequence[_Edit]) -> None:
-    if _of_kind(edits, "_design/"):
-        db.validation_loaded = False
-    db.changed()
 
 
 def write_local(db: Database, document: Document) -> Outcome:

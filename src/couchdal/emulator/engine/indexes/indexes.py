@@ -135,8 +135,7 @@ class Indexes:
             self._view_indexes = {
                 name: index for name, index in self._view_indexes.items() if index.rewind(db, changed)
             }
-        if changed is None or any(doc_id.startswith("_design/") for doc_id in changed):
-            self._definitions = self._validators = None
+        self._follow(db)
 
     def fork(self) -> Indexes:
         """Return the indexes of a fork of the database. Rows are shared until one side changes them."""

@@ -31,6 +31,7 @@ class DatabaseValues(NamedTuple):
     purge_seq: int
     doc_count: int
     doc_del_count: int
+    design_version: int
     validation_loaded: bool
     deleted: bool
 
