@@ -1,15 +1,16 @@
-"""Documents of about 300 bytes, the same in every run."""
+"""Sample documents of about 300 bytes, the same in every run."""
 
 from __future__ import annotations
 
 import random
 import string
 
-Documents = list[dict[str, object]]
+Document = dict[str, object]
+Documents = list[Document]
 
 
 def make_documents(count: int, seed: int = 1) -> Documents:
-    """Return documents of about 300 bytes: texts, numbers, a flag, a list and a nested object."""
+    """Return documents with texts, numbers, a flag, a list and a nested object."""
     chance = random.Random(seed)
     word = lambda size: "".join(chance.choices(string.ascii_lowercase, k=size))  # noqa: E731 - shorter than a def
     return [

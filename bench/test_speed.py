@@ -1,4 +1,4 @@
-"""How fast memory is, beside mongomock and the bare orjson copy of the same documents."""
+"""Speed of the memory backend, compared with mongomock and with bare orjson on the same documents."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from time import perf_counter
 import mongomock
 import orjson
 import pytest
-from samples import Documents, make_documents
+from samples import Document, Documents, make_documents
 
 from couchdal import CouchDAL
 from couchdal.backends.memory import MemoryBackend
@@ -46,20 +46,20 @@ Runs = dict[str, Callable[[], object]]
 _measured: dict[str, dict[str, list[float]]] = {}
 
 
-def compare(benchmark, role: str, target: float, runs: Runs) -> None:  # type: ignore[no-untyped-def]
-    """Tell how long one of the runs takes; they were all measured at once, when the first of them was asked for."""
+def compare(benchmark, role: str, target: float | None, runs: Runs) -> None:  # type: ignore[no-untyped-def]
+    """Record how long one of the runs takes. All runs of a group are measured when the first one is asked for."""
     benchmark.extra_info.update(role=role, target=target)
     benchmark.pedantic(lambda: None, rounds=1)
     if benchmark.group not in _measured:
         _measured[benchmark.group] = seconds_of(runs)
-    # pytest-benchmark keeps a list of measured seconds.
+    # pytest-benchmark keeps a list of measured seconds: replace it by ours.
     benchmark.stats.stats.data[:] = _measured[benchmark.group][role]
 
 
 def seconds_of(runs: Runs, least_s: float = 1.5, turn_s: float = 0.05) -> dict[str, list[float]]:
-    """Return the seconds of every call. The runs take short turns, so that the machine's whims fall on all of them."""
+    """Return the seconds of every call. The runs take short turns, so that noise of the machine affects all of them."""
     for run in runs.values():
-        # What a process does only once, as importing a module, is no part of it.
+        # The first call imports modules and fills caches, so it does not count.
         run()
     times: dict[str, list[float]] = {role: [] for role in runs}
     gc.collect()
@@ -97,6 +97,27 @@ def test_isolated_test(benchmark, role: str) -> None:  # type: ignore[no-untyped
     compare(benchmark, role, 1.0, {"couchdal": couchdal, "yardstick": yardstick})
 
 
+@pytest.mark.benchmark(group="an isolated test: insert, find, rollback / mongomock's new database, insert, find, drop")
+@pytest.mark.parametrize("role", ["couchdal", "yardstick"])
+def test_isolated_test_with_rollback(benchmark, role: str) -> None:  # type: ignore[no-untyped-def]
+    dal, client = CouchDAL(MemoryBackend(), database="base"), mongomock.MongoClient()
+    dal.info()
+    snapshot = dal.snapshot()
+
+    def couchdal() -> None:
+        dal.put_document("a", {"type": "task"})
+        dal.find({"type": "task"})
+        snapshot.restore()
+
+    def yardstick() -> None:
+        name = "t" + uuid.uuid4().hex
+        client[name].docs.insert_one({"_id": "a", "type": "task"})
+        list(client[name].docs.find({"type": "task"}))
+        client.drop_database(name)
+
+    compare(benchmark, role, 1.5, {"couchdal": couchdal, "yardstick": yardstick})
+
+
 @pytest.mark.benchmark(group="_bulk_docs / orjson encode and decode of the documents")
 @pytest.mark.parametrize("role", ["couchdal", "yardstick"])
 def test_bulk_docs(benchmark, role: str, documents: Documents) -> None:  # type: ignore[no-untyped-def]
@@ -121,6 +142,45 @@ def test_all_docs(benchmark, role: str, loaded: CouchDAL, documents: Documents) 
         "yardstick": lambda: orjson.loads(text),
     }
     compare(benchmark, role, 3.0, runs)
+
+
+@pytest.mark.benchmark(group="_bulk_get of 500 / orjson decode of the documents")
+@pytest.mark.parametrize("role", ["couchdal", "yardstick"])
+def test_bulk_get(benchmark, role: str, loaded: CouchDAL, documents: Documents) -> None:  # type: ignore[no-untyped-def]
+    text = orjson.dumps(documents[:500])
+    asked = {"docs": [{"id": document["_id"]} for document in documents[:500]]}
+    runs: Runs = {
+        "couchdal": lambda: loaded.get("/_bulk_get", "POST", asked),
+        "yardstick": lambda: orjson.loads(text),
+    }
+    compare(benchmark, role, 4.0, runs)
+
+
+# Reading or writing one document or checkpoint, beside the JSON of the same document.
+ONE_DOCUMENT: dict[str, tuple[float | None, Callable[[CouchDAL, int, Document], object]]] = {
+    "read a document": (6.0, lambda dal, turn, body: dal.get("/doc000050")),
+    "write a document": (None, lambda dal, turn, body: dal.get(f"/new{turn}", "PUT", body)),
+    "read a checkpoint": (None, lambda dal, turn, body: dal.get("/_local/kept")),
+    "write a checkpoint": (None, lambda dal, turn, body: dal.get("/_local/written", "PUT", body)),
+}
+
+
+@pytest.mark.parametrize("operation", ONE_DOCUMENT)
+@pytest.mark.parametrize("role", ["couchdal", "yardstick"])
+def test_one_document(benchmark, role: str, operation: str, documents: Documents) -> None:  # type: ignore[no-untyped-def]
+    writes = operation.startswith("write")
+    benchmark.group = f"{operation} / orjson {'encode and ' if writes else ''}decode of the document"
+    dal = CouchDAL(MemoryBackend(), database="single")
+    dal.bulk_docs(documents[:100])
+    body = {name: value for name, value in documents[50].items() if name != "_id"}
+    dal.get("/_local/kept", "PUT", body)
+    text, turns = orjson.dumps(documents[50]), iter(range(10**9))
+    target, run = ONE_DOCUMENT[operation]
+    runs: Runs = {
+        "couchdal": lambda: run(dal, next(turns), body),
+        "yardstick": (lambda: orjson.loads(orjson.dumps(body))) if writes else (lambda: orjson.loads(text)),
+    }
+    compare(benchmark, role, target, runs)
 
 
 FINDS = {
@@ -176,7 +236,7 @@ def test_index_build(benchmark, role: str, loaded: CouchDAL, documents: Document
     turns = iter(range(10**9))
 
     def couchdal() -> None:
-        # Each is another one: an index that is created again finds the rows of the first.
+        # Each turn makes another index: one that is created again would find the rows of the first.
         partial = {"number": {"$gt": -1 - next(turns)}}
         index = {"fields": ["number"], "partial_filter_selector": partial}
         made = loaded.get("/_index", "POST", {"index": index, "ddoc": "built"})
@@ -193,7 +253,7 @@ def test_index_build(benchmark, role: str, loaded: CouchDAL, documents: Document
     compare(benchmark, role, 1.0, {"couchdal": couchdal, "yardstick": yardstick})
 
 
-# One operation each, in a database of 100 and in one of 100,000 documents.
+# Each runs in a database of 100 documents and in one of 100,000.
 SINGLE_OPERATIONS: dict[str, Callable[[CouchDAL, int], object]] = {
     "read a document": lambda dal, turn: dal.get("/doc000050"),
     "write a document": lambda dal, turn: dal.get(f"/new{turn}", "PUT", {"turn": turn}),
@@ -224,7 +284,7 @@ def test_single_operation(benchmark, role: str, operation: str, small_and_large:
     benchmark.group = f"{operation}: among 100,000 documents / among 100"
     turns, run = iter(range(10**9)), SINGLE_OPERATIONS[operation]
     runs: Runs = {name: lambda dal=dal: run(dal, next(turns)) for name, dal in small_and_large.items()}  # type: ignore[misc]
-    # The same cost, with some room for the processor's caches.
+    # The cost must not grow with the database; the margin is for the processor's caches.
     compare(benchmark, role, 1.25, runs)
 
 
@@ -233,13 +293,13 @@ def test_single_operation(benchmark, role: str, operation: str, small_and_large:
 def test_import(benchmark, role: str) -> None:  # type: ignore[no-untyped-def]
     benchmark.extra_info.update(role=role, target=1.5)
     benchmark.pedantic(lambda: None, rounds=1)
-    # pytest-benchmark keeps a list of measured seconds: put there what the processes measured.
+    # pytest-benchmark keeps a list of measured seconds: replace it by those of the processes.
     benchmark.stats.stats.data[:] = [import_seconds()[role]]
 
 
 @cache
 def import_seconds() -> dict[str, float]:
-    """The best of some imports, in processes of their own that take turns; the interpreter's start is not counted."""
+    """Return the best of several imports. Each runs in its own process; the start of Python does not count."""
     code = {
         "couchdal": "import couchdal; from couchdal.backends.memory import MemoryBackend; MemoryBackend()",
         "yardstick": "import json, threading, hashlib, re, dataclasses",
@@ -254,7 +314,7 @@ def import_seconds() -> dict[str, float]:
 
 
 def test_memory_of_100_000_documents() -> None:
-    """A process of its own, so that nothing else is counted; ``python bench/memory.py 100000`` prints the figure."""
+    """Runs in its own process, so that nothing else counts. ``python bench/memory.py 100000`` prints the figure."""
     script = Path(__file__).with_name("memory.py")
     ran = subprocess.run([sys.executable, str(script), "100000"], capture_output=True, text=True, check=True)
     megabytes = int(ran.stdout)
