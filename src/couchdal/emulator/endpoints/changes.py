@@ -161,7 +161,7 @@ def _feed(call: Call, parameters: ChangesParameters, query: ChangesQuery, since:
         wait_ms = parameters.heartbeat
     elif not beats and parameters.timeout is not None:
         wait_ms = max(parameters.timeout, 0)
-    feed = ChangesFeed(call.server, call.db, query, since, FRAMINGS[parameters.feed], wait_ms, beats)
+    feed = ChangesFeed(call.server, call.db, query, since, FRAMINGS[parameters.feed], wait_ms=wait_ms, heartbeats=beats)
     headers = {"content-type": JSON_TYPE}
     if parameters.feed == "eventsource":
         headers = {"content-type": "text/event-stream", "cache-control": "no-cache"}

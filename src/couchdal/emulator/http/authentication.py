@@ -93,13 +93,13 @@ def session_secret(server: Server) -> str:
 
 def _from_cookie(server: Server, header: str) -> UserContext | None:
     """Return the user of a session cookie; None for a request without one, or with one that does not count."""
-    from couchdal.emulator.engine.auth.sessions import check_cookie, make_cookie, read_cookie, set_cookie
+    from couchdal.emulator.engine.auth.sessions import check_cookie, make_cookie, parse_cookie, set_cookie
 
     parts = (part.strip().partition("=") for part in header.replace(",", ";").split(";"))
     value = next((value.strip('"') for name, _, value in parts if name == SESSION_COOKIE), "")
     if not value:
         return None
-    cookie = read_cookie(value)
+    cookie = parse_cookie(value)
     name = cookie[0]
     properties = user_properties(server, name)
     if properties is None:

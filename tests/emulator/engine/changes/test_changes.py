@@ -1,4 +1,4 @@
-"""Rows of the feed and feeds that wait, on the engine alone: values in, rows or text out, and time as told."""
+"""The engine's changes feed: rows as JSON values, waiting feeds as text, with a clock that the tests set."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from couchdal.errors import BadRequest, ServerError
 
 
 class Time:
-    """Seconds that pass when a test says so."""
+    """A clock that a test sets."""
 
     def __init__(self) -> None:
         self.seconds = 0.0
@@ -51,7 +51,7 @@ def replicate(db: Database, *documents: dict[str, object]) -> None:
 
 
 def read(db: Database, query: ChangesQuery | None = None, since: int = 0) -> tuple[list[str], int, int | None]:
-    """Return the ids of the rows, the last sequence and what is pending."""
+    """Return the ids of the rows, the last sequence and the number of pending changes."""
     query = query or ChangesQuery()
     cursor = start_cursor(db, query, since)
     rows, over = read_changes(db, query, cursor)
@@ -59,17 +59,14 @@ def read(db: Database, query: ChangesQuery | None = None, since: int = 0) -> tup
     return [str(row["id"]) for row in rows], cursor.seq, cursor.pending
 
 
-# --- rows ------------------------------------------------------------------------------------------------------------
-
-
-def test_documents_come_in_the_order_of_their_last_change(db: Database) -> None:
+def test_rows_are_in_the_order_of_the_last_change(db: Database) -> None:
     (rev, *_) = write(db, {"_id": "a"}, {"_id": "b"}, {"_id": "c"})
     write(db, {"_id": "a", "_rev": rev, "n": 1})
     assert read(db) == (["b", "c", "a"], 4, 0)
     assert read(db, since=3) == (["a"], 4, 0)
 
 
-def test_descending_begins_at_the_newest_whatever_since_is(db: Database) -> None:
+def test_descending_feed_begins_at_the_newest_change_and_ignores_since(db: Database) -> None:
     write(db, {"_id": "a"}, {"_id": "b"}, {"_id": "c"})
     assert read(db, ChangesQuery(descending=True), since=2) == (["c", "b", "a"], 1, 0)
     assert read(db, ChangesQuery(descending=True, limit=1)) == (["c"], 3, 2)
@@ -84,19 +81,19 @@ def test_descending_begins_at_the_newest_whatever_since_is(db: Database) -> None
         (-1, (["a", "b", "c"], 3, 0)),
     ],
 )
-def test_limit_counts_rows_and_a_negative_one_counts_none(db: Database, limit: int, expected: object) -> None:
+def test_limit_counts_rows_and_negative_means_unlimited(db: Database, limit: int, expected: object) -> None:
     write(db, {"_id": "a"}, {"_id": "b"}, {"_id": "c"})
     assert read(db, ChangesQuery(limit=limit)) == expected
 
 
-def test_change_that_does_not_pass_moves_last_seq_beyond_the_limit(db: Database) -> None:
-    """CouchDB looks at one change more than the limit allows, and keeps its sequence when it doesn't pass."""
+def test_filtered_out_change_after_the_limit_moves_last_seq(db: Database) -> None:
+    """CouchDB examines one change beyond the limit. If the filter excludes it, its sequence becomes ``last_seq``."""
     write(db, *({"_id": doc_id} for doc_id in "abcdef"))
     only_e = Filter(matches=lambda document: document["_id"] == "e")
     assert read(db, ChangesQuery(limit=1, filter=only_e)) == (["e"], 6, 1)
 
 
-def test_documents_that_are_looked_up_leave_the_others_pending(db: Database) -> None:
+def test_filter_that_looks_up_documents_leaves_the_others_pending(db: Database) -> None:
     write(db, *({"_id": doc_id} for doc_id in ("a", "b", "c", "_design/d")))
     assert read(db, ChangesQuery(filter=Filter(doc_ids=("c", "a", "none")))) == (["a", "c"], 4, 2)
     assert read(db, ChangesQuery(filter=Filter(design=True))) == (["_design/d"], 4, 3)
@@ -107,7 +104,7 @@ def test_repeated_ids_repeat_their_rows(db: Database) -> None:
     assert read(db, ChangesQuery(filter=Filter(doc_ids=("b", "a", "b"))))[0] == ["a", "b", "b"]
 
 
-def test_more_ids_than_are_looked_up_are_read_from_the_feed_once_each(db: Database) -> None:
+def test_more_ids_than_couchdb_looks_up_have_one_row_each(db: Database) -> None:
     write(db, {"_id": "a"}, {"_id": "b"})
     many = ("b", "b", *(str(number) for number in range(1000)))
     assert read(db, ChangesQuery(filter=Filter(doc_ids=many))) == (["b"], 2, 0)
@@ -126,7 +123,7 @@ def test_all_docs_style_lists_live_leaves_before_deleted_ones(db: Database) -> N
     assert "deleted" not in row
 
 
-def test_selector_is_asked_for_every_leaf_but_shows_the_winner(db: Database) -> None:
+def test_all_docs_style_filters_every_leaf_and_includes_the_winner(db: Database) -> None:
     replicate(db, {"_id": "x", "_rev": "1-a", "n": 1}, {"_id": "x", "_rev": "1-b", "n": 2})
     first = Filter(matches=lambda document: document["n"] == 1)
     query = ChangesQuery(style="all_docs", filter=first, shown=Shown())
@@ -135,7 +132,7 @@ def test_selector_is_asked_for_every_leaf_but_shows_the_winner(db: Database) -> 
     assert read(db, ChangesQuery(filter=first))[0] == []
 
 
-def test_unknown_style_fails_only_when_there_is_a_change(db: Database) -> None:
+def test_unknown_style_fails_when_there_is_a_change(db: Database) -> None:
     query = ChangesQuery(style="")
     assert read(db, query) == ([], 0, 0)
     write(db, {"_id": "a"})
@@ -144,7 +141,7 @@ def test_unknown_style_fails_only_when_there_is_a_change(db: Database) -> None:
     assert (caught.value.status, caught.value.error) == (500, "error")
 
 
-def test_rounds_can_be_read_in_pieces(db: Database) -> None:
+def test_round_can_be_read_in_pieces(db: Database) -> None:
     write(db, *({"_id": doc_id} for doc_id in "abcde"))
     query = ChangesQuery(limit=4)
     cursor = start_cursor(db, query, 0)
@@ -168,16 +165,13 @@ def test_rows_are_copies(db: Database) -> None:
         document["list"].append(2)
 
 
-# --- sequences -------------------------------------------------------------------------------------------------------
-
-
-def test_since_is_read_as_it_was_given_out(server: Server, db: Database) -> None:
+def test_parse_since_accepts_the_sequences_of_the_database(server: Server, db: Database) -> None:
     write(db, {"_id": "a"}, {"_id": "b"})
     assert [parse_since(db, text) for text in ("0", "now", db.seq(1), f'"{db.seq(2)}"')] == [0, 2, 1, 2]
 
 
 @pytest.mark.parametrize("text", ["", "1", "00", "-1", "abc", "1-xyz", '"now"', '"0"', "null"])
-def test_malformed_since_is_refused(db: Database, text: str) -> None:
+def test_parse_since_refuses_malformed_text(db: Database, text: str) -> None:
     with pytest.raises(BadRequest) as caught:
         parse_since(db, text)
     assert caught.value.reason == "Malformed sequence supplied in 'since' parameter."
@@ -192,24 +186,24 @@ def test_sequence_of_another_database_starts_from_the_beginning(server: Server, 
     assert parse_since(server.create("db"), old) == 0
 
 
-# --- feeds -----------------------------------------------------------------------------------------------------------
-
 Start = Callable[..., ChangesFeed]
 
 
 @pytest.fixture
 def start(server: Server, db: Database) -> Start:
-    def start(kind: str, *, since: int = 0, wait_ms: int = 1000, beats: bool = False, **asked: object) -> ChangesFeed:
+    def start(
+        kind: str, *, since: int = 0, wait_ms: int = 1000, heartbeats: bool = False, **asked: object
+    ) -> ChangesFeed:
         query = ChangesQuery(**asked)  # type: ignore[arg-type]
-        return ChangesFeed(server, db, query, since, FRAMINGS[kind], wait_ms, beats)
+        return ChangesFeed(server, db, query, since, FRAMINGS[kind], wait_ms=wait_ms, heartbeats=heartbeats)
 
     return start
 
 
 def begin(feed: ChangesFeed) -> tuple[bytes, float | None]:
-    """Return what a feed begins with, and how long it waits then.
+    """Return the first text of a feed, and the seconds of the wait that follows.
 
-    Its first rows were read before anyone could subscribe, so it wants to be polled once more at once.
+    The feed reads its first rows before anyone can subscribe. Therefore the second poll follows at once.
     """
     text, seconds = feed.poll()
     assert seconds == 0.0
@@ -234,7 +228,7 @@ def test_longpoll_waits_for_a_change_and_ends_with_it(db: Database, start: Start
     assert feed.poll() == (b"", None)
 
 
-def test_longpoll_ends_without_rows_when_its_time_is_over(db: Database, start: Start, time: Time) -> None:
+def test_longpoll_ends_without_rows_after_its_timeout(db: Database, start: Start, time: Time) -> None:
     write(db, {"_id": "a"})
     feed = start("longpoll", since=1)
     feed.poll()
@@ -242,7 +236,7 @@ def test_longpoll_ends_without_rows_when_its_time_is_over(db: Database, start: S
     assert feed.poll() == (f'\n],\n"last_seq":"{db.seq(1)}","pending":0}}\n\n'.encode(), None)
 
 
-def test_continuous_feed_goes_on_with_lines_until_its_limit(db: Database, start: Start) -> None:
+def test_continuous_feed_sends_lines_until_its_limit(db: Database, start: Start) -> None:
     write(db, {"_id": "a"})
     feed = start("continuous", limit=2)
     assert begin(feed) == (row(db, 1, "a").encode() + b"\n", 1.0)
@@ -251,7 +245,7 @@ def test_continuous_feed_goes_on_with_lines_until_its_limit(db: Database, start:
     assert feed.poll() == (f"\n{row(db, 2, 'b')}\n{last}\n\n".encode(), None)
 
 
-def test_each_change_starts_the_wait_anew(db: Database, start: Start, time: Time) -> None:
+def test_each_change_restarts_the_wait(db: Database, start: Start, time: Time) -> None:
     feed = start("continuous")
     feed.poll()
     time.seconds = 0.9
@@ -262,15 +256,15 @@ def test_each_change_starts_the_wait_anew(db: Database, start: Start, time: Time
 
 
 @pytest.mark.parametrize(
-    ("kind", "beat"),
+    ("kind", "heartbeat"),
     [("longpoll", b"\n"), ("continuous", b"\n"), ("eventsource", b"event: heartbeat\ndata: \n\n")],
 )
-def test_heartbeats_come_for_as_long_as_nothing_changes(start: Start, time: Time, kind: str, beat: bytes) -> None:
-    feed = start(kind, wait_ms=500, beats=True)
+def test_feed_sends_heartbeats_while_nothing_changes(start: Start, time: Time, kind: str, heartbeat: bytes) -> None:
+    feed = start(kind, wait_ms=500, heartbeats=True)
     feed.poll()
     for count in range(1, 4):
         time.seconds = count * 0.5
-        assert feed.poll() == (beat, 0.5)
+        assert feed.poll() == (heartbeat, 0.5)
 
 
 def test_event_stream_names_the_sequence_of_each_row(db: Database, start: Start, time: Time) -> None:
@@ -292,13 +286,13 @@ def test_event_stream_names_the_sequence_of_each_row(db: Database, start: Start,
 def test_feed_ends_when_its_database_is_deleted(
     server: Server, db: Database, start: Start, kind: str, end: str
 ) -> None:
-    feed = start(kind, beats=True)
+    feed = start(kind, heartbeats=True)
     feed.poll()
     server.delete("db")
     assert feed.poll() == (end.format(db.seq(0)).encode(), None)
 
 
-def test_change_that_a_filter_drops_only_gives_a_sign_of_life(db: Database, start: Start) -> None:
+def test_filtered_out_change_sends_only_a_heartbeat(db: Database, start: Start) -> None:
     feed = start("longpoll", filter=Filter(doc_ids=("b",)))
     feed.poll()
     write(db, {"_id": "a"})
@@ -307,14 +301,14 @@ def test_change_that_a_filter_drops_only_gives_a_sign_of_life(db: Database, star
     assert row(db, 2, "b").encode() in feed.poll()[0]
 
 
-def test_local_document_wakes_no_feed(db: Database, start: Start) -> None:
+def test_local_document_does_not_wake_a_feed(db: Database, start: Start) -> None:
     feed = start("continuous")
     feed.poll()
     write(db, {"_id": "_local/a"})
     assert feed.poll() == (b"", 1.0)
 
 
-def test_long_feed_is_read_a_piece_at_a_time(db: Database, start: Start) -> None:
+def test_poll_reads_a_long_feed_in_pieces(db: Database, start: Start) -> None:
     write(db, *({"_id": f"{number:04}"} for number in range(450)))
     feed = start("continuous", limit=450)
     pieces = [feed.poll() for _ in range(4)]
@@ -322,17 +316,17 @@ def test_long_feed_is_read_a_piece_at_a_time(db: Database, start: Start) -> None
     assert counts == [(200, 0.0), (200, 0.0), (50, None), (0, None)]
 
 
-def test_wait_is_never_longer_than_a_minute(start: Start) -> None:
+def test_wait_lasts_at_most_a_minute(start: Start) -> None:
     assert begin(start("longpoll", wait_ms=3_600_000))[1] == 60.0
 
 
-def test_error_of_a_query_is_raised_before_the_feed_begins(db: Database, start: Start) -> None:
+def test_constructor_raises_the_error_of_a_query(db: Database, start: Start) -> None:
     write(db, {"_id": "a"})
     with pytest.raises(ServerError):
         start("continuous", style="")
 
 
-def test_subscriber_is_called_after_each_change_and_once_when_the_feed_is_closed(db: Database, start: Start) -> None:
+def test_subscriber_is_called_after_each_change_and_once_on_close(db: Database, start: Start) -> None:
     calls: list[int] = []
     feed = start("continuous")
     feed.subscribe(lambda: calls.append(db.update_seq))

@@ -1,4 +1,4 @@
-"""The order of JSON values: as CouchDB was seen to sort them, by the system's ICU and by the bundled table alike."""
+"""The order of JSON values, with the system's ICU and with the bundled table, checked against CouchDB's answers."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ SortKey = Callable[[str], bytes]
 
 ICU = find_icu()
 TABLE_NAME, TABLE = load_sort_key()
-# ICU 70 to 72 are of the table's Unicode or of the next one, whose differences the table knows.
+# ICU 70 to 72 implement the table's version of Unicode or the next one. The table contains the corrections of the next.
 ICU_VERSION = int(re.sub(r"\D", "", ICU[0]) or 0) if ICU else 0
 
 
 @pytest.fixture(params=["ICU", "the bundled table"])
 def collator(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Have all strings sorted by one of the two."""
+    """Sort all strings with one of the two collators."""
     if request.param == "ICU" and ICU is None:
         pytest.skip("this system has no ICU")
     if request.param != "ICU":
@@ -42,12 +42,12 @@ def collator(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def recorded_keys() -> Iterator[tuple[str, bool, list[Any]]]:
-    """Yield the keys of each recorded view, in the order of its rows, and whether that is descending."""
+    """Yield the name of each recorded view query, True for a descending one, and the keys in the order of the rows."""
     for file in sorted(RECORDED.glob("*.json")):
         for number, step in enumerate(json.loads(file.read_text("utf-8"))["steps"]):
             request, body = step["request"], step["response"].get("body")
             query = request.get("query", {})
-            # All documents are in the order of their ids, a raw view in Erlang's, and named keys in the request's.
+            # Other rows have another order: _all_docs by id, raw views by Erlang's terms, keys by the request.
             ordered = "/_view/" in request["path"] and "raw" not in file.name and "keys" not in query
             if ordered and isinstance(body, dict) and len(body.get("rows", ())) > 1:
                 keys = [row["key"] for row in body["rows"] if "key" in row]
@@ -84,8 +84,8 @@ def test_different_strings_can_be_equal(one: str, other: str) -> None:
 
 
 @pytest.mark.usefixtures("collator")
-def test_one_string_after_the_other() -> None:
-    # Punctuation counts, lower case is first, accents come before the next letter, and Thai vowels behind consonants.
+def test_strings_sort_in_this_order() -> None:
+    # Punctuation counts. Lower case comes first. Accents sort before the next letter, Thai vowels after consonants.
     ordered = [
         "",
         " ",
@@ -115,17 +115,15 @@ def test_one_string_after_the_other() -> None:
             assert compare_strings(other, one) > 0
 
 
-def test_collator_is_named() -> None:
+def test_collator_name_names_the_collation_in_use() -> None:
     assert collation.collator_name() == (ICU[0] if ICU else TABLE_NAME)
 
 
 @pytest.mark.usefixtures("collator")
-def test_long_text_in_which_characters_count_together_takes_no_longer_than_its_length() -> None:
+def test_time_for_a_text_of_sequences_is_linear() -> None:
     text = "เก" * 200_000
     assert compare_strings(text, text + "a") < 0
 
-
-# --- the bundled table beside ICU -------------------------------------------------------------------------------------
 
 SCRIPTS = {
     "Latin": (0x20, 0x250),
@@ -149,7 +147,7 @@ SCRIPTS = {
     "emoji": (0x1F300, 0x1F650),
     "control": (0x0, 0x20),
 }
-# The data of ICU 72 has these in another place: what was found out about their strokes since, and one letter.
+# ICU 72 sorts these differently: ideographs whose strokes were corrected, and one letter.
 ELSEWHERE = set("奔㚔奟㚜𦚹𪱞㬺䶽汷㲽𫠉𩡧𪏯𬓸ⱹᶉ")
 MARKS = [chr(code) for code in range(0x300, 0x370)] + list(
     "\u0591\u05bc\u064b\u093c\u0e38\u0e48\u3099\u20d0\ufe0f\u200d"
@@ -161,7 +159,7 @@ def alphabet(start: int, end: int) -> list[str]:
 
 
 def random_pairs(count: int) -> Iterator[tuple[str, str]]:
-    """Yield pairs of strings, most of them so much alike that an accent or the case decides."""
+    """Yield pairs of strings. Most differ only in an accent or in case."""
     chance = random.Random(1)
     alphabets = [alphabet(*block) for block in SCRIPTS.values()]
     changes: list[Callable[[str], str]] = [
@@ -183,7 +181,8 @@ def word(chance: random.Random, alphabets: list[list[str]]) -> str:
     letters, text = chance.choice(alphabets), ""
     for _ in range(chance.randint(1, 6)):
         text += chance.choice(letters if chance.random() < 0.9 else chance.choice(alphabets))
-        text += chance.choice(MARKS) * (chance.random() < 0.3)
+        if chance.random() < 0.3:
+            text += chance.choice(MARKS)
     return text
 
 
@@ -192,7 +191,7 @@ def sign(one: bytes, other: bytes) -> int:
 
 
 @pytest.mark.skipif(ICU is None, reason="this system has no ICU")
-def test_table_and_icu_give_the_same_order() -> None:
+def test_bundled_table_sorts_as_icu_does() -> None:
     assert ICU is not None
     differing = [
         (one, other)
@@ -202,8 +201,6 @@ def test_table_and_icu_give_the_same_order() -> None:
     # Each version of Unicode moves a few characters.
     assert len(differing) <= (0 if 70 <= ICU_VERSION <= 72 else 50), differing[:10]
 
-
-# --- what holds for all values ----------------------------------------------------------------------------------------
 
 integers = st.integers(-5, 5) | st.sampled_from((2**53, 2**53 + 1, -(2**53) - 1, 10**30))
 floats = st.sampled_from((0.0, -0.0, 0.5, 1.0, -1.0, 1.5, float(2**53), 1e30, 5e-324, 1.7e308))
@@ -222,13 +219,13 @@ def test_order_is_total(a: object, b: object, c: object) -> None:
     assert compare_json(one, two) <= 0
     assert compare_json(two, three) <= 0
     assert compare_json(one, three) <= 0
-    # What is equal stands in the same place among all others.
+    # Equal values compare alike with every other value.
     if compare_json(a, b) == 0:
         assert compare_json(a, c) == compare_json(b, c)
 
 
 @given(st.lists(values, max_size=6))
-def test_kinds_of_values_follow_one_another(mixed: list[object]) -> None:
+def test_values_sort_by_type_first(mixed: list[object]) -> None:
     kinds = (type(None), bool, (int, float), str, list, dict)
     ranks = [
         next(rank for rank, kind in enumerate(kinds) if isinstance(value, kind))
@@ -237,7 +234,7 @@ def test_kinds_of_values_follow_one_another(mixed: list[object]) -> None:
     assert ranks == sorted(ranks)
 
 
-def test_numbers_compare_by_value_whatever_their_form() -> None:
+def test_numbers_compare_by_value() -> None:
     assert compare_json(1, 1.0) == 0
     assert compare_json(2**53, float(2**53)) == 0
     assert compare_json(2**53 + 1, float(2**53)) == 1

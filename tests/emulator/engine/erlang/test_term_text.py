@@ -1,4 +1,4 @@
-"""Values in reasons: as Erlang prints them with ``~w`` and ``~p``. Every expected text was printed by Erlang/OTP 25."""
+"""Values in the reasons of errors. Erlang/OTP 25 printed every expected text, with ``~w`` or ``~p``."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from couchdal.emulator.engine.erlang.term_text import pretty_term, print_float, 
         (12345678901234567890123, "12345678901234567890123"),
     ],
 )
-def test_print_term_gives_bytes(value: object, printed: str) -> None:
+def test_print_term_prints_strings_as_bytes(value: object, printed: str) -> None:
     assert print_term(value) == printed
 
 
@@ -41,7 +41,7 @@ def test_print_term_gives_bytes(value: object, printed: str) -> None:
         (1e22, "1.0e22"),
     ],
 )
-def test_print_float_takes_the_shorter_form(value: float, printed: str) -> None:
+def test_print_float_chooses_the_shorter_form(value: float, printed: str) -> None:
     assert print_float(value) == printed
 
 
@@ -56,11 +56,11 @@ def test_print_float_takes_the_shorter_form(value: float, printed: str) -> None:
         ([{"a": 1.5}, None], '[{[{<<"a">>,1.5}]},null]'),
     ],
 )
-def test_pretty_term_gives_text_where_it_is_printable(value: object, printed: str) -> None:
+def test_pretty_term_prints_printable_bytes_as_text(value: object, printed: str) -> None:
     assert pretty_term(value) == printed
 
 
-def test_pretty_term_breaks_lines_behind_the_text_before_it() -> None:
+def test_pretty_term_aligns_lines_with_the_first_one() -> None:
     value = {"asc": "x" * 40, "list": [1, 2, "y" * 40], "bytes": "\x00" * 30}
     assert "Invalid sort field: " + pretty_term(value, 21) == (
         'Invalid sort field: {[{<<"asc">>,\n'

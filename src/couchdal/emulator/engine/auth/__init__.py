@@ -1,1 +1,1 @@
-"""Users, sessions and security objects."""
+"""Users, sessions, and the security objects of databases."""

@@ -1,6 +1,6 @@
-"""Who may do what in a database: user contexts and security objects. Source: ``couch_db:is_admin``, ``is_member``.
+"""Authorization in a database: user contexts and security objects.
 
-It knows nothing of passwords, sessions or paths.
+This module does not know passwords, sessions or paths. Source: ``couch_db:is_admin``, ``is_member``.
 """
 
 from __future__ import annotations
@@ -12,9 +12,10 @@ from couchdal.errors import CouchError, Forbidden, Unauthorized
 
 
 class UserContext(NamedTuple):
-    """Who asks: the name (None: anonymous), the roles, and how they proved it (``"default"`` is Basic).
+    """The user of a request: the name (None if anonymous), the roles, and the authentication handler.
 
-    ``renewed_cookie`` is the session cookie that the answer sets, because the one that came is growing old.
+    The handler ``"default"`` is Basic authentication. ``renewed_cookie`` is the session cookie that the answer sets
+    when the one in the request approaches its end.
     """
 
     name: str | None = None
@@ -24,23 +25,23 @@ class UserContext(NamedTuple):
 
     @property
     def is_admin(self) -> bool:
-        """Whether this is an administrator of the server."""
+        """True for a server administrator."""
         return "_admin" in self.roles
 
 
 def user_object(db_name: str, user: UserContext) -> dict[str, object]:
-    """Return a user of a database as functions of design documents see one."""
+    """Return the ``userCtx`` object that functions of design documents receive."""
     return {"db": db_name, "name": user.name, "roles": list(user.roles)}
 
 
 def is_db_admin(user: UserContext, security: Mapping[str, object]) -> bool:
-    """Whether a user administers the server, or the database with this security object."""
+    """Return True if the user administers the server, or a database with this security object."""
     return user.is_admin or _listed(user, security.get("admins"))
 
 
 def is_member(user: UserContext, security: Mapping[str, object]) -> bool:
-    """Whether a user may read a database with this security object; one that names no members is everybody's."""
-    # Before they were called members, they were readers.
+    """Return True if the user may read a database with this security object. Without members, everybody may."""
+    # Old security objects call the members "readers".
     members = security.get("members", security.get("readers"))
     if is_db_admin(user, security):
         return True
@@ -49,7 +50,7 @@ def is_member(user: UserContext, security: Mapping[str, object]) -> bool:
 
 
 def _listed(user: UserContext, group: object) -> bool:
-    """Whether a user is named by, or has a role of, one group of a security object."""
+    """Return True if a group of a security object contains the user's name or one of the roles."""
     if not isinstance(group, Mapping):
         return False
     names, roles = group.get("names") or (), group.get("roles") or ()
@@ -57,7 +58,7 @@ def _listed(user: UserContext, group: object) -> bool:
 
 
 def membership_error(user: UserContext, security: Mapping[str, object]) -> CouchError | None:
-    """Return the error that a user gets who is no member: 401 for the anonymous, 403 for others."""
+    """Return the error for a user who is not a member, or None. It is 401 for anonymous users and 403 for others."""
     if is_member(user, security):
         return None
     if user.name is None:
@@ -66,7 +67,7 @@ def membership_error(user: UserContext, security: Mapping[str, object]) -> Couch
 
 
 def is_security_object(value: object) -> bool:
-    """Whether CouchDB stores a value as a security object: names and roles, where given, are lists of strings."""
+    """Return True if CouchDB accepts a security object: its names and roles must be lists of strings."""
     if not isinstance(value, Mapping):
         return False
     groups = (value.get("admins", {}), value.get("members", value.get("readers", {})))

@@ -1,8 +1,8 @@
-"""Sessions: the AuthSession cookie, made and checked with a given clock and secret, and failed logins counted.
+"""Session cookies, and the lockout after failed logins.
 
-A cookie holds the user's name and the time of login in hex, signed with the server's secret and the user's salt: a new
-password has a new salt and ends the user's sessions. It knows nothing of requests. Sources: ``couch_httpd_auth``,
-``couch_auth_lockout``.
+A cookie contains the user's name and the time of login in hexadecimal. The server's secret and the user's salt sign it.
+A new password has a new salt and therefore ends the user's sessions. This module does not know requests. Sources:
+``couch_httpd_auth``, ``couch_auth_lockout``.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from couchdal.emulator.engine.erlang.integers import parse_hex
 from couchdal.errors import BadRequest
 from couchdal.http.headers import SESSION_COOKIE
 
-# Failed logins by address, name and salt: how many, and since when.
+# Failed logins by address, name and salt: their number, and the time of the first.
 Failures: TypeAlias = dict[tuple[str, str, str], tuple[int, float]]
 
 TIMEOUT_S = 600
@@ -23,7 +23,7 @@ _LOCKED_FOR_S = 300
 
 
 def make_cookie(name: str, secret: str, salt: str, now: int) -> str:
-    """Return the value of a session cookie that begins now, in seconds since 1970."""
+    """Return a session cookie that begins at ``now``, in seconds since 1970."""
     from base64 import urlsafe_b64encode  # few requests bring credentials
 
     signed = f"{name}:{now:X}".encode()
@@ -36,8 +36,8 @@ def _signature(signed: bytes, secret: str, salt: str, algorithm: str) -> bytes:
     return digest((secret + salt).encode(), signed, algorithm)
 
 
-def read_cookie(value: str) -> tuple[str, str, bytes]:
-    """Return name, time and signature of a cookie; raises ``BadRequest`` for what is no cookie of CouchDB's."""
+def parse_cookie(value: str) -> tuple[str, str, bytes]:
+    """Return the name, time and signature in a cookie. Raise ``BadRequest`` for a malformed one."""
     from base64 import b64decode
 
     try:
@@ -51,7 +51,7 @@ def read_cookie(value: str) -> tuple[str, str, bytes]:
 
 
 def check_cookie(cookie: tuple[str, str, bytes], secret: str, salt: str, now: int) -> bool | None:
-    """Return None for a cookie that is out of date or not signed by us, else whether it is old enough to be renewed."""
+    """Return None for an expired or forged cookie. Otherwise, return True if it is old enough to be renewed."""
     from hmac import compare_digest
 
     name, time, signature = cookie
@@ -59,14 +59,14 @@ def check_cookie(cookie: tuple[str, str, bytes], secret: str, salt: str, now: in
     if began is None or now >= began + TIMEOUT_S:
         return None
     signed = f"{name}:{time}".encode("utf-8", "surrogateescape")
-    # CouchDB signs with SHA-256, and still accepts its older SHA-1.
+    # CouchDB signs with SHA-256 and still accepts SHA-1.
     if not any(compare_digest(_signature(signed, secret, salt, kind), signature) for kind in ("sha256", "sha1")):
         return None
     return now - began > _RENEWED_AFTER_S
 
 
 def set_cookie(value: str, now: int) -> str:
-    """Return the text of a Set-Cookie header; an empty value logs out."""
+    """Return a ``Set-Cookie`` header. An empty value logs the user out."""
     from email.utils import formatdate
 
     day, date = formatdate(now + TIMEOUT_S, usegmt=True).split(", ")
@@ -75,7 +75,7 @@ def set_cookie(value: str, now: int) -> str:
 
 
 def is_locked(failures: Failures, key: tuple[str, str, str], now: float) -> bool:
-    """Whether there were too many failed logins; after some minutes they are forgotten."""
+    """Return True after too many failed logins. They expire after five minutes."""
     count, since = failures.get(key, (0, now))
     if now - since >= _LOCKED_FOR_S:
         del failures[key]
@@ -84,6 +84,6 @@ def is_locked(failures: Failures, key: tuple[str, str, str], now: float) -> bool
 
 
 def count_failure(failures: Failures, key: tuple[str, str, str], now: float) -> None:
-    """Remember one more failed login."""
+    """Record a failed login."""
     count, since = failures.get(key, (0, now))
     failures[key] = (count + 1, since)

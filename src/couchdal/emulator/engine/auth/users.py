@@ -1,7 +1,7 @@
-"""The users database: passwords become derived keys, and what a user document may hold and who may change it.
+"""The users database: password hashing, and the rules for user documents.
 
-It knows nothing of sessions or requests. Sources: ``couch_users_db``, ``couch_passwords``, and the rules of the design
-document ``_auth``, which a CouchDB keeps in that database as JavaScript.
+This module does not know sessions or requests. Sources: ``couch_users_db``, ``couch_passwords``, and the design
+document ``_auth``, where CouchDB keeps these rules as JavaScript.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import lru_cache
 from hashlib import pbkdf2_hmac, sha1
-from typing import cast
 
 from couchdal.emulator.engine.auth.security import UserContext, is_db_admin
 from couchdal.emulator.engine.documents.document import Document
@@ -37,27 +36,25 @@ _PASSWORD_FIELDS = frozenset(
 
 
 def is_users_db(name: str) -> bool:
-    """Whether the documents of a database are users."""
+    """Return True if the documents of a database are users."""
     return name == USERS or name.endswith("/" + USERS)
-
-
-# --- passwords -------------------------------------------------------------------------------------------------------
 
 
 @lru_cache(maxsize=256)
 def derive_key(prf: str, password: bytes, salt: bytes, iterations: int) -> str:
-    """Return a password's derived key in hex, as long as the hash of its pseudo-random function.
+    """Return the key derived from a password, in hexadecimal. ``prf`` names the hash function and sets the length.
 
-    It takes a good part of a second by design. Salts are the same in every run, so tests of one process share it.
+    A derivation takes a good part of a second by design. Salts are the same in every run, so the tests of one process
+    share the cached results.
     """
     return pbkdf2_hmac(_PRFS[prf], password, salt, iterations).hex()
 
 
 def verify_password(properties: Mapping[str, object], password: bytes, known: dict[str, bytes]) -> bool:
-    """Whether a password is the one from which a user document's key was derived.
+    """Return True if the key in a user document derives from the password.
 
-    ``known`` holds the passwords that were right before, by derived key: it is slow to find out anew. Raises
-    ``Forbidden`` or ``ServerError`` where a document asks for what CouchDB does not do.
+    ``known`` caches correct passwords by derived key, because verification is slow. Raise ``Forbidden`` or
+    ``ServerError`` if the document names parameters that CouchDB does not support.
     """
     expected = str(properties.get("derived_key"))
     if expected in known:
@@ -89,7 +86,7 @@ def _verify(properties: Mapping[str, object], password: bytes) -> bool:
 
 
 def hash_password(document: Document, new_salt: str, known: dict[str, bytes]) -> Document:
-    """Return a user document with a derived key in the place of its password; one without a password as it is."""
+    """Return a user document with a derived key instead of its password. Documents without one stay as they are."""
     body = document.body
     password = body.get("password")
     if password is None:
@@ -110,32 +107,29 @@ def hash_password(document: Document, new_salt: str, known: dict[str, bytes]) ->
     return Document(document.doc_id, hashed, document.position, document.ids, document.deleted, document.attachments)
 
 
-# --- who may do what -------------------------------------------------------------------------------------------------
-
-
 def check_writable(doc_id: str, user: UserContext, security: Mapping[str, object]) -> None:
-    """Raise ``NotFound`` for the document of another user. Somebody anonymous may be about to sign up."""
+    """Raise ``NotFound`` for the document of another user. Anonymous users may write, because they may sign up."""
     own = user.name is None or doc_id == ID_PREFIX + user.name
     if not own and not is_db_admin(user, security):
         raise NotFound("missing")
 
 
 def check_readable(doc_id: str, user: UserContext, security: Mapping[str, object]) -> None:
-    """Raise ``NotFound`` for the document of another user, ``Forbidden`` for a design document."""
+    """Raise ``NotFound`` for the document of another user, and ``Forbidden`` for a design document."""
     if is_db_admin(user, security):
         return
     if doc_id.startswith("_design/"):
         raise Forbidden("Only administrators can view design docs in the users database.")
-    # Of other users' documents only public fields are shown, and no field is public by default.
+    # CouchDB shows only the public fields of other users, and by default no field is public.
     if user.name is None or doc_id != ID_PREFIX + user.name:
         raise NotFound("missing")
 
 
 def validate_user_document(new: Document, old: Node | None) -> CouchError | None:
-    """Return the ``Forbidden`` of a change that the users database refuses; ``old`` is the revision that it follows.
+    """Return the error for a change that the users database refuses, or None. ``old`` is the preceding revision.
 
-    CouchDB has rules for users who change their own documents, too. But nobody except administrators can be a member
-    of the users database, as its security object cannot be changed.
+    CouchDB also has rules for users who change their own documents. They never apply: only administrators are members
+    of the users database, and nobody can change its security object.
     """
     if new.deleted:
         return None
@@ -147,7 +141,7 @@ def validate_user_document(new: Document, old: Node | None) -> CouchError | None
     )
     if reason:
         return Forbidden(reason)
-    # CouchDB's function then looks for something in the name, which only texts and arrays let it do.
+    # CouchDB's function then calls ``indexOf`` on the name. Only strings and arrays have this method.
     return None if isinstance(new.body["name"], (str, list)) else thrown("TypeError", "{[]}")
 
 
@@ -170,21 +164,23 @@ def _refused_form(new: Document) -> str | None:
 
 
 def _javascript_text(value: object) -> str:
-    """Return what JavaScript appends to a text for a JSON value."""
+    """Return the string to which JavaScript converts a JSON value."""
     if isinstance(value, str):
         return value
     if isinstance(value, list):
         return ",".join("" if item is None else _javascript_text(item) for item in value)
-    if value is None or isinstance(value, bool):
-        return {None: "null", True: "true", False: "false"}[value]
-    return "[object Object]" if isinstance(value, dict) else _javascript_number(float(cast(float, value)))
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return _javascript_number(float(value)) if isinstance(value, (int, float)) else "[object Object]"
 
 
 def _javascript_number(number: float) -> str:
-    """Return a number's shortest text, as a power of ten only where it is very large or very small."""
+    """Return the shortest text of a number. Only very large and very small numbers have an exponent."""
     text = repr(number)
     if number == 0 or 1e-6 <= abs(number) < 1e21:
-        from decimal import Decimal  # few users have numbers for names
+        from decimal import Decimal  # few users have a number as a name
 
         return format(Decimal(text), "f").removesuffix(".0")
     mantissa, _, exponent = text.partition("e")
@@ -192,13 +188,13 @@ def _javascript_number(number: float) -> str:
 
 
 def _is_truthy(value: object) -> bool:
-    """Whether JavaScript takes a value for true: it does so for empty objects and arrays."""
+    """Return True if a value is truthy in JavaScript. Empty objects and arrays are."""
     return isinstance(value, (dict, list)) or bool(value)
 
 
 def _refused_change(body: Mapping[str, object], old: Mapping[str, object] | None) -> str | None:
     name = body.get("name")
-    # To JavaScript, no array is the same as another.
+    # In JavaScript, two arrays are never equal.
     if old is not None and (isinstance(name, list) or old.get("name") != name):
         return "Usernames can not be changed."
     return None
@@ -219,7 +215,8 @@ def _refused_password(body: Mapping[str, object]) -> str | None:
 
 
 def _refused_names(body: Mapping[str, object]) -> str | None:
-    roles, name = cast("list[str]", body["roles"]), body["name"]
+    roles, name = body["roles"], body["name"]
+    assert isinstance(roles, list)
     if any(role.startswith("_") and role != "_metrics" for role in roles):
         return "No system roles (starting with underscore) in users db."
     if not isinstance(name, (str, list)):

@@ -1,1 +1,1 @@
-"""The changes feed."""
+"""The changes feed: its rows and its text."""

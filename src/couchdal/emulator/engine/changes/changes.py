@@ -1,7 +1,7 @@
-"""Rows of the changes feed: which documents changed since a sequence, and how far a reader has come among them.
+"""Read rows of the changes feed from a cursor.
 
-It knows nothing of requests, of waiting or of text: a reader asks for some rows and gets JSON values. Source:
-``fabric_view_changes`` (what ``last_seq`` and ``pending`` mean), ``fabric_rpc`` and ``couch_changes`` (filters).
+This module does not know requests, waiting or text: a reader gets JSON values. Source: ``fabric_view_changes`` (for
+``last_seq`` and ``pending``), ``fabric_rpc`` and ``couch_changes`` (for filters).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from couchdal.emulator.engine.server.database import Database
 from couchdal.errors import BadRequest, ServerError
 
 NO_LIMIT = 1_000_000_000_000_000
-# Up to so many ids CouchDB looks the documents up; for more it reads the feed and passes over what is not listed.
+# CouchDB looks up at most this many ids. For more, it reads the whole feed and skips the other documents.
 _MAX_LOOKED_UP_IDS = 1000
 
 Matcher: TypeAlias = "Callable[[dict[str, object]], bool]"
@@ -28,9 +28,9 @@ Projection: TypeAlias = "Callable[[dict[str, object]], dict[str, object]]"
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """Which changes pass: those of some documents, of design documents, or of revisions that match.
+    """A filter of the feed: some documents, design documents, or revisions for which ``matches`` returns True.
 
-    ``is_function`` says that what they have to match is a design document's function, and not a selector.
+    ``is_function`` is True if ``matches`` calls a design document's function, and False for a selector.
     """
 
     doc_ids: tuple[str, ...] | None = None
@@ -41,7 +41,7 @@ class Filter:
 
     @property
     def looks_up(self) -> bool:
-        """Whether the documents are looked up, so that those which don't pass are not even counted."""
+        """True if the feed looks up documents by id. It then does not count the documents that it filters out."""
         return self.design or (self.doc_ids is not None and len(self.doc_ids) <= _MAX_LOOKED_UP_IDS)
 
 
@@ -50,7 +50,7 @@ EVERYTHING = Filter()
 
 @dataclass(frozen=True, slots=True)
 class ChangesQuery:
-    """What a reader of the feed asks for. A negative ``limit`` is none; ``shown`` is None without ``include_docs``."""
+    """The query of a reader. A negative ``limit`` is unlimited. Without ``include_docs``, ``shown`` is None."""
 
     descending: bool = False
     limit: int = NO_LIMIT
@@ -63,10 +63,11 @@ class ChangesQuery:
 
 @dataclass(slots=True)
 class Cursor:
-    """How far a reader has come: the last sequence that it looked at, and the rows that its limit leaves.
+    """The position of a reader: the last sequence that it examined, and the rows that its limit leaves.
 
-    ``pending`` counts the changes after the last row; None until the round has looked at one. ``ahead`` counts those
-    that the round has yet to look at, as of the update sequence ``as_of``.
+    A round reads the feed from ``place`` to its end. ``pending`` counts the changes after the last row, and is None
+    until the round has examined one. ``ahead`` counts the changes that the round has not examined yet. It is valid for
+    the update sequence ``as_of``.
     """
 
     seq: int
@@ -77,7 +78,7 @@ class Cursor:
     as_of: int = 0
 
     def begin_round(self, db: Database, query: ChangesQuery) -> None:
-        """Look for what follows the last sequence. Descending, CouchDB's reading begins one above it."""
+        """Begin to read after the last sequence. A descending feed of CouchDB begins one above it."""
         self.pending = None
         self.place = self.seq + 1 if query.descending and not query.filter.looks_up else self.seq
         self.count_ahead(db, query)
@@ -89,9 +90,9 @@ class Cursor:
 
 
 def parse_since(db: Database, text: str) -> int:
-    """Return the number of an update sequence as a client sends it back; raises ``BadRequest``.
+    """Return the number of an update sequence that a client sent. Raise ``BadRequest`` for malformed text.
 
-    One that another database gave out, or this one before it was deleted and made again, starts from the beginning.
+    Return 0 for a sequence of another database, or of an earlier database with the same name.
     """
     if text in ("0", "now"):
         return 0 if text == "0" else db.update_seq
@@ -106,7 +107,7 @@ def _is_opaque(text: str) -> bool:
 
 
 def start_cursor(db: Database, query: ChangesQuery, since: int) -> Cursor:
-    """Return the place from which a feed starts."""
+    """Return the cursor of a new feed."""
     cursor = Cursor(db.update_seq if query.descending else since, query.limit)
     cursor.begin_round(db, query)
     return cursor
@@ -115,20 +116,20 @@ def start_cursor(db: Database, query: ChangesQuery, since: int) -> Cursor:
 def read_changes(
     db: Database, query: ChangesQuery, cursor: Cursor, most: int | None = None
 ) -> tuple[list[dict[str, object]], bool]:
-    """Return the next rows, and whether the round is over: the limit is reached, or nothing more has changed.
+    """Return the next rows, and True if the round is over: the limit is reached, or the feed has ended.
 
-    ``most`` bounds how many documents one call looks at, where they are not looked up. The rows are the caller's own.
-    Raises ``ServerError`` for an unknown style, and what the filter raises.
+    One call examines at most ``most`` documents, unless the filter looks them up. The rows belong to the caller. Raise
+    ``ServerError`` for an unknown style, and any error of the filter.
     """
     if query.filter.looks_up:
         most = None
     if cursor.as_of != db.update_seq:
         cursor.count_ahead(db, query)
     rows: list[dict[str, object]] = []
-    looked_at = 0
+    examined = 0
     records = _candidates(db, query, cursor.place)
     for record in records if most is None else islice(records, most):
-        looked_at += 1
+        examined += 1
         cursor.ahead -= 1
         cursor.place = record.seq - 1 if query.descending else record.seq
         leaves = _passing_leaves(db, query, record)
@@ -140,7 +141,7 @@ def read_changes(
             cursor.pending = cursor.ahead
             rows.append(_row(db, query, record, leaves, cursor.limit))
             cursor.limit -= 1
-    if looked_at == most:
+    if examined == most:
         return rows, False
     if cursor.limit != 0:
         cursor.pending = cursor.ahead
@@ -152,15 +153,15 @@ def read_changes(
 
 
 def _stop_at(cursor: Cursor, record: DocumentRecord, passes: bool) -> None:
-    """End a round at the first change beyond the limit. One that doesn't pass is still counted as looked at."""
+    """End a round at the first change beyond the limit. The cursor moves past a change that the filter excludes."""
     if cursor.pending is None:
-        cursor.pending = cursor.ahead + passes
+        cursor.pending = cursor.ahead + 1 if passes else cursor.ahead
     if not passes:
         cursor.seq = record.seq
 
 
 def _candidates(db: Database, query: ChangesQuery, place: int) -> Iterable[DocumentRecord]:
-    """Yield the documents to look at, in the order of the feed."""
+    """Return the documents to examine, in the order of the feed."""
     records = db.storage.changes(until=place, descending=True) if query.descending else db.storage.changes(since=place)
     chosen = query.filter
     if not chosen.looks_up:
@@ -185,9 +186,9 @@ def _passing_leaves(db: Database, query: ChangesQuery, record: DocumentRecord) -
     leaves = ranked_leaves(record.tree) if every else [record.winner]
     if chosen.matches is None:
         return leaves
-    # Conflicts belong to the document as a whole: who is asked for each leaf doesn't see them.
+    # Conflicts belong to the whole document. With ``all_docs``, a filter sees each leaf by itself, without conflicts.
     conflicts = query.conflicts and not every
-    # Functions are told of no revision but the leaf itself.
+    # The ``_revisions`` that a function sees contain only the leaf.
     shown = Shown(conflicts=conflicts, revs=chosen.is_function, most_revs=1)
     return [leaf for leaf in leaves if chosen.matches(show(db, record, leaf, shown))]
 
@@ -211,6 +212,6 @@ def _row(
 def _included(db: Database, query: ChangesQuery, record: DocumentRecord, shown: Shown) -> dict[str, object]:
     document = show(db, record, record.winner, shown)
     if query.conflicts and query.style == "all_docs" and query.filter.matches is not None:
-        # The one place where CouchDB says that there are none.
+        # Only here does CouchDB add an empty ``_conflicts``.
         document.setdefault("_conflicts", [])
     return document if query.filter.project is None else query.filter.project(document)

@@ -1,6 +1,6 @@
-"""Feeds that wait: the changes of a database as text, as they come, until a limit, a time-out or the database's end.
+"""Feeds that wait for changes: text in pieces, until a limit, a timeout or the deletion of the database.
 
-It knows nothing of requests or sockets. Nothing here blocks but iteration; whoever polls decides how to wait. Source:
+This module does not know requests or sockets. Only iteration blocks; a caller of ``poll`` decides how to wait. Source:
 ``fabric_view_changes:keep_sending_changes`` and ``chttpd_db:changes_callback``.
 """
 
@@ -17,7 +17,7 @@ from couchdal.emulator.engine.server.server import Server
 from couchdal.http.json_text import encode_json
 
 MAX_WAIT_MS = 60_000
-# How many documents one poll looks at: few enough that nobody else is kept waiting for the lock.
+# One poll examines at most this many documents, because it holds the server's lock.
 _MOST_PER_POLL = 200
 
 Row: TypeAlias = "dict[str, object]"
@@ -25,15 +25,15 @@ Row: TypeAlias = "dict[str, object]"
 
 @dataclass(frozen=True, slots=True)
 class Framing:
-    """How one kind of feed is written: what begins it, its rows, a sign of life, and what ends it.
+    """The text format of one kind of feed: its start, its rows, its heartbeat and its end.
 
-    ``row`` is given the row and whether it is the first, ``end`` the last sequence and what is pending. A feed that
-    is read ``once`` ends after the first rows, the others when their limit is used up.
+    ``row`` gets the row, and True for the first one. ``end`` gets the last sequence and the number of pending changes.
+    A feed with ``once`` ends after the first rows. The others end when they reach their limit.
     """
 
     start: bytes
     row: Callable[[Row, bool], bytes]
-    beat: bytes
+    heartbeat: bytes
     end: Callable[[str, int | None], bytes]
     once: bool = False
 
@@ -70,7 +70,10 @@ FRAMINGS = {
 
 
 class _Step(NamedTuple):
-    """What one poll found: the seconds to the next (None: the feed ends), rows, and whether a wait ended or begins."""
+    """The result of one poll: the seconds until the next, or None at the feed's end, and the rows.
+
+    ``woken`` is True if the poll ended a wait, and ``waits`` if it began one.
+    """
 
     seconds: float | None
     rows: Sequence[Row] = ()
@@ -79,10 +82,10 @@ class _Step(NamedTuple):
 
 
 class ChangesFeed:
-    """One reader's feed: rounds of reading what has changed, and between them a wait for the next change.
+    """The feed of one reader. It reads the changes in rounds and waits for the next change between them.
 
-    ``wait_ms`` is how long a wait lasts; then the feed ends or, when it ``beats``, gives a sign of life and goes on.
-    The first rows are read at once, so that what is wrong with a query is raised here and not amid an answer.
+    A wait lasts at most ``wait_ms``. Then the feed ends, or with ``heartbeats`` it sends a heartbeat and continues. The
+    constructor reads the first rows, so an invalid query fails here and not in the middle of an answer.
     """
 
     def __init__(
@@ -92,31 +95,32 @@ class ChangesFeed:
         query: ChangesQuery,
         since: int,
         framing: Framing,
+        *,
         wait_ms: int = MAX_WAIT_MS,
-        beats: bool = False,
+        heartbeats: bool = False,
     ) -> None:
         self._server = server
         self._db = db
         self._query = query
         self._framing = framing
         self._wait_s = min(wait_ms, MAX_WAIT_MS) / 1000
-        self._beats = beats
+        self._heartbeats = heartbeats
         self._cursor = start_cursor(db, query, since)
-        # While it waits: the update sequence that it waits to see passed, and until when.
+        # During a wait: the update sequence at its start, and the time at which it ends.
         self._seen: int | None = None
         self._deadline = 0.0
         self._started = self._wrote_row = self._wrote_anything = self._ended = False
-        # Whether CouchDB would still hold rows back: the last newline of an event stream hangs on it.
+        # True if CouchDB would still buffer rows. Then an event stream ends with one more newline.
         self._holds_rows = False
         self._first: _Step | None = self._read()
 
     def poll(self) -> tuple[bytes, float | None]:
-        """Return what there is to send, and after how many seconds to poll again; None when the feed has ended."""
+        """Return the text to send, and the seconds until the next poll, or None when the feed has ended."""
         if self._ended:
             return b"", None
         if self._first is not None:
             step, self._first = self._first, None
-            # Whoever polls subscribed after this was read, and has not been told of what was written in between.
+            # The caller subscribed after this read, so it may have missed a change. It must poll again at once.
             return self._text(step), None if step.seconds is None else 0.0
         with self._server.lock:
             step = self._advance()
@@ -126,16 +130,16 @@ class ChangesFeed:
         if self._seen is None:
             return self._read()
         seconds = self._deadline - self._server.clock.monotonic()
-        news = self._db.update_seq != self._seen
-        if self._db.deleted or (seconds <= 0 and not news and not self._beats):
+        changed = self._db.update_seq != self._seen
+        if self._db.deleted or (seconds <= 0 and not changed and not self._heartbeats):
             return _Step(None)
-        if seconds > 0 and not news:
+        if seconds > 0 and not changed:
             return _Step(seconds)
         self._cursor.begin_round(self._db, self._query)
         return self._read()._replace(woken=True)
 
     def _read(self) -> _Step:
-        """Read some rows and, where that was all there is, end or begin to wait."""
+        """Read some rows. At the end of a round, end the feed or begin to wait."""
         self._seen = None
         rows, round_over = read_changes(self._db, self._query, self._cursor, _MOST_PER_POLL)
         if not round_over:
@@ -153,16 +157,16 @@ class ChangesFeed:
         return cursor.limit < self._query.limit if self._framing.once else cursor.limit <= 0
 
     def _text(self, step: _Step) -> bytes:
-        """Write one step, without the lock: its rows belong to this feed alone."""
+        """Return the text of one step. This needs no lock, because the rows belong to this feed."""
         framing = self._framing
         parts = []
         if not self._started:
             self._started = True
             parts.append(framing.start)
         if step.woken:
-            # CouchDB gives the sign of life before news, too.
+            # CouchDB sends a heartbeat before new rows, too.
             self._wrote_anything = True
-            parts.append(framing.beat)
+            parts.append(framing.heartbeat)
         for row in step.rows:
             parts.append(framing.row(row, not self._wrote_row))
             self._wrote_row = self._wrote_anything = self._holds_rows = True
@@ -180,12 +184,12 @@ class ChangesFeed:
         return b"".join(parts)
 
     def subscribe(self, wake: Callable[[], None]) -> None:
-        """Have ``wake`` called after every change of the database, under the server's lock: it must not block."""
+        """Call ``wake`` after every change of the database. It runs under the server's lock and must not block."""
         with self._server.lock:
             self._db.watchers[self] = wake
 
     def close(self) -> None:
-        """End the feed, whoever waits for it, and forget the subscription."""
+        """End the feed, wake a waiting reader, and remove the subscription."""
         self._ended = True
         with self._server.lock:
             wake = self._db.watchers.pop(self, None)
@@ -193,13 +197,13 @@ class ChangesFeed:
             wake()
 
     def __iter__(self) -> Iterator[bytes]:
-        """Yield the text as it comes, blocking while there is nothing new."""
+        """Yield the text of the feed. Block while there is nothing new."""
         changed = Event()
         self.subscribe(changed.set)
         try:
             seconds: float | None = 0.0
             while seconds is not None:
-                # Cleared before the poll: a change that it misses wakes the wait after it.
+                # Clear before the poll, so a change that the poll misses ends the next wait.
                 changed.clear()
                 text, seconds = self.poll()
                 if text:

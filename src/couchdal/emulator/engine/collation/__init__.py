@@ -1,1 +1,1 @@
-"""The order of JSON values."""
+"""The order of JSON values: CouchDB's collation."""

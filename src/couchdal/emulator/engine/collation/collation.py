@@ -1,13 +1,13 @@
 """CouchDB's order of JSON values: null, false, true, numbers, strings, arrays, objects.
 
-Strings compare by the Unicode collation of CLDR root: by the system's ICU, else by a bundled table, whichever the first
-string finds. Source: ``couch_ejson_compare``.
+Strings compare by the Unicode collation of CLDR root. The first comparison chooses the collator: the system's ICU if
+there is one, otherwise a bundled table. Source: ``couch_ejson_compare``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeAlias, cast
+from typing import Any, TypeAlias
 
 Key: TypeAlias = "tuple[Any, ...]"
 
@@ -19,7 +19,7 @@ _keys: dict[str, bytes] = {}
 
 
 def compare_strings(a: str, b: str) -> int:
-    """Return -1, 0 or 1. Different strings can be equal: composed and decomposed letters, ignorable characters."""
+    """Return -1, 0 or 1. Different strings can be equal, for example a composed and a decomposed letter."""
     if a == b:
         return 0
     first, second = string_key(a), string_key(b)
@@ -27,7 +27,7 @@ def compare_strings(a: str, b: str) -> int:
 
 
 def string_key(text: str) -> bytes:
-    """Return bytes that compare as the strings do under collation."""
+    """Return bytes that compare as the strings do in the collation."""
     key = _keys.get(text)
     if key is None:
         key = _collator()(text)
@@ -44,28 +44,28 @@ def compare_json(a: object, b: object) -> int:
 
 
 def json_key(value: object) -> Key:
-    """Return a key by which JSON values sort as CouchDB sorts them; keys are equal where it finds values equal.
+    """Return a sort key for a JSON value. Keys are equal if CouchDB considers the values equal.
 
-    Numbers compare by value, exactly; arrays item by item; objects member by member in the order in which they were
-    written, name before value.
+    Numbers compare exactly, by value. Arrays compare item by item. Objects compare member by member in their own order,
+    name before value.
     """
+    if type(value) is str:
+        return (_STRING, string_key(value))
     kind = type(value)
-    if kind is str:
-        return (_STRING, string_key(cast(str, value)))
     if kind is int or kind is float:
         return (_NUMBER, value)
     if value is None:
         return _NULL
     if kind is bool:
         return _TRUE if value else _FALSE
-    if kind is list:
-        return (_ARRAY, [json_key(item) for item in cast("list[object]", value)])
-    members = cast("dict[str, object]", value).items()
-    return (_OBJECT, [(string_key(name), json_key(member)) for name, member in members])
+    if type(value) is list:
+        return (_ARRAY, [json_key(item) for item in value])
+    assert isinstance(value, dict)
+    return (_OBJECT, [(string_key(name), json_key(member)) for name, member in value.items()])
 
 
 def collator_name() -> str:
-    """Return which collation is in use, with its version."""
+    """Return the name and version of the collation in use."""
     _collator()
     return _name
 
@@ -77,7 +77,7 @@ _name = ""
 def _collator() -> Callable[[str], bytes]:
     global _sort_key, _name
     if _sort_key is None:
-        # What follows is slow to import, and most processes compare no strings.
+        # Both modules are slow to import, and most processes do not compare strings.
         from couchdal.emulator.engine.collation.icu import find_icu
 
         found = find_icu()

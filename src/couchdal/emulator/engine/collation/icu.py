@@ -1,4 +1,4 @@
-"""The collator of the system's ICU library, through ``ctypes``: the library that CouchDB itself sorts strings with."""
+"""Sort keys of the system's ICU library, through ``ctypes``. CouchDB sorts strings with the same library."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _FOLDERS = (
 
 
 def find_icu() -> tuple[str, Callable[[str], bytes]] | None:
-    """Return the name of the system's ICU, and a function from strings to its sort keys; None where there is none."""
+    """Return the name of the system's ICU and a function that returns sort keys, or None without ICU."""
     names = [ctypes.util.find_library("icui18n"), ctypes.util.find_library("icucore"), "icu.dll", "libicucore.dylib"]
     found = [path for folder in _FOLDERS for path in sorted(glob.glob(f"{folder}/libicui18n.so*"), reverse=True)]
     for name in [*found, *names]:
@@ -37,7 +37,7 @@ def find_icu() -> tuple[str, Callable[[str], bytes]] | None:
 
 
 def _bind(library: Any, path: str) -> tuple[str, Callable[[str], bytes]] | None:
-    """Return the sort-key function of an ICU library, whose functions carry its version in their names."""
+    """Return the sort-key function of an ICU library. The names of its functions can end with its version."""
     version = re.search(r"(\d+)(?:\.\d+)*$", path)
     for suffix in ("", *([f"_{version.group(1)}"] if version else []), *(f"_{number}" for number in range(90, 48, -1))):
         if hasattr(library, f"ucol_open{suffix}"):

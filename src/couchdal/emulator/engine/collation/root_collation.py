@@ -1,8 +1,8 @@
-"""The order of strings where the system has no ICU: the root collation of CLDR, from a bundled table.
+"""Sort keys for systems without ICU: the root collation of CLDR, from a bundled table.
 
-It gives the keys that ICU's root collator stands for, with its defaults: three levels, nothing variable, and text
-taken as it is, without normalising it first. Source: UTS #10, sections 7 and 9.1; UTS #35 part 5, "Root Collation".
-``tools/make_root_collation.py`` makes the table.
+The order is the one of ICU's root collator with its defaults: three levels, no variable elements, and no normalisation
+of the text. Source: UTS #10, sections 7 and 9.1; UTS #35 part 5, "Root Collation". ``tools/make_root_collation.py``
+generates the table.
 """
 
 from __future__ import annotations
@@ -14,24 +14,24 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
-# The weights of a collation element on each of the three levels; 0 is none.
+# The weights of a collation element on the three levels. 0 means no weight.
 Element: TypeAlias = tuple[int, int, int]
-# The bytes that a character or a sequence adds to a key, on each level.
+# The bytes that a character or a sequence adds to each level of a key.
 _Weights: TypeAlias = tuple[bytes, bytes, bytes]
 
-# The weights of what has neither accent nor variant.
+# The secondary weight of characters without accent, and the tertiary weight of characters that are not variants.
 SECONDARY, TERTIARY = 0x20, 0x02
 
 _TABLE = Path(__file__).with_name("root_collation.z")
 _IGNORABLE: _Weights = (b"", b"", b"")
 _LEVEL_END = b"\0\0"
-# It separates what is sorted field by field, and is therefore the lowest on each level.
+# This character separates fields that are sorted one after the other. It is the lowest on each level.
 _SEPARATOR = "\ufffe"
 
-# Where the weights of characters begin that are not in the table: the ideographs, and all that is not assigned.
+# The first weights of characters that are not in the table: ideographs, and unassigned code points.
 IDEOGRAPHS, UNASSIGNED = 0xFB40, 0xFBC0
-# The scripts that stand between, by their number: first weight, what to count from, blocks. Source: UTS #10, table 16.
-_BY_NUMBER = (
+# The scripts between them that sort by code point: first weight, first code point, blocks. Source: UTS #10, table 16.
+_BY_CODE_POINT = (
     (0xFB00, 0x17000, (range(0x17000, 0x18B00), range(0x18D00, 0x18D80))),
     (0xFB01, 0x1B170, (range(0x1B170, 0x1B300),)),
     (0xFB02, 0x18B00, (range(0x18B00, 0x18D00),)),
@@ -39,13 +39,13 @@ _BY_NUMBER = (
 
 
 def load_sort_key() -> tuple[str, Callable[[str], bytes]]:
-    """Return the name of the table, and a function from strings to bytes that compare as the strings do."""
+    """Return the name of the table and a function that returns sort keys."""
     version, ideographs, table = zlib.decompress(_TABLE.read_bytes()).decode().split("\n", 2)
     return f"CLDR root of Unicode {version}, bundled", _Collator(ideographs, table).sort_key
 
 
 def spread(text: str) -> Iterator[str]:
-    """Yield the characters of a list in which ``A-Z`` stands for those from A to Z."""
+    """Yield the characters of a list in which ``A-Z`` denotes the characters from A to Z."""
     at = 0
     while at < len(text):
         last = text[at + 2] if text[at + 1 : at + 2] == "-" else text[at]
@@ -55,12 +55,12 @@ def spread(text: str) -> Iterator[str]:
 
 class _Collator:
     def __init__(self, ideographs: str, table: str) -> None:
-        # What stands in the table, and what has been made of it or without it so far.
+        # The elements of the table, and the weights computed so far.
         self._table: dict[str, list[tuple[int | str, str, str]]] = {}
         self._weights: dict[str, _Weights] = {}
         self._ideographs = ideographs
         self._ranks: dict[str, int] | None = None
-        # What sequences begin with, and how long they get.
+        # The first characters of sequences, and the length of the longest sequence of each.
         self._starts: dict[str, int] = {}
         self._read(table)
         self._weights[_SEPARATOR] = (b"\0\1", b"\0\1", b"\0\1")
@@ -92,14 +92,17 @@ class _Collator:
         return _LEVEL_END.join(_joined(found) if found else _IGNORABLE)
 
     def _in_sequences(self, text: str) -> list[_Weights]:
-        """Return the weights of a text in which characters may count together."""
+        """Return the weights of a text that can contain sequences."""
         found, rest = [], list(reversed(text))
         while rest:
             found.append(self._first(rest))
         return found
 
     def _first(self, rest: list[str]) -> _Weights:
-        """Take the longest sequence off the end of a reversed text, with marks that stand further on; weigh it."""
+        """Remove the next sequence from the end of a reversed text, and return its weights.
+
+        The longest sequence wins. A sequence continues with a later mark if no mark between them blocks it.
+        """
         table, longest = self._table, self._starts.get(rest[-1], 1)
         size = min(longest, len(rest))
         while size > 1 and "".join(rest[: -size - 1 : -1]) not in table:
@@ -119,7 +122,7 @@ class _Collator:
         return self._weights.get(taken) or self._weigh(taken)
 
     def _weigh(self, key: str) -> _Weights:
-        """Return, and remember, the weights of a character or of a sequence in the table."""
+        """Return and cache the weights of a character, or of a sequence in the table."""
         listed = self._table.get(key)
         if listed is not None:
             elements = [(int(a or 0), SECONDARY + int(b or 0), TERTIARY + int(c or 0)) for a, b, c in listed]
@@ -138,7 +141,7 @@ class _Collator:
         if rank is not None:
             return _pair(IDEOGRAPHS + (rank >> 15), rank & 0x7FFF)
         code = ord(character)
-        for first, start, blocks in _BY_NUMBER:
+        for first, start, blocks in _BY_CODE_POINT:
             if any(code in block for block in blocks):
                 return _pair(first, code - start)
         return _pair(UNASSIGNED + (code >> 15), code & 0x7FFF)

@@ -1,1 +1,1 @@
-"""Erlang's terms: their external format, their order, and their text."""
+"""Erlang's terms and integers: external format, order, text."""

@@ -1,6 +1,6 @@
-"""JSON values as bytes of Erlang's external term format, as CouchDB hashes them into revision ids.
+"""Encode JSON values in Erlang's external term format. CouchDB hashes these bytes into revision ids.
 
-It knows nothing of documents: a value goes in, bytes come out. Source: the "External Term Format" chapter of ERTS'
+This module does not know documents. Source: the "External Term Format" chapter of ERTS'
 documentation, with ``minor_version`` 1 (atoms as ATOM_EXT, floats as NEW_FLOAT_EXT).
 """
 
@@ -17,25 +17,25 @@ _LENGTH = Struct(">cI").pack
 _NIL = b"j"
 _ATOMS: dict[bool | None, bytes] = {True: b"d\x00\x04true", False: b"d\x00\x05false", None: b"d\x00\x04null"}
 _SMALL_INTEGERS = [b"a" + bytes((n,)) for n in range(256)]
-# Most strings and objects are short: their headers are made once.
+# Most strings and objects are short, so their headers are computed in advance.
 _SHORT_BINARIES = [_LENGTH(b"m", n) for n in range(256)]
 _OBJECTS = [b"h\x01" + _LENGTH(b"l", n) for n in range(256)]
 
-# The headers of object members by key. Documents share few keys, but nothing promises it: hence the bound.
+# The headers of object members, by key. Documents usually share few keys. The limit bounds the memory if they do not.
 _members: dict[str, bytes] = {}
 _MEMBERS_LIMIT = 4096
 
 
 def binary(data: bytes) -> bytes:
-    """Return BINARY_EXT of some bytes."""
+    """Return bytes as BINARY_EXT."""
     return (_SHORT_BINARIES[len(data)] if len(data) < 256 else _LENGTH(b"m", len(data))) + data
 
 
 def integer(value: int) -> bytes:
-    """Return the shortest integer form that Erlang chooses on a 64-bit machine.
+    """Return an integer in the form that Erlang chooses on a 64-bit machine.
 
-    Raises ``OverflowError`` for one that no double can hold: CouchDB, which estimates the length of a number by its
-    logarithm, takes none.
+    Raise ``OverflowError`` for an integer beyond the range of doubles. CouchDB refuses it, because it estimates the
+    length of a number by its logarithm.
     """
     if 0 <= value <= 255:
         return _SMALL_INTEGERS[value]
@@ -50,16 +50,17 @@ def integer(value: int) -> bytes:
 
 
 def encode_term(value: object) -> bytes:
-    """Return the external term, without version byte, of a JSON value as CouchDB's decoder would hold it.
+    """Return a JSON value as an external term, without the version byte.
 
-    An object is ``{[{Key, Value}, ...]}``, a string a binary, ``true``, ``false`` and ``null`` atoms, an array a list.
+    As in CouchDB, an object becomes ``{[{Key, Value}, ...]}``, a string a binary, an array a list, and ``true``,
+    ``false`` and ``null`` become atoms.
     """
     parts: list[bytes] = []
     _append(value, parts.append)
     return b"".join(parts)
 
 
-# What follows runs for every value of every document: hence the untyped values and the order of the tests.
+# These functions run for every value of every document. For speed, values are untyped and common cases come first.
 
 
 def _append(value: Any, append: Callable[[bytes], None]) -> None:
@@ -116,7 +117,7 @@ def _append_list(items: list[Any], append: Callable[[bytes], None]) -> None:
     if not items:
         append(_NIL)
         return
-    # To Erlang, a list of bytes is a string, and it has a form of its own for those of up to 65535.
+    # Erlang treats a list of bytes as a string, which has another form if it has at most 65,535 items.
     if type(items[0]) is int and len(items) < 65536 and all(type(one) is int and 0 <= one <= 255 for one in items):
         append(b"k" + len(items).to_bytes(2, "big") + bytes(items))
         return

@@ -1,38 +1,38 @@
-"""JSON values as Erlang terms: their order, and when two are the same one.
+"""Erlang's order of terms, and identity of terms, for JSON values.
 
-It knows nothing of selectors. CouchDB compares ids so, where it compares other values by collation.
+This module does not know selectors. CouchDB compares ids this way, and other values by collation.
 """
 
 from __future__ import annotations
 
-from typing import Any, TypeAlias, cast
+from typing import Any, TypeAlias
 
 Term: TypeAlias = "tuple[Any, ...]"
 
 
 def term_key(value: object) -> Term:
-    """Return a key for Erlang's order of terms: numbers, atoms, objects, arrays, strings by their bytes."""
+    """Return a sort key for Erlang's order: numbers, atoms, objects, arrays, strings. Strings compare by bytes."""
+    if type(value) is str:
+        return (4, value.encode())
     kind = type(value)
-    if kind is str:
-        return (4, cast(str, value).encode())
     if kind is int or kind is float:
         return (0, value)
-    if value is None or kind is bool:
-        return (1, {None: "null", True: "true", False: "false"}[cast("bool | None", value)])
-    if kind is list:
-        return (3, [term_key(item) for item in cast("list[object]", value)])
-    members = cast("dict[str, object]", value).items()
-    return (2, [(name.encode(), term_key(member)) for name, member in members])
+    if value is None:
+        return (1, "null")
+    if kind is bool:
+        return (1, "true" if value else "false")
+    if type(value) is list:
+        return (3, [term_key(item) for item in value])
+    assert isinstance(value, dict)
+    return (2, [(name.encode(), term_key(member)) for name, member in value.items()])
 
 
 def is_same_term(a: object, b: object) -> bool:
-    """Whether two values are one term: 1 is not 1.0, and the order of members counts."""
+    """Return True if two values are identical terms. 1 differs from 1.0, and the order of members matters."""
     if type(a) is not type(b):
         return False
-    if type(a) is list:
-        other = cast("list[object]", b)
-        return len(a) == len(other) and all(map(is_same_term, a, other))
-    if type(a) is dict:
-        members = cast("dict[str, object]", b)
-        return list(a) == list(members) and all(map(is_same_term, a.values(), members.values()))
+    if type(a) is list and type(b) is list:
+        return len(a) == len(b) and all(map(is_same_term, a, b))
+    if type(a) is dict and type(b) is dict:
+        return list(a) == list(b) and all(map(is_same_term, a.values(), b.values()))
     return a == b

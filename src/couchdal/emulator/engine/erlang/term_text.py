@@ -1,4 +1,4 @@
-"""JSON values as Erlang prints them, for the reasons of errors. It knows nothing of errors.
+"""JSON values as Erlang prints them. CouchDB prints values this way in the reasons of errors.
 
 Source: ``io_lib:write`` and ``io_lib_pretty`` of Erlang's standard library, whose ``~w`` and ``~p`` CouchDB uses.
 """
@@ -11,7 +11,7 @@ from typing import cast
 
 
 def print_term(value: object) -> str:
-    """Return a value as ``~w`` prints it: binaries as their bytes.
+    """Return a value as ``~w`` prints it. Binaries appear as bytes.
 
     >>> print_term({"a": [1, None]})
     '{[{<<97>>,[1,null]}]}'
@@ -39,7 +39,9 @@ def _bytes(text: str) -> str:
 
 
 def iolist(value: object) -> bytes:
-    """Return the bytes that a text is, or an array of bytes, texts and such arrays; raises ``ValueError`` for others.
+    """Return the bytes of an ``iolist``: a string, or an array of bytes, strings and further arrays.
+
+    Raise ``ValueError`` for other values.
 
     >>> iolist(["a", 98, ["c"]])
     b'abc'
@@ -48,11 +50,11 @@ def iolist(value: object) -> bytes:
         return value.encode()
     if isinstance(value, list):
         return b"".join(bytes((one,)) if type(one) is int and 0 <= one <= 255 else iolist(one) for one in value)
-    raise ValueError(f"{type(value).__name__} is neither text nor an array")
+    raise ValueError(f"{type(value).__name__} is neither a string nor an array")
 
 
 def print_reason(value: object) -> object:
-    """Return a value as errors show it for a reason: an array becomes text, by ``couch_util:to_binary``."""
+    """Return a value as the ``reason`` of an error. Arrays become text, as in ``couch_util:to_binary``."""
     if not isinstance(value, list):
         return value
     try:
@@ -62,9 +64,9 @@ def print_reason(value: object) -> object:
 
 
 def pretty_term(value: object, column: int = 1) -> str:
-    """Return a value as ``~p`` prints it: binaries, and arrays of small integers, as text where they are printable.
+    """Return a value as ``~p`` prints it. Printable binaries and arrays of small integers appear as text.
 
-    Lines are broken before column 80; ``column`` is where the first one begins.
+    Lines end before column 80. The first line begins at ``column``.
 
     >>> pretty_term({"a": ["b", [72, 105]]})
     '{[{<<"a">>,[<<"b">>,"Hi"]}]}'
@@ -73,7 +75,7 @@ def pretty_term(value: object, column: int = 1) -> str:
 
 
 def pretty_members(value: Mapping[str, object], column: int = 1) -> str:
-    """Return the members of an object likewise, as the list of pairs that stands within its braces.
+    """Return the members of an object as ``~p`` prints a list of pairs.
 
     >>> pretty_members({"a": 1})
     '[{<<"a">>,1}]'
@@ -88,13 +90,13 @@ def _laid_out(node: _Node, column: int) -> str:
 
 
 def _decoded(text: str) -> str:
-    # Up to here a character is a byte, as it is to Erlang.
+    # The layout counts bytes, as Erlang does: so far each character represents one byte.
     return text.encode("latin-1").decode("utf-8", "replace")
 
 
 @dataclass(frozen=True, slots=True)
 class _Node:
-    """A value to be laid out: its text on one line, and if it is an array or a tuple, its brackets and items."""
+    """A value to lay out: its text on one line and, for an array or a tuple, its brackets and items."""
 
     inline: str
     brackets: str = ""
@@ -125,14 +127,14 @@ def _nested(brackets: str, nodes: Iterable[_Node]) -> _Node:
 
 
 def _binary(text: str) -> _Node:
-    # Erlang judges the bytes, as if they were Latin-1: of two bytes of UTF-8, the second may make it give up.
+    # Erlang decides by the bytes, as if they were Latin-1. A byte of a UTF-8 sequence can be unprintable there.
     data = text.encode()
     if data and _PRINTABLE.issuperset(data):
         return _Node(f"<<{_quoted(data.decode('latin-1'))}>>")
     return _Node(_bytes(text), is_bytes=bool(data))
 
 
-# How ``~p`` writes the control characters that it takes for printable.
+# The control characters that ``~p`` considers printable, and how it escapes them.
 _ESCAPES = str.maketrans(
     {
         "\\": "\\\\",
@@ -157,10 +159,10 @@ _LINE_LENGTH = 80
 
 
 class _Layout:
-    """Breaks a term into lines. ``room`` is the length of the whole: no line gets longer than that, either.
+    """Breaks a term into lines. No line becomes longer than ``room``, the length of the whole term.
 
-    In its methods, ``column`` and ``indent`` say where a term begins, ``closing`` how many brackets follow it, and
-    ``used`` how much stands on its line already, beside the indentation.
+    Parameters of the methods: a term begins at ``column``, with ``indent`` before its further lines. ``closing``
+    brackets follow it, and its line already contains ``used`` characters after the indentation.
     """
 
     def __init__(self, room: int) -> None:
@@ -178,25 +180,25 @@ class _Layout:
         return self._bytes(node.inline, column + 2, indent + "  ", closing, used) if node.is_bytes else node.inline
 
     def _items(self, items: tuple[_Node, ...], column: int, indent: str, closing: int, used: int) -> str:
-        """Put plain items behind each other for as long as they fit; any other ends its line."""
+        """Fill lines with plain items. Every other item ends its line."""
         text = ""
         at = column
         for place, item in enumerate(items):
-            behind = closing + 1 if place == len(items) - 1 else 0
+            following = closing + 1 if place == len(items) - 1 else 0
             length = len(item.inline) + 1
-            room = 0 if behind else 1
-            if place and item.is_plain and self._fits(length + room, at, behind, used):
+            room = 0 if following else 1
+            if place and item.is_plain and self._fits(length + room, at, following, used):
                 text += "," + item.inline
                 at, used = at + length, used + length
                 continue
             if place:
                 text += ",\n" + indent
                 used = 0
-            if item.is_plain and self._fits(len(item.inline), column, behind, used):
+            if item.is_plain and self._fits(len(item.inline), column, following, used):
                 text += item.inline
                 at, used = column + len(item.inline), used + len(item.inline)
             else:
-                text += self.show(item, column, indent, behind, used)
+                text += self.show(item, column, indent, following, used)
                 at, used = column + _LINE_LENGTH, used + _LINE_LENGTH
         return text
 
@@ -214,12 +216,12 @@ class _Layout:
         return f"<<{text}>>"
 
 
-# From here on a double's neighbours are more than 1 apart.
+# From here on, consecutive doubles differ by more than 1.
 _FIRST_SPARSE = 2.0**53
 
 
 def print_float(value: float) -> str:
-    """Return a float as Erlang prints it: the shortest digits that mean it, with an exponent where that is shorter.
+    """Return a float as Erlang prints it: the fewest digits that identify it, with an exponent if that is shorter.
 
     >>> print_float(1500.0), print_float(100.0), print_float(2.5e-7)
     ('1.5e3', '100.0', '2.5e-7')
@@ -237,7 +239,7 @@ def print_float(value: float) -> str:
 
 
 def _split_float(value: float) -> tuple[str, str, int]:
-    """Return the sign, the significant digits, and the power of ten of the first of them."""
+    """Return the sign, the significant digits, and the power of ten of the first digit."""
     mantissa, _, power = repr(value).partition("e")
     sign = "-" if mantissa.startswith("-") else ""
     whole, _, fraction = mantissa.removeprefix("-").partition(".")

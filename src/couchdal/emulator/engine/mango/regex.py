@@ -1,7 +1,8 @@
-"""Regular expressions as CouchDB runs them: PCRE's, over the bytes of UTF-8, by the ``regex`` package.
+"""Regular expressions as CouchDB runs them: PCRE over the bytes of UTF-8, translated for the ``regex`` package.
 
-It knows nothing of selectors. A pattern is compiled once a query, and a search that takes too long ends in an error:
-one of the standard library's could not be ended. Source: Erlang's ``re``, which CouchDB calls without options.
+This module does not know selectors. A search that takes too long fails with an error. The ``regex`` package has a
+timeout for this purpose, and the standard library does not. Source: Erlang's ``re``, which CouchDB calls without
+options.
 """
 
 from __future__ import annotations
@@ -17,15 +18,15 @@ from couchdal.errors import ServerError
 
 Search: TypeAlias = Callable[[str], bool]
 
-# Seconds for one pattern on one text.
+# The limit for one pattern on one text.
 TIMEOUT_S = 1.0
-# With it, a pattern is matched against characters, and knows the case of all letters.
+# With one of these verbs, a pattern matches characters instead of bytes.
 _UTF8_VERBS = ("(*UTF8)", "(*UTF)")
 _COUNT = re.compile(r"\{(\d+)(?:,(\d*))?\}")
-# PCRE refuses patterns that grow too large when their repetitions are written out; so does this, before it tries.
+# PCRE refuses a pattern that becomes too large when its repetitions are expanded.
 _MAX_REPEATED = 65535
-# Patterns that repeat one thing at most, and have no groups, take the square of a text's length at the worst: on texts
-# of a moderate length the standard library may search for them, which takes a fifth of the time.
+# Patterns without groups and with at most one repetition. Their worst case is the square of the text's length, so the
+# standard library can search texts of moderate length without a timeout. It takes a fifth of the time.
 _SIMPLE = re.compile(r"(?:\(\?[is]+\))?\^?[^\\\[\](){}*+?|^$]*(?:\\[dws.])?[*+?]?[^\\\[\](){}*+?|^$]*\$?\Z")
 _QUICK_TEXT = 2000
 
@@ -38,7 +39,7 @@ _OUTSIDE = re.compile(
 )
 _INSIDE = re.compile(rf"{_ESCAPE}|\[:(?P<negated>\^?)(?P<posix>\w+):\]|\\.|.", re.DOTALL)
 
-# Erlang's tables of characters are those of Latin-1, whether a character stands for a byte or for itself.
+# Erlang's character tables are those of Latin-1, with or without a UTF-8 verb.
 _UPPER, _LOWER = "A-Z\xc0-\xd6\xd8-\xde", "a-z\xaa\xb5\xba\xdf-\xf6\xf8-\xff"
 _PUNCTUATION = "!-/:-@\\[-`{-~\xa0-\xa9\xab-\xb4\xb6-\xb9\xbb-\xbf\xd7\xf7"
 _WORD = f"{_UPPER}{_LOWER}0-9_"
@@ -65,7 +66,7 @@ _POSIX = {
     "word": _WORD,
     "xdigit": "0-9A-Fa-f",
 }
-# In Python ``\Z`` is PCRE's ``\z``.
+# Python spells PCRE's ``\z`` as ``\Z``.
 _OUTSIDE_ESCAPES = {
     r"\N": r"[^\n]",
     r"\z": r"\Z",
@@ -85,24 +86,24 @@ _CHARACTERS = {
     r"\t": "\t",
 }
 _CHARACTERS_INSIDE = {r"\b": "\b"}
-# PCRE names these, to refuse them.
+# PCRE recognizes these only to refuse them.
 _REFUSED = {r"\L", r"\U", r"\l", r"\u"}
 
 
 @lru_cache(maxsize=256)
 def compile_regex(pattern: str) -> Search | None:
-    """Return a function that searches a text for a pattern; None for a pattern that is ill-formed.
+    """Return a function that searches a text for a pattern, or None if the pattern is malformed.
 
-    Without the verb ``(*UTF8)`` a dot is one byte, so that ``^..$`` matches "é". The function raises ``ServerError``
-    (``regex_timeout``) for a text on which the pattern takes more than ``TIMEOUT_S``.
+    Without the verb ``(*UTF8)``, a dot matches one byte, so ``^..$`` matches "é". The function raises ``ServerError``
+    (``regex_timeout``) if a search takes longer than ``TIMEOUT_S``.
     """
-    import regex  # slow to import, and needed by this one operator
+    import regex  # 15 to 30 ms, and few queries need it
 
     counts = [(parse_integer(low) or 0, parse_integer(high) or 0) for low, high in _COUNT.findall(pattern)]
     if prod(max(low, high, 1) for low, high in counts) > _MAX_REPEATED:
         return None
     verb = next((verb for verb in _UTF8_VERBS if pattern.startswith(verb)), "")
-    # Without the verb each character stands for one byte.
+    # Without the verb, each character of the translated pattern represents one byte.
     text = pattern.removeprefix(verb) if verb else _bytes_as_characters(pattern)
     try:
         translated = _translate(text, characters=bool(verb))
@@ -110,14 +111,14 @@ def compile_regex(pattern: str) -> Search | None:
         quick = re.compile(translated).search if _SIMPLE.match(pattern) else None
     except (regex.error, re.error, OverflowError, RecursionError, ValueError):
         return None
-    return _searching(search, quick, str if verb else _bytes_as_characters, pattern)
+    return _limited(search, quick, str if verb else _bytes_as_characters, pattern)
 
 
 def _bytes_as_characters(text: str) -> str:
     return text if text.isascii() else text.encode().decode("latin-1")
 
 
-def _searching(
+def _limited(
     search: Callable[..., object], quick: Callable[[str], object] | None, prepare: Callable[[str], str], pattern: str
 ) -> Search:
     def find(value: str) -> bool:
@@ -134,9 +135,9 @@ def _searching(
 
 
 def _translate(pattern: str, *, characters: bool) -> str:
-    """Rewrite what PCRE spells in another way than Python; raises ``ValueError`` for what PCRE refuses."""
+    """Rewrite syntax that PCRE and Python spell differently. Raise ``ValueError`` for a pattern that PCRE refuses."""
     done: list[str] = []
-    # For each group that is open, the flags that hold from their place to its end: Python has them only for a group.
+    # In PCRE, flags apply up to the end of the open group. In Python they need a group, so each opens one here.
     flags: list[list[str]] = [[]]
     at = 0
     while match := _OUTSIDE.search(pattern, at):
@@ -156,7 +157,7 @@ def _translate(pattern: str, *, characters: bool) -> str:
         elif text == ")":
             done.append(_closed(flags.pop()) + text)
             if not flags:
-                raise ValueError("no group is open")
+                raise ValueError("unmatched parenthesis")
         elif groups["repeated"]:
             raise ValueError("nothing to repeat")
         else:
@@ -165,12 +166,12 @@ def _translate(pattern: str, *, characters: bool) -> str:
 
 
 def _closed(flags: Sequence[str]) -> str:
-    """Return the ends of the groups that stand for flags; the end of a line first, where comments may be open."""
+    """Return the ends of the groups that the flags opened. With ``x``, a line feed ends a comment first."""
     return "".join("\n)" if "x" in flag else ")" for flag in reversed(flags))
 
 
 def _escape(text: str, groups: Mapping[str, str | None], characters: bool) -> str:
-    """Return what stands in Python for an escape outside of a class, or for a brace that repeats nothing."""
+    """Translate an escape outside of a character class, or a brace that does not repeat anything."""
     found = _character(text, groups, characters)
     if found is not None:
         return re.escape(found)
@@ -184,7 +185,7 @@ def _escape(text: str, groups: Mapping[str, str | None], characters: bool) -> st
 
 
 def _character(text: str, groups: Mapping[str, str | None], characters: bool) -> str | None:
-    """Return the characters that an escape stands for, wherever it is; None for an escape of another kind."""
+    """Return the characters that an escape denotes inside or outside of a class, or None for other escapes."""
     if text in _REFUSED:
         raise ValueError(f"PCRE does not support {text}")
     if groups["quoted"] is not None:
@@ -195,19 +196,19 @@ def _character(text: str, groups: Mapping[str, str | None], characters: bool) ->
     if hexadecimal is not None:
         code = int(hexadecimal or "0", 16)
         if code > 255 and not characters:
-            raise ValueError("no byte")
+            raise ValueError("the code does not fit into a byte")
         return chr(code)
     return groups.get("literal") or _CHARACTERS.get(text)
 
 
 def _class(pattern: str, start: int, characters: bool) -> tuple[str, int]:
-    """Return what stands in Python for the class that begins at ``start``, and where it ends."""
+    """Translate the character class that begins at ``start``, and return the position of its end."""
     at = start + 1
     done = "["
     if pattern[at : at + 1] == "^":
         done, at = done + "^", at + 1
     first = at
-    # The character that a hyphen would make a range of, and the one that it has made a range of.
+    # The character that would begin a range if a hyphen followed, and the one that began the open range.
     before = range_from = ""
     while match := _INSIDE.match(pattern, at):
         text, groups, at = match.group(), match.groupdict(), match.end()
@@ -220,13 +221,13 @@ def _class(pattern: str, start: int, characters: bool) -> tuple[str, int]:
         single = len(shown) == 1
         if range_from:
             if not single or shown < range_from:
-                raise ValueError("no range")
+                raise ValueError("invalid range")
             done += "-" + _escaped(shown)
             before = range_from = ""
             continue
         done += shown if _is_set(text, groups) else "".join(map(_escaped, shown))
         before = "" if _is_set(text, groups) else shown[-1:]
-    raise ValueError("the class has no end")
+    raise ValueError("unterminated character class")
 
 
 def _is_set(text: str, groups: Mapping[str, str | None]) -> bool:
@@ -234,7 +235,7 @@ def _is_set(text: str, groups: Mapping[str, str | None]) -> bool:
 
 
 def _inside(text: str, groups: Mapping[str, str | None], characters: bool) -> str:
-    """Return the ranges that a set within a class stands for, else the characters that something else does."""
+    """Return the ranges of a set inside a character class, or the characters that another item denotes."""
     if groups["posix"] is not None:
         return _set(_POSIX, groups["posix"], bool(groups["negated"]))
     letter = text[1:]
@@ -253,9 +254,9 @@ def _escaped(character: str) -> str:
 
 
 def _set(sets: dict[str, str], name: str, negated: bool) -> str:
-    """Return what stands between the brackets of a class; raises ``ValueError`` for an unknown name."""
+    """Return the ranges of a named set. Raise ``ValueError`` for an unknown name."""
     if name not in sets:
-        raise ValueError(f"no class {name}")
+        raise ValueError(f"unknown character class {name}")
     return _complement(sets[name]) if negated else sets[name]
 
 
