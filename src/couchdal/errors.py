@@ -301,3 +301,7 @@ class MemoryOnly(BackendError):
 
 class ResetRefused(MemoryOnly):
     """Only the emulator may be emptied."""
+
+
+# CouchDB's warning in the answer to a query without an index. The emulator sends it, and the index watch looks for it.
+NO_INDEX_WARNING = "No matching index found, create an index to optimize query time."

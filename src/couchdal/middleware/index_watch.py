@@ -10,15 +10,13 @@ from collections import Counter
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from couchdal.backends.base import Backend
-from couchdal.errors import BadRequest, CouchError
+from couchdal.errors import NO_INDEX_WARNING, BadRequest, CouchError
 from couchdal.http.json_text import decode_request
 from couchdal.http.messages import Request, Response
 from couchdal.middleware.chain import Steps, with_middleware
 
 if TYPE_CHECKING:
     from couchdal.backends.base import AsyncBackend, BaseBackend
-
-_NO_INDEX = "No matching index found, create an index to optimize query time."
 
 B = TypeVar("B", bound=Backend)
 
@@ -84,8 +82,8 @@ def _lacks_index(response: Response) -> bool:
     body = response.value() if response.status in (200, 400) and response.stream is None else None
     if not isinstance(body, dict):
         return False
-    warning = body.get("warning")
-    return (isinstance(warning, str) and _NO_INDEX in warning.split("\n")) or body.get("error") == "no_usable_index"
+    warning, error = body.get("warning"), body.get("error")
+    return (isinstance(warning, str) and NO_INDEX_WARNING in warning.split("\n")) or error == "no_usable_index"
 
 
 def _needed_fields(request: Request) -> tuple[str, ...] | None:

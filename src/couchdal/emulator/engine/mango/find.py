@@ -29,10 +29,9 @@ from couchdal.emulator.engine.mango.planner import (
 )
 from couchdal.emulator.engine.mango.selector_match import compile_selector, reads_metadata
 from couchdal.emulator.engine.server.database import Database
-from couchdal.errors import QueryParseError
+from couchdal.errors import NO_INDEX_WARNING, QueryParseError
 
 _SCAN_WARNING_RATIO = 10
-NO_INDEX_WARNING = "No matching index found, create an index to optimize query time."
 _HIGH_RATIO = (
     "The number of documents examined is high in proportion to the number of results returned. "
     "Consider adding a more specific index to improve this."
