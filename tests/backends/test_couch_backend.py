@@ -329,13 +329,13 @@ def logged_in(cookie: str, life_s: int = 600) -> Response:
 
 
 def exchanged(authentication: CookieAuthentication, *answers: Response) -> tuple[list[str], Response]:
-    """Run one exchange over canned answers; returns what was sent, as path and cookie, and the answer."""
-    exchange = authentication.exchange(Request("GET", "/db/a"))
-    sent, request = [], next(exchange)
+    """Run one flow over canned answers. Return what was sent, as path and cookie, and the answer."""
+    flow = authentication.flow(Request("GET", "/db/a"))
+    sent, request = [], next(flow)
     for answer in answers:
         sent.append(f"{request.path} {request.headers.get('cookie', '-')}")
         try:
-            request = exchange.send(answer)
+            request = flow.send(answer)
         except StopIteration as done:
             return sent, done.value
     raise AssertionError(f"one more request: {request}")

@@ -1,6 +1,6 @@
-"""Where a CouchDB is and who its client says to be: arguments and environment to one checked value.
+"""A CouchDB's address and credentials: arguments and environment become one checked value.
 
-Nothing is opened here. No message repeats what may be a password.
+No message repeats what may be a password.
 """
 
 from __future__ import annotations
@@ -19,7 +19,10 @@ AuthenticationName: TypeAlias = Literal["basic", "cookie"]
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """``origin`` is scheme, host and port; ``prefix`` what a gateway puts before every path, without a last slash."""
+    """Where a CouchDB is, and how to authenticate.
+
+    ``origin`` is scheme, host and port. ``prefix`` is the path of a gateway, without a final slash.
+    """
 
     origin: str
     prefix: str
@@ -29,7 +32,7 @@ class Address:
 
     @property
     def name(self) -> str:
-        """What messages call the server."""
+        """The server's name in messages."""
         return self.origin + self.prefix
 
 
@@ -41,10 +44,10 @@ def find_address(
     timeout: float | None,
     auth: AuthenticationName | Authentication,
 ) -> Address:
-    """Complete the arguments from the environment; raises ``NotConfigured``."""
+    """Return the address from the arguments, completed from the environment. Raise ``NotConfigured``."""
     settings = _complete(url, user, password, database, timeout)
     if settings.url is None:
-        raise NotConfigured("no CouchDB is named: set COUCHDB_URL or pass url=")
+        raise NotConfigured("no CouchDB server is configured: set COUCHDB_URL, or pass url= to CouchBackend or AsyncCouchBackend")
     parts = _split_url(settings.url)
     host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
     origin = f"{parts.scheme}://{host}{f':{parts.port}' if parts.port else ''}"
@@ -58,7 +61,7 @@ def _complete(
     found = read_settings()
     if timeout is not None and not timeout > 0:
         raise NotConfigured(f"timeout must be a positive number of seconds, not {timeout!r}")
-    # The environment's credentials are for the environment's server: they are not shown to another one.
+    # The environment's credentials belong to the environment's server. Another server never sees them.
     own = Settings() if url is not None else found
     return Settings(
         url=url or own.url,
@@ -70,13 +73,13 @@ def _complete(
 
 
 def _split_url(url: str) -> SplitResult:
-    """Return the parts of a server's address; raises ``NotConfigured``, never quoting what may be a password."""
+    """Return the parts of a server's address. Raise ``NotConfigured``, without quoting what may be a password."""
     try:
         parts = urlsplit(url)
         usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
     except ValueError:
         usable = False
-    # An "@" so late means a password with an unescaped "/", "?" or "#": what looks like the host is a part of it.
+    # An "@" in the path means that the password has an unescaped "/", "?" or "#". The "host" is then part of it.
     if not usable or parts.query or parts.fragment or "@" in parts.path:
         raise NotConfigured(
             "the CouchDB address must look like http://host:5984 or http://user:password@host:5984, with special"
@@ -89,9 +92,9 @@ def _authentication(settings: Settings, parts: SplitResult, auth: Authentication
     user = settings.user or unquote_userinfo(parts.username or "")
     password = settings.password if settings.password is not None else unquote_userinfo(parts.password or "")
     if auth not in ("basic", "cookie"):
-        raise ValueError(f"auth is {auth!r}, and must be 'basic' or 'cookie'")
+        raise ValueError(f"auth must be 'basic' or 'cookie', not {auth!r}")
     if not user:
         return Anonymous()
     if not password:
-        raise NotConfigured(f"a user but no password is given for {server}: set COUCHDB_PASSWORD", server)
+        raise NotConfigured(f"the user for {server} has no password: set COUCHDB_PASSWORD or pass password=", server)
     return BasicAuthentication(user, password) if auth == "basic" else CookieAuthentication(user, password)

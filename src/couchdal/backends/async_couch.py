@@ -1,4 +1,4 @@
-"""A real CouchDB over HTTP, for callers on an event loop: answers collected or, for a proxy, passed on as they come."""
+"""``AsyncCouchBackend``: a real CouchDB over HTTP, for callers on an event loop."""
 
 from __future__ import annotations
 
@@ -14,12 +14,15 @@ from couchdal.backends.base import AsyncBackend, Backend
 from couchdal.backends.couch_server import PLAIN, Connections, CouchServer, headers_of
 from couchdal.http.messages import Request, Response, is_feed
 
-# Longer answers are passed on as they come, where the backend streams.
+# If the backend streams, it passes longer answers on as they come.
 _COLLECTED = 65536
 
 
 class AsyncCouchBackend(AsyncBackend):
-    """A CouchDB over HTTP for callers on an event loop; arguments as for ``CouchBackend``."""
+    """A CouchDB over HTTP for callers on an event loop. It takes the arguments of ``CouchBackend``.
+
+    >>> AsyncCouchDAL(AsyncCouchBackend("http://localhost:5984", database="tasks"))
+    """
 
     def __init__(
         self,
@@ -48,7 +51,7 @@ class AsyncCouchBackend(AsyncBackend):
         self.name = server.name
         self.database = database
         self.streams = server.connections.streams
-        # A connection belongs to the event loop that opened it, and one process may run several, one after the other.
+        # A connection belongs to the event loop that opened it. A process may run several loops, one after the other.
         self._clients: WeakKeyDictionary[asyncio.AbstractEventLoop, _Clients] = WeakKeyDictionary()
 
     def __repr__(self) -> str:
@@ -59,12 +62,12 @@ class AsyncCouchBackend(AsyncBackend):
         return self._server
 
     async def send(self, request: Request) -> Response:
-        exchange = self._server.exchange(request)
-        outgoing = next(exchange)
+        flow = self._server.flow(request)
+        outgoing = next(flow)
         while True:
             answer = await self._transmit(outgoing)
             try:
-                outgoing = exchange.send(answer)
+                outgoing = flow.send(answer)
             except StopIteration as done:
                 response: Response = done.value
                 return response
@@ -82,7 +85,7 @@ class AsyncCouchBackend(AsyncBackend):
         return response
 
     async def _collect(self, answer: httpx2.Response, response: Response) -> None:
-        """Read an answer to its end or, where the backend streams, until it is known to be long."""
+        """Read an answer to its end. If the backend streams, stop as soon as the answer turns out to be long."""
         parts: list[bytes] = []
         size = 0
         chunks = answer.aiter_raw()
@@ -121,13 +124,13 @@ class AsyncCouchBackend(AsyncBackend):
 
 
 class _Clients(dict[bool, httpx2.AsyncClient]):
-    """The HTTP clients of one event loop: that for feeds, and that for all else. They are closed with it."""
+    """The HTTP clients of one event loop: one for feeds, one for all other requests. They close with the loop."""
 
-    #: Open as long as they are.
+    #: A generator that stays open as long as the clients.
     until_closed: AsyncGenerator[None, None] | None = None
 
     async def open(self) -> None:
-        # An event loop that ends closes the generators that are open; nothing else is told that it ends.
+        # An event loop that ends closes its open generators. There is no other notice of its end.
         self.until_closed = self._live()
         await anext(self.until_closed)
 
@@ -138,7 +141,7 @@ class _Clients(dict[bool, httpx2.AsyncClient]):
             for client in self.values():
                 await client.aclose()
             self.clear()
-            # It knows the event loop, which is to be forgotten.
+            # The generator refers to the event loop, which must be free to be collected.
             self.until_closed = None
 
     async def aclose(self) -> None:
@@ -147,7 +150,7 @@ class _Clients(dict[bool, httpx2.AsyncClient]):
 
 
 class _AsyncStream:
-    """As ``_Stream``, for an event loop; ``parts`` is what was read of it before."""
+    """The chunks of a long answer; ``parts`` are the chunks that were read before."""
 
     def __init__(
         self, server: CouchServer, answer: httpx2.Response, parts: list[bytes], rest: AsyncIterator[bytes] | None = None

@@ -1,7 +1,7 @@
-"""How a client proves to CouchDB who it is: Basic credentials, or a session cookie that is renewed in time.
+"""Authentication flows: Basic credentials, or a session cookie that is renewed before it expires.
 
-No socket is opened here: an exchange yields the requests to send and is given their answers, so that the blocking
-and the asynchronous client share it.
+A flow is a generator: it yields the requests to send and receives their answers. It does no I/O, so blocking and
+asynchronous clients share it.
 """
 
 from __future__ import annotations
@@ -16,36 +16,36 @@ from couchdal.http.headers import SESSION_COOKIE
 from couchdal.http.json_text import encode_json
 from couchdal.http.messages import Request, Response
 
-Exchange: TypeAlias = Generator[Request, Response, Response]
+AuthFlow: TypeAlias = Generator[Request, Response, Response]
 
-# A cookie is renewed in the last fifth of its life, so that none expires on its way to the server.
+# A cookie is renewed in the last fifth of its life, so that it does not expire on its way to the server.
 _USED_LIFE = 0.8
-# What CouchDB gives a session where it doesn't say.
+# CouchDB's default, for a cookie without Max-Age.
 _DEFAULT_LIFE_S = 600.0
 
 
 class Authentication(Protocol):
-    """Turns one request into the requests that have to be sent for it; the generator's value is the answer."""
+    """Turns one request into the requests to send for it. The generator returns the answer."""
 
-    def exchange(self, request: Request) -> Exchange: ...
+    def flow(self, request: Request) -> AuthFlow: ...
 
 
 @dataclass(frozen=True, slots=True)
 class Anonymous:
-    """No credentials: requests go as they are."""
+    """No credentials: requests are sent as they are."""
 
-    def exchange(self, request: Request) -> Exchange:
+    def flow(self, request: Request) -> AuthFlow:
         return (yield request)
 
 
 @dataclass(frozen=True, slots=True)
 class BasicAuthentication:
-    """A name and a password with every request."""
+    """A user name and a password with every request."""
 
     user: str
     password: str = field(repr=False)
 
-    def exchange(self, request: Request) -> Exchange:
+    def flow(self, request: Request) -> AuthFlow:
         credentials = b64encode(f"{self.user}:{self.password}".encode()).decode("ascii")
         return (yield with_header(request, "authorization", f"Basic {credentials}"))
 
@@ -58,9 +58,9 @@ class _Cookie:
 
 @dataclass(slots=True)
 class CookieAuthentication:
-    """A session cookie, asked for with the first request and again when it is about to expire or is refused.
+    """A session cookie. It is fetched with the first request, and again before it expires or when it is refused.
 
-    Threads may share it: two that find the cookie stale both log in, which does no harm.
+    Threads may share it. Two threads that find the cookie stale both log in, which is harmless.
     """
 
     user: str
@@ -68,7 +68,7 @@ class CookieAuthentication:
     monotonic: Callable[[], float] = field(default=time.monotonic, repr=False)
     _cookie: _Cookie | None = field(default=None, repr=False)
 
-    def exchange(self, request: Request) -> Exchange:
+    def flow(self, request: Request) -> AuthFlow:
         cookie = self._cookie
         fresh = cookie is None or self.monotonic() >= cookie.renew_at
         if fresh:
@@ -77,7 +77,7 @@ class CookieAuthentication:
                 return refusal
         response = yield self._signed(request)
         if response.status == 401 and not fresh and request.stream is None:
-            # The server was restarted or its secret changed: one new cookie, and no third try.
+            # The server was restarted or its secret changed: fetch one new cookie, but try no third time.
             refusal = yield from self._log_in()
             if refusal is not None:
                 return refusal
@@ -86,7 +86,7 @@ class CookieAuthentication:
         return response
 
     def _log_in(self) -> Generator[Request, Response, Response | None]:
-        """Fetch a cookie; returns the server's refusal where it gives none."""
+        """Fetch a cookie. Return the server's answer if it refuses."""
         body = encode_json({"name": self.user, "password": self.password})
         headers = {"accept": "application/json", "content-type": "application/json"}
         answer = yield Request("POST", "/_session", headers=headers, body=body)
@@ -101,7 +101,7 @@ class CookieAuthentication:
         return with_header(request, "cookie", f"{SESSION_COOKIE}={self._cookie.text}")
 
     def _learn(self, headers: Mapping[str, str]) -> None:
-        """Keep the cookie of an answer: CouchDB renews one by sending the next with any answer."""
+        """Keep the cookie of an answer. CouchDB renews a cookie by sending a new one with any answer."""
         first, *attributes = headers.get("set-cookie", "").split(";")
         name, _, text = first.strip().partition("=")
         if name != SESSION_COOKIE or not text:
@@ -115,11 +115,11 @@ class CookieAuthentication:
 
 
 def with_header(request: Request, name: str, value: str) -> Request:
-    """Return the request with one header more."""
+    """Return the request with one more header."""
     return request.with_headers({**request.headers, name: value})
 
 
 def has_credentials(request: Request) -> bool:
-    """Whether a request already says who sends it, as one that is passed on for somebody does."""
+    """Return whether a request already carries credentials, as one that is forwarded for somebody does."""
     cookies = request.headers.get("cookie", "").lower()
     return "authorization" in request.headers or SESSION_COOKIE.lower() + "=" in cookies

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, TypeAlias, cast
 from couchdal.errors import MemoryOnly, NotConfigured, NotJSON
 from couchdal.http.json_text import JSON, MOST_DEPTH, copy_json
 from couchdal.http.messages import ABSENT, Request, Response
-from couchdal.http.urls import quote, quote_unsendable
+from couchdal.http.urls import UNSENDABLE, quote, quote_unsendable
 
 if TYPE_CHECKING:
     from typing import Self
@@ -103,23 +103,6 @@ class Backend:
         if other.middleware:
             self.middleware, self.drivers = other.middleware, other.drivers
 
-    def resolve(self, path: str) -> str:
-        """Return the server's path for a path that is relative to this backend's database.
-
-        ``/_find`` becomes ``/{db}/_find`` and ``/`` becomes ``/{db}``; ``/_session`` stays as it is. Raise
-        ``NotConfigured`` if no database was named.
-        """
-        relative = path.lstrip("/")
-        first = relative.partition("/")[0]
-        if first in SERVER_PATHS:
-            return "/" + relative
-        database = self.database or self.fallback_database
-        if database is None:
-            raise NotConfigured(
-                f"no database is named for {self.name}: set COUCHDB_DATABASE or pass database=", self.name
-            )
-        return f"{_database_path(database)}/{relative}" if first else _database_path(database)
-
     @property
     def server_key(self) -> object:
         """The identity of the server: the same object for all its views and wrappers."""
@@ -146,9 +129,22 @@ class Backend:
         headers: Mapping[str, str] | None = None,
         body: bytes = b"",
     ) -> Request:
-        """Return the request for a relative path. Raise ``TypeError`` or ``ValueError`` if it cannot be sent."""
-        path, mark, query = path.partition("?")
-        return make_request(method, self.resolve(path) + mark + query, payload, headers, body)
+        """Return the request for a path that is relative to this backend's database.
+
+        ``/_find`` becomes ``/{db}/_find`` and ``/`` becomes ``/{db}``; ``/_session`` stays as it is. Raise
+        ``NotConfigured`` if no database was named, and ``TypeError`` or ``ValueError`` for what cannot be sent.
+        """
+        path = path.lstrip("/")
+        first = path.partition("?")[0].partition("/")[0]
+        if first not in SERVER_PATHS:
+            database = self.database or self.fallback_database
+            if database is None:
+                raise NotConfigured(
+                    f"no database is named for {self.name}: set COUCHDB_DATABASE or pass database=", self.name
+                )
+            root = database_path(database)
+            path = f"{root}/{path}" if first else root + path
+        return make_request(method, path, payload, headers, body)
 
     def result(self, response: Response) -> JSON:
         """Return the decoded body, or raise the ``CouchError`` of a status >= 400, or ``NotJSON``."""
@@ -284,7 +280,9 @@ def make_request(
 
     The payload is copied and checked here, so later changes by the caller have no effect.
     """
-    path, _, query = quote_unsendable(path).partition("?")
+    if UNSENDABLE.search(path) is not None:
+        path = quote_unsendable(path)
+    path, _, query = path.partition("?")
     sent = {"accept": "application/json"}
     if payload is not ABSENT:
         sent["content-type"] = "application/json"
@@ -295,6 +293,6 @@ def make_request(
 
 
 @lru_cache(maxsize=256)
-def _database_path(database: str) -> str:
-    # A program names few databases, and each request needs the path of one.
+def database_path(database: str) -> str:
+    """Return the path of a database. It is cached: a program names few databases, and each request needs one."""
     return "/" + quote(database)

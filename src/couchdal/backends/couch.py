@@ -1,4 +1,4 @@
-"""A real CouchDB over HTTP, for blocking callers."""
+"""``CouchBackend``: a real CouchDB over HTTP, for blocking callers."""
 
 from __future__ import annotations
 
@@ -18,11 +18,14 @@ if TYPE_CHECKING:
 
 
 class CouchBackend(BaseBackend):
-    """A CouchDB over HTTP, its connections pooled and kept alive; safe to share between threads.
+    """A CouchDB over HTTP. It pools its connections, and threads may share it.
 
-    Without ``url``, server and credentials are those of ``COUCHDB_URL``, ``COUCHDB_USER`` and ``COUCHDB_PASSWORD``;
-    the database and the time-out fall back to ``COUCHDB_DATABASE`` and ``COUCHDB_TIMEOUT`` either way. ``auth`` says
-    whether the credentials go with each request or are changed for a cookie. Raises ``NotConfigured``.
+    Without ``url``, server and credentials come from ``COUCHDB_URL``, ``COUCHDB_USER`` and ``COUCHDB_PASSWORD``. The
+    database and the timeout fall back to ``COUCHDB_DATABASE`` and ``COUCHDB_TIMEOUT`` in any case. With
+    ``auth="basic"`` each request carries the credentials; with ``auth="cookie"`` a session cookie replaces them. Raise
+    ``NotConfigured`` if something is missing.
+
+    >>> CouchDAL(CouchBackend("http://localhost:5984", user="admin", password="secret", database="tasks"))
     """
 
     def __init__(
@@ -49,12 +52,12 @@ class CouchBackend(BaseBackend):
         return self._server
 
     def send(self, request: Request) -> Response:
-        exchange = self._server.exchange(request)
-        outgoing = next(exchange)
+        flow = self._server.flow(request)
+        outgoing = next(flow)
         while True:
             answer = self._transmit(outgoing)
             try:
-                outgoing = exchange.send(answer)
+                outgoing = flow.send(answer)
             except StopIteration as done:
                 response: Response = done.value
                 return response
@@ -84,7 +87,7 @@ class CouchBackend(BaseBackend):
 
 
 class _Pool:
-    """One HTTP client, opened with the first request and again after a close."""
+    """One HTTP client. It opens with the first request, and again after a close."""
 
     def __init__(self, server: CouchServer) -> None:
         self._server = server
@@ -107,7 +110,7 @@ class _Pool:
 
 
 class _Stream:
-    """The chunks of an answer that goes on; gives its connection back at the end or when it is closed."""
+    """The chunks of a long answer. It releases its connection at the end or when it is closed."""
 
     def __init__(self, server: CouchServer, answer: httpx2.Response) -> None:
         self._server = server

@@ -1,6 +1,6 @@
-"""What the blocking and the asynchronous CouchDB share: where the server is, and how requests are put to it.
+"""``CouchServer``: what ``CouchBackend`` and ``AsyncCouchBackend`` share to talk to one CouchDB.
 
-It holds none of CouchDB's rules: requests go out as they are given, and answers come back whatever their status is.
+Requests are sent as they are, and every answer is returned, whatever its status.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import httpx2
 
 from couchdal.backends.address import Address
-from couchdal.backends.authentication import Anonymous, Authentication, Exchange, has_credentials
+from couchdal.backends.authentication import Anonymous, Authentication, AuthFlow, has_credentials
 from couchdal.config import is_reachable
 from couchdal.errors import HostRefused, NotConfigured, NotConnected, TimedOut, Unavailable, Unreachable
 from couchdal.http.headers import HOP_BY_HOP, mask_sessions
@@ -22,7 +22,7 @@ from couchdal.http.messages import Request, is_feed
 
 
 class _WithoutSessions(logging.Filter):
-    """Takes the cookies of CouchDB's sessions out of what the HTTP client logs, which is all headers that come."""
+    """Masks CouchDB's session cookies in the HTTP client's log, which contains every header it receives."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         record.msg = mask_sessions(str(record.msg))
@@ -38,9 +38,10 @@ _KEPT = 10
 
 @dataclass(frozen=True, slots=True)
 class Connections:
-    """How connections are made and kept: ``limit`` of those in use at once, beside which each feed has one of its own.
+    """How connections are made and kept.
 
-    ``ca`` is a file of certificates to trust in place of the system's; ``streams`` gives out long answers as they come.
+    At most ``limit`` connections are in use at once, not counting those of feeds. ``ca`` is a file of certificates to
+    trust instead of the system's. With ``streams``, long answers are passed on as they come.
     """
 
     limit: int | None = None
@@ -49,17 +50,17 @@ class Connections:
     streams: bool = False
 
     def verify(self, origin: str) -> ssl.SSLContext | bool:
-        """Return what the HTTP client is told of certificates; raises ``NotConfigured`` for a file that has none."""
+        """Return the HTTP client's option ``verify``. Raise ``NotConfigured`` for a file without certificates."""
         if self.ca is None:
             # Loading certificates takes longer than a hundred requests, and plain HTTP needs none.
             return origin.startswith("https:")
         try:
             return ssl.create_default_context(cafile=self.ca)
         except (OSError, ssl.SSLError) as error:
-            raise NotConfigured(f"no certificates can be read from {self.ca}: {error}") from None
+            raise NotConfigured(f"cannot read certificates from {self.ca}: {error}") from None
 
     def limits(self, *, feeds: bool) -> httpx2.Limits:
-        # Idle connections are kept for the next requests; but each request has the client look at all of them, twice.
+        # Idle connections serve the next requests. But the client checks all of them twice for each request.
         kept = _KEPT if self.limit is None else min(self.limit, _KEPT)
         return httpx2.Limits(
             max_connections=None if feeds else self.limit, max_keepalive_connections=kept, keepalive_expiry=60.0
@@ -70,7 +71,7 @@ PLAIN = Connections()
 
 
 class CouchServer:
-    """Where a CouchDB is and how requests are put to it; shared by every backend object that talks to it."""
+    """One CouchDB and how to talk to it. All backend objects for that server share it."""
 
     def __init__(self, address: Address, connections: Connections = PLAIN) -> None:
         self.name = address.name
@@ -81,21 +82,21 @@ class CouchServer:
         self.connections = connections
         self.verify = connections.verify(address.origin)
 
-    def exchange(self, request: Request) -> Exchange:
-        """Return what has to be sent for a request; one that brings its own credentials goes as it is."""
+    def flow(self, request: Request) -> AuthFlow:
+        """Return the authentication flow of a request. A request with its own credentials is sent as it is."""
         if not is_reachable(self.url.host):
             raise HostRefused(
-                f"tests may not reach {self.name} unless that is allowed: --dal-allow-host={self.url.host},"
-                " dal_allowed_hosts in pytest's settings, or DAL_ALLOWED_HOSTS",
+                f"tests may not reach {self.name} unless you allow it: use --dal-allow-host={self.url.host},"
+                " dal_allowed_hosts in pytest's configuration, or DAL_ALLOWED_HOSTS",
                 self.name,
             )
         authentication: Authentication = Anonymous() if has_credentials(request) else self.authentication
-        return authentication.exchange(request)
+        return authentication.flow(request)
 
     def outgoing(self, request: Request) -> httpx2.Request:
-        """Return the HTTP client's request, its path exactly as given: no part of it is decoded or tidied up."""
+        """Return the HTTP client's request. Its path is exactly as given: not decoded, not normalized."""
         query = f"?{request.query}" if request.query else ""
-        # Compressed bodies are for callers who asked for them and will see the header.
+        # Compressed answers are only for callers who ask for them and then see the header.
         headers = {"accept-encoding": "identity", "user-agent": "couchdal", **request.headers}
         timeout: dict[str, float | None] = dict.fromkeys(("connect", "read", "write", "pool"), self.timeout_s)
         if self.connections.connect_timeout_s is not None:
@@ -104,8 +105,8 @@ class CouchServer:
         if is_feed(request):
             timeout["read"] = None
         if is_feed(request) or request.path.endswith("/queries"):
-            # CouchDB 3.5 ends an event source twice, and a failed list of queries: the second end would be read as
-            # the answer to the next request.
+            # CouchDB 3.5 ends an event source twice, and a failed list of queries too. The second end would be taken
+            # for the answer to the next request.
             sent.append(("connection", "close"))
         content: bytes | AsyncIterable[bytes] | None = request.content() or None
         if request.stream is not None:
@@ -120,7 +121,7 @@ class CouchServer:
             extensions={"target": f"{self.prefix}{request.path}{query}".encode("ascii"), "timeout": timeout},
         )
         if not request.announces_body:
-            # The client announces an empty body by itself where the method usually has one.
+            # The client announces an empty body on its own if the method usually has one.
             made.headers.pop("content-length", None)
         return made
 
@@ -130,9 +131,9 @@ class CouchServer:
         try:
             yield
         except httpx2.PoolTimeout:
-            raise Unavailable(f"{self.name} cannot be asked: all connections are in use", self.name) from None
+            raise Unavailable(f"all connections to {self.name} are in use", self.name) from None
         except (httpx2.ConnectError, httpx2.ConnectTimeout) as error:
-            reason = str(error) or "no connection in time"
+            reason = str(error) or "connecting timed out"
             raise NotConnected(f"{self.name} cannot be reached: {reason}", self.name) from None
         except httpx2.TimeoutException:
             raise TimedOut(f"{self.name} did not answer within {self.timeout_s:g} s", self.name) from None
@@ -144,9 +145,9 @@ class CouchServer:
 
 
 def headers_of(answer: httpx2.Response, request: Request) -> dict[str, str]:
-    """Return the headers that are passed on: those that are not about one connection only."""
+    """Return the headers of an answer without those that concern only its connection."""
     kept = {name.lower(): value for name, value in answer.headers.items() if name.lower() not in HOP_BY_HOP}
     if request.method == "HEAD" and "content-length" in answer.headers:
-        # The one thing that tells how long the body would have been.
+        # For HEAD, this is the only place that gives the length of the body.
         kept["content-length"] = answer.headers["content-length"]
     return kept

@@ -11,7 +11,7 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from couchdal.api.routes import find_endpoint, find_route
-from couchdal.backends.base import AsyncBackend, Emulator
+from couchdal.backends.base import AsyncBackend, Emulator, database_path
 from couchdal.emulator.engine.server.server import Clock, Server, ServerClock
 from couchdal.emulator.http.authentication import identify
 from couchdal.emulator.http.authorization import authorize
@@ -103,7 +103,7 @@ class MemoryBackend(Emulator):
 
         This happens only once: a database that was deleted since stays missing, as on a real server.
         """
-        root = self.resolve("/")
+        root = database_path(database)
         if request.path != root and not request.path.startswith(root + "/"):
             return
         explicit = request.path == root and request.method in ("PUT", "DELETE")

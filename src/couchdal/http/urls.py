@@ -16,7 +16,7 @@ _BAD_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _RESERVED = re.compile(b"[^A-Za-z0-9._~-]")
 _RESERVED_BY_COUCHDB = re.compile(b"[^A-Za-z0-9_.:-]")
 # What a request line cannot carry. A "#" is escaped because servers cut a path off there.
-_UNSENDABLE = re.compile('[^!-"$-~]+')
+UNSENDABLE = re.compile('[^!-"$-~]+')
 
 
 def quote(segment: str, errors: str = "strict") -> str:
@@ -48,9 +48,9 @@ def quote_like_couchdb(text: str) -> str:
 
 def quote_unsendable(path: str) -> str:
     """Percent-encode only what a request line cannot carry: spaces, control characters, ``#`` and non-ASCII text."""
-    if _UNSENDABLE.search(path) is None:
+    if UNSENDABLE.search(path) is None:
         return path
-    return _UNSENDABLE.sub(lambda match: "".join(f"%{byte:02X}" for byte in match[0].encode()), path)
+    return UNSENDABLE.sub(lambda match: "".join(f"%{byte:02X}" for byte in match[0].encode()), path)
 
 
 def _escape(match: re.Match[bytes]) -> bytes:
