@@ -47,7 +47,9 @@ def find_address(
     """Return the address from the arguments, completed from the environment. Raise ``NotConfigured``."""
     settings = _complete(url, user, password, database, timeout)
     if settings.url is None:
-        raise NotConfigured("no CouchDB server is configured: set COUCHDB_URL, or pass url= to CouchBackend or AsyncCouchBackend")
+        raise NotConfigured(
+            "no CouchDB server is configured: set COUCHDB_URL, or pass url= to CouchBackend or AsyncCouchBackend"
+        )
     parts = _split_url(settings.url)
     host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
     origin = f"{parts.scheme}://{host}{f':{parts.port}' if parts.port else ''}"
