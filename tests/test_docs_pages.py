@@ -1,4 +1,4 @@
-"""The pages of the documentation: every code block of theirs runs."""
+"""The documentation's pages: every code block runs, generated parts are current, and the site builds."""
 
 from __future__ import annotations
 
@@ -8,22 +8,28 @@ import re
 import shlex
 import subprocess
 import sys
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
+from pkgutil import resolve_name
+from types import ModuleType
+from typing import Any
 
 import pytest
 
+import couchdal
 from couchdal.cli import build_parser
-from couchdal.server.options import OPTIONS, Option, read_options
+from couchdal.server.options import read_options
 from couchdal.transcripts.scenario import RECORDED_ADMIN
 
 ROOT = Path(__file__).parent.parent
-PAGES = sorted((ROOT / "docs").glob("*.md"))
-# A code block, and above it the name of the file that it is.
+DOCS = ROOT / "docs"
+PAGES = sorted(DOCS.rglob("*.md"))
+# A code block, and the line above it that names its file.
 BLOCK = re.compile(r"(?:^`(?P<name>[\w./-]+)`\n\n)?^```(?P<kind>\w*)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
 KINDS = ("python", "json", "ini", "sh", "toml")
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(DOCS).as_posix())
 def test_blocks_of_a_page_run(page: Path, tmp_path: Path, served_address: str) -> None:
     blocks = [match.groupdict() for match in BLOCK.finditer(page.read_text("utf-8"))]
     files = {block["name"]: block["text"] for block in blocks if block["name"]}
@@ -43,18 +49,51 @@ def test_blocks_of_a_page_run(page: Path, tmp_path: Path, served_address: str) -
             run(["-c", settings.name, "--rootdir=.", "--collect-only"], tmp_path, served_address)
     commands = [line for block in blocks if block["kind"] == "sh" for line in block["text"].splitlines()]
     for command in commands:
-        if command.startswith("pytest"):
+        program = command.partition(" ")[0]
+        assert program in ("pip", "pytest", "couchdal"), command
+        if program == "couchdal":
+            assert build_parser().parse_args(shlex.split(command)[1:])
+        if program == "pytest":
             run(shlex.split(command)[1:], tmp_path, served_address)
     if any(name.startswith("test_") for name in files):
         assert re.search(r"\d+ passed", run([], tmp_path, served_address))
 
 
-@pytest.mark.parametrize("option", OPTIONS, ids=lambda option: option.name)
-def test_option_is_documented_as_it_is(option: Option) -> None:
-    default = f"`{option.default:g}`" if isinstance(option.default, float) else f"`{option.default}`"
-    shown = "" if option.default in (None, (), False) else default
-    row = f"| `--{option.name}` | `{option.env}` | {shown} | {option.purpose.replace('|', chr(92) + '|')} |"
-    assert row in (ROOT / "docs/operating.md").read_text("utf-8").splitlines()
+def test_generated_parts_are_current() -> None:
+    for path, text in load_tool("make_docs").generated().items():
+        assert path.read_text("utf-8") == text, f"{path.name} is out of date: run python tools/make_docs.py"
+
+
+def load_tool(name: str) -> Any:
+    """Import a module of ``tools/``, which is not a package."""
+    found = spec_from_file_location(name, ROOT / "tools" / f"{name}.py")
+    assert found
+    assert found.loader
+    module = module_from_spec(found)
+    found.loader.exec_module(module)
+    return module
+
+
+def test_every_public_name_is_in_the_reference() -> None:
+    described = "\n".join(page.read_text("utf-8") for page in (DOCS / "reference").glob("*.md"))
+    named = set()
+    for path in re.findall(r"^::: (\S+)$", described, re.MULTILINE):
+        found = resolve_name(path)
+        # A module's page shows all that is defined in it.
+        named |= {path.rpartition(".")[2]} if not isinstance(found, ModuleType) else set(vars(found))
+    assert not set(couchdal.__all__) - named
+
+
+def test_index_links_every_page() -> None:
+    linked = set(re.findall(r"\]\(([\w/-]+\.md)\)", (DOCS / "index.md").read_text("utf-8")))
+    assert linked == {page.relative_to(DOCS).as_posix() for page in PAGES} - {"index.md"}
+
+
+def test_site_builds_without_a_warning(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path / "site")]
+    built = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+    assert built.returncode == 0, built.stdout + built.stderr
+    assert (tmp_path / "site/llms.txt").is_file()
 
 
 def test_unit_for_systemd_starts_what_there_is() -> None:
@@ -82,7 +121,7 @@ def test_example_passes_its_own_tests(example: Path, backend: str, served_addres
 
 
 def run(arguments: list[str], folder: Path, served_address: str) -> str:
-    """Run pytest in a page's folder, with an emulator for a live server; returns what it printed."""
+    """Run pytest in a page's folder, with an emulator as the live server. Return what it printed."""
     name, password = RECORDED_ADMIN
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("COUCHDB_", "DAL_", "PYTEST"))}
     live = {"COUCHDB_URL": served_address, "COUCHDB_USER": name, "COUCHDB_PASSWORD": password}
@@ -95,5 +134,5 @@ def run(arguments: list[str], folder: Path, served_address: str) -> str:
 
 
 def test_every_page_is_in_the_contents() -> None:
-    listed = set(re.findall(r"^  - (\S+\.md)$", (ROOT / "mkdocs.yml").read_text("utf-8"), re.MULTILINE))
-    assert listed == {page.name for page in PAGES}
+    listed = set(re.findall(r"(\S+\.md)$", (ROOT / "mkdocs.yml").read_text("utf-8"), re.MULTILINE))
+    assert listed == {page.relative_to(DOCS).as_posix() for page in PAGES}
