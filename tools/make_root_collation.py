@@ -1,12 +1,16 @@
-"""Make the bundled collation table, `root_collation.z`, from the root collation data of CLDR.
+"""Generate the bundled collation table, ``root_collation.z``, from the root collation data of CLDR.
 
     python tools/make_root_collation.py common/uca
 
-``common/uca`` is a folder of a CLDR release. The table is text, compressed by zlib: a line with the version, a line
-with all ideographs in their order (``A-Z`` for those from A to Z), and a line for each other character or sequence,
-``KEY:ELEMENT;ELEMENT...``. A key is the distance from the character before (nothing for 1) or, behind an equals sign,
-a sequence. An element is ``PRIMARY,SECONDARY,TERTIARY``: distances from the primary weight before, from the usual
-secondary weight and from the usual tertiary one, where those are not 0.
+``common/uca`` is a folder of a CLDR release. The table is text that zlib compresses. Its lines are:
+
+- the version of the data
+- all ideographs in order, where ``A-Z`` denotes the characters from A to Z
+- one line for each other character or sequence: ``KEY:ELEMENT;ELEMENT...``
+
+A key is a distance from the character of the line before, where an empty key means 1. For a sequence, it is an equals
+sign and the sequence. An element is ``PRIMARY,SECONDARY,TERTIARY``. The first is a distance from the previous primary
+weight. The others are distances from the usual weights, and empty for 0.
 """
 
 from __future__ import annotations
@@ -28,7 +32,7 @@ from couchdal.emulator.engine.collation.root_collation import (
 )
 
 TARGET = Path(__file__).parent.parent / "src/couchdal/emulator/engine/collation/root_collation.z"
-# What version 15 of the data mends in version 14: these have the weights of others.
+# Corrections of version 15 to the data of version 14: each key gets the weights of its value.
 CORRECTIONS = {"\u0f82": "\u0901", "\u0f83": "\u0901", "\U000101fd": "\ufe27"}
 _ELEMENT = re.compile(r"\[[.*]([0-9A-F]+)\.([0-9A-F]+)\.([0-9A-F]+)\]")
 
@@ -36,7 +40,7 @@ Table = dict[str, list[Element]]
 
 
 def read_keys(text: str) -> tuple[str, Table]:
-    """Return the version of the data and the elements of each character or sequence."""
+    """Return the version of the data, and the elements of each character or sequence."""
     version, table = "", Table()
     for line in text.splitlines():
         if line.startswith("@version"):
@@ -51,12 +55,12 @@ def read_keys(text: str) -> tuple[str, Table]:
 
 
 def read_ideographs(text: str) -> str:
-    """Return the ideographs in the order of their radicals and strokes."""
+    """Return the ideographs in the order of radicals and strokes."""
     return "".join(line.partition(":")[2].rstrip("]") for line in text.splitlines() if line.startswith("[radical "))
 
 
 def ranked(elements: list[Element], ranks: dict[int, int]) -> list[Element]:
-    """Return the elements with those of ideographs, which the data orders by number, in the order of the ideographs."""
+    """Return elements in which ideographs are ranked by radical and stroke. The data ranks them by code point."""
     found = list(elements)
     for at, (first, second, third) in enumerate(elements):
         if IDEOGRAPHS <= first < UNASSIGNED and at + 1 < len(elements):
@@ -66,7 +70,7 @@ def ranked(elements: list[Element], ranks: dict[int, int]) -> list[Element]:
 
 
 def is_derived(key: str, table: Table, ideographs: Collection[int]) -> bool:
-    """Whether a character needs no line of its own, because its canonical decomposition gives the same elements."""
+    """Return True for a character whose decomposition has the same elements. The table does not need it."""
     parts = unicodedata.normalize("NFD", key)
     if len(key) != 1 or parts == key:
         return False
@@ -83,6 +87,7 @@ def is_derived(key: str, table: Table, ideographs: Collection[int]) -> bool:
 
 
 def pack(version: str, table: Table, ideographs: str) -> bytes:
+    """Return the compressed table."""
     lines, before, primary = [version, ideographs], 0, 0
     ranks = {ord(ideograph): rank for rank, ideograph in enumerate(spread(ideographs))}
     for key in sorted(key for key in table if not is_derived(key, table, ranks)):

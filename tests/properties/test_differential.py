@@ -1,8 +1,8 @@
-"""Random requests on two backends must get the same answers.
+"""Random requests must get the same answers from two backends.
 
-By default the emulator in process is held against ``CouchBackend`` and the emulator behind a socket, which shows that
-HTTP changes nothing; where ``COUCHDB_URL`` names a server, the emulator is held against that, which finds what it does
-otherwise than CouchDB.
+By default, the test compares the emulator in process with the emulator behind a socket. This shows that HTTP does not
+change an answer. If ``COUCHDB_URL`` names a server, the test compares the emulator with that server. This finds
+differences from CouchDB.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ MARKS = (True, False, "true", "false", "", "1", "null")
 
 
 class World:
-    """What a run has seen so far, from which requests that mean something can be made."""
+    """The ids and revisions that a run has seen so far. With them, random requests reach existing documents."""
 
     def __init__(self) -> None:
         self.revs: dict[str, list[str]] = {}
@@ -81,7 +81,7 @@ class World:
         self.deleted: set[str] = set()
 
     def note(self, source: Source) -> None:
-        """Remember which documents a request may leave with a deleted leaf."""
+        """Record the documents that can have a deleted leaf after a request."""
         request = source["request"]
         members = request.get("body") or (json.loads(request["raw"]) if "_deleted" in request.get("raw", "") else {})
         for document in (members, *members.get("docs", ())) if isinstance(members, dict) else ():
@@ -91,7 +91,7 @@ class World:
             self.deleted.add(unquote(request["path"][1:]))
 
     def learn(self, value: object, doc_id: str | None = None) -> None:
-        """Remember every revision that an answer shows."""
+        """Record every revision in an answer."""
         if isinstance(value, list):
             for item in value:
                 self.learn(item, doc_id)
@@ -107,7 +107,7 @@ class World:
                 self.learn(member, doc_id)
 
     def rev(self, r: Random, doc_id: str, odd: float = 0.1) -> Any:
-        """Return a revision: mostly the newest known one, sometimes an older one, one from nowhere, or none at all."""
+        """Return a revision: usually the newest known one, sometimes an older one, an invented one, or None."""
         if r.random() < odd:
             return r.choice(ODD_REVS)
         known = self.revs.get(doc_id, [])
@@ -158,20 +158,17 @@ def body(r: Random, odd: float = 0.06) -> Source:
 
 
 def replicated(world: World, r: Random, doc_id: str) -> Source:
-    """Return a document with a history, as a replicator sends it: some of it may be known here, or cut off there."""
+    """Return a document with a history, as a replicator sends it. The history can be partly known, or stemmed."""
     rev = world.rev(r, doc_id, odd=0)
     position, ids = int(rev.partition("-")[0]), [rev.partition("-")[2]]
     if r.random() < 0.4:
         position, ids = r.randint(0, 3), []
     for _ in range(r.randint(1, 3)):
-        # An id is made of what came before, so that no revision has two histories.
+        # Each id is a hash of its ancestors, so no revision has two histories.
         position += 1
         parent = ids[0] if ids else ""
         ids.insert(0, md5(f"{position}{parent}{r.choice('abc')}".encode(), usedforsecurity=False).hexdigest())
     return {"_id": doc_id, **body(r, odd=0.02), "_revisions": {"start": position, "ids": ids}}
-
-
-# --- one function for each family of requests ------------------------------------------------------------------------
 
 
 def put_document(world: World, r: Random) -> Source:
@@ -414,7 +411,7 @@ def find(world: World, r: Random) -> Source:
 def purge(world: World, r: Random) -> Source:
     asked = {}
     for doc_id in r.sample(world.ids, k=r.randint(1, 2)):
-        # CouchDB goes on counting as live a document that a purge leaves with deleted leaves alone.
+        # A known difference: CouchDB still counts a document as live if a purge leaves only deleted leaves.
         if doc_id not in world.deleted:
             asked[doc_id] = [world.rev(r, doc_id, odd=0.05) for _ in range(r.randint(0, 2))]
     return {"request": {"method": "POST", "path": "/_purge", "body": asked}}
@@ -431,10 +428,10 @@ def limits(world: World, r: Random) -> Source:
 
 
 def oddity(world: World, r: Random) -> Source:
-    """A method, path, query and body that need not have to do with each other."""
+    """Return a request whose method, path, query and body were chosen independently."""
     path = r.choice(PATHS) + (f"?{r.choice(QUERIES)}" if r.random() < 0.6 else "")
     request: Source = {"method": r.choice(METHODS), "path": path}
-    # A document without an id would get one of the server's own, and a deletion is not meant to end the database.
+    # The server would choose the id of a document without one, and deleting the database would end the run.
     if path.partition("?")[0] in ("/", "") and request["method"] in ("POST", "DELETE"):
         request["method"] = "PUT"
     if r.random() < (0.05 if request["method"] in ("GET", "HEAD") else 0.7):
@@ -454,7 +451,7 @@ FAMILIES: dict[str, Callable[[World, Random], Source]] = {
 
 
 class Twins:
-    """Two databases of one name on two backends, which are sent the same requests."""
+    """Two databases with the same name on two backends, which receive the same requests."""
 
     def __init__(self, backends: tuple[tuple[BaseBackend, Credentials], ...]) -> None:
         name = f"twins{uuid.uuid4().hex[:12]}"
@@ -464,7 +461,7 @@ class Twins:
             player.create({})
 
     def send(self, source: Source) -> list[str]:
-        """Send one request to both, and return what each answered, in normal form."""
+        """Send one request to both backends, and return both answers in normal form."""
         self.world.note(source)
         step = Step.parse({"ignore": ["body.stack", "body.*.stack"], **source})
         played = [player.send(step) for player in self.players]
@@ -477,7 +474,7 @@ class Twins:
 
 
 class AnswersAgree(RuleBasedStateMachine):
-    """Whatever was sent before, the next request gets the same answer from both."""
+    """After any sequence of requests, the next request gets the same answer from both backends."""
 
     def __init__(self, backends: tuple[tuple[BaseBackend, Credentials], ...]) -> None:
         super().__init__()
@@ -488,14 +485,14 @@ class AnswersAgree(RuleBasedStateMachine):
         source = FAMILIES[family](self.twins.world, r)
         note(canonical_text(source))
         one, other = self.twins.send(source)
-        # To say that it does not know is not a wrong answer of the emulator's.
+        # 501 says that the emulator does not support the request. It is not a wrong answer.
         assert one == other or one.endswith('"status": 501}')
 
     def teardown(self) -> None:
         self.twins.remove()
 
 
-def test_random_requests_are_answered_alike(request: pytest.FixtureRequest) -> None:
+def test_random_requests_get_the_same_answers(request: pytest.FixtureRequest) -> None:
     memory = (MemoryBackend(admin=RECORDED_ADMIN), RECORDED_ADMIN)
     url = os.environ.get("COUCHDB_URL")
     if url:
@@ -509,7 +506,7 @@ def test_random_requests_are_answered_alike(request: pytest.FixtureRequest) -> N
         settings=settings(
             max_examples=int(os.environ.get("DIFFERENTIAL_RUNS", "100" if url else "20")),
             stateful_step_count=40,
-            # The same requests in every run, except where the search is for what nobody has seen.
+            # The same requests in every run, except against a server, where the search is for new differences.
             derandomize=not url,
             deadline=None,
             suppress_health_check=list(HealthCheck),

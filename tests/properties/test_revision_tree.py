@@ -1,4 +1,4 @@
-"""What holds for every revision tree: replicas that saw the same revisions agree, and nothing is lost on the way."""
+"""Properties of every revision tree: replicas with the same revisions agree, and merging loses nothing."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ Path = tuple[int, tuple[bytes, ...], bool]
 
 @st.composite
 def histories(draw: st.DrawFn) -> list[Path]:
-    """Draw every revision of a document's true history: position, ids newest first, and whether it is a deletion.
+    """Draw all revisions of a document: the position, the ids (newest first), and True for a deletion.
 
-    Each grows on one that was there before, or is a first one.
+    Each revision is a first one or extends an earlier one.
     """
     paths: list[Path] = []
     for number in range(draw(st.integers(1, 14))):
@@ -45,7 +45,7 @@ def grown(paths: list[Path]) -> RevisionTree:
 
 
 def described(tree: RevisionTree) -> list[tuple[list[Revision], list[bool]]]:
-    """Return all of a tree that others can see, in its order."""
+    """Return everything that a tree makes visible, in its order."""
     return [
         ([node.revision for node in leaf.path()], [node.deleted for node in leaf.path() if node.body is not None])
         for leaf in tree
@@ -58,7 +58,7 @@ def tips(paths: list[Path]) -> set[Revision]:
 
 
 @given(histories(), st.randoms(use_true_random=False))
-def test_merge_gives_one_tree_in_whatever_order(paths: list[Path], chance: random.Random) -> None:
+def test_merge_result_does_not_depend_on_the_order(paths: list[Path], chance: random.Random) -> None:
     shuffled = list(paths)
     chance.shuffle(shuffled)
     assert described(grown(shuffled)) == described(grown(paths))
@@ -82,8 +82,8 @@ def test_merge_loses_no_leaf_and_no_revision(paths: list[Path]) -> None:
 
 
 @given(histories())
-def test_leaves_alone_carry_the_whole_history(paths: list[Path]) -> None:
-    """A replicator sends leaves with their ancestors' ids, and that is enough."""
+def test_merge_of_the_leaves_restores_the_whole_history(paths: list[Path]) -> None:
+    """A replicator sends only the leaves and the ids of their ancestors."""
     leaves = [path for path in paths if (path[0], path[1][0]) in tips(paths)]
     whole, sent = grown(paths), grown(leaves)
     assert [leaf.revision for leaf in sent] == [leaf.revision for leaf in whole]
@@ -107,13 +107,13 @@ def test_stem_keeps_every_leaf_and_its_newest_ancestors(paths: list[Path], limit
 
 
 @given(histories(), st.integers(1, 6))
-def test_stem_twice_is_stem_once(paths: list[Path], limit: int) -> None:
+def test_stem_is_idempotent(paths: list[Path], limit: int) -> None:
     once = stem(grown(paths), limit)
     assert described(stem(once, limit)) == described(once)
 
 
 @given(histories())
-def test_winner_is_live_where_any_leaf_is_and_leads_the_ranking(paths: list[Path]) -> None:
+def test_winner_is_live_if_any_leaf_is_and_ranks_first(paths: list[Path]) -> None:
     tree = grown(paths)
     ranked = ranked_leaves(tree)
     assert ranked[0] is winner(tree)
@@ -123,7 +123,7 @@ def test_winner_is_live_where_any_leaf_is_and_leads_the_ranking(paths: list[Path
 
 
 @given(histories(), st.data())
-def test_remove_leaves_takes_only_the_branches_named(paths: list[Path], data: st.DataObject) -> None:
+def test_remove_leaves_removes_only_the_named_branches(paths: list[Path], data: st.DataObject) -> None:
     tree = grown(paths)
     gone = data.draw(st.sets(st.sampled_from([leaf.revision for leaf in tree])))
     rest, removed = remove_leaves(tree, gone)

@@ -1,4 +1,4 @@
-"""Comparing conditions: what equals what, what comes before what, by collation and by Erlang's order of terms."""
+"""Comparison conditions: equality and order, by collation and by Erlang's order of terms."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 
 from couchdal.emulator.engine.mango.comparison import equal_to, one_of, ordered
 
-# From the least to the greatest, as CouchDB sorts JSON values.
+# In CouchDB's order.
 ASCENDING: list[object] = [
     None,
     False,
@@ -28,7 +28,7 @@ ASCENDING: list[object] = [
 
 
 @pytest.mark.parametrize("bound", ASCENDING)
-def test_every_value_is_before_or_behind_every_other(bound: object) -> None:
+def test_order_operators_agree_with_the_order_of_all_values(bound: object) -> None:
     place = next(place for place, value in enumerate(ASCENDING) if value is bound)
     for name, expected in (
         ("$lt", ASCENDING[:place]),
@@ -37,7 +37,7 @@ def test_every_value_is_before_or_behind_every_other(bound: object) -> None:
         ("$gte", ASCENDING[place:]),
     ):
         matches = ordered(name, bound, raw=False)
-        # By identity: to Python, true is 1.
+        # Compare by identity, because Python's True equals 1.
         assert [id(value) for value in ASCENDING if matches(value)] == [id(value) for value in expected], name
 
 
@@ -60,7 +60,7 @@ def test_every_value_is_before_or_behind_every_other(bound: object) -> None:
         (None, False, False),
     ],
 )
-def test_equality_is_that_of_collation(argument: object, value: object, expected: bool) -> None:
+def test_eq_compares_by_collation(argument: object, value: object, expected: bool) -> None:
     assert equal_to(argument, raw=False)(value) is expected
     assert one_of("$in", [argument], raw=False)([value]) is expected
     assert one_of("$nin", ["no", argument], raw=False)([value]) is not expected
@@ -79,17 +79,17 @@ def test_equality_is_that_of_collation(argument: object, value: object, expected
         ("$lt", {"a": 1}, {}, True),
     ],
 )
-def test_ids_are_compared_by_bytes_and_terms(name: str, bound: object, value: object, expected: bool) -> None:
+def test_raw_comparison_uses_the_order_of_terms(name: str, bound: object, value: object, expected: bool) -> None:
     assert ordered(name, bound, raw=True)(value) is expected
 
 
-def test_ids_are_equal_only_byte_by_byte() -> None:
+def test_raw_equality_compares_bytes() -> None:
     assert not equal_to("e\u0301", raw=True)("é")
     assert not one_of("$in", ["e\u0301"], raw=True)("é")
     assert one_of("$in", ["a", "é"], raw=True)("é")
 
 
-def test_array_is_asked_for_its_items() -> None:
+def test_in_tests_the_items_of_an_array() -> None:
     matches = one_of("$in", [1, "a", None], raw=False)
     assert matches([2, "a"])
     assert matches(None)

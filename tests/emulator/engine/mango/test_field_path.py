@@ -1,4 +1,4 @@
-"""Field paths: parsing, reading, and projecting, with what CouchDB does to arrays."""
+"""Field paths: parsing, lookup and projection, with CouchDB's treatment of arrays."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from couchdal.errors import CouchError
         ("a\\\\.b", ["a.b"]),
     ],
 )
-def test_path_is_split_at_dots_that_are_not_escaped(field: str, path: list[str]) -> None:
+def test_parse_splits_at_unescaped_dots(field: str, path: list[str]) -> None:
     assert parse_field(field) == path
 
 
 @pytest.mark.parametrize("field", ["", ".", "a..b", ".a", "a.", "a\\.b..c"])
-def test_path_with_an_empty_part_is_refused(field: str) -> None:
+def test_parse_refuses_an_empty_part(field: str) -> None:
     with pytest.raises(CouchError) as refused:
         parse_field(field)
     assert (refused.value.status, refused.value.error) == (400, "invalid_field_name")
@@ -48,7 +48,7 @@ def test_path_with_an_empty_part_is_refused(field: str) -> None:
         ("n", None),
     ],
 )
-def test_field_is_found_through_arrays(field: str, found: object) -> None:
+def test_get_field_descends_into_objects_and_arrays(field: str, found: object) -> None:
     assert get_field({"a": [{"b": 1}, "x"], "s": "text", "n": None}, parse_field(field)) == found
 
 
@@ -64,7 +64,7 @@ def test_field_is_found_through_arrays(field: str, found: object) -> None:
         (["a", "a.y.7"], {"a": {"x": 1, "y": [10, 20, 30]}}),
     ],
 )
-def test_projection_follows_the_fields(fields: list[str], projected: object) -> None:
+def test_projection_returns_the_fields_in_order(fields: list[str], projected: object) -> None:
     document = {"a": {"x": 1, "y": [10, 20, 30]}, "b": 2}
     assert compile_projection(fields)(document) == projected
     assert document == {"a": {"x": 1, "y": [10, 20, 30]}, "b": 2}
@@ -78,7 +78,7 @@ def test_projection_follows_the_fields(fields: list[str], projected: object) -> 
         ([{"a": 1}], "unknown_error", "badarg"),
     ],
 )
-def test_projection_fails_when_a_document_is_projected(fields: list[object], error: str, reason: str) -> None:
+def test_invalid_projection_fails_when_it_runs(fields: list[object], error: str, reason: str) -> None:
     project = compile_projection(fields)
     with pytest.raises(CouchError) as refused:
         project({"a": {"x": 1, "y": [10, 20, 30]}})

@@ -1,4 +1,4 @@
-"""Ranges of values that a selector can match, as far as an index can serve them."""
+"""The ranges of values that a selector can match in an index."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ EVERYTHING = KeyRange()
         ({"$and": [{"a": {"$lt": 3}}, {"$and": [{"a": {"$gt": 1}}]}]}, [("a", KeyRange("$gt", 1, "$lt", 3))]),
         ({"a": {"$ne": 1}, "b": {"$in": [1]}, "c": {"$regex": "x"}}, []),
         ({"$or": [{"a": 1}, {"b": 1}]}, []),
-        # By collation "A" comes behind "a".
+        # "A" collates after "a".
         ({"a": {"$gt": "a", "$lt": "A"}}, [("a", KeyRange("$gt", "a", "$lt", "A"))]),
     ],
 )
-def test_conditions_on_one_field_are_narrowed_to_a_range(selector: dict[str, object], ranges: list[object]) -> None:
+def test_conditions_on_one_field_narrow_its_range(selector: dict[str, object], ranges: list[object]) -> None:
     assert field_ranges(normalize_selector(selector)) == ranges
 
 
@@ -44,19 +44,19 @@ def test_conditions_on_one_field_are_narrowed_to_a_range(selector: dict[str, obj
         {"$gt": "A", "$lt": "a"},
     ],
 )
-def test_contradiction_leaves_nothing_but_the_empty_range(condition: dict[str, object]) -> None:
+def test_contradiction_returns_only_the_empty_range(condition: dict[str, object]) -> None:
     assert field_ranges(normalize_selector({"a": 1, "b": condition, "c": 1})) == [("b", None)]
 
 
-def test_equality_with_another_bound_is_kept_as_couchdb_keeps_it() -> None:
+def test_strict_bound_after_an_equality_replaces_only_the_low_bound() -> None:
     assert field_ranges(normalize_selector({"a": {"$eq": 1, "$gt": 1}})) == [("a", KeyRange("$gt", 1, "$eq", 1))]
 
 
-def test_prefix_that_contradicts_what_came_before_fails() -> None:
+def test_prefix_that_contradicts_an_earlier_condition_fails() -> None:
     with pytest.raises(ServerError) as failed:
         field_ranges(normalize_selector({"a": {"$lt": "a", "$beginsWith": "b"}}))
     assert (failed.value.status, failed.value.error, failed.value.reason) == (500, "badmatch", "empty")
 
 
-def test_bounds_that_are_not_set_are_beyond_every_value() -> None:
+def test_missing_bounds_are_the_extremes() -> None:
     assert (EVERYTHING.low, EVERYTHING.high) == (LOWEST, HIGHEST)

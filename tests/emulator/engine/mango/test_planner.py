@@ -1,4 +1,4 @@
-"""Which indexes can serve a query, and which one does."""
+"""The choice of an index: which indexes can serve a query, and which one CouchDB prefers."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ def index(*fields: str) -> IndexDefinition:
         ([], {"z": 1}, [], ()),
     ],
 )
-def test_index_must_hold_all_documents_that_match_in_their_order(
+def test_rejection_names_missing_columns_and_other_sort_orders(
     fields: list[str], selector: dict[str, object], sort: list[str], reasons: tuple[str, ...]
 ) -> None:
     assert rejection(index(*fields), normalize_selector(selector), sort) == reasons
 
 
-def test_ids_serve_every_query_but_only_one_sort() -> None:
+def test_special_index_serves_every_query_and_only_the_sort_by_id() -> None:
     assert rejection(ALL_DOCS, {}, []) == ()
     assert rejection(ALL_DOCS, {"_id": {"$gt": None}}, ["_id"]) == ()
     assert rejection(ALL_DOCS, {}, ["_id"]) == ("field_mismatch",)
@@ -51,7 +51,7 @@ def test_ids_serve_every_query_but_only_one_sort() -> None:
 
 
 @pytest.mark.parametrize("value", [[None], [1, [2]], {"x": 1, "y": 2}, {"x": [None]}])
-def test_values_that_couchdb_takes_for_selectors_fail_where_an_index_is_asked(value: object) -> None:
+def test_rejection_fails_for_arguments_that_couchdb_mistakes_for_selectors(value: object) -> None:
     with pytest.raises(ServerError) as failed:
         rejection(index("a"), {"a": {"$eq": value}}, [])
     assert (failed.value.status, failed.value.error, failed.value.reason) == (500, "unknown_error", "function_clause")
@@ -64,7 +64,7 @@ def dal() -> CouchDAL:
 
 @pytest.fixture
 def chosen(dal: CouchDAL) -> Callable[..., str | None]:
-    """Makes indexes of the fields given, named by them, and returns which one a query uses."""
+    """A function that creates an index for each list of fields and returns the name of the index that a query uses."""
 
     def choose(indexes: list[str], **query: object) -> str | None:
         for fields in indexes:
@@ -87,7 +87,7 @@ def chosen(dal: CouchDAL) -> Callable[..., str | None]:
         (["_id"], {"selector": {}}, "_id"),
     ],
 )
-def test_best_index_is_chosen(
+def test_planner_chooses_the_best_index(
     chosen: Callable[..., str | None], indexes: list[str], query: dict[str, object], name: str
 ) -> None:
     assert chosen(indexes, **query) == name

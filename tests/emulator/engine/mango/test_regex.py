@@ -1,4 +1,4 @@
-"""Regular expressions: what PCRE, as Erlang runs it, finds in bytes and in characters."""
+"""Regular expressions: matches of PCRE as Erlang runs it, in bytes and in characters."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def found(pattern: str, text: str) -> bool:
 @pytest.mark.parametrize(
     ("pattern", "text", "matches"),
     [
-        # A character beyond ASCII is two bytes and more, and each of them is looked up in Latin-1's tables.
+        # A character beyond ASCII has two or more bytes. PCRE classifies each of them as Latin-1.
         ("^..$", "é", True),
         ("^.$", "é", False),
         ("(*UTF8)^.$", "é", True),
@@ -35,7 +35,7 @@ def found(pattern: str, text: str) -> bool:
         ("(*UTF8)^\\s$", "\xa0", False),
         ("(*UTF8)^\\h$", "\xa0", True),
         ("^\\R$", "\r\n", True),
-        # Flags hold to the end of their group, in later alternatives too.
+        # Flags apply up to the end of their group, also in later alternatives.
         ("a(?i)B|c", "C", True),
         ("a(?i)B|c", "ab", True),
         ("a(?i)B|c", "AB", False),
@@ -44,7 +44,7 @@ def found(pattern: str, text: str) -> bool:
         ("(?i)a(?-i)b", "AB", False),
         ("(?x) a b # comment", "ab", True),
         ("(a(?x) b # comment\n) c", "abc", False),
-        # What stands for itself.
+        # Literals.
         ("^a{,3}$", "a{,3}", True),
         ("^\\Qa.b\\E$", "a.b", True),
         ("^\\Qa.b\\E$", "axb", False),
@@ -70,7 +70,7 @@ def found(pattern: str, text: str) -> bool:
         ("^(?|(a)|(b))\\1$", "bb", True),
     ],
 )
-def test_search_finds_what_pcre_finds(pattern: str, text: str, matches: bool) -> None:
+def test_search_matches_as_pcre_does(pattern: str, text: str, matches: bool) -> None:
     assert found(pattern, text) is matches
 
 
@@ -94,10 +94,10 @@ def test_search_finds_what_pcre_finds(pattern: str, text: str, matches: bool) ->
         "\\x{100}",
     ],
 )
-def test_pattern_that_pcre_refuses_is_ill_formed(pattern: str) -> None:
+def test_compile_returns_none_for_a_pattern_that_pcre_refuses(pattern: str) -> None:
     assert compile_regex(pattern) is None
 
 
-def test_repetitions_are_bounded_in_all() -> None:
+def test_compile_bounds_the_product_of_repetitions() -> None:
     assert compile_regex("a{65535}") is not None
     assert compile_regex("(a{1000}){1000}") is None

@@ -1,4 +1,4 @@
-"""Selectors: their canonical form, and what they match."""
+"""Selectors: the canonical form, and the documents that match."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def matches(selector: dict[str, object], document: dict[str, object]) -> bool:
         ({"$not": {"a": {"$size": 1}}}, {"a": {"$not": {"$size": 1}}}),
     ],
 )
-def test_normalize_gives_the_canonical_form(selector: dict[str, object], normal: dict[str, object]) -> None:
+def test_normalize_returns_the_canonical_form(selector: dict[str, object], normal: dict[str, object]) -> None:
     assert normalize_selector(selector) == normal
 
 
@@ -41,7 +41,7 @@ def test_normalize_gives_the_canonical_form(selector: dict[str, object], normal:
         ({"a": {"$where": "x"}}, "not_supported", "Unsupported operator: $where"),
     ],
 )
-def test_normalize_refuses_in_couchdbs_words(selector: dict[str, object], error: str, reason: str) -> None:
+def test_normalize_raises_couchdbs_errors(selector: dict[str, object], error: str, reason: str) -> None:
     with pytest.raises(CouchError) as refused:
         normalize_selector(selector)
     assert (refused.value.status, refused.value.error, refused.value.reason) == (400, error, reason)
@@ -78,7 +78,9 @@ def test_normalize_refuses_in_couchdbs_words(selector: dict[str, object], error:
         ({"a": {"$eq": {"x": 1, "y": 2}}}, {"a": {"y": 2, "x": 1}}, False),
     ],
 )
-def test_match_is_couchdbs(selector: dict[str, object], document: dict[str, object], expected: bool) -> None:
+def test_selector_matches_as_in_couchdb(
+    selector: dict[str, object], document: dict[str, object], expected: bool
+) -> None:
     assert matches(selector, document) is expected
 
 
@@ -89,14 +91,14 @@ def test_empty_path_part_fails_only_when_a_document_is_tested() -> None:
     assert (refused.value.status, refused.value.error) == (400, "invalid_field_name")
 
 
-def test_pathological_pattern_ends_in_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pathological_pattern_raises_an_error_after_the_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("couchdal.emulator.engine.mango.regex.TIMEOUT_S", 0.02)
     with pytest.raises(CouchError) as stopped:
         matches({"a": {"$regex": "^(a|aa)+$"}}, {"a": "a" * 60 + "b"})
     assert (stopped.value.status, stopped.value.error) == (500, "regex_timeout")
 
 
-def test_repetitions_beyond_pcres_are_refused() -> None:
+def test_normalize_refuses_repetitions_beyond_the_limit_of_pcre() -> None:
     with pytest.raises(CouchError) as refused:
         normalize_selector({"a": {"$regex": "a{99999999}"}})
     assert refused.value.error == "bad_arg"
