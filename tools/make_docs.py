@@ -14,8 +14,8 @@ from pathlib import Path
 
 import yaml
 
+from couchdal.api.parameters import PARAMETERS
 from couchdal.api.routes import ROUTES
-from couchdal.coverage.known import PARAMETERS, endpoints
 from couchdal.server.options import OPTIONS, Option
 
 ROOT = Path(__file__).parent.parent
@@ -96,11 +96,14 @@ def endpoint_table() -> str:
     """Return a table of the endpoints that the emulator answers."""
     first: dict[tuple[str, ...], str] = {}
     rows = []
-    for pattern, methods in endpoints().items():
+    for route in ROUTES:
+        if not route.is_listed:
+            continue
+        pattern = route.pattern
         names = PARAMETERS.get(pattern, ())
         same = first.setdefault(names, pattern)
         rows.append(
-            (f"{path(pattern)}<br>{' '.join(methods)}", parameters(names, "" if same == pattern else same, first))
+            (f"{path(pattern)}<br>{' '.join(route.methods)}", parameters(names, "" if same == pattern else same, first))
         )
     return table(("Endpoint and methods", "Parameters"), rows)
 

@@ -6,7 +6,8 @@ import inspect
 
 import pytest
 
-from couchdal.api.routes import ROUTES, find_route, load_endpoint
+from couchdal.api.routes import ROUTES, find_route
+from couchdal.emulator.dispatch import load_endpoint
 from couchdal.http.urls import split_path
 
 ENDPOINTS = sorted({name for route in ROUTES for name in route.endpoints.values()})

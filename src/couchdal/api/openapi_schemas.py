@@ -1,10 +1,11 @@
-"""The shapes of what the API takes and gives, as JSON Schema: what ``openapi`` puts together."""
+"""The bodies of requests and answers as JSON Schema, for the OpenAPI description."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import TypeAlias
 
+from couchdal.api.parameters import BY_ENDPOINT, COUNTS, FLAGS, VALUES, WORDS
 from couchdal.http.json_text import JSON
 
 Schema: TypeAlias = "dict[str, JSON]"
@@ -26,61 +27,60 @@ def array(items: Schema) -> Schema:
 
 
 def by_name(values: Schema) -> Schema:
-    """An object whose members may have any names."""
+    """Return the schema of an object whose members may have any names."""
     return {"type": "object", "additionalProperties": values}
 
 
 def obj(required: Mapping[str, Schema], optional: Mapping[str, Schema] | None = None) -> Schema:
-    """An object with some members that it must have, some that it may have, and others."""
+    """Return the schema of an object with required, optional and other members."""
     properties: dict[str, JSON] = {**required, **(optional or {})}
     return {"type": "object", "required": list(required), "properties": properties}
 
 
+def parameter(name: str) -> Schema:
+    """Return the schema of a parameter."""
+    if name in FLAGS:
+        return FLAG
+    if name in COUNTS:
+        return COUNT
+    if name in VALUES:
+        return ANY
+    return {**TEXT, "enum": list(WORDS[name])} if name in WORDS else TEXT
+
+
+def _members(endpoint: str, *, required: tuple[str, ...] = (), **schemas: Schema) -> Schema:
+    """Return the schema of a body whose members are an endpoint's parameters, some with a schema of their own."""
+    members = {name: schemas.get(name) or parameter(name) for name in BY_ENDPOINT[endpoint].body}
+    return {"type": "object", "required": list(required), "properties": dict(members)}
+
+
 _DOCUMENT = obj({}, {"_id": TEXT, "_rev": TEXT, "_deleted": FLAG, "_attachments": by_name({"type": "object"})})
-_QUERY = obj(
-    {"selector": {"type": "object"}},
-    {
-        "fields": array(TEXT),
-        "sort": array({"anyOf": [TEXT, by_name({"enum": ["asc", "desc"]})]}),
-        "limit": COUNT,
-        "skip": COUNT,
-        "bookmark": {"type": ["string", "null"]},
-        "use_index": {"anyOf": [TEXT, array(TEXT)]},
-        "execution_stats": FLAG,
-        "conflicts": FLAG,
-        "r": {"type": "integer", "minimum": 1},
-        "update": FLAG,
-        "stable": FLAG,
-        "allow_fallback": FLAG,
-    },
+_QUERY = _members(
+    "find.query",
+    required=("selector",),
+    selector={"type": "object"},
+    fields=array(TEXT),
+    sort=array({"anyOf": [TEXT, by_name({"enum": ["asc", "desc"]})]}),
+    bookmark={"type": ["string", "null"]},
+    use_index={"anyOf": [TEXT, array(TEXT)]},
+    r={"type": "integer", "minimum": 1},
+    update=FLAG,
+    stable=FLAG,
 )
-_INDEX = obj(
-    {
-        "index": obj(
-            {"fields": array({"anyOf": [TEXT, by_name(TEXT)]})}, {"partial_filter_selector": {"type": "object"}}
-        )
-    },
-    {"ddoc": TEXT, "name": TEXT, "type": {"enum": ["json"]}, "partitioned": FLAG},
+_INDEX = _members(
+    "index.create",
+    required=("index",),
+    index=obj({"fields": array({"anyOf": [TEXT, by_name(TEXT)]})}, {"partial_filter_selector": {"type": "object"}}),
 )
 _ROW = obj(
     {"key": ANY},
     {"id": TEXT, "value": {"type": ["object", "null"]}, "doc": {"type": ["object", "null"]}, "error": TEXT},
 )
-_VIEW_QUERY = obj(
-    {},
-    {
-        "keys": {"type": "array"},
-        "include_docs": FLAG,
-        "reduce": FLAG,
-        "group": FLAG,
-        "group_level": COUNT,
-        "limit": COUNT,
-        "skip": COUNT,
-    },
-)
+_LISTING = _members("all_docs.documents", keys={"type": "array"})
+_VIEW_QUERY = _members("views.read", keys={"type": "array"})
 _USER = obj({"name": {"type": ["string", "null"]}, "roles": array(TEXT)})
 
-#: What stands below ``components/schemas``.
+#: The schemas below ``components/schemas``, by name.
 SCHEMAS: Mapping[str, Schema] = {
     "Error": obj({"error": TEXT, "reason": {"type": ["string", "null"]}}, {"ref": {"type": "integer"}}),
     "Welcome": obj({"couchdb": {"const": "Welcome"}, "version": TEXT}, {"features": array(TEXT)}),
@@ -99,7 +99,7 @@ SCHEMAS: Mapping[str, Schema] = {
     "Databases": array(obj({"key": ANY}, {"info": ref("Database"), "error": TEXT})),
     "Partition": obj({"db_name": TEXT, "partition": TEXT, "doc_count": COUNT, "doc_del_count": COUNT}),
     "Security": by_name(ANY),
-    "Listing": obj({}, {"keys": {"type": "array"}, "include_docs": FLAG, "limit": COUNT, "skip": COUNT}),
+    "Listing": _LISTING,
     "Rows": obj(
         {"rows": array(_ROW)}, {"total_rows": {"type": ["integer", "null"]}, "offset": {"type": ["integer", "null"]}}
     ),
@@ -111,9 +111,9 @@ SCHEMAS: Mapping[str, Schema] = {
     ),
     "Queries": obj({"queries": array(ref("Listing"))}),
     "Results": obj({"results": array(ref("Rows"))}),
-    "BulkDocs": obj({"docs": array(_DOCUMENT)}, {"new_edits": FLAG}),
+    "BulkDocs": _members("bulk_docs.write", required=("docs",), docs=array(_DOCUMENT)),
     "BulkOutcome": array(obj({"id": TEXT}, {"ok": OK, "rev": TEXT, "error": TEXT, "reason": TEXT})),
-    "BulkGet": obj({"docs": array(obj({"id": TEXT}, {"rev": REV}))}),
+    "BulkGet": _members("bulk_get.read", required=("docs",), docs=array(obj({"id": TEXT}, {"rev": REV}))),
     "BulkGot": obj({"results": array(obj({"id": ANY, "docs": {"type": "array"}}))}),
     "Revisions": by_name(array(REV)),
     "RevsDiff": by_name(obj({"missing": array(TEXT)}, {"possible_ancestors": array(REV)})),
@@ -136,10 +136,10 @@ SCHEMAS: Mapping[str, Schema] = {
     "Indexes": obj(
         {"total_rows": COUNT, "indexes": array(obj({"name": TEXT, "type": TEXT, "def": {"type": "object"}}))}
     ),
-    "DesignDocuments": obj({"docids": array(TEXT)}),
+    "DesignDocuments": _members("index.bulk_delete", required=("docids",), docids=array(TEXT)),
     "IndexesDeleted": obj(
         {"success": array(obj({"id": TEXT, "ok": OK})), "fail": array(obj({"id": ANY, "error": ANY}))}
     ),
-    "Filter": obj({}, {"doc_ids": array(TEXT), "selector": {"type": "object"}, "fields": array(TEXT)}),
+    "Filter": _members("changes.read", doc_ids=array(TEXT), selector={"type": "object"}, fields=array(TEXT)),
     "Changes": obj({"results": array(by_name(ANY)), "last_seq": TEXT, "pending": COUNT}),
 }

@@ -1,36 +1,29 @@
-"""The table of CouchDB's endpoints: method and path to the function that answers, or the reason why none does.
+"""CouchDB's API as a table: for each path and method, the name of the endpoint that answers it.
 
-It names the endpoints, imports each when it is needed, and is imported by the memory backend alone. To add an endpoint,
-add its row.
+The table is data and imports no endpoint. To add an endpoint, add its route.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from functools import cache
-from importlib import import_module
-from typing import NamedTuple, TypeAlias, cast
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
-from couchdal.emulator.http.call import Call
-from couchdal.errors import MethodNotAllowed, NotFound, NotSupported
-from couchdal.http.messages import Response
+from couchdal.errors import NotFound
 from couchdal.http.urls import split_path
-
-Endpoint: TypeAlias = Callable[[Call], Response]
-
 
 _NO_ENDPOINTS: Mapping[str, str] = {}
 
 
 class Route(NamedTuple):
-    """One row: a path pattern, its endpoints by method, and CouchDB's wording of the methods that it allows.
+    """One entry of the table: a path pattern and the endpoints of its methods.
 
-    An endpoint is named ``module.function`` of ``emulator.endpoints`` and imported when first asked for: most
-    processes need few of them. ``{name}`` stands for one segment, ``{name...}`` for all that follow. A GET endpoint
-    answers HEAD as well, one for ``*`` every method that has none of its own. ``unsupported`` is the reason of the 501
-    that every method gets, or those in ``allow``. Two columns are for those who stand before a server: ``reading`` has
-    the methods beside GET that change no data, and ``withheld`` those that are not for everybody: an administrator's
-    work, and functions of design documents.
+    In a pattern, ``{name}`` matches one segment, and ``{name...}`` matches all that follow. An endpoint is named
+    ``module.function``, below ``couchdal.emulator.endpoints``. The endpoint for ``*`` answers every method that has no
+    other. ``allow`` is CouchDB's wording of the allowed methods. ``unsupported`` is the reason of a 501, for the
+    methods in ``allow`` or, if ``allow`` is empty, for all methods.
+
+    Two fields serve proxies. ``reading`` lists the methods other than GET that change no data. ``withheld`` lists the
+    methods that only administrators need, or that run functions of design documents.
     """
 
     pattern: str
@@ -40,25 +33,30 @@ class Route(NamedTuple):
     reading: tuple[str, ...] = ()
     withheld: tuple[str, ...] = ()
 
+    def endpoint(self, method: str) -> str | None:
+        """Return the name of the endpoint for a method: HEAD is answered as GET, or the endpoint for ``*`` answers."""
+        return self.endpoints.get("GET" if method == "HEAD" else method) or self.endpoints.get("*")
+
+    @property
+    def is_listed(self) -> bool:
+        """Whether descriptions of the API list the route: it answers some method by name, and has no fixed end."""
+        return bool(self.methods) and not self.unsupported and "{rest...}" not in self.pattern
+
+    @property
+    def methods(self) -> tuple[str, ...]:
+        """The methods that have endpoints of their own. HEAD is not among them."""
+        return tuple(method for method in self.endpoints if method != "*")
+
 
 _POST = ("POST",)
+_PUT = ("PUT",)
 _ALL = ("GET", "POST", "PUT", "DELETE")
-_ATTACHMENT = {"GET": "attachments.read", "PUT": "attachments.write", "DELETE": "attachments.delete"}
 
 _NO_SEARCH = "there is no full-text search"
-_DESIGN_ACTIONS = {
-    "_rewrite": "requests are not rewritten",
-    "_search": _NO_SEARCH,
-    "_search_info": _NO_SEARCH,
-    "_search_disk_size": _NO_SEARCH,
-    "_nouveau": _NO_SEARCH,
-    "_nouveau_info": _NO_SEARCH,
-}
+_NO_SHARDS = "databases have no shards"
+_NO_INTERFACE = "there is no web interface"
 
-# The design documents' endpoints that take queries by POST.
-_QUERIES = ("_search", "_nouveau")
-
-_DOCUMENT: Mapping[str, str] = {
+_DOCUMENT = {
     "GET": "documents.read",
     "PUT": "documents.write",
     "DELETE": "documents.delete",
@@ -66,8 +64,22 @@ _DOCUMENT: Mapping[str, str] = {
     "POST": "documents.post_form",
 }
 _DOCUMENT_METHODS = "DELETE,GET,HEAD,POST,PUT,COPY"
+_ATTACHMENT = {"GET": "attachments.read", "PUT": "attachments.write", "DELETE": "attachments.delete"}
+_ATTACHMENT_METHODS = "DELETE,GET,HEAD,PUT"
+_SECURITY = {"GET": "security.read", "PUT": "security.write"}
+_REVS_LIMIT = {"GET": "security.read_revs_limit", "PUT": "security.write_revs_limit"}
+_PURGED_INFOS_LIMIT = {"GET": "purge.read_infos_limit", "PUT": "purge.write_infos_limit"}
+_ALL_DOCS = {"GET": "all_docs.documents", "POST": "all_docs.documents"}
+_DESIGN_DOCS = {"GET": "all_docs.design_documents", "POST": "all_docs.design_documents"}
+_LOCAL_DOCS = {"GET": "all_docs.local_documents", "POST": "all_docs.local_documents"}
+_INDEX = {"GET": "index.read", "POST": "index.create"}
+_VIEW = {"GET": "views.read", "POST": "views.read"}
+_LIST = {"GET": "design_functions.list_rows", "POST": "design_functions.list_rows"}
+_SHOW = {"*": "design_functions.show"}
+_UPDATE = {"*": "design_functions.update"}
+_CHANGES = {"GET": "changes.read", "POST": "changes.read"}
 
-ROUTES: tuple[Route, ...] = (
+_SERVER_ROUTES = (
     Route("/", {"GET": "server.welcome"}, "GET,HEAD"),
     Route("/_up", {"GET": "server.up"}, "GET,HEAD"),
     Route("/_uuids", {"GET": "server.uuids"}, "GET"),
@@ -92,137 +104,128 @@ ROUTES: tuple[Route, ...] = (
     Route("/_db_updates", unsupported="there is no feed of databases"),
     Route("/_node", unsupported="there are neither nodes nor a configuration to change"),
     Route("/_cluster_setup", unsupported="there is no cluster to set up"),
-    Route("/_reshard", unsupported="databases have no shards"),
+    Route("/_reshard", unsupported=_NO_SHARDS),
     Route("/_reload_query_servers", unsupported="there are no query servers"),
     Route("/_search_analyze", unsupported=_NO_SEARCH),
     Route("/_nouveau_analyze", unsupported=_NO_SEARCH),
-    Route("/_utils", unsupported="there is no web interface"),
-    Route("/favicon.ico", unsupported="there is no web interface"),
+    Route("/_utils", unsupported=_NO_INTERFACE),
+    Route("/favicon.ico", unsupported=_NO_INTERFACE),
+)
+
+# A database, its settings, and what is done to it as a whole.
+_DATABASE_ROUTES = (
     Route(
         "/{db}",
         {"GET": "databases.read", "PUT": "databases.create", "DELETE": "databases.delete", "POST": "databases.post"},
         "DELETE,GET,HEAD,POST",
         withheld=("PUT", "DELETE"),
     ),
-    Route("/{db}/_security", {"GET": "security.read", "PUT": "security.write"}, "PUT,GET", withheld=_ALL),
-    Route(
-        "/{db}/_revs_limit",
-        {"GET": "security.read_revs_limit", "PUT": "security.write_revs_limit"},
-        "PUT,GET",
-        withheld=("PUT",),
-    ),
+    Route("/{db}/_security", _SECURITY, "PUT,GET", withheld=_ALL),
+    Route("/{db}/_revs_limit", _REVS_LIMIT, "PUT,GET", withheld=_PUT),
     Route("/{db}/_purge", {"POST": "purge.write"}, "POST", withheld=_ALL),
     Route("/{db}/_purged_infos", {"GET": "purge.read_infos"}, "GET", withheld=_ALL),
-    Route(
-        "/{db}/_purged_infos_limit",
-        {"GET": "purge.read_infos_limit", "PUT": "purge.write_infos_limit"},
-        "GET,PUT",
-        withheld=("PUT",),
-    ),
+    Route("/{db}/_purged_infos_limit", _PURGED_INFOS_LIMIT, "GET,PUT", withheld=_PUT),
     Route("/{db}/_compact", {"POST": "purge.compact_database"}, "POST", withheld=_ALL),
     Route("/{db}/_compact/{name}", {"POST": "purge.compact_view"}, "POST", withheld=_ALL),
     Route("/{db}/_compact/{name}/{rest...}", {"POST": "purge.compact_view"}, "POST", withheld=_ALL),
     Route("/{db}/_view_cleanup", {"POST": "purge.clean_up_views"}, "POST", withheld=_ALL),
     Route("/{db}/_view_cleanup/{rest...}", {"POST": "purge.clean_up_views"}, "POST", withheld=_ALL),
     Route("/{db}/_ensure_full_commit", {"POST": "databases.ensure_full_commit"}, "POST", reading=_POST),
-    Route("/{db}/_partition", {"*": "databases.no_partition"}),
-    Route(
-        "/{db}/_partition/{partition}", {"GET": "databases.partition_info", "POST": "databases.post_partition"}, "GET"
-    ),
-    Route("/{db}/_partition/{partition}/{rest...}", {"*": "databases.in_partition"}),
     Route("/{db}/_temp_view", {"*": "server.temporary_view"}),
     Route("/{db}/_temp_view/{rest...}", {"*": "server.temporary_view"}),
-    Route("/{db}/_shards", allow="GET", unsupported="databases have no shards"),
-    Route("/{db}/_shards/{doc_id}", allow="GET", unsupported="databases have no shards"),
-    Route("/{db}/_sync_shards", allow="POST", unsupported="databases have no shards"),
-    Route(
-        "/{db}/_design/{name}/_view/{view}",
-        {"GET": "views.read", "POST": "views.read"},
-        "GET,POST,HEAD",
-        reading=_POST,
-        withheld=_ALL,
-    ),
-    Route("/{db}/_design/{name}/_view/{view}/queries", {"POST": "views.queries"}, "POST", reading=_POST, withheld=_ALL),
-    Route("/{db}/_design/{name}/_view", {"*": "views.refuse"}),
-    Route("/{db}/_design/{name}/_view/{rest...}", {"*": "views.refuse"}),
-    *(
-        Route(
-            f"/{{db}}/_design/{{name}}/{action}/{{function}}{more}",
-            {"*": endpoint},
-            reading=_POST * (action == "_show"),
-            withheld=_ALL,
-        )
-        for action, endpoint in (("_show", "design_functions.show"), ("_update", "design_functions.update"))
-        for more in ("", "/{doc...}")
-    ),
-    Route("/{db}/_design/{name}/_list/{function}", {"*": "design_functions.list_rows"}, withheld=_ALL),
-    Route(
-        "/{db}/_design/{name}/_list/{function}/{view...}",
-        {"GET": "design_functions.list_rows", "POST": "design_functions.list_rows"},
-        "GET,POST,HEAD",
-        reading=_POST,
-        withheld=_ALL,
-    ),
-    Route("/{db}/_design/{name}/_info", {"GET": "views.info"}, "GET", withheld=_ALL),
-    *(
-        Route(f"/{{db}}/_design/{{name}}/{action}{more}", unsupported=reason, reading=_POST * (action in _QUERIES))
-        for action, reason in _DESIGN_ACTIONS.items()
-        for more in ("", "/{rest...}")
-    ),
+    Route("/{db}/_shards", allow="GET", unsupported=_NO_SHARDS),
+    Route("/{db}/_shards/{doc_id}", allow="GET", unsupported=_NO_SHARDS),
+    Route("/{db}/_sync_shards", allow="POST", unsupported=_NO_SHARDS),
     Route("/{db}/_search_cleanup", unsupported=_NO_SEARCH),
     Route("/{db}/_nouveau_cleanup", unsupported=_NO_SEARCH),
     Route("/{db}/_bulk_docs", {"POST": "bulk_docs.write"}, "POST"),
     Route("/{db}/_bulk_get", {"POST": "bulk_get.read"}, "POST", reading=_POST),
     Route("/{db}/_revs_diff", {"POST": "revs_diff.revs_diff"}, "POST", reading=_POST),
     Route("/{db}/_missing_revs", {"POST": "revs_diff.missing_revs"}, "POST", reading=_POST),
-    *(
-        route
-        for name, endpoint, queries in (
-            ("all", "all_docs.documents", "all_docs.document_queries"),
-            ("design", "all_docs.design_documents", "all_docs.design_document_queries"),
-            ("local", "all_docs.local_documents", "all_docs.local_document_queries"),
-        )
-        for route in (
-            Route(f"/{{db}}/_{name}_docs", {"GET": endpoint, "POST": endpoint}, "GET,HEAD,POST", reading=_POST),
-            Route(f"/{{db}}/_{name}_docs/queries", {"POST": queries}, "POST", reading=_POST),
-        )
-    ),
+    Route("/{db}/_design_docs", _DESIGN_DOCS, "GET,HEAD,POST", reading=_POST),
+    Route("/{db}/_design_docs/queries", {"POST": "all_docs.design_document_queries"}, "POST", reading=_POST),
+    Route("/{db}/_local_docs", _LOCAL_DOCS, "GET,HEAD,POST", reading=_POST),
+    Route("/{db}/_local_docs/queries", {"POST": "all_docs.local_document_queries"}, "POST", reading=_POST),
+    Route("/{db}/_changes", _CHANGES, "GET,POST,HEAD", reading=_POST),
+    Route("/{db}/_changes/{rest...}", {**_CHANGES, "*": "changes.refuse"}, reading=_POST),
+)
+
+# What CouchDB answers within a partition too, as it does outside of it. Source: chttpd_db:handle_partition_req.
+_QUERY_ROUTES = (
+    Route("/{db}/_all_docs", _ALL_DOCS, "GET,HEAD,POST", reading=_POST),
+    Route("/{db}/_all_docs/queries", {"POST": "all_docs.document_queries"}, "POST", reading=_POST),
     Route("/{db}/_find", {"POST": "find.query"}, "POST", reading=_POST),
     Route("/{db}/_find/{rest...}", {"POST": "find.query"}, "POST", reading=_POST),
     Route("/{db}/_explain", {"POST": "find.explain_query"}, "POST", reading=_POST),
     Route("/{db}/_explain/{rest...}", {"POST": "find.explain_query"}, "POST", reading=_POST),
-    Route("/{db}/_index", {"GET": "index.read", "POST": "index.create"}, "GET,POST"),
+    Route("/{db}/_index", _INDEX, "GET,POST"),
     Route("/{db}/_index/_bulk_delete", {"POST": "index.bulk_delete"}, "POST"),
     Route("/{db}/_index/_design/{design}/{type}/{name}", {"DELETE": "index.delete"}, "DELETE"),
     Route("/{db}/_index/{design}/{type}/{name}", {"DELETE": "index.delete"}, "DELETE"),
     Route("/{db}/_index/{rest...}", {"*": "index.not_found"}),
-    Route("/{db}/_changes", {"GET": "changes.read", "POST": "changes.read"}, "GET,POST,HEAD", reading=_POST),
-    Route(
-        "/{db}/_changes/{rest...}",
-        {"GET": "changes.read", "POST": "changes.read", "*": "changes.refuse"},
-        reading=_POST,
-    ),
+    Route("/{db}/_design/{name}/_view/{view}", _VIEW, "GET,POST,HEAD", reading=_POST, withheld=_ALL),
+    Route("/{db}/_design/{name}/_view/{view}/queries", {"POST": "views.queries"}, "POST", reading=_POST, withheld=_ALL),
+    Route("/{db}/_design/{name}/_view", {"*": "views.refuse"}),
+    Route("/{db}/_design/{name}/_view/{rest...}", {"*": "views.refuse"}),
+    Route("/{db}/_design/{name}/_show/{function}", _SHOW, reading=_POST, withheld=_ALL),
+    Route("/{db}/_design/{name}/_show/{function}/{doc...}", _SHOW, reading=_POST, withheld=_ALL),
+    Route("/{db}/_design/{name}/_update/{function}", _UPDATE, withheld=_ALL),
+    Route("/{db}/_design/{name}/_update/{function}/{doc...}", _UPDATE, withheld=_ALL),
+    Route("/{db}/_design/{name}/_list/{function}", {"*": "design_functions.list_rows"}, withheld=_ALL),
+    Route("/{db}/_design/{name}/_list/{function}/{view...}", _LIST, "GET,POST,HEAD", reading=_POST, withheld=_ALL),
+    Route("/{db}/_design/{name}/_info", {"GET": "views.info"}, "GET", withheld=_ALL),
+    Route("/{db}/_design/{name}/_rewrite", unsupported="requests are not rewritten"),
+    Route("/{db}/_design/{name}/_rewrite/{rest...}", unsupported="requests are not rewritten"),
+    Route("/{db}/_design/{name}/_search", unsupported=_NO_SEARCH, reading=_POST),
+    Route("/{db}/_design/{name}/_search/{rest...}", unsupported=_NO_SEARCH, reading=_POST),
+    Route("/{db}/_design/{name}/_search_info", unsupported=_NO_SEARCH),
+    Route("/{db}/_design/{name}/_search_info/{rest...}", unsupported=_NO_SEARCH),
+    Route("/{db}/_design/{name}/_search_disk_size", unsupported=_NO_SEARCH),
+    Route("/{db}/_design/{name}/_search_disk_size/{rest...}", unsupported=_NO_SEARCH),
+    Route("/{db}/_design/{name}/_nouveau", unsupported=_NO_SEARCH, reading=_POST),
+    Route("/{db}/_design/{name}/_nouveau/{rest...}", unsupported=_NO_SEARCH, reading=_POST),
+    Route("/{db}/_design/{name}/_nouveau_info", unsupported=_NO_SEARCH),
+    Route("/{db}/_design/{name}/_nouveau_info/{rest...}", unsupported=_NO_SEARCH),
+)
+
+PARTITION = "/{db}/_partition/{partition}"
+
+
+def _in_partition(route: Route) -> Route:
+    return route._replace(pattern=route.pattern.replace("/{db}", PARTITION))
+
+
+_PARTITION_ROUTES = (
+    Route("/{db}/_partition", {"*": "partitions.refuse_nameless"}),
+    Route(PARTITION, {"GET": "partitions.read", "POST": "partitions.post"}, "GET"),
+    *map(_in_partition, _QUERY_ROUTES),
+    Route(PARTITION + "/_all_docs/{rest...}", unsupported="attachments are not read within a partition"),
+    Route(PARTITION + "/{rest...}", {"*": "partitions.not_found"}),
+)
+
+_DOCUMENT_ROUTES = (
     Route("/{db}/_local", {"*": "local_documents.refuse_nameless"}),
     Route("/{db}/_local%2F", {"*": "local_documents.refuse_nameless"}),
     Route("/{db}/_local/{local}", _DOCUMENT, _DOCUMENT_METHODS),
     Route("/{db}/_local/{local}/{rest...}", {"*": "local_documents.refuse_attachments"}),
     Route("/{db}/_design/{design}", _DOCUMENT, _DOCUMENT_METHODS),
     Route("/{db}/{doc_id}", _DOCUMENT, _DOCUMENT_METHODS),
-    Route("/{db}/_design/{design}/{name...}", _ATTACHMENT, "DELETE,GET,HEAD,PUT"),
-    Route("/{db}/{doc_id}/{name...}", _ATTACHMENT, "DELETE,GET,HEAD,PUT"),
+    Route("/{db}/_design/{design}/{name...}", _ATTACHMENT, _ATTACHMENT_METHODS),
+    Route("/{db}/{doc_id}/{name...}", _ATTACHMENT, _ATTACHMENT_METHODS),
 )
 
-# What is answered within a partition, with its methods: one row has them all.
-IN_PARTITION: Mapping[str, tuple[str, ...]] = {
-    "/{db}/_partition/{partition}/_all_docs": ("GET", "POST"),
-    "/{db}/_partition/{partition}/_find": ("POST",),
-    "/{db}/_partition/{partition}/_explain": ("POST",),
-    "/{db}/_partition/{partition}/_index": ("GET", "POST"),
-}
+#: The first route that matches a path answers it.
+ROUTES: tuple[Route, ...] = (
+    *_SERVER_ROUTES,
+    *_DATABASE_ROUTES,
+    *_QUERY_ROUTES,
+    *_PARTITION_ROUTES,
+    *_DOCUMENT_ROUTES,
+)
 
 
 class Pattern:
-    """A pattern taken apart: which segments are fixed, and which have names."""
+    """A pattern, parsed once."""
 
     __slots__ = ("fixed", "named", "open_ended", "size")
 
@@ -234,63 +237,48 @@ class Pattern:
         self.named = [(place, text.strip("{.}")) for place, text in enumerate(segments) if text.startswith("{")]
 
     def match(self, segments: Sequence[str]) -> dict[str, str] | None:
-        """Return the values of the pattern's names, or None where the path is another's."""
+        """Return the values of the pattern's names, or ``None`` if the path does not match."""
         if len(segments) < self.size if self.open_ended else len(segments) != self.size:
             return None
         for place, text in self.fixed:
             if segments[place] != text:
                 return None
-        args = {name: segments[place] for place, name in self.named}
+        # A loop, because a comprehension is one more call.
+        args = {}
+        for place, name in self.named:
+            args[name] = segments[place]
         if self.open_ended:
-            args[self.named[-1][1]] = "/".join(segments[self.size - 1 :])
+            args[name] = "/".join(segments[place:])
         return args
 
 
-def _index(routes: Sequence[Route]) -> dict[str, list[tuple[Pattern, Route]]]:
-    """Group patterns below a database by the segment that tells most: the second."""
-    patterns: dict[str, list[tuple[Pattern, Route]]] = {}
-    for route in routes:
-        if route.pattern.startswith("/{db}"):
-            patterns.setdefault(_key(split_path(route.pattern)), []).append((Pattern(route.pattern), route))
-    return patterns
+def _by_second_segment(routes: Sequence[Route]) -> dict[str, list[tuple[Pattern, Route]]]:
+    """Return the routes that each second segment may match; those of ``""`` match every other path of a database."""
+    parsed = [(split_path(route.pattern), Pattern(route.pattern), route) for route in routes]
+    places = {segments[1] for segments, _, _ in parsed if len(segments) > 1 and not segments[1].startswith("{")}
+    return {
+        place: [
+            (pattern, route)
+            for segments, pattern, route in parsed
+            if len(segments) == 1 or segments[1] == place or segments[1].startswith("{")
+        ]
+        for place in ("", *places)
+    }
 
 
-def _key(segments: Sequence[str]) -> str:
-    if len(segments) == 1:
-        return "/{db}"
-    return "/{db}/" + segments[1] if segments[1].startswith("_") else "/{db}/{doc_id}"
-
-
-_INDEX = _index(ROUTES)
-# To find an endpoint of its own, the server looks at the first segment only: "/_session/x" is "/_session".
-_SERVER = {route.pattern[1:]: route for route in ROUTES if not route.pattern.startswith("/{db}")}
+_CANDIDATES = _by_second_segment([route for route in ROUTES if route.pattern.startswith("/{db}")])
+_OTHERS = _CANDIDATES[""]
+# CouchDB chooses its own endpoints by the first segment alone: "/_session/x" is "/_session".
+_SERVER = {route.pattern[1:]: route for route in _SERVER_ROUTES}
 
 
 def find_route(segments: Sequence[str]) -> tuple[Route, dict[str, str]]:
-    """Return the row for a path and the values of its pattern's names; raises ``NotFound``."""
-    own = _SERVER.get(segments[0] if segments else "")
-    if own is not None:
-        return own, {}
-    for patterns in (_INDEX.get(_key(segments)), _INDEX["/{db}/{doc_id}"]):
-        for pattern, route in patterns or ():
-            args = pattern.match(segments)
-            if args is not None:
-                return route, args
+    """Return the route of a path and the values of its pattern's names. Raise ``NotFound``."""
+    route = _SERVER.get(segments[0] if segments else "")
+    if route is not None:
+        return route, {}
+    for pattern, route in _CANDIDATES.get(segments[1], _OTHERS) if len(segments) > 1 else _OTHERS:
+        args = pattern.match(segments)
+        if args is not None:
+            return route, args
     raise NotFound("missing")
-
-
-def find_endpoint(route: Route, method: str) -> Endpoint:
-    """Return the function that answers a method; raises ``MethodNotAllowed`` or ``NotSupported``."""
-    if route.unsupported and (not route.allow or ("GET" if method == "HEAD" else method) in route.allow.split(",")):
-        raise NotSupported(f"{method} {route.pattern}: {route.unsupported}")
-    found = route.endpoints.get("GET" if method == "HEAD" else method) or route.endpoints.get("*")
-    if found is None:
-        raise MethodNotAllowed(f"Only {route.allow} allowed", headers={"allow": route.allow})
-    return load_endpoint(found)
-
-
-@cache
-def load_endpoint(name: str) -> Endpoint:
-    """Return the function that a row names, importing its module."""
-    module, _, function = name.partition(".")
-    return cast(Endpoint, getattr(import_module(f"couchdal.emulator.endpoints.{module}"), function))

@@ -10,16 +10,12 @@ from threading import Lock
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from couchdal.api.routes import find_endpoint, find_route
 from couchdal.backends.base import AsyncBackend, Emulator, database_path
+from couchdal.emulator.dispatch import dispatch
 from couchdal.emulator.engine.server.server import Clock, Server, ServerClock
-from couchdal.emulator.http.authentication import identify
-from couchdal.emulator.http.authorization import authorize
-from couchdal.emulator.http.call import Call, error_response
 from couchdal.errors import CouchError
-from couchdal.http.headers import effective_method
+from couchdal.http.answers import error_response
 from couchdal.http.messages import ABSENT, Request, Response
-from couchdal.http.urls import check_encoding, split_path
 
 if TYPE_CHECKING:
     from typing import Self
@@ -55,28 +51,10 @@ class MemoryBackend(Emulator):
     def send(self, request: Request) -> Response:
         try:
             with self.server.lock:
-                response = self._answer(request)
+                response = dispatch(self.server, request)
         except CouchError as error:
             response = error_response(error, request)
         return _without_body(response) if request.method == "HEAD" else response
-
-    def _answer(self, request: Request) -> Response:
-        method = effective_method(request.method, request.headers)
-        check_encoding(request.query)
-        segments = split_path(request.path)
-        user = identify(self.server, request)
-        authorize(self.server, user, method, segments)
-        route, args = find_route(segments)
-        call = Call(request, method, self.server, args, user)
-        if "db" in args and not (len(segments) == 1 and method in ("PUT", "DELETE")):
-            # A missing database is told before a wrong method.
-            _ = call.db
-        if "db" in args and len(segments) > 3 and segments[1] == "_design" and segments[3].startswith("_"):
-            _check_design_document(call, segments[2])
-        response = find_endpoint(route, method)(call)
-        if user.renewed_cookie is not None:
-            response.headers.setdefault("set-cookie", user.renewed_cookie)
-        return response
 
     def bind(self, database: str, *, provide: bool = False) -> Self:
         bound = super().bind(database)
@@ -161,13 +139,6 @@ class MemoryBackend(Emulator):
                 self.server.delete(name)
             self.server.empty()
             self.server.ids.begin()
-
-
-def _check_design_document(call: Call, name: str) -> None:
-    """Raise ``NotFound`` where the design document that is to act is missing: that is told before a wrong method."""
-    from couchdal.emulator.engine.documents.document_read import open_winner  # needed by few requests
-
-    open_winner(call.db, f"_design/{name}")
 
 
 def _without_body(response: Response) -> Response:

@@ -6,7 +6,9 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from couchdal.coverage.known import ALIASES, ERRORS, OPERATOR_ENDPOINTS, OPERATORS, PARAMETERS, endpoints
+from couchdal.api.known_errors import ERRORS
+from couchdal.api.parameters import ALIASES, OPERATORS, PARAMETERS, takes_selector
+from couchdal.api.routes import ROUTES
 from couchdal.middleware.events import RequestEvent
 
 KINDS = ("methods", "parameters", "operators", "errors")
@@ -53,12 +55,15 @@ def summary(coverage: Coverage) -> dict[str, Any]:
     """
     listed: dict[str, Any] = {}
     met = there = 0
-    for endpoint, methods in endpoints().items():
+    for route in ROUTES:
+        if not route.is_listed:
+            continue
+        endpoint = route.pattern
         counts = coverage.counts.get(endpoint) or {kind: Counter() for kind in KINDS}
         known = {
-            "methods": methods,
+            "methods": route.methods,
             "parameters": PARAMETERS.get(endpoint, ()),
-            "operators": OPERATORS if endpoint in OPERATOR_ENDPOINTS else (),
+            "operators": OPERATORS if takes_selector(route) else (),
             "errors": ERRORS.get(endpoint, ()),
         }
         never = {kind: [name for name in names if not counts[kind][name]] for kind, names in known.items()}

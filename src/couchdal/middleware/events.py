@@ -1,6 +1,6 @@
-"""Events of the seam: one for each request, for metrics and for the coverage of the data-access layer.
+"""Request events, for metrics and for the coverage of the data-access layer.
 
-No event carries a body, a header or a value of a parameter: nothing in it is secret.
+No event holds a body, a header or the value of a parameter, so none holds a secret.
 """
 
 from __future__ import annotations
@@ -9,7 +9,8 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
-from couchdal.api.routes import IN_PARTITION, find_route
+from couchdal.api.parameters import parameters_of
+from couchdal.api.routes import Route, find_route
 from couchdal.errors import BackendError, CouchError
 from couchdal.http.messages import Request, Response
 from couchdal.http.urls import parse_query, split_path
@@ -18,22 +19,18 @@ from couchdal.middleware.chain import Steps, install
 if TYPE_CHECKING:
     from couchdal.backends.base import AsyncBackend, BaseBackend
 
-# Where the members of a body are options. Elsewhere they may be the ids of documents, or what is in these.
-_OPTIONS_IN_BODY = frozenset(
-    ("_find", "_explain", "_index", "_bulk_docs", "_bulk_get", "_changes", "_all_docs", "_design_docs", "_local_docs",
-     "queries", "_dbs_info", "_bulk_delete")
-)  # fmt: skip
-# The operators whose arguments are selectors again; those of the others are data.
+# The operators whose arguments are selectors. The arguments of the others are data.
 _NESTING = frozenset(("$and", "$or", "$nor", "$not", "$elemMatch", "$allMatch", "$keyMapMatch"))
 _ROWS = ("rows", "docs", "results", "indexes")
 
 
 class RequestEvent(NamedTuple):
-    """One request. ``endpoint`` is the pattern of a route, None where no route has the path.
+    """One request.
 
-    ``status`` is None where no answer came; ``error`` is CouchDB's error word or the exception's name. ``parameters``
-    are the names of those in the query and, where a body is made of options, in the body; ``operators`` those of its
-    selectors. ``rows`` and ``docs_examined`` are None where an answer does not tell.
+    ``endpoint`` is the pattern of the route, or ``None`` if no route has the path. ``status`` is ``None`` if there was
+    no answer. ``error`` is CouchDB's error word or the name of the exception. ``parameters`` are the names of those in
+    the query and, for endpoints that have some there, in the body. ``operators`` are those of the body's selectors.
+    ``rows`` and ``docs_examined`` are ``None`` if the answer does not say.
     """
 
     endpoint: str | None
@@ -50,9 +47,10 @@ class RequestEvent(NamedTuple):
 
 
 def observe(callback: Callable[[RequestEvent], None], server: object = None) -> Callable[[], None]:
-    """Call a function with each request to all servers, or to one (``backend.server_key``); returns what ends it.
+    """Call ``callback`` after each request to any server, or to one (``backend.server_key``).
 
-    It is called in the thread of the request, also where that failed; what it raises, the caller of the request sees.
+    Return a function that ends it. The callback runs in the thread of the request, for failed requests too. The caller
+    of the request sees an exception that it raises.
     """
 
     def watch(backend: BaseBackend | AsyncBackend, request: Request) -> Steps:
@@ -69,8 +67,8 @@ def observe(callback: Callable[[RequestEvent], None], server: object = None) -> 
 
 
 def _event(backend: str, request: Request, outcome: Response | BackendError | CouchError, spent: float) -> RequestEvent:
-    endpoint, database = _place(request.path)
-    body = _options(endpoint, request)
+    route, database = _find_route(request.path)
+    body = _parameters_in_body(route, request)
     status: int | None = None
     error: str | None = None
     answer: Mapping[str, object] = {}
@@ -84,7 +82,7 @@ def _event(backend: str, request: Request, outcome: Response | BackendError | Co
     rows = next((len(found) for found in map(answer.get, _ROWS) if isinstance(found, list)), None)
     examined = _object(answer.get("execution_stats")).get("total_docs_examined")
     return RequestEvent(
-        endpoint,
+        route.pattern if route is not None else None,
         request.method,
         database,
         backend,
@@ -98,13 +96,14 @@ def _event(backend: str, request: Request, outcome: Response | BackendError | Co
     )
 
 
-def _options(endpoint: str | None, request: Request) -> Mapping[str, object]:
-    last = (endpoint or "").rpartition("/")[2]
-    return _object(request.value()) if last in _OPTIONS_IN_BODY else {}
+def _parameters_in_body(route: Route | None, request: Request) -> Mapping[str, object]:
+    # The members of other bodies are ids of documents, or the contents of one.
+    takes_some = route is not None and parameters_of(route, request.method).body
+    return _object(request.value()) if takes_some else {}
 
 
 def _answer(response: Response) -> Mapping[str, object]:
-    """Return the members of an answer; of attachments and feeds, which are not looked at, none."""
+    """Return the members of an answer. Attachments and feeds are not read."""
     if response.stream is not None or not (response.json or "json" in response.headers.get("content-type", "")):
         return {}
     return _object(response.value())
@@ -122,13 +121,13 @@ def _selector(body: Mapping[str, object]) -> object:
     return body["selector"] if "selector" in body else _object(body.get("index")).get("partial_filter_selector")
 
 
-def _place(path: str) -> tuple[str | None, str | None]:
+def _find_route(path: str) -> tuple[Route | None, str | None]:
+    """Return the route of a path and the database in it."""
     try:
         route, args = find_route(split_path(path))
     except CouchError:
         return None, None
-    within = f"/{{db}}/_partition/{{partition}}/{args.get('rest')}"
-    return within if "partition" in args and within in IN_PARTITION else route.pattern, args.get("db")
+    return route, args.get("db")
 
 
 def _query(request: Request) -> list[tuple[str, str]]:

@@ -9,7 +9,7 @@ import re
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 
-from couchdal.api.routes import IN_PARTITION, Pattern, Route, find_route
+from couchdal.api.routes import Pattern, Route, find_route
 from couchdal.errors import Forbidden, NotConfigured, NotFound
 
 _RULE = re.compile(r"(?:([A-Z]+|\*) )?(/\S*)")
@@ -52,7 +52,7 @@ class AllowList:
         asked = "GET" if method == "HEAD" else method
         if not self._passes(asked, segments, route, args):
             raise Forbidden(f"{method} {route.pattern} does not pass the proxy")
-        if self._read_only and not _only_reads(asked, route, args):
+        if self._read_only and not _only_reads(asked, route):
             raise Forbidden("the proxy is read-only")
         return route
 
@@ -71,8 +71,7 @@ class AllowList:
         if method == "OPTIONS":
             # A browser asks before it sends what would be refused; the server says what its settings are.
             return True
-        methods = _within_partition(args) or route.endpoints.keys() - {"*"} - set(route.withheld)
-        return method in methods
+        return method in route.endpoints and method != "*" and method not in route.withheld
 
 
 def _parse_rule(text: str) -> tuple[str, Pattern]:
@@ -90,11 +89,5 @@ def _is_unknown_endpoint(args: dict[str, str]) -> bool:
     return "design" in args and args.get("name", "").startswith("_")
 
 
-def _within_partition(args: dict[str, str]) -> tuple[str, ...]:
-    return IN_PARTITION.get(f"/{{db}}/_partition/{{partition}}/{args.get('rest')}", ()) if "partition" in args else ()
-
-
-def _only_reads(method: str, route: Route, args: dict[str, str]) -> bool:
-    if method in ("GET", "OPTIONS") or method in route.reading:
-        return True
-    return method == "POST" and bool(_within_partition(args)) and args.get("rest") != "_index"
+def _only_reads(method: str, route: Route) -> bool:
+    return method in ("GET", "OPTIONS") or method in route.reading

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from couchdal.backends.base import AsyncBackend
-from couchdal.emulator.http.call import error_response
 from couchdal.errors import CouchError
+from couchdal.http.answers import error_response
 from couchdal.http.headers import effective_method
 from couchdal.http.messages import Request, Response
 from couchdal.http.urls import split_path

@@ -43,4 +43,4 @@ def is_repeatable(request: Request, route: Route) -> bool:
     if route.pattern.endswith("/_bulk_docs"):
         body = request.value()
         return isinstance(body, dict) and body.get("new_edits") is False
-    return "/_partition/" in route.pattern and not request.path.endswith("/_index")
+    return False

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, TypeAlias
 
-from couchdal.emulator.engine.server.server import VERSION
+from couchdal.api import VERSION
 from couchdal.http.headers import FRAMING, without_control_characters
 from couchdal.http.messages import Request, Response
 from couchdal.http.urls import quote_path

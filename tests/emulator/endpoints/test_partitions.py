@@ -39,7 +39,10 @@ def test_index_is_created_used_and_deleted_within_a_partition(dal: CouchDAL) -> 
         ("PUT", "/_partition/a/_index", "GET,POST"),
         ("GET", "/_partition/a/_index/_bulk_delete", "POST"),
         ("GET", "/_partition/a/_index/d/json/i", "DELETE"),
+        ("GET", "/_partition/a/_index/_design/d/i", "DELETE"),
         ("GET", "/_partition/a/_find", "POST"),
+        ("GET", "/_partition/a/_all_docs/queries", "POST"),
+        ("PUT", "/_partition/a/_all_docs", "GET,HEAD,POST"),
     ],
 )
 def test_wrong_method_within_a_partition(dal: CouchDAL, method: str, path: str, allowed: str) -> None:
@@ -47,6 +50,41 @@ def test_wrong_method_within_a_partition(dal: CouchDAL, method: str, path: str, 
         dal.get(path, method)
     assert (refused.value.status, refused.value.error) == (405, "method_not_allowed")
     assert refused.value.reason == f"Only {allowed} allowed"
+
+
+def test_queries_see_one_partition(dal: CouchDAL) -> None:
+    found = dal.get("/_partition/a/_all_docs/queries", "POST", {"queries": [{"limit": 1}, {"skip": 2}]})
+    assert [[row["id"] for row in result["rows"]] for result in found["results"]] == [["a:0"], ["a:4"]]
+
+
+def test_functions_of_design_documents_run_within_a_partition(dal: CouchDAL) -> None:
+    shows = {"s": "function(doc, req) { return doc._id + ' ' + req.query.partition; }"}
+    dal.put_document("_design/d", {"shows": shows})
+    assert dal.request("GET", "/_partition/a/_design/d/_show/s/a%3A0").content() == b"a:0 a"
+    with pytest.raises(CouchError) as refused:
+        dal.get("/_partition/a/_design/none/_show/s")
+    assert (refused.value.status, refused.value.reason) == (404, "missing")
+
+
+def test_errors_within_a_partition_come_in_couchdbs_order(dal: CouchDAL) -> None:
+    plain = CouchDAL(dal.backend, database="plain")
+    plain.create_database()
+    errors = []
+    for handle, path in (
+        (plain, "/_partition/_a/_find"),
+        (dal, "/_partition/_a/_find?partition=b"),
+        (dal, "/_partition/a/_find?partition=b"),
+        (dal, "/_partition/a/_unknown"),
+    ):
+        with pytest.raises(CouchError) as refused:
+            handle.get(path, "PUT")
+        errors.append((refused.value.status, refused.value.reason))
+    assert errors == [
+        (400, "database is not partitioned"),
+        (400, "Partition must not start with an underscore"),
+        (400, "Conflicting value for `partition` in query string"),
+        (404, "missing"),
+    ]
 
 
 def test_number_that_no_double_holds_is_refused_in_an_index(dal: CouchDAL) -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from couchdal.emulator.endpoints.view_query import MAX_LIMIT, ViewQuery, parse_parameters, validate_listing
 from couchdal.emulator.engine.documents.all_docs import Listing, list_keys, list_local, list_range
 from couchdal.emulator.engine.documents.document_read import PLAIN, Shown
-from couchdal.emulator.http.call import Call, json_response
+from couchdal.emulator.http.call import Call
 from couchdal.errors import BadRequest
+from couchdal.http.answers import json_response
 from couchdal.http.json_text import JSON, decode_request
 from couchdal.http.messages import ABSENT, Response
 

@@ -12,10 +12,11 @@ from couchdal.emulator.engine.documents.document_read import open_leaves, open_l
 from couchdal.emulator.engine.documents.partition import check_new_id
 from couchdal.emulator.engine.revisions.revision import parse_revision
 from couchdal.emulator.engine.revisions.revision_tree import Node
-from couchdal.emulator.http.call import Call, json_response
+from couchdal.emulator.http.call import Call
 from couchdal.emulator.http.edits import acknowledged, edit, header_revision
 from couchdal.emulator.http.multipart import write_ranges
 from couchdal.errors import BadContentType, BadRequest, Conflict, CouchError, NotFound
+from couchdal.http.answers import json_response
 from couchdal.http.json_text import parse_integer
 from couchdal.http.messages import Response
 from couchdal.http.urls import quote_like_couchdb

@@ -6,9 +6,10 @@ from couchdal.emulator.engine.documents.document import Document, parse_document
 from couchdal.emulator.engine.documents.document_update import Outcome
 from couchdal.emulator.engine.documents.partition import check_new_id
 from couchdal.emulator.engine.revisions.revision import format_revision
-from couchdal.emulator.http.call import Call, json_response
+from couchdal.emulator.http.call import Call
 from couchdal.emulator.http.edits import acknowledged, edit, replicate
 from couchdal.errors import BadRequest, CouchError, ServerError
+from couchdal.http.answers import json_response
 from couchdal.http.messages import Response
 
 

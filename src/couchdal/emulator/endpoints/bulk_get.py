@@ -13,9 +13,10 @@ from couchdal.emulator.engine.documents.partition import check_new_id
 from couchdal.emulator.engine.revisions.revision import Revision, format_revision, parse_revision
 from couchdal.emulator.engine.revisions.revision_tree import Node
 from couchdal.emulator.engine.server.database import Database
-from couchdal.emulator.http.call import JSON_TYPE, Call, accepts, json_response
+from couchdal.emulator.http.call import Call
 from couchdal.emulator.http.multipart import write_bulk, write_related
 from couchdal.errors import BadRequest, CouchError, ServerError
+from couchdal.http.answers import JSON_TYPE, accepts, json_response
 from couchdal.http.json_text import JSON, encode_json
 from couchdal.http.messages import ABSENT, Response
 

@@ -25,8 +25,9 @@ from couchdal.emulator.engine.mango.field_path import compile_projection
 from couchdal.emulator.engine.mango.find_options import parse_fields
 from couchdal.emulator.engine.mango.selector import normalize_selector
 from couchdal.emulator.engine.mango.selector_match import compile_selector
-from couchdal.emulator.http.call import JSON_TYPE, Call, json_response
+from couchdal.emulator.http.call import Call
 from couchdal.errors import BadRequest, CouchError, ServerError
+from couchdal.http.answers import JSON_TYPE, json_response
 from couchdal.http.json_text import decode_request, parse_integer
 from couchdal.http.messages import Response
 from couchdal.http.urls import unquote

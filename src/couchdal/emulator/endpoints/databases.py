@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from hashlib import md5
 
-from couchdal.emulator.endpoints import all_docs
 from couchdal.emulator.endpoints.all_docs import to_listing
 from couchdal.emulator.endpoints.view_query import ViewQuery, parse_parameters, validate_listing
 from couchdal.emulator.engine.documents.document import parse_document
-from couchdal.emulator.engine.documents.partition import check_new_id, validate_partition
+from couchdal.emulator.engine.documents.partition import check_new_id
 from couchdal.emulator.engine.server.database import Database
-from couchdal.emulator.http.call import Call, json_response
+from couchdal.emulator.http.call import Call
 from couchdal.emulator.http.edits import acknowledged, batched, edit, location
-from couchdal.errors import BadRequest, CouchError, MethodNotAllowed, NotFound, NotSupported, ServerError
+from couchdal.errors import BadRequest, CouchError, ServerError
+from couchdal.http.answers import json_response
 from couchdal.http.json_text import parse_integer
 from couchdal.http.messages import ABSENT, Response
 from couchdal.http.urls import quote_like_couchdb
@@ -115,91 +114,6 @@ def ensure_full_commit(call: Call) -> Response:
     """POST: replicators ask for it before they save a checkpoint. Nothing is ever uncommitted here."""
     call.require_json_type()
     return json_response({"ok": True, "instance_start_time": call.db.instance_start_time}, 201)
-
-
-def no_partition(call: Call) -> Response:
-    """Any method on ``_partition`` without the name of one."""
-    raise BadRequest("invalid_partition_req")
-
-
-def post_partition(call: Call) -> Response:
-    """POST ``_partition/{partition}``: only its name is looked at."""
-    if call.args["partition"].startswith("_"):
-        validate_partition(call.args["partition"])
-    raise MethodNotAllowed("Only GET allowed", headers={"allow": "GET"})
-
-
-def partition_info(call: Call) -> Response:
-    """GET ``_partition/{partition}``: how many documents it holds."""
-    db, partition = call.db, call.args["partition"]
-    validate_partition(partition)
-    if not db.partitioned:
-        raise BadRequest("database is not partitioned")
-    live, deleted = db.partition_counts(partition)
-    described = {
-        "db_name": db.name,
-        "sizes": {"active": 0, "external": 0},
-        "partition": partition,
-        "doc_count": live,
-        "doc_del_count": deleted,
-    }
-    return json_response(described)
-
-
-def in_partition(call: Call) -> Response:
-    """Any method below ``_partition/{partition}``: ``_all_docs``, views and Mango's queries."""
-    partition, rest = call.args["partition"], call.args["rest"]
-    if not call.db.partitioned:
-        raise BadRequest("database is not partitioned")
-    validate_partition(partition)
-    if call.param("partition") not in (None, partition):
-        raise BadRequest("Conflicting value for `partition` in query string")
-    first, _, more = rest.partition("/")
-    # The parameters are sorted on the way, and of a repeated one the first is kept.
-    parameters = dict(reversed(call.params)) | {"partition": partition}
-    inner = call.with_params(sorted(parameters.items()))
-    if rest == "_all_docs":
-        if call.method not in ("GET", "HEAD", "POST"):
-            raise MethodNotAllowed("Only GET,HEAD,POST allowed", headers={"allow": "GET,HEAD,POST"})
-        return all_docs.documents(inner)
-    if first in ("_find", "_explain"):
-        from couchdal.emulator.endpoints import find  # requests for databases don't need the query engine
-
-        if call.method != "POST":
-            raise MethodNotAllowed("Only POST allowed", headers={"allow": "POST"})
-        return find.query(inner) if first == "_find" else find.explain_query(inner)
-    if first == "_index":
-        from couchdal.emulator.endpoints import index  # the same
-
-        return index.in_partition(inner, more.split("/") if more else [])
-    if first == "_design":
-        return _design_in_partition(inner, more.split("/"))
-    if first == "_all_docs":
-        raise NotSupported("there is nothing below _all_docs in a partition")
-    raise NotFound("missing")
-
-
-def _design_in_partition(call: Call, path: list[str]) -> Response:
-    """Answer a view within a partition, or tell of the index of all of them."""
-    from couchdal.emulator.endpoints import views  # requests for databases don't need the query engine
-
-    name, *below = path
-    if not below or not below[0].startswith("_"):
-        raise NotFound("missing")
-    args = {"db": call.args["db"], "name": name, "view": "".join(below[1:2])}
-    inner = call.with_params(call.params, args)
-    endpoint: Callable[[Call], Response] = views.info
-    if below == ["_info"]:
-        allowed = "GET"
-    elif below[0] == "_view" and len(below) == 3 and below[2] == "queries":
-        endpoint, allowed = views.queries, "POST"
-    elif below[0] == "_view":
-        endpoint, allowed = (views.read if len(below) == 2 else views.refuse), "GET,POST,HEAD"
-    else:
-        raise NotSupported("of design documents, partitions have the views")
-    if (allowed if allowed == "GET" and call.method == "HEAD" else call.method) not in allowed.split(","):
-        endpoint = views.refuse_method(allowed)
-    return endpoint(inner)
 
 
 def list_names(call: Call) -> Response:

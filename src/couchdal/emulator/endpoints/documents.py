@@ -20,7 +20,7 @@ from couchdal.emulator.engine.documents.document_read import (
 from couchdal.emulator.engine.documents.partition import check_new_id
 from couchdal.emulator.engine.revisions.revision import Revision, format_revision, parse_revision
 from couchdal.emulator.engine.revisions.revision_tree import Node
-from couchdal.emulator.http.call import Call, accepts, json_response
+from couchdal.emulator.http.call import Call
 from couchdal.emulator.http.edits import (
     acknowledged,
     batched,
@@ -35,6 +35,7 @@ from couchdal.emulator.http.edits import (
 )
 from couchdal.emulator.http.multipart import parse_related, write_mixed, write_related
 from couchdal.errors import BadContentType, BadRequest, CouchError, NotFound, NotSupported, ServerError
+from couchdal.http.answers import accepts, json_response
 from couchdal.http.json_text import JSON, decode_request, encode_json
 from couchdal.http.messages import Response
 from couchdal.http.urls import unquote_form

@@ -6,8 +6,9 @@ from couchdal.emulator.engine.erlang.term_text import print_term
 from couchdal.emulator.engine.mango.explain import explain
 from couchdal.emulator.engine.mango.find import find
 from couchdal.emulator.engine.mango.find_options import FindOptions, parse_find_options
-from couchdal.emulator.http.call import Call, json_response
+from couchdal.emulator.http.call import Call
 from couchdal.errors import ServerError
+from couchdal.http.answers import json_response
 from couchdal.http.messages import Response
 
 
@@ -25,7 +26,6 @@ def explain_query(call: Call) -> Response:
 
 def _options(call: Call) -> FindOptions:
     call.require_json_type()
-    _ = call.db
     body = call.json_object()
     partition = next((value for name, value in call.params if name == "partition"), None)
     if partition is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import cast
 
 from couchdal.emulator.engine.documents.document import Document, validate_doc_id
@@ -20,9 +20,10 @@ from couchdal.emulator.engine.mango.index_definition import (
     without_index,
 )
 from couchdal.emulator.engine.revisions.revision_tree import Node
-from couchdal.emulator.http.call import Call, json_response
+from couchdal.emulator.http.call import Call
 from couchdal.emulator.http.edits import edit
-from couchdal.errors import BadRequest, CouchError, MethodNotAllowed, NotFound, ServerError
+from couchdal.errors import BadRequest, CouchError, NotFound, ServerError
+from couchdal.http.answers import json_response
 from couchdal.http.json_text import parse_integer
 from couchdal.http.messages import Response
 
@@ -54,7 +55,6 @@ def _bad_bounds() -> CouchError:
 def create(call: Call) -> Response:
     """POST ``{"index": ...}``: write the index into its design document, unless it is there already."""
     call.require_json_type()
-    _ = call.db
     try:
         return _create(call, parse_index_request(call.json_object()))
     except OverflowError:
@@ -117,11 +117,7 @@ def _not_saved(error: CouchError) -> CouchError:
 
 def delete(call: Call) -> Response:
     """DELETE ``_index/{ddoc}/{type}/{name}``: take the index out of its design document."""
-    return _delete_named(call, call.args["design"], call.args["type"], call.args["name"])
-
-
-def _delete_named(call: Call, design: str, kind: str, name: str) -> Response:
-    doc_id = _design_id(design)
+    doc_id, kind, name = _design_id(call.args["design"]), call.args["type"], call.args["name"]
     for index in call.db.indexes.definitions(call.db):
         if (index.ddoc, index.name) == (doc_id, name) and kind == "json":
             _delete(call, index)
@@ -168,24 +164,6 @@ def bulk_delete(call: Call) -> Response:
     return json_response({"success": success, "fail": failed})
 
 
-def in_partition(call: Call, segments: Sequence[str]) -> Response:
-    """Any method on ``_index`` and below within a partition: the same as outside of it."""
-    method = "GET" if call.method == "HEAD" else call.method
-    by_method = {"GET": read, "POST": create} if not segments else {"POST": bulk_delete}
-    if not segments or segments == ["_bulk_delete"]:
-        if method not in by_method:
-            allow = ",".join(by_method)
-            raise MethodNotAllowed(f"Only {allow} allowed", headers={"allow": allow})
-        return by_method[method](call)
-    named = segments[1:] if segments[0] == "_design" else segments
-    if len(named) != 3:
-        raise NotFound("missing")
-    if method != "DELETE":
-        raise MethodNotAllowed("Only DELETE allowed", headers={"allow": "DELETE"})
-    return _delete_named(call, *named)
-
-
 def not_found(call: Call) -> Response:
     """Any other path below ``_index``."""
-    _ = call.db
     raise NotFound("missing")

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from couchdal.emulator.engine.documents.all_docs import show_local
 from couchdal.emulator.engine.documents.document_read import open_local
-from couchdal.emulator.http.call import Call, document_etag, json_response
+from couchdal.emulator.http.call import Call, document_etag
 from couchdal.errors import BadRequest
+from couchdal.http.answers import json_response
 from couchdal.http.messages import Response
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from couchdal.emulator.engine.documents.document_read import open_winner
 from couchdal.emulator.engine.documents.purge import compact, purge
 from couchdal.emulator.engine.revisions.revision import Revision, format_revision, parse_revision
-from couchdal.emulator.http.call import Call, json_response
+from couchdal.emulator.http.call import Call
 from couchdal.errors import BadRequest
+from couchdal.http.answers import json_response
 from couchdal.http.json_text import parse_integer
 from couchdal.http.messages import Response
 

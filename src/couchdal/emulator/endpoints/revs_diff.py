@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from couchdal.emulator.engine.documents.document_read import missing_revisions
 from couchdal.emulator.engine.revisions.revision import Revision, parse_revision
-from couchdal.emulator.http.call import Call, json_response
+from couchdal.emulator.http.call import Call
 from couchdal.errors import ServerError
+from couchdal.http.answers import json_response
 from couchdal.http.messages import Response
 
 

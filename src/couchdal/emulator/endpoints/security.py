@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from couchdal.emulator.engine.auth.security import is_security_object
-from couchdal.emulator.http.call import Call, json_response
+from couchdal.emulator.http.call import Call
 from couchdal.errors import Forbidden, ServerError
+from couchdal.http.answers import json_response
 from couchdal.http.json_text import copy_json
 from couchdal.http.messages import Response
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from hashlib import md5
 
-from couchdal.emulator.engine.server.server import VERSION
-from couchdal.emulator.http.call import Call, json_response
+from couchdal.api import VERSION
+from couchdal.emulator.http.call import Call
 from couchdal.errors import BadRequest, Gone
+from couchdal.http.answers import json_response
 from couchdal.http.json_text import parse_integer
 from couchdal.http.messages import Response
 

@@ -12,8 +12,9 @@ from couchdal.emulator.http.authentication import (
     session_secret,
     user_properties,
 )
-from couchdal.emulator.http.call import JSON_TYPE, Call, json_response
+from couchdal.emulator.http.call import Call
 from couchdal.errors import BadContentType, BadRequest, NotSupported, ServerError, Unauthorized
+from couchdal.http.answers import JSON_TYPE, json_response
 from couchdal.http.json_text import JSON
 from couchdal.http.messages import Response
 from couchdal.http.urls import unquote_form

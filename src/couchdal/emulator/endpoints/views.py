@@ -5,7 +5,7 @@ Source: ``chttpd_view``, ``couch_mrview_util:validate_args``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from sys import maxsize
 
@@ -16,8 +16,9 @@ from couchdal.emulator.engine.server.database import Database
 from couchdal.emulator.engine.views.view import NO_KEY, RowQuery, View
 from couchdal.emulator.engine.views.view_definition import MapView
 from couchdal.emulator.engine.views.view_index import ViewIndex
-from couchdal.emulator.http.call import Call, json_response
+from couchdal.emulator.http.call import Call
 from couchdal.errors import BadRequest, CouchError, MethodNotAllowed, NotSupported, QueryParseError, ServerError
+from couchdal.http.answers import json_response
 from couchdal.http.json_text import decode_request
 from couchdal.http.messages import ABSENT, Response
 
@@ -89,18 +90,9 @@ def queries(call: Call) -> Response:
         raise
 
 
-def refuse_method(allowed: str) -> Callable[[Call], Response]:
-    """Return an endpoint for methods that have none; where the design document is missing, it says that first."""
-
-    def refused(call: Call) -> Response:
-        _ = _design_body(call, call.args["name"])
-        raise MethodNotAllowed(f"Only {allowed} allowed", headers={"allow": allowed})
-
-    return refused
-
-
-#: Any path below ``_view`` that names no view.
-refuse = refuse_method("GET,POST,HEAD")
+def refuse(call: Call) -> Response:
+    """Any path below ``_view`` that names no view."""
+    raise MethodNotAllowed("Only GET,POST,HEAD allowed", headers={"allow": "GET,POST,HEAD"})
 
 
 def info(call: Call) -> Response:

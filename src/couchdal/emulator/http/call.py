@@ -14,20 +14,22 @@ from couchdal.emulator.engine.erlang.external_term import encode_term
 from couchdal.emulator.engine.server.database import Database
 from couchdal.emulator.engine.server.server import Server
 from couchdal.errors import BadContentType, BadRequest, CouchError, Forbidden, Unauthorized
+from couchdal.http.answers import JSON_TYPE, absolute_uri
 from couchdal.http.json_text import JSON, decode_request
-from couchdal.http.messages import ABSENT, Request, Response, decompress
-from couchdal.http.urls import parse_query, quote_like_couchdb, unquote
-
-JSON_TYPE = "application/json"
+from couchdal.http.messages import ABSENT, Request, decompress
+from couchdal.http.urls import parse_query
 
 
 class Call:
-    """A routed request: ``args`` are the decoded path segments that the route's pattern names.
+    """A routed request.
 
-    ``method`` is the one that counts, which a header may have put in the place of the request's.
+    ``args`` are the decoded path segments that the route's pattern names. ``method`` is the effective method, which a
+    header may override. ``db`` is the database in the path; only calls that create or delete a database have none.
     """
 
-    __slots__ = ("_db", "_params", "args", "method", "request", "server", "user")
+    __slots__ = ("_params", "args", "db", "method", "request", "server", "user")
+
+    db: Database
 
     def __init__(
         self,
@@ -36,6 +38,7 @@ class Call:
         server: Server,
         args: Mapping[str, str],
         user: UserContext,
+        db: Database | None = None,
         params: list[tuple[str, str]] | None = None,
     ) -> None:
         self.request = request
@@ -44,18 +47,12 @@ class Call:
         self.args = args
         self.user = user
         self._params = params
-        self._db: Database | None = None
+        if db is not None:
+            self.db = db
 
-    def with_params(self, params: list[tuple[str, str]], args: Mapping[str, str] | None = None) -> Call:
-        """Return the same call with other query parameters, and of another path where its arguments are given."""
-        return Call(self.request, self.method, self.server, args or self.args, self.user, params)
-
-    @property
-    def db(self) -> Database:
-        """The database that the path names; raises ``NotFound``."""
-        if self._db is None:
-            self._db = self.server.database(self.args["db"])
-        return self._db
+    def with_params(self, params: list[tuple[str, str]]) -> Call:
+        """Return the same call with other query parameters."""
+        return Call(self.request, self.method, self.server, self.args, self.user, self.db, params)
 
     @property
     def doc_id(self) -> str:
@@ -137,65 +134,6 @@ class Call:
         if is_db_admin(self.user, self.db.security):
             return None
         return Unauthorized(reason) if self.user.name is None else Forbidden(reason)
-
-
-def json_response(value: object, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
-    """Return a JSON answer. The value must be owned by the caller: it is handed on as it is."""
-    return Response(status, {"content-type": JSON_TYPE, **(headers or {})}, json=value)
-
-
-def absolute_uri(request: Request, path: str) -> str:
-    """Return the address of a path: with the host of the request, or that of the proxy which handed it on."""
-    headers = request.headers
-    host = headers.get("x-forwarded-host") or headers.get("host") or "127.0.0.1"
-    secure = headers.get("x-forwarded-ssl") == "on" or headers.get("x-forwarded-proto") == "https"
-    return f"{'https' if secure else 'http'}://{host}{path}"
-
-
-def error_response(error: CouchError, request: Request) -> Response:
-    """Return the answer that an error gives."""
-    # A reason may quote what no UTF-8 is; CouchDB shows a replacement character for each such byte.
-    body = {
-        name: value.encode("utf-8", "surrogateescape").decode("utf-8", "replace") if isinstance(value, str) else value
-        for name, value in error.body.items()
-    }
-    if error.status == 500 and error.error != "error" and error.is_traced:
-        # CouchDB adds the hash of the stack trace.
-        body["ref"] = 0
-    response = json_response(body, error.status, error.headers)
-    if error.status == 401:
-        _ask_for_credentials(response, error, request)
-    return response
-
-
-def _ask_for_credentials(response: Response, error: CouchError, request: Request) -> None:
-    """Send a browser to the login page, or have it ask for a password where the request wants that."""
-    challenge = request.headers.get("x-couchdb-www-authenticate")
-    if challenge is not None:
-        response.headers["www-authenticate"] = challenge
-    elif error.error == "unauthorized" and not accepts(request, JSON_TYPE) and accepts(request, "text/html"):
-        response.status = 302
-        back, reason = quote_like_couchdb(unquote(request.path)), quote_like_couchdb(error.reason)
-        response.headers["location"] = absolute_uri(request, f"/_utils/session.html?return={back}&reason={reason}")
-
-
-def accepts(request: Request, kind: str) -> bool:
-    """Whether the Accept header allows a media type; one that cannot be read, or none, allows everything."""
-    header = request.headers.get("accept")
-    if header is None:
-        return True
-    qualities: dict[str, float] = {}
-    for part in header.lower().split(","):
-        name, *parameters = (text.strip() for text in part.split(";"))
-        quality = next((text[2:] for text in parameters if text.startswith("q=")), "1")
-        try:
-            qualities[name] = float(quality)
-        except ValueError:
-            return True
-    family = kind.partition("/")[0] + "/*"
-    if 0.0 in (qualities.get(kind), qualities.get(family)):
-        return False
-    return any(qualities.get(name, 0.0) > 0.0 for name in (kind, family, "*/*"))
 
 
 def document_etag(doc_id: str, rev: str, body: dict[str, object]) -> str:

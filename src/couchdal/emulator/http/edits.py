@@ -9,8 +9,9 @@ from contextlib import suppress
 from couchdal.emulator.engine.documents.document import Document
 from couchdal.emulator.engine.documents.document_update import Outcome, Validate, replicate_documents, update_documents
 from couchdal.emulator.engine.revisions.revision import Revision, parse_revision
-from couchdal.emulator.http.call import Call, document_etag, json_response
+from couchdal.emulator.http.call import Call, document_etag
 from couchdal.errors import BadRequest, CouchError, NotSupported, ServerError
+from couchdal.http.answers import json_response
 from couchdal.http.json_text import parse_integer
 from couchdal.http.messages import Response
 from couchdal.http.urls import quote_like_couchdb

@@ -14,7 +14,6 @@ from couchdal.emulator.engine.server.database import Database
 from couchdal.emulator.storage.memory import MemoryStorage
 from couchdal.errors import BadRequest, FileExists, IllegalDatabaseName, NotFound
 
-VERSION = "3.5.0"
 # An ending of digits is the time stamp of a shard; the suffix ".couch" is not looked at.
 _NAME = re.compile(r"[a-z][a-z0-9_$()+/-]*(\.[0-9]{10,})?(\.couch)?\Z")
 _SYSTEM_NAMES = ("_users", "_replicator", "_global_changes", "_metadata", "_nodes", "_dbs")

@@ -1,0 +1,93 @@
+"""Dispatch: a request to the endpoint that answers it.
+
+CouchDB checks a request in a fixed order, and the first check that fails decides the error: the encoding of the query
+and the path, credentials, rights, the path, the database, the partition, the design document, the method. Sources:
+``chttpd:handle_request_int``, ``chttpd_db:handle_partition_req``, ``chttpd_db:handle_design_req``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import cache
+from importlib import import_module
+from typing import TypeAlias, cast
+
+from couchdal.api.routes import Route, find_route
+from couchdal.emulator.engine.documents.partition import validate_partition
+from couchdal.emulator.engine.server.server import Server
+from couchdal.emulator.http.authentication import identify
+from couchdal.emulator.http.authorization import authorize
+from couchdal.emulator.http.call import Call
+from couchdal.errors import BadRequest, MethodNotAllowed, NotSupported
+from couchdal.http.headers import effective_method
+from couchdal.http.messages import Request, Response
+from couchdal.http.urls import check_encoding, split_path
+
+Endpoint: TypeAlias = Callable[[Call], Response]
+
+
+def dispatch(server: Server, request: Request) -> Response:
+    """Return the answer to a request. Raise ``CouchError``. The caller holds the server's lock."""
+    method = effective_method(request.method, request.headers)
+    if request.query:
+        check_encoding(request.query)
+    segments = split_path(request.path)
+    user = identify(server, request)
+    authorize(server, user, method, segments)
+    route, args = find_route(segments)
+    db = None
+    if "db" in args and (len(segments) > 1 or method not in ("PUT", "DELETE")):
+        db = server.database(args["db"])
+    call = Call(request, method, server, args, user, db)
+    if len(segments) > 3 and db is not None:
+        call = _check_path(call, segments)
+    response = find_endpoint(route, method)(call)
+    if user.renewed_cookie is not None:
+        response.headers.setdefault("set-cookie", user.renewed_cookie)
+    return response
+
+
+def _check_path(call: Call, segments: Sequence[str]) -> Call:
+    """Return the call for the endpoint. Raise ``CouchError`` for a wrong partition or a missing design document."""
+    below = segments[1:]
+    if "partition" in call.args:
+        call, below = _in_partition(call), segments[3:]
+    if len(below) > 2 and below[0] == "_design" and below[2].startswith("_"):
+        from couchdal.emulator.engine.documents.document_read import open_winner  # few requests get here
+
+        open_winner(call.db, f"_design/{below[1]}")
+    return call
+
+
+def _in_partition(call: Call) -> Call:
+    """Return the call with the partition as a parameter: endpoints know partitions only so."""
+    partition = call.args["partition"]
+    if not call.db.partitioned:
+        raise BadRequest("database is not partitioned")
+    validate_partition(partition)
+    if call.param("partition") not in (None, partition):
+        raise BadRequest("Conflicting value for `partition` in query string")
+    # CouchDB sorts the parameters on the way, and keeps the first of a repeated one.
+    parameters = dict(reversed(call.params)) | {"partition": partition}
+    return call.with_params(sorted(parameters.items()))
+
+
+def find_endpoint(route: Route, method: str) -> Endpoint:
+    """Return the function that answers a method. Raise ``MethodNotAllowed`` or ``NotSupported``."""
+    if route.unsupported and (not route.allow or ("GET" if method == "HEAD" else method) in route.allow.split(",")):
+        raise NotSupported(f"{method} {route.pattern}: {route.unsupported}")
+    name = route.endpoint(method)
+    if name is None:
+        raise MethodNotAllowed(f"Only {route.allow} allowed", headers={"allow": route.allow})
+    return load_endpoint(name)
+
+
+@cache
+def load_endpoint(name: str) -> Endpoint:
+    """Return the function with the name ``module.function``.
+
+    Its module is imported now, because most processes use few endpoints: importing all of them takes longer than
+    importing the rest of the emulator.
+    """
+    module, _, function = name.partition(".")
+    return cast(Endpoint, getattr(import_module(f"couchdal.emulator.endpoints.{module}"), function))

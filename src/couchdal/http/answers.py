@@ -1,0 +1,70 @@
+"""Answers as CouchDB builds them: JSON, errors, absolute addresses, and the choice of a media type."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from couchdal.errors import CouchError
+from couchdal.http.messages import Request, Response
+from couchdal.http.urls import quote_like_couchdb, unquote
+
+JSON_TYPE = "application/json"
+
+
+def json_response(value: object, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    """Return a JSON answer. The value must be owned by the caller: it is handed on as it is."""
+    return Response(status, {"content-type": JSON_TYPE, **(headers or {})}, json=value)
+
+
+def absolute_uri(request: Request, path: str) -> str:
+    """Return the address of a path: with the host of the request, or that of the proxy which handed it on."""
+    headers = request.headers
+    host = headers.get("x-forwarded-host") or headers.get("host") or "127.0.0.1"
+    secure = headers.get("x-forwarded-ssl") == "on" or headers.get("x-forwarded-proto") == "https"
+    return f"{'https' if secure else 'http'}://{host}{path}"
+
+
+def error_response(error: CouchError, request: Request) -> Response:
+    """Return the answer that an error gives."""
+    # A reason may quote what no UTF-8 is; CouchDB shows a replacement character for each such byte.
+    body = {
+        name: value.encode("utf-8", "surrogateescape").decode("utf-8", "replace") if isinstance(value, str) else value
+        for name, value in error.body.items()
+    }
+    if error.status == 500 and error.error != "error" and error.is_traced:
+        # CouchDB adds the hash of the stack trace.
+        body["ref"] = 0
+    response = json_response(body, error.status, error.headers)
+    if error.status == 401:
+        _ask_for_credentials(response, error, request)
+    return response
+
+
+def _ask_for_credentials(response: Response, error: CouchError, request: Request) -> None:
+    """Send a browser to the login page, or have it ask for a password where the request wants that."""
+    challenge = request.headers.get("x-couchdb-www-authenticate")
+    if challenge is not None:
+        response.headers["www-authenticate"] = challenge
+    elif error.error == "unauthorized" and not accepts(request, JSON_TYPE) and accepts(request, "text/html"):
+        response.status = 302
+        back, reason = quote_like_couchdb(unquote(request.path)), quote_like_couchdb(error.reason)
+        response.headers["location"] = absolute_uri(request, f"/_utils/session.html?return={back}&reason={reason}")
+
+
+def accepts(request: Request, kind: str) -> bool:
+    """Whether the Accept header allows a media type; one that cannot be read, or none, allows everything."""
+    header = request.headers.get("accept")
+    if header is None:
+        return True
+    qualities: dict[str, float] = {}
+    for part in header.lower().split(","):
+        name, *parameters = (text.strip() for text in part.split(";"))
+        quality = next((text[2:] for text in parameters if text.startswith("q=")), "1")
+        try:
+            qualities[name] = float(quality)
+        except ValueError:
+            return True
+    family = kind.partition("/")[0] + "/*"
+    if 0.0 in (qualities.get(kind), qualities.get(family)):
+        return False
+    return any(qualities.get(name, 0.0) > 0.0 for name in (kind, family, "*/*"))
