@@ -1,1 +1,1 @@
-"""The functions of design documents, and the JavaScript engine that runs them."""
+"""Functions of design documents, run by a JavaScript engine."""

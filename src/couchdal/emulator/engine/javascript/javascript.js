@@ -1,13 +1,13 @@
-// The functions of one design document, as CouchDB's query server runs them: what they can call, how they are
-// compiled, what becomes of what they throw. The value of this script is the one function that Python calls.
+// Runs the functions of one design document as CouchDB's query server does: compiles them, provides their API, and
+// translates what they throw. The value of this script is the one function that Python calls.
 (function () {
   "use strict";
 
-  // Kept from what user code may do to them.
+  // Copies that user code cannot replace.
   const { parse, stringify } = JSON;
   const globalEval = eval;
 
-  // What CouchDB's build of QuickJS lacks, so that no function comes to need it.
+  // CouchDB's build of QuickJS lacks these. Without them here, no function can depend on them.
   const lacking = {
     globalThis: `ArrayBuffer AsyncDisposableStack Atomics BigInt64Array BigUint64Array DOMException DataView DisposableStack
       FinalizationRegistry Float16Array Float32Array Float64Array Int16Array Int32Array Int8Array Iterator Promise Proxy
@@ -30,7 +30,7 @@
     for (const name of names.split(/\s+/)) Reflect.deleteProperty(holder, name);
   }
 
-  // Functions share these with one another and with what follows, and none may decide how all values are shown.
+  // All functions and this script share these prototypes. A function must not change how all values are serialized.
   for (const prototype of [Object, Array, String, Number, Boolean].map((kind) => kind.prototype)) {
     Object.defineProperty(prototype, "toJSON", {
       get: () => undefined,
@@ -52,8 +52,6 @@
     Object.freeze(value);
     for (const name of Reflect.ownKeys(value)) freeze(value[name]);
   }
-
-  // --- modules ------------------------------------------------------------------------------------------------------
 
   let root = {};
   let modules = {};
@@ -84,7 +82,7 @@
     const relative = names[0] === "." || names[0] === "..";
     const module = resolve(names, relative ? from : undefined);
     if (!Object.hasOwn(modules, module.id)) {
-      // Before it runs, so that modules may require one another in a circle.
+      // Set before the module runs, so modules can require each other in a circle.
       modules[module.id] = {};
       try {
         const run = globalEval(`(function (module, exports, require) { ${module.current}\n })`);
@@ -97,18 +95,16 @@
     return modules[module.id];
   }
 
-  // --- compiling ----------------------------------------------------------------------------------------------------
-
   const compiled = new Map();
 
   function evaluated(source) {
     try {
-      // A function with a name is a statement, which has no value.
+      // A named function is a statement without a value.
       return globalEval(source);
     } catch (thrown) {
       if (!(thrown instanceof SyntaxError)) throw thrown;
     }
-    // One without a name is none, but CouchDB's engine takes it for one whose value is the function.
+    // An anonymous function is a syntax error as a statement. CouchDB's engine accepts it as an expression.
     return globalEval(`(${source.replace(/[\s;]+$/, "")}\n)`);
   }
 
@@ -127,8 +123,6 @@
     }
     return compiled.get(source);
   }
-
-  // --- what functions can call ----------------------------------------------------------------------------------------
 
   let emitted = [];
   let chunks = [];
@@ -153,11 +147,9 @@
     getRow,
   });
 
-  // --- maps and reductions ----------------------------------------------------------------------------------------------
-
-  // What a map or a reduce function throws is passed over, unless it says that nothing shall be.
-  function passedOver(thrown) {
-    // Compared as loosely as CouchDB does; of null and undefined, asking for members is an error of its own.
+  // Ignore what a map or reduce function throws, except for the values that stop the query server.
+  function ignoreThrown(thrown) {
+    // CouchDB uses loose comparison, too. For null and undefined, member access throws another error.
     if (thrown == "fatal_error") throw failure("map_runtime_error", "function raised 'fatal_error'");
     if (thrown[0] == "fatal") throw thrown;
     if (thrown.name == "InternalError") throw failure(thrown.name, thrown.message);
@@ -171,7 +163,7 @@
         compile(source)(document);
         return emitted;
       } catch (thrown) {
-        passedOver(thrown);
+        ignoreThrown(thrown);
         return [];
       }
     });
@@ -183,18 +175,16 @@
     try {
       reduction = run(keys, values, again);
     } catch (thrown) {
-      passedOver(thrown);
+      ignoreThrown(thrown);
     }
     return reduction;
   }
 
-  // --- the other functions of a design document ---------------------------------------------------------------------------
-
   const asResponse = (value) => (typeof value === "string" ? { body: value } : value);
 
-  // To CouchDB, a list function answers in turns: to the head, to each row, and to the end. What it has sent goes out at
-  // the end of each turn, and until something has, the head can be another.
-  function goOut() {
+  // In CouchDB, a list function answers in turns: to the head, to each row, and to the end. At the end of each turn,
+  // CouchDB sends the chunks. A function can replace the head until the first chunk is sent.
+  function flush() {
     if (isNew && !list.text) list.heads.push(started);
     list.text += chunks.join("");
     chunks = [];
@@ -203,7 +193,7 @@
 
   function getRow() {
     if (list.turn === "end") return null;
-    goOut();
+    flush();
     list.turn = rows.length ? "row" : "end";
     return rows.length ? rows.shift() : null;
   }
@@ -232,7 +222,7 @@
     try {
       return run.call(design, document, request);
     } catch (thrown) {
-      // Of a document that is not there, nothing can be shown but what a function is ready to say.
+      // For a missing document, the error is 404 unless the function handles null.
       throw document === null && request.path.length > 5 ? failure("not_found", "document not found") : thrown;
     }
   }
@@ -249,7 +239,7 @@
       try {
         run.apply(design, args);
       } catch (thrown) {
-        // null and undefined have no members to look at, which is an error of its own.
+        // For null and undefined, member access throws another error.
         if ((thrown.name && thrown.stack) || isFailure(thrown)) throw thrown;
         return thrown;
       }
@@ -276,7 +266,7 @@
         const tail = rendered(() => run.call(design, head, request), "head");
         if (list.turn === "head") getRow();
         if (tail !== undefined) chunks.push(tail);
-        goOut();
+        flush();
       } catch (thrown) {
         list.error = described(thrown);
       }
@@ -297,7 +287,7 @@
 
   const commands = { load, compile: (source) => void compile(source), map, reduce, call };
 
-  // What CouchDB is told of an error: a word and a reason, unless a function threw something else as one.
+  // The error that the query server reports to CouchDB: a word and a reason, unless a function threw something else.
   function described(thrown) {
     if (thrown === null) return ["internal_error", null];
     if (thrown === undefined) return ["os_process_error", "{exit_status,1}"];

@@ -1,7 +1,8 @@
-"""The functions of a design document: compiled and called in a JavaScript engine of their own, as CouchDB does.
+"""Compile and call the functions of a design document, in one JavaScript engine per design document.
 
-It knows nothing of documents, rows or requests: JSON values go in and out. What functions can call, and what becomes of
-what they throw, stands in ``javascript.js``. Source: ``share/server`` and ``couch_query_servers``.
+This module does not know documents, rows or requests: JSON values go in and out. The script ``javascript.js`` runs in
+the engine. It defines the API for functions, and translates what they throw. Source: ``share/server`` and
+``couch_query_servers``.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from couchdal.emulator.engine.views.view_definition import JAVASCRIPT
 from couchdal.errors import BadRequest, Conflict, CouchError, NotFound, NotSupported, ServerError, thrown
 from couchdal.http.json_text import encode_json
 
-# What statuses and words the errors of functions have that are not 500. Source: chttpd:error_info.
+# The errors of functions that do not become 500: status and error word. Source: chttpd:error_info.
 _STATUSES = {
     "bad_request": (400, "bad_request"),
     "doc_validation": (400, "doc_validation"),
@@ -39,15 +40,15 @@ _STATUSES = {
     "service_unavailable": (503, "service unavailable"),
     "insufficient_storage": (507, "insufficent_storage"),
 }
-# What CouchDB allows its query servers.
+# CouchDB's limits for a query server.
 _MEMORY_LIMIT = 64 * 1024 * 1024
 _TIME_LIMIT_S = 5.0
 
 
 class QueryServer:
-    """One JavaScript engine with one design document, whose functions share nothing with those of another.
+    """One JavaScript engine with one design document. Functions of different design documents share nothing.
 
-    Raises ``ServerError`` for a design document in another language, and ``NotSupported`` where there is no engine.
+    Raises ``ServerError`` for a design document in another language, and ``NotSupported`` if no engine is installed.
     """
 
     def __init__(self, design: Mapping[str, object]) -> None:
@@ -65,7 +66,7 @@ class QueryServer:
         self._ask("load", self._design)
 
     def compile(self, source: str) -> None:
-        """Raise ``BadRequest`` (``compilation_error``) or ``NotFound`` for the source of what is no function."""
+        """Raise ``BadRequest`` (``compilation_error``) or ``NotFound`` if the source does not define a function."""
         try:
             self._ask("compile", source)
         except ServerError as error:
@@ -74,19 +75,20 @@ class QueryServer:
             raise BadRequest(error.reason, error=error.error) from None
 
     def map(self, sources: Sequence[str], document: Mapping[str, object]) -> list[list[tuple[object, object]]]:
-        """Return the keys and values that each map function emits; of one that throws, none."""
+        """Return the keys and values that each map function emits. A function that throws emits nothing."""
         return cast("list[list[tuple[object, object]]]", self._ask("map", sources, document))
 
     def reduce(self, source: str, keys: object, values: Sequence[object], *, again: bool) -> object:
-        """Return what a reduce function makes of values; None of what it throws."""
+        """Return the result of a reduce function, or None if it throws."""
         return self._ask("reduce", source, keys, values, again)
 
     def call(self, path: Sequence[str], *args: object) -> object:
-        """Return what the function at a path of the design document says; raises ``CouchError`` for what it throws.
+        """Call the function at a path of the design document, and return its result. Raise what it throws as an error.
 
-        The first name of the path tells how it is called, and what with: ``filters``, ``views`` (as a filter),
-        ``validate_doc_update``, ``shows``, ``lists`` or ``updates``. A list function's answer has its ``heads``, of
-        which the last counts, its ``text``, and where it threw something, the ``error`` and whose ``turn`` it was.
+        The first name of the path selects the calling convention: ``filters``, ``views`` (as a filter),
+        ``validate_doc_update``, ``shows``, ``lists`` or ``updates``. The result of a list function has these members:
+        ``heads``, of which the last one applies, and ``text``. If the function threw, it also has the ``error`` and
+        the ``turn`` (``head``, ``row`` or ``end``) in which it did.
         """
         return self._ask("call", path, *args)
 
@@ -94,7 +96,7 @@ class QueryServer:
         try:
             answer = self._command(encode_json(command).decode())
         except _engine().JSException as error:
-            # Nobody knows what is left of an engine that was stopped in the midst of something.
+            # An engine that was stopped in the middle of a call is in an unknown state.
             self._start()
             text = str(error)
             reason = "OS process timed out." if "interrupted" in text else text.partition("\n")[0]
@@ -104,13 +106,13 @@ class QueryServer:
             return result
         failure = error_of(result)
         if command[0] in ("map", "reduce"):
-            # The process that builds an index ends with it.
+            # In CouchDB, this error ends the process that builds the index.
             failure.is_traced = True
         raise failure
 
 
 def find_function(record: DocumentRecord, *path: str) -> None:
-    """Raise ``NotFound`` where a design document has no function of this name."""
+    """Raise ``NotFound`` if the design document does not have a function at this path."""
     value: object = record.body
     for name in path:
         if not isinstance(value, dict):
@@ -121,7 +123,7 @@ def find_function(record: DocumentRecord, *path: str) -> None:
 
 
 def error_of(described: Sequence[object]) -> CouchError:
-    """Return the error that CouchDB makes of what its query server says: a word and a reason, or whatever it is."""
+    """Return CouchDB's error for an error of its query server. That is usually an error word and a reason."""
     if len(described) != 2:
         return ServerError("error" + "".join(map(str, described)), error="badmatch")
     word, reason = str(described[0]), described[1]
@@ -136,7 +138,7 @@ def error_of(described: Sequence[object]) -> CouchError:
 
 
 def _well_formed(text: str) -> str:
-    """Return JSON text in which a replacement character stands for each half of a pair that lacks the other."""
+    """Return JSON text in which a replacement character replaces each unpaired surrogate."""
     if "\\ud" not in text:
         return text
     whole: str = json.dumps(json.loads(text), ensure_ascii=False)
@@ -157,7 +159,7 @@ def _engine() -> Any:
 
 
 def is_installed() -> bool:
-    """Whether functions can be run at all."""
+    """Return True if a JavaScript engine is installed."""
     try:
         _engine()
     except NotSupported:

@@ -1,4 +1,4 @@
-"""Functions that validate updates: what they are given, and what becomes of what they throw.
+"""Run ``validate_doc_update`` functions: build their arguments, and turn what they throw into errors.
 
 Source: ``couch_query_servers:validate_doc_update``, ``couch_db:validate_doc_update_int``.
 """
@@ -23,7 +23,7 @@ _PASSED = (1, True)
 
 
 def validation(db: Database, user: UserContext, first: Validate | None) -> Validate:
-    """Return what documents have to pass: a check of the database's own, then the design documents' functions."""
+    """Return a function that validates an update: first by the given check, then by every design document."""
     context, security = user_object(db.name, user), db.security
 
     def validate(new: Document, old: Node | None) -> CouchError | None:
@@ -63,7 +63,7 @@ def _refusal(db: Database, design: DocumentRecord, *args: object) -> CouchError 
 
 
 def shown(document: Document) -> dict[str, object]:
-    """Return the JSON object of a document that is to be written, with the revisions that it follows."""
+    """Return the JSON of a document before it is written, including the ``_revisions`` that it extends."""
     value: dict[str, object] = {"_id": document.doc_id}
     if document.ids:
         value["_rev"] = format_revision(document.position, document.ids[0])
