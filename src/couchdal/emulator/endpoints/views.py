@@ -13,11 +13,11 @@ from couchdal.emulator.endpoints.all_docs import shown_documents
 from couchdal.emulator.endpoints.view_query import MAX_LIMIT, ViewQuery, parse_parameters, validate_view
 from couchdal.emulator.engine.documents.document_read import open_winner
 from couchdal.emulator.engine.server.database import Database
-from couchdal.emulator.engine.views.view import NO_KEY, RowQuery, View
+from couchdal.emulator.engine.views.view import NO_KEY, RowQuery, read_view
 from couchdal.emulator.engine.views.view_definition import MapView
 from couchdal.emulator.engine.views.view_index import ViewIndex
 from couchdal.emulator.http.call import Call
-from couchdal.errors import BadRequest, CouchError, MethodNotAllowed, NotSupported, QueryParseError, ServerError
+from couchdal.errors import BadRequest, MethodNotAllowed, QueryParseError, ServerError
 from couchdal.http.answers import json_response
 from couchdal.http.json_text import decode_request
 from couchdal.http.messages import ABSENT, Response
@@ -130,22 +130,9 @@ def _validate(index: ViewIndex, name: str, query: ViewQuery) -> None:
 
 
 def _answer(db: Database, index: ViewIndex, name: str, query: ViewQuery) -> dict[str, object]:
-    place, found = index.group.find(name)
-    if query.update is True:
-        index.refresh(db)
-    wanted, view = _rows(query), View(db, index, name)
-    answer = view.reduced_rows(wanted) if _reduces(found, name, query) else view.map_rows(wanted)
-    if query.update_seq:
-        answer["update_seq"] = db.seq(index.changed_at[place])
-    if query.update == "lazy":
-        try:
-            index.refresh(db)
-        except NotSupported:
-            raise
-        except CouchError:
-            # The next one to wait for the index is told: CouchDB builds it after it has answered.
-            pass
-    return answer
+    _, found = index.group.find(name)
+    reduced = _reduces(found, name, query)
+    return read_view(db, index, name, _rows(query), reduced=reduced, update=query.update, update_seq=query.update_seq)
 
 
 def _rows(query: ViewQuery) -> RowQuery:

@@ -40,7 +40,7 @@ _KEPT = frozenset(
 class DocumentRecord:
     """One document in a database: its revision tree and the update sequence of its last change. Never changed."""
 
-    __slots__ = ("body", "doc_id", "seq", "tree", "winner")
+    __slots__ = ("body", "deleted", "doc_id", "seq", "tree", "winner")
 
     def __init__(self, doc_id: str, tree: RevisionTree, seq: int) -> None:
         self.doc_id = doc_id
@@ -48,11 +48,8 @@ class DocumentRecord:
         self.seq = seq
         self.winner: Node = winner(tree)
         self.body = self.winner.body or {}
-
-    @property
-    def deleted(self) -> bool:
-        """Whether no live leaf is left."""
-        return self.winner.deleted
+        # If the winner is deleted, no leaf is live.
+        self.deleted = self.winner.deleted
 
 
 class Document:

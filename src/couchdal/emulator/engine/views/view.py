@@ -21,7 +21,7 @@ from couchdal.emulator.engine.mango.json_index import reversed_range
 from couchdal.emulator.engine.revisions.revision import parse_revision
 from couchdal.emulator.engine.views.reduction import is_builtin, reduce_rows
 from couchdal.emulator.engine.views.view_index import ViewIndex, ViewRow, key_function
-from couchdal.errors import NotFound
+from couchdal.errors import CouchError, NotFound, NotSupported
 from couchdal.http.json_text import copy_json, encode_json
 
 #: A key that was not given.
@@ -57,6 +57,38 @@ class RowQuery:
     partition: str | None = None
 
 
+def read_view(
+    db: DocumentStore,
+    index: ViewIndex,
+    name: str,
+    query: RowQuery,
+    *,
+    reduced: bool,
+    update: bool | str,
+    update_seq: bool,
+) -> _Json:
+    """Return the answer of a view: ``rows``, and ``total_rows`` and ``offset`` if they are not ``reduced``.
+
+    The index is brought up to date before it is read (``update`` True), after that (``"lazy"``) or not at all. With
+    ``update_seq`` the answer names the sequence at which the view last changed.
+    """
+    if update is True:
+        index.refresh(db)
+    view = View(db, index, name)
+    answer = view.reduced_rows(query) if reduced else view.map_rows(query)
+    if update_seq:
+        answer["update_seq"] = db.seq(view.changed_at)
+    if update == "lazy":
+        try:
+            index.refresh(db)
+        except NotSupported:
+            raise
+        except CouchError:
+            # CouchDB builds the index after it has answered. The next reader that waits for it gets the error.
+            pass
+    return answer
+
+
 class View:
     """One view of a design document, with the rows that its index has."""
 
@@ -65,6 +97,7 @@ class View:
         self._db = db
         self._index = index
         self._rows: SortedList[ViewRow] = index.rows[place]
+        self.changed_at = index.changed_at[place]
         self._reduce = self._view.reduce_of(name)
 
     def map_rows(self, query: RowQuery) -> _Json:
