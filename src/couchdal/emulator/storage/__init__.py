@@ -1,1 +1,1 @@
-"""Where documents are kept: one contract, and its implementation in memory."""
+"""Storage of documents: the contract, its implementation in memory, and overlays for snapshots."""

@@ -1,7 +1,7 @@
-"""The storage contract: what a place that keeps the documents of one database can do.
+"""The storage contract: what the engine needs to keep the documents of one database.
 
-Records and bodies that a storage hands out are shared and must never be changed; who shows a body to anyone copies
-it first. The caller holds the server's lock, and checks everything before it writes.
+A storage returns its own records and bodies, so nobody may change them. Code that answers a client copies the body
+first. The caller holds the server's lock, and checks everything before it writes.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Generic, NamedTuple, Protocol, TypeVar
 
 
 class Record(Protocol):
-    """What a storage has to know of a document to keep it: its id, its last update sequence, whether it is deleted."""
+    """What a storage needs to know of a document: its id, its last update sequence, and whether it is deleted."""
 
     @property
     def doc_id(self) -> str: ...
@@ -28,52 +28,52 @@ R = TypeVar("R", bound=Record)
 
 
 class LocalDocument(NamedTuple):
-    """A local document: the text of its revision id, ``0-N``'s N, and its body. Its number is always 0."""
+    """A local document. Its revision is ``0-N``; ``revision`` is the text of N."""
 
     revision: str
     body: Mapping[str, object]
 
 
 class Storage(ABC, Generic[R]):
-    """Keeps the documents of one database, by id and by update sequence, and its local documents."""
+    """The documents of one database, by id and by update sequence, and its local documents."""
 
     @abstractmethod
     def get(self, doc_id: str) -> R | None:
-        """Return a document, deleted or not."""
+        """Return a document, deleted or not; None if there never was one."""
 
     @abstractmethod
     def write(self, old: R | None, new: R | None) -> None:
-        """Put ``new`` in the place of ``old``; without ``new``, forget the document. ``new.seq`` is the highest yet."""
+        """Replace ``old`` by ``new``, or remove it if ``new`` is None. ``new.seq`` must be the highest so far."""
 
     @abstractmethod
     def replace(self, record: R) -> None:
-        """Put a record in the place of the one with the same id and the same update sequence."""
+        """Replace the record that has the same id and the same update sequence."""
 
     @abstractmethod
     def live(
         self, start: str | None = None, end: str | None = None, inclusive_end: bool = True, descending: bool = False
     ) -> Iterator[R]:
-        """Yield the documents that are not deleted by the raw bytes of their ids, from ``start`` to ``end``."""
+        """Yield the live documents from ``start`` to ``end``, by the raw bytes of their ids."""
 
     @abstractmethod
     def live_before(self, doc_id: str, inclusive: bool = False) -> int:
-        """Return how many ids of live documents sort before ``doc_id`` (or are it, when ``inclusive``)."""
+        """Return how many live documents have ids before ``doc_id``. With ``inclusive``, count its own document too."""
 
     @abstractmethod
     def changes(self, since: int = 0, until: int | None = None, descending: bool = False) -> Iterator[R]:
-        """Yield the documents last changed after ``since`` and not after ``until``, by their update sequence."""
+        """Yield the documents that last changed after ``since``, up to ``until``, by update sequence."""
 
     @abstractmethod
     def changes_after(self, seq: int) -> int:
-        """Return how many documents were last changed after ``seq``."""
+        """Return how many documents last changed after ``seq``."""
 
     @abstractmethod
     def get_local(self, doc_id: str) -> LocalDocument | None:
-        """Return a local document; its id begins with ``_local/``."""
+        """Return a local document. Its id begins with ``_local/``."""
 
     @abstractmethod
     def write_local(self, doc_id: str, document: LocalDocument | None) -> None:
-        """Put or, with None, forget a local document."""
+        """Store a local document, or remove it if ``document`` is None."""
 
     @abstractmethod
     def locals(self) -> list[tuple[str, LocalDocument]]:

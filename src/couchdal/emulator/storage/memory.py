@@ -1,7 +1,7 @@
-"""Documents of one database in this process's memory.
+"""Storage of one database in the memory of this process.
 
-Reading and writing one document costs the same whatever the database holds: documents are a dictionary, live ids a
-sorted list of chunks, and the update sequence an array that only ever grows at its end.
+Documents are in a dictionary, live ids in a sorted list of chunks, and update sequences in an array that grows at its
+end. So reading or writing one document costs the same in a small database and in a large one.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ if TYPE_CHECKING:
 
 
 class MemoryStorage(Storage[R]):
-    """See ``Storage``. Records are immutable, so handing one out shares nothing that anybody could change."""
+    """See ``Storage``. Records are immutable, so it can return them without a copy."""
 
     def __init__(self) -> None:
         self._records: dict[str, R] = {}
         self._live_ids: SortedList[str] | None = None
-        # Ids made since the last ordered read; sorting them in one go is what makes bulk loading fast.
+        # Ids that are new since the last ordered read. Sorting them at once makes bulk loading fast.
         self._unsorted: list[str] = []
-        # All live documents in the order of their ids, for as long as nothing is written.
+        # All live documents by id, until the next write.
         self._ordered: list[R] | None = None
         self._log: _SequenceLog[R] = _SequenceLog()
         self._locals: dict[str, LocalDocument] = {}
 
     def is_empty(self) -> bool:
-        """Whether it holds no document. Of local ones it says nothing."""
+        """Return whether the storage holds no document. Local documents do not count."""
         return not self._records
 
     def get(self, doc_id: str) -> R | None:
@@ -64,7 +64,7 @@ class MemoryStorage(Storage[R]):
     def _sorted(self) -> SortedList[str]:
         ids = self._live_ids
         if ids is None:
-            from sortedcontainers import SortedList  # slow to import, and not needed before something is listed
+            from sortedcontainers import SortedList
 
             ids = self._live_ids = SortedList()
         if self._unsorted:
@@ -78,7 +78,7 @@ class MemoryStorage(Storage[R]):
         if start is None and end is None:
             if self._ordered is None:
                 if self._live_ids is None:
-                    # As long as no range is asked for, a list will do.
+                    # A list is enough until somebody asks for a range.
                     self._unsorted.sort()
                 ids = self._unsorted if self._live_ids is None else self._sorted()
                 self._ordered = list(map(self._records.__getitem__, ids))
@@ -111,7 +111,7 @@ class MemoryStorage(Storage[R]):
 
 
 class _SequenceLog(Generic[R]):
-    """The records by update sequence: appended at the end, blanked where superseded, closed up when half is blank."""
+    """The records by update sequence. A superseded one leaves a blank; blanks are removed when they are half of it."""
 
     def __init__(self) -> None:
         self._seqs: list[int] = []
@@ -127,7 +127,7 @@ class _SequenceLog(Generic[R]):
         self._blanks += 1
         if self._blanks > 64 and self._blanks * 2 > len(self._records):
             records = [record for record in self._records if record is not None]
-            # New lists: whoever is reading the old ones reads on undisturbed.
+            # New lists, because readers may be in the middle of the old ones.
             self._records, self._seqs, self._blanks = list(records), [record.seq for record in records], 0
 
     def replace(self, record: R) -> None:
@@ -149,7 +149,7 @@ class _SequenceLog(Generic[R]):
         later = len(records) - first
         if not self._blanks or not later:
             return later
-        # Blanks are counted on the shorter side: a reader of everything begins at one end, a late one at the other.
+        # Count blanks on the shorter side: readers start near one end or near the other.
         if first < later:
             return later - self._blanks + records[:first].count(None)
         return later - records[first:].count(None)

@@ -1,7 +1,7 @@
-"""Documents of one database as they differ from another storage's, which stays as it is.
+"""Storage of the differences from another storage, which nobody writes to any more.
 
-What is written stands here, and hides what stands below. So a database has two lives from one state, or returns to it,
-at the cost of what was changed. Nobody writes to the storage below any more.
+What is written goes to the overlay and hides what is below. Snapshots, rollbacks and forks use this: they cost what
+was changed, not what the database holds.
 """
 
 from __future__ import annotations
@@ -18,37 +18,37 @@ from couchdal.emulator.storage.base import LocalDocument, R, Storage
 from couchdal.emulator.storage.memory import MemoryStorage
 
 _by_id = attrgetter("doc_id")
-# Most overlays hide nothing, and making sorted lists is half of what an overlay costs.
+# Shared by overlays that hide nothing. Most do, and making sorted lists is half the cost of an overlay.
 _NOTHING: SortedList[Any] = SortedList()
 
 
 class OverlayStorage(Storage[R]):
-    """See ``Storage``. ``below`` is the storage that this one differs from."""
+    """See ``Storage``. ``below`` is the storage under this one."""
 
     def __init__(self, below: Storage[R]) -> None:
-        # What differs from the last state in nothing is that state: so layers don't pile up.
+        # Skip overlays without changes, so that they do not pile up.
         while isinstance(below, OverlayStorage) and not below.is_changed():
             below = below.below
         self.below: Storage[R] = below
         self._own: MemoryStorage[R] = MemoryStorage()
-        # The records below that are no more, by id, with their update sequences and their ids where they were live.
+        # Records below that were changed or removed: by id, their update sequences, and the ids of the live ones.
         self._hidden: dict[str, R] = {}
         self._hidden_seqs: SortedList[int] = _NOTHING
         self._hidden_ids: SortedList[str] = _NOTHING
-        # Records that stand in the place of one below, with the same update sequence.
+        # Records that replace one below with the same update sequence.
         self._replaced: dict[str, R] = {}
         self._locals: dict[str, LocalDocument | None] = {}
 
     def is_changed(self) -> bool:
-        """Whether anything differs from the storage below."""
+        """Return whether anything differs from the storage below."""
         return bool(self._hidden or self._replaced or self._locals) or not self._own.is_empty()
 
     def depth(self) -> int:
-        """Return how many storages lie below one another."""
+        """Return how many overlays lie upon one another."""
         return 1 + (self.below.depth() if isinstance(self.below, OverlayStorage) else 0)
 
     def changed_ids(self, since: Storage[R]) -> set[str] | None:
-        """Return the ids whose records may differ from those of a storage below; None where it does not lie below."""
+        """Return the ids whose records may differ from ``since``; None if that storage is not below this one."""
         changed: set[str] = {record.doc_id for record in self._own.changes()}.union(self._hidden, self._replaced)
         if self.below is since:
             return changed
@@ -85,7 +85,7 @@ class OverlayStorage(Storage[R]):
             self._replaced[record.doc_id] = record
 
     def _shown(self, records: Iterator[R]) -> Iterator[R]:
-        """Return those of the records below that are still there."""
+        """Return the records from below that the overlay does not hide."""
         hidden, replaced = self._hidden, self._replaced
         if not hidden and not replaced:
             return records
@@ -106,7 +106,7 @@ class OverlayStorage(Storage[R]):
         return self.below.live_before(doc_id, inclusive) - hidden + self._own.live_before(doc_id, inclusive)
 
     def changes(self, since: int = 0, until: int | None = None, descending: bool = False) -> Iterator[R]:
-        # What was written here has higher update sequences than all that is below.
+        # Records of the overlay have higher update sequences than all below.
         parts = (self._shown(self.below.changes(since, until, descending)), self._own.changes(since, until, descending))
         return chain(*(reversed(parts) if descending else parts))
 
@@ -126,7 +126,7 @@ class OverlayStorage(Storage[R]):
 
 
 def flattened(storage: Storage[R]) -> Storage[R]:
-    """Return a storage of the same documents with nothing below it."""
+    """Return a storage in memory with the same documents and nothing below it."""
     flat = MemoryStorage[R]()
     for record in storage.changes():
         flat.write(None, record)

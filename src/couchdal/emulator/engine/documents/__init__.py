@@ -1,1 +1,1 @@
-"""Documents: how they are written, read, listed and purged."""
+"""Documents: writing, reading, listing and purging them."""

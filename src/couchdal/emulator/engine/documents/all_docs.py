@@ -1,6 +1,6 @@
-"""Listings of documents by id: all of them, the design documents, or the local ones.
+"""Listings of documents by id: all documents, design documents, or local documents.
 
-It knows nothing of requests. Ids sort by their raw bytes, unlike the keys of views. Source: ``fabric_view_all_docs``.
+It knows nothing of requests. Ids sort by their raw bytes, unlike keys of views. Source: ``fabric_view_all_docs``.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _LOCAL = "_local/"
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """Which rows are wanted: ids from ``start`` to ``end`` (None: no bound), ``empty`` where no id can be in between.
+    """Which rows to list: ids from ``start`` to ``end`` (None: no bound), or none if ``empty``.
 
     ``shown`` is None without ``include_docs``.
     """
@@ -50,7 +50,7 @@ def list_range(db: DocumentStore, listing: Listing) -> dict[str, object]:
         else:
             start, end = max(start or low, low), min(end or high, high)
     total = _count_design(db) if listing.design else db.doc_count
-    # Backwards from below every id, a reader has passed them all.
+    # A descending listing that starts below every id has passed them all.
     before = db.doc_count if listing.empty and listing.descending else _before(db, start, listing.descending)
     records: Iterable[DocumentRecord] = ()
     if not listing.empty:
@@ -64,7 +64,7 @@ def _count_design(db: DocumentStore) -> int:
 
 
 def _before(db: DocumentStore, start: str | None, descending: bool) -> int:
-    """Return how many documents a reader passes before it comes to ``start``."""
+    """Return how many documents come before ``start`` in the order of reading."""
     if start is None:
         return 0
     if descending:
@@ -84,7 +84,7 @@ def _rows(db: DocumentStore, records: Iterable[DocumentRecord], shown: Shown | N
 
 
 def list_keys(db: DocumentStore, keys: Sequence[object], listing: Listing) -> dict[str, object]:
-    """Return a row for each key, in their order; of a listing of design documents only those that could be some."""
+    """Return a row for each key, in their order. A listing of design documents skips other ids."""
     wanted = list(keys)
     if listing.descending:
         wanted.reverse()
@@ -116,7 +116,7 @@ def _key_row(db: DocumentStore, key: object, shown: Shown | None) -> dict[str, o
 
 
 def _doc_id(key: object) -> str | None:
-    """Return the id that a key stands for: to Erlang, an array of texts and bytes is a text as well."""
+    """Return the id that a key stands for. To Erlang, an array of texts and bytes is a text too."""
     if isinstance(key, str):
         return key
     if isinstance(key, list) and key:
@@ -126,7 +126,7 @@ def _doc_id(key: object) -> str | None:
 
 
 def list_local(db: DocumentStore, keys: Sequence[object] | None, listing: Listing) -> dict[str, object]:
-    """Return the local documents, which are not counted; of the keys, those that name one."""
+    """Return the local documents, or those that ``keys`` name. CouchDB does not count them."""
     rows: list[object]
     if keys is None:
         found = _window(_locals_in_range(db, listing), listing)
@@ -141,7 +141,7 @@ def list_local(db: DocumentStore, keys: Sequence[object] | None, listing: Listin
 
 
 def _window(found: Iterable[_Found], listing: Listing) -> Iterator[_Found]:
-    # Numbers are as large as requests have them; no iterator counts further than this.
+    # Requests may contain larger numbers than an iterator can count.
     stop = _stop(listing)
     return islice(found, min(listing.skip, maxsize), None if stop is None else min(stop, maxsize))
 
@@ -170,5 +170,5 @@ def _local_row(doc_id: str, local: LocalDocument, shown: Shown | None) -> dict[s
 
 
 def show_local(doc_id: str, local: LocalDocument) -> dict[str, object]:
-    """Return the JSON object of a local document; nothing in it is shared."""
+    """Return the JSON object of a local document. It shares nothing with the store."""
     return {"_id": doc_id, "_rev": f"0-{local.revision}", **copy_members(local.body)}

@@ -1,4 +1,4 @@
-"""One attachment: what a document says of it, how it is stored, and how it is shown.
+"""One attachment: parsing it from JSON, compressing it, and writing it as JSON.
 
 It knows nothing of documents, HTTP or storage. Source: ``couch_att`` and the compression settings of ``default.ini``.
 """
@@ -17,21 +17,21 @@ from couchdal.errors import BadRequest, MissingStub, ServerError
 
 _COMPRESSIBLE = ("application/javascript", "application/json", "application/xml")  # and text of every kind
 _COMPRESSION_LEVEL = 8
-# What tells zlib to write and read gzip's header.
+# Makes zlib write and read the header of gzip.
 _GZIP = zlib.MAX_WBITS | 16
-# The revpos of a stub that tells none.
+# The revpos of a stub that names none.
 UNCLAIMED: Final = object()
 DEFAULT_CONTENT_TYPE = "application/octet-stream"
 
 
 @dataclass(frozen=True, slots=True)
 class Attachment:
-    """An attachment as it is stored: ``data`` are the stored bytes, gzipped where ``encoding`` is ``"gzip"``.
+    """An attachment. ``data`` are the stored bytes, gzipped if ``encoding`` is ``"gzip"``.
 
-    ``length`` counts the original bytes; where a client sent gzipped ones and did not say, the gzipped ones. A stub
-    that a client sent has no data yet; its ``revpos`` is what the client claims, or ``UNCLAIMED``, and ``merge_stubs``
-    puts the stored attachment in its place. ``follows`` marks one whose data comes in later parts of a multipart body:
-    ``size`` bytes of them, as the client claims.
+    ``length`` counts the original bytes. If a client sent gzipped bytes and did not name their length, it counts those.
+    A stub from a client has no data. Its ``revpos`` is the client's claim, or ``UNCLAIMED``; ``merge_stubs`` replaces
+    it by the stored attachment. With ``follows``, the data comes in later parts of a multipart body: ``size`` bytes by
+    the client's claim.
     """
 
     name: str
@@ -50,7 +50,7 @@ class Attachment:
         return self.data is None and not self.follows
 
     def content(self) -> bytes:
-        """Return the original bytes; raises ``ServerError`` where a client sent as gzipped what isn't."""
+        """Return the original bytes. Raise ``ServerError`` if a client sent data as gzip that is not."""
         data = self.data or b""
         if self.encoding != "gzip":
             return data
@@ -63,7 +63,7 @@ class Attachment:
 def from_json(name: str, members: Mapping[str, object]) -> Attachment:
     """Return the attachment that one member of ``_attachments`` describes: a stub, a follower, or inline data.
 
-    Raises ``BadRequest("Invalid attachment data for NAME")``, and ``ServerError`` for an unknown encoding.
+    Raise ``BadRequest("Invalid attachment data for NAME")``, or ``ServerError`` for an unknown encoding.
     """
     content_type = cast(str, members.get("content_type", DEFAULT_CONTENT_TYPE))
     if members.get("stub") is True:
@@ -115,15 +115,16 @@ def _declared_digest(members: Mapping[str, object]) -> bytes:
 def _decode_base64(text: object) -> bytes:
     if not isinstance(text, str):
         raise TypeError("attachment data must be text")
-    # Erlang's decoder passes over white space and refuses everything else.
+    # Erlang's decoder ignores white space and refuses everything else.
     return b64decode("".join(text.split()).encode("ascii"), validate=True)
 
 
 def fill_followers(attachments: Iterable[Attachment], parts: Iterable[bytes]) -> tuple[Attachment, ...]:
-    """Give the attachments that follow a document their data, in order: whole parts, until the size is reached.
+    """Fill attachments that follow a document with the data of the parts, in order.
 
-    Names and headers of the parts do not count, as they don't with CouchDB. Parts may be left over. Raises
-    ``BadRequest`` where the parts don't fit the sizes, and ``ServerError`` for a wrong digest or no size.
+    Each attachment takes whole parts until its size is reached. Names and headers of the parts are ignored, and
+    parts may be left over. Raise ``BadRequest`` if the parts do not fit the sizes, ``ServerError`` for a wrong digest
+    or a missing size.
     """
     rest = iter(parts)
     return tuple(_filled(one, rest) if one.follows else one for one in attachments)
@@ -147,10 +148,10 @@ def _filled(attachment: Attachment, parts: Iterator[bytes]) -> Attachment:
 
 
 def stored(attachment: Attachment) -> Attachment:
-    """Return the attachment as it lies in the store: compressed where its type says so, and with its digest.
+    """Return the attachment as it is stored: with its digest, and compressed if its type is compressible.
 
-    The digest, and so the revision id, are those of the stored bytes. Raises ``ServerError`` for a content type that
-    is no text, and for data that should follow and didn't.
+    The digest, and so the revision id, depend on the stored bytes. Raise ``ServerError`` if the content type is not a
+    string, or if data is missing.
     """
     if attachment.stored or attachment.is_stub:
         return attachment
@@ -165,13 +166,13 @@ def stored(attachment: Attachment) -> Attachment:
 
 
 def is_compressible(content_type: str) -> bool:
-    """Whether CouchDB's default settings gzip attachments of this type."""
+    """Return whether CouchDB's default settings gzip attachments of this type."""
     kind = content_type.partition(";")[0].strip().lower()
     return kind in _COMPRESSIBLE or kind.startswith("text/")
 
 
 def merge_stubs(doc_id: str, attachments: Iterable[Attachment], known: Iterable[Attachment]) -> tuple[Attachment, ...]:
-    """Put stored attachments in the place of stubs; raises ``MissingStub`` for one that is not known, or otherwise."""
+    """Replace stubs by stored attachments. Raise ``MissingStub`` if one is unknown or has another revpos."""
     by_name = {attachment.name: attachment for attachment in known}
     merged = []
     for attachment in attachments:
@@ -191,7 +192,7 @@ def _fits(claimed: object, revpos: object) -> bool:
 def to_json(
     attachment: Attachment, *, data: bool = False, follows: bool = False, encoding_info: bool = False
 ) -> dict[str, object]:
-    """Return a member of ``_attachments``: a stub, or with its data, or announcing that its data follows."""
+    """Return a member of ``_attachments``: a stub, or with ``data`` inline, or with data that ``follows``."""
     shown: dict[str, object] = {"content_type": attachment.content_type, "revpos": attachment.revpos}
     if attachment.digest:
         shown["digest"] = "md5-" + b64encode(attachment.digest).decode()

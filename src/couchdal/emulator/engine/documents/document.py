@@ -1,4 +1,4 @@
-"""One document as it comes in and as it goes out: parsing, checking and showing its underscore members.
+"""One document: parsing what a client sends, and writing the body and revisions of what it gets.
 
 It knows nothing of databases or requests. Source: ``couch_doc``.
 """
@@ -6,7 +6,7 @@ It knows nothing of databases or requests. Source: ``couch_doc``.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from couchdal.emulator.engine.erlang.external_term import encode_term
 from couchdal.emulator.engine.revisions.revision import Revision, format_revision_id, parse_revision, parse_revision_id
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
     from couchdal.emulator.engine.documents.attachment import Attachment
 
 MAX_DOCUMENT_SIZE = 8_000_000
-# Well below the limit, an external term is too short for its JSON text to be over it: numbers shrink most, by half.
+# If the external term is shorter than this, the JSON text is below the limit: numbers shrink most, by half.
 _SURELY_SMALL = MAX_DOCUMENT_SIZE // 4
 
 # Values of these types never change and are shown as they are stored.
 _SHARED = frozenset((str, int, bool, type(None)))
 
-# Members that CouchDB accepts and drops: it shows them itself. And those that replicator documents keep.
+# Members that CouchDB accepts and drops, because it computes them. Below, those that replicator documents keep.
 _DROPPED = frozenset(("_revs_info", "_local_seq", "_conflicts", "_deleted_conflicts"))
 _KEPT = frozenset(
     (
@@ -38,7 +38,7 @@ _KEPT = frozenset(
 
 
 class DocumentRecord:
-    """One document in a database: its revision tree and the update sequence of its last change. Never changed."""
+    """One document in a database: its revision tree and the update sequence of its last change. Immutable."""
 
     __slots__ = ("body", "deleted", "doc_id", "seq", "tree", "winner")
 
@@ -53,9 +53,9 @@ class DocumentRecord:
 
 
 class Document:
-    """A document that a client sent: which revision it is or builds on, newest id first, and its contents.
+    """A document that a client sent. ``position`` and ``ids`` name the revision that it is or edits, newest id first.
 
-    ``term`` is the body's external term, from which revision ids are made.
+    ``term`` is the body's external term, from which revision ids are computed.
     """
 
     __slots__ = ("attachments", "body", "deleted", "doc_id", "ids", "position", "term")
@@ -88,7 +88,7 @@ class Document:
 
 
 def validate_doc_id(doc_id: object) -> str:
-    """Return a document id that CouchDB accepts; raises ``IllegalDocId``."""
+    """Return a document id if CouchDB accepts it, else raise ``IllegalDocId``."""
     if type(doc_id) is not str:
         raise IllegalDocId("Document id must be a string")
     if doc_id[:1] != "_" and doc_id and doc_id.isascii():
@@ -104,21 +104,21 @@ def validate_doc_id(doc_id: object) -> str:
     return doc_id
 
 
-# Names of members that are known not to begin with an underscore. Bounded, since nothing promises that they repeat.
+# Names of members that do not begin with an underscore. Bounded, because names need not repeat.
 _plain_names: set[str] = set()
 _PLAIN_NAMES_LIMIT = 4096
 
 
 def parse_document(value: object) -> Document:
-    """Return the document of a JSON value, its id ``""`` where it names none, as ``couch_doc:from_json_obj`` does.
+    """Return the document of a JSON value, as ``couch_doc:from_json_obj`` does. Its id is ``""`` if it names none.
 
-    The value becomes the document's body: the caller gives it away. Raises ``BadRequest`` (not an object, a bad
-    ``_rev``), ``IllegalDocId``, ``DocValidation`` (an unknown underscore member), ``TooLarge``, or ``ServerError`` (an
-    integer that no double can hold).
+    The value becomes the document's body, so the caller must not use it again. Raise ``BadRequest`` (not an object, or
+    a bad ``_rev``), ``IllegalDocId``, ``DocValidation`` (an unknown underscore member), ``TooLarge``, or
+    ``ServerError`` (an integer beyond the range of a double).
     """
     if type(value) is not dict:
         raise BadRequest("Document must be a JSON object")
-    # Members are judged in their order: an id that does not come first may have another's error come before its own.
+    # CouchDB checks members in their order. If the id is not the first, the error of another may come before its own.
     doc_id = validate_doc_id(value.pop("_id")) if next(iter(value), None) == "_id" else ""
     try:
         document = Document(doc_id, value) if value.keys() <= _plain_names else _parse_members(doc_id, value)
@@ -156,7 +156,7 @@ def _parse_members(doc_id: str, value: dict[str, object]) -> Document:
 
 
 def parse_revisions(member: Mapping[str, object]) -> tuple[int, tuple[bytes, ...]]:
-    """Return position and ids, newest first, of a ``_revisions`` member; raises ``DocValidation``."""
+    """Return the position and the ids, newest first, of a ``_revisions`` member. Raise ``DocValidation``."""
     start, ids = member.get("start"), member.get("ids")
     if type(start) is not int:
         raise DocValidation("_revisions.start isn't an integer.")
@@ -166,15 +166,9 @@ def parse_revisions(member: Mapping[str, object]) -> tuple[int, tuple[bytes, ...
 
 
 def _parse_attachments(member: Mapping[str, object]) -> tuple[Attachment, ...]:
-    from couchdal.emulator.engine.documents.attachment import (
-        from_json,  # with all that packs and unpacks, slow to import
-    )
+    from couchdal.emulator.engine.documents.attachment import from_json
 
-    return tuple(
-        from_json(name, cast("dict[str, object]", described))
-        for name, described in member.items()
-        if type(described) is dict
-    )
+    return tuple(from_json(name, described) for name, described in member.items() if type(described) is dict)
 
 
 def _encoded_size(value: object) -> int:
@@ -189,7 +183,7 @@ def _encoded_size(value: object) -> int:
 
 
 def revisions_member(node: Node, limit: int) -> dict[str, object]:
-    """Return the ``_revisions`` member of a revision: at most ``limit`` ids, newest first."""
+    """Return the ``_revisions`` member of a revision, with at most ``limit`` ids, newest first."""
     ids = [format_revision_id(ancestor.id) for ancestor, _ in zip(node.path(), range(limit), strict=False)]
     return {"start": node.position, "ids": ids}
 

@@ -1,4 +1,4 @@
-"""Reading documents: the winner, a revision, or several leaves, with the details that a reader asks for.
+"""Reading documents: the winner, one revision or several leaves, with the details that a reader wants.
 
 It knows nothing of requests. Source: ``couch_db:open_doc*``, ``fabric_doc_open_revs``.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from couchdal.emulator.engine.documents import attachment as attachments_
+from couchdal.emulator.engine.documents.attachment import to_json
 from couchdal.emulator.engine.documents.document import DocumentRecord, revisions_member, show_body
 from couchdal.emulator.engine.documents.document_store import DocumentStore
 from couchdal.emulator.engine.revisions.revision import Revision, format_revision
@@ -26,7 +26,7 @@ from couchdal.errors import NotFound
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """What a reader wants to see of a document, beside its body."""
+    """What to show of a document beside its body."""
 
     revs: bool = False
     most_revs: int | None = None
@@ -41,7 +41,7 @@ class Shown:
 
     @property
     def with_data(self) -> bool:
-        """Whether attachments are wanted with their data, those that are newer than some revisions at least."""
+        """Whether the reader wants the data of attachments, of all or of the newer ones."""
         return self.attachments or self.atts_since is not None
 
     def of_revision(self) -> Shown:
@@ -51,17 +51,17 @@ class Shown:
         return replace(self, revs_info=False, conflicts=False, deleted_conflicts=False, local_seq=False)
 
     def following(self) -> Shown:
-        """Return the same with data that follows the document in other parts."""
+        """Return the same, with attachment data in the parts that follow the document."""
         return replace(self, attachments=True, encoding_info=True, follows=True)
 
 
 PLAIN = Shown()
-# What functions of design documents see of a document.
+# What functions of design documents see.
 FOR_FUNCTIONS = Shown(revs=True, most_revs=20)
 
 
 def open_winner(db: DocumentStore, doc_id: str, *, deleted: bool = False) -> tuple[DocumentRecord, Node]:
-    """Return a document and its winner; raises ``NotFound``: ``missing``, or ``deleted`` unless that is allowed."""
+    """Return a document and its winner. Raise ``NotFound("missing")``, or ``NotFound("deleted")`` unless allowed."""
     record = db.get(doc_id)
     if record is None:
         raise NotFound("missing")
@@ -69,7 +69,7 @@ def open_winner(db: DocumentStore, doc_id: str, *, deleted: bool = False) -> tup
         raise NotFound("deleted")
     if len(record.tree) == 1:
         return record, record.winner
-    # Of one revision with two histories, CouchDB shows the winner's body over the history that it finds first.
+    # If a revision has two histories, CouchDB shows the winner's body with the history that it finds first.
     found = find(record.tree, record.winner.revision)
     if found is None or found is record.winner:
         return record, record.winner
@@ -77,7 +77,7 @@ def open_winner(db: DocumentStore, doc_id: str, *, deleted: bool = False) -> tup
 
 
 def open_revision(db: DocumentStore, doc_id: str, revision: Revision) -> tuple[DocumentRecord, Node]:
-    """Return a document and one of its revisions, leaf or not; raises ``NotFound("missing")``."""
+    """Return a document and one of its revisions, leaf or not. Raise ``NotFound("missing")``."""
     record = db.get(doc_id)
     node = find(record.tree, revision) if record is not None else None
     if record is None or node is None or node.body is None:
@@ -86,7 +86,7 @@ def open_revision(db: DocumentStore, doc_id: str, revision: Revision) -> tuple[D
 
 
 def open_local(db: DocumentStore, doc_id: str) -> LocalDocument:
-    """Return a local document; raises ``NotFound("missing")``."""
+    """Return a local document. Raise ``NotFound("missing")``."""
     local = db.storage.get_local(doc_id)
     if local is None:
         raise NotFound("missing")
@@ -96,10 +96,10 @@ def open_local(db: DocumentStore, doc_id: str) -> LocalDocument:
 def open_leaves(
     db: DocumentStore, doc_id: str, revisions: Sequence[Revision] | None, *, latest: bool = False, in_bulk: bool = False
 ) -> tuple[DocumentRecord | None, list[Node | Revision]]:
-    """Return revisions of a document, or all its leaves (``revisions`` None); a bare revision stands for a missing one.
+    """Return revisions of a document, or all its leaves if ``revisions`` is None. A missing one is a bare revision.
 
-    ``latest`` gives the leaves that descend from the revisions instead. Leaves come in the tree's order. ``in_bulk``
-    says that other documents are read by the same request, for which CouchDB gathers its nodes' answers otherwise.
+    With ``latest``, return the leaves that descend from the revisions instead. Leaves come in the tree's order.
+    ``in_bulk`` means that the request reads other documents too: CouchDB then merges its nodes' answers in another way.
     """
     record = db.get(doc_id)
     if record is None:
@@ -122,7 +122,7 @@ def open_leaves(
 
 
 def show(db: DocumentStore, record: DocumentRecord, node: Node, shown: Shown = PLAIN) -> dict[str, object]:
-    """Return the JSON object of a revision, in CouchDB's order of members; nothing in it is shared."""
+    """Return the JSON object of a revision, in CouchDB's order of members. It shares nothing with the store."""
     document = show_body(record.doc_id, node)
     if shown is not PLAIN:
         if shown.revs:
@@ -156,25 +156,25 @@ def _status(node: Node) -> str:
 
 
 def show_attachments(node: Node, shown: Shown) -> dict[str, object]:
-    """Return the ``_attachments`` member. With ``atts_since``, older ones than the named ancestors are stubs."""
+    """Return the ``_attachments`` member. With ``atts_since``, attachments that the reader already has are stubs."""
     since = -1
     if shown.atts_since is not None:
         since = max((rev[0] for rev in shown.atts_since if any(rev == one.revision for one in node.path())), default=0)
     members: dict[str, object] = {}
     for attachment in node.attachments:
-        # A replicated attachment may have anything for a revpos; to Erlang, whatever is no number is greater than all.
+        # The revpos of a replicated attachment may be any value. To Erlang, a value that is not a number is greater.
         newer = not isinstance(attachment.revpos, (int, float)) or attachment.revpos > since
         data = newer if shown.atts_since is not None else shown.attachments
-        members[attachment.name] = attachments_.to_json(
+        members[attachment.name] = to_json(
             attachment, data=data, follows=shown.follows, encoding_info=shown.encoding_info
         )
     return members
 
 
 def missing_revisions(db: DocumentStore, doc_id: str, revisions: Sequence[Revision]) -> tuple[list[str], list[str]]:
-    """Return which revisions a document lacks, and which of its leaves could be their ancestors.
+    """Return the revisions that a document lacks, and its leaves that could be their ancestors.
 
-    An unknown document lacks all, in the order in which they were asked for; a known one's are sorted.
+    The missing revisions are sorted. An unknown document lacks all of them, in the order of the request.
     """
     record = db.get(doc_id)
     if record is None:

@@ -1,6 +1,6 @@
-"""Writing documents: edits that CouchDB numbers, and replicated revisions that it takes as they are.
+"""Writing documents: edits, which get a new revision, and replicated revisions, which keep theirs.
 
-It knows nothing of requests. Nothing is stored before every document of a request is known to be well-formed. Source:
+It knows nothing of requests. The caller has parsed every document of a request before the first is stored. Source:
 ``couch_db`` (``prep_and_validate_*``) and ``couch_db_updater`` (``merge_rev_tree*``).
 """
 
@@ -27,11 +27,11 @@ from couchdal.http.json_text import MOST_DIGITS
 
 _NUMBER = re.compile(rb"[+-]?[0-9]+\Z")
 
-# What became of each document of a request: its new revision, or the error that its row shows.
+# The result of one edit: the new revision, or the error for its row.
 Outcome: TypeAlias = "str | CouchError"
-# Looks at a document and at the revision that it follows, and returns the error of one that it refuses.
+# Checks a document against the revision that it follows. Returns an error to refuse it.
 Validate: TypeAlias = "Callable[[Document, Node | None], CouchError | None]"
-# A document of a request, by its id and its place there: that is how they are sorted.
+# A document of a request with its id and its place in the request, by which edits are sorted.
 _Edit: TypeAlias = tuple[str, int, Document]
 _doc_id = itemgetter(0)
 
@@ -42,11 +42,11 @@ def update_documents(
     may_design: CouchError | None = None,
     validate: Validate | None = None,
 ) -> list[Outcome]:
-    """Make the edits of one request, and return what became of each, in the order of the request.
+    """Make the edits of one request, and return their outcomes in the order of the request.
 
-    Edits of one document are made one after the other; update sequences follow the order of ids. ``may_design`` is
-    the error that design documents get where the user may not write them, ``validate`` a function that other documents
-    have to pass. Raises ``MissingStub`` and ``BadRequest`` for what fails a whole request.
+    Several edits of one document are made one after the other. Update sequences follow the order of ids. ``may_design``
+    is the error for design documents if the user may not write them; ``validate`` checks the other documents. Raise
+    ``MissingStub`` or ``BadRequest`` for an error that fails the whole request.
     """
     outcomes: list[Outcome] = [""] * len(documents)
     edits, locals_ = _sorted_edits(documents)
@@ -69,7 +69,7 @@ def update_documents(
 
 
 def _sorted_edits(documents: Sequence[Document]) -> tuple[list[_Edit], Sequence[_Edit]]:
-    """Return ordinary and local documents by their ids; those of one id stay in their order."""
+    """Return ordinary and local documents, sorted by id. Those with the same id stay in their order."""
     edits = sorted((document.doc_id, index, document) for index, document in enumerate(documents))
     locals_ = _of_kind(edits, "_local/")
     if locals_:
@@ -78,8 +78,8 @@ def _sorted_edits(documents: Sequence[Document]) -> tuple[list[_Edit], Sequence[
 
 
 def _of_kind(edits: Sequence[_Edit], prefix: str) -> Sequence[_Edit]:
-    """Return the edits, which are sorted, of the documents whose ids begin in one way."""
-    # "0" is the character behind the slash.
+    """Return the sorted edits of documents whose ids begin with ``prefix``."""
+    # "0" is the character after the slash.
     first = bisect_left(edits, (prefix,))
     return edits[first : bisect_left(edits, (prefix[:-1] + "0",), first)]
 
@@ -95,7 +95,7 @@ def _checked_edits(
     may_design: CouchError | None,
     validate: Validate | None,
 ) -> list[_Edit]:
-    """Check revisions against what is stored before the request, as CouchDB does when it runs validation functions."""
+    """Check revisions against the state before the request, as CouchDB does when it runs validation functions."""
     accepted, unwritable = [], False
     for doc_id, index, document in edits:
         old = db.storage.get(doc_id)
@@ -115,7 +115,7 @@ def _checked_edits(
         elif not old.deleted:
             error = Conflict()
         elif any(attachment.is_stub for attachment in document.attachments):
-            # A document that is made again has no revision to take them from, as CouchDB finds out when it writes.
+            # A document that is created again has no revision with these attachments. CouchDB notices when it writes.
             unwritable = True
         error = error or _refused(db, document, may_design, validate, leaf)
         if error is None:
@@ -153,7 +153,7 @@ def _with_attachments(document: Document, attachments: tuple[Attachment, ...]) -
 
 
 def _new_attachments(document: Document) -> tuple[Attachment, ...]:
-    """Compress and digest new attachments, and number them with the revision that the edit makes."""
+    """Compress and digest new attachments, and set their revpos to the new revision."""
     position = document.position + 1
     return tuple(
         attachment if attachment.stored else stored(replace(attachment, revpos=position))
@@ -168,14 +168,14 @@ def _without_duplicates(document: Document) -> tuple[Attachment, ...]:
 
 
 def _edit(tree: RevisionTree, document: Document, attachments: tuple[Attachment, ...]) -> tuple[RevisionTree, Outcome]:
-    """Return the tree with one more revision, and its text; or the tree as it was, and a conflict."""
+    """Return the tree with one more revision, and its text; or the same tree and a conflict."""
     position = document.position + 1
     last = winner(tree) if tree else None
     if last is not None and last.deleted:
-        # Only a new document may follow a deletion. It continues the winning one, lest the tree gain a root each time.
+        # Only a new document may follow a deletion. It continues the deleted winner, so the tree gets no second root.
         if position != 1 or document.deleted:
             return tree, Conflict()
-        # By now, CouchDB has the attachments in their form on disk, of which the revision id takes in only how many.
+        # CouchDB has the attachments in their form on disk here, so only their number enters the revision id.
         unknown: list[tuple[str, str, bytes] | None] = [None] * len(attachments)
         revision_id = new_revision_id(document.deleted, last.revision, document.term, unknown)
         position = last.position + 1
@@ -201,7 +201,7 @@ def _revision_id(document: Document, parent: Revision | None, attachments: tuple
 
 
 def _store(db: Database, doc_id: str, old: DocumentRecord | None, before: RevisionTree, tree: RevisionTree) -> None:
-    # Stemmed even where the edit was refused: a limit that was lowered since takes effect, as a change of its own.
+    # Stem even after a refused edit: a lowered limit takes effect as a change of the document.
     tree = stem(tree, db.revs_limit)
     if tree is not before and not is_same(tree, before):
         db.put(old, DocumentRecord(doc_id, tree, db.update_seq + 1))
@@ -213,9 +213,9 @@ def replicate_documents(
     may_design: CouchError | None = None,
     validate: Validate | None = None,
 ) -> list[tuple[Document, CouchError]]:
-    """Merge revisions that were made elsewhere (``new_edits: false``), and return those that were refused.
+    """Merge revisions from elsewhere (``new_edits: false``), and return those that were refused.
 
-    A revision that is known already is passed over in silence; conflicts become branches.
+    Known revisions are ignored. Conflicts become branches.
     """
     refused: list[tuple[Document, CouchError]] = []
     edits, locals_ = _sorted_edits(documents)
@@ -247,7 +247,7 @@ def _checked_replicas(
     may_design: CouchError | None,
     validate: Validate | None,
 ) -> list[_Edit]:
-    """Drop what adds no leaf, and fill in stubs from the nearest stored ancestor, as CouchDB does when it validates."""
+    """Drop edits that add no leaf, and fill stubs from the nearest stored ancestor, as CouchDB does to validate."""
     trees: dict[str, RevisionTree] = {}
     for doc_id, _, document in edits:
         old = db.storage.get(doc_id)
@@ -281,7 +281,7 @@ def _checked_replicas(
 
 
 def write_local(db: Database, document: Document) -> Outcome:
-    """Store or delete a local document, and return its revision. Local documents never conflict."""
+    """Store or delete a local document, and return its new revision. Local documents never conflict."""
     number = 0
     if not document.deleted:
         text = document.ids[0] if document.ids else b"0"

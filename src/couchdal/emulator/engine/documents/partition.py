@@ -1,4 +1,4 @@
-"""Partitioned databases: the part of a document's id before the first colon says where the document is kept.
+"""Partitioned databases: the text before the first colon of a document's id names its partition.
 
 It knows nothing of requests. Source: ``couch_partition``.
 """
@@ -11,7 +11,7 @@ from couchdal.errors import IllegalPartition
 
 
 def check_new_id(db: DocumentStore, doc_id: str) -> None:
-    """Raise ``IllegalDocId`` or ``IllegalPartition`` for an id that no document of a database may have."""
+    """Raise ``IllegalDocId`` or ``IllegalPartition`` if the database cannot have a document with this id."""
     if not db.partitioned or doc_id.startswith(("_design/", "_local/")):
         return
     db.check_located(doc_id)
@@ -21,7 +21,7 @@ def check_new_id(db: DocumentStore, doc_id: str) -> None:
 
 
 def validate_partition(partition: str) -> None:
-    """Raise ``IllegalPartition`` for the name of no partition."""
+    """Raise ``IllegalPartition`` unless ``partition`` is a valid name."""
     if not partition:
         raise IllegalPartition("Partition must not be empty")
     if partition.startswith("_"):

@@ -1,4 +1,4 @@
-"""Purge and compaction: taking revisions out of a database as if they had never been, and forgetting old bodies.
+"""Purge and compaction: removing revisions without a trace, and removing the bodies of old ones.
 
 It knows nothing of requests. Sources: ``couch_db_updater:purge_docs``, ``couch_bt_engine_compactor``.
 """
@@ -15,10 +15,10 @@ from couchdal.emulator.engine.server.database import Database
 
 
 def purge(db: Database, requests: Mapping[str, Collection[Revision]]) -> dict[str, list[Revision]]:
-    """Take leaves out of documents, and return which of them were there, sorted.
+    """Remove leaves from documents, and return the ones that existed, sorted.
 
-    A document without leaves is gone. One that keeps some gets a new update sequence. The purge itself takes one too,
-    where no document did, so that whoever follows the database sees that something happened.
+    A document that loses all its leaves is removed; one that keeps some gets a new update sequence. If no document got
+    one, the purge itself takes one, so that readers of the feed notice it.
     """
     purged: dict[str, list[Revision]] = {}
     seq = last_seq = db.update_seq
@@ -31,7 +31,7 @@ def purge(db: Database, requests: Mapping[str, Collection[Revision]]) -> dict[st
         if old is None or not removed:
             continue
         if tree:
-            # CouchDB numbers every leaf that is left.
+            # CouchDB takes a sequence for every leaf that is left.
             last_seq += len(tree)
             db.put(old, DocumentRecord(doc_id, tree, last_seq))
         else:
@@ -43,7 +43,7 @@ def purge(db: Database, requests: Mapping[str, Collection[Revision]]) -> dict[st
 
 
 def compact(db: Database) -> None:
-    """Forget the bodies of all revisions that are not leaves, and the purges beyond the limit."""
+    """Remove the bodies of all revisions that are not leaves, and the oldest purges beyond the limit."""
     for record in list(db.storage.changes()):
         if any(node.body is not None for leaf in record.tree for node in leaf.path() if node is not leaf):
             db.storage.replace(DocumentRecord(record.doc_id, _without_old_bodies(record.tree), record.seq))

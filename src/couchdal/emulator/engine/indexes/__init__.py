@@ -1,1 +1,1 @@
-"""What indexes of every kind share."""
+"""Indexes of a database: how they follow it, and the object that keeps them."""

@@ -1,4 +1,4 @@
-"""How an index of any kind keeps up with its database: forwards before it is read, and back to a state that was kept.
+"""Base class of indexes: keeps an index up to date with its database, and follows the database back in a rollback.
 
 It knows nothing of keys or rows. Source: ``couch_index_updater``.
 """
@@ -19,60 +19,60 @@ _Self = TypeVar("_Self", bound="FollowingIndex")  # type: ignore[type-arg]
 
 
 class FollowingIndex(ABC, Generic[Found]):
-    """What has been found in the documents up to some update sequence. The caller holds the server's lock."""
+    """What was found in the documents up to an update sequence. The caller holds the server's lock."""
 
     def __init__(self) -> None:
         self.seq = 0
         self.purge_seq = 0
-        # Whether a fork reads the same rows: whoever changes them then takes a copy of them first.
+        # Whether a fork reads the same rows. Then they must be copied before the first change.
         self._shared = False
 
     @abstractmethod
     def read(self, db: DocumentStore, record: DocumentRecord) -> Found | None:
-        """Return what a document has for the index, if anything; raises ``CouchError`` where that cannot be told."""
+        """Return what a document contributes to the index, if anything. Raise ``CouchError`` if it fails."""
 
     @abstractmethod
     def _replace(self, changed: Sequence[tuple[str, Found | None]], seq: int) -> None:
-        """Put what was found up to an update sequence in the place of what documents had before."""
+        """Replace what documents contributed before by what was found now, up to update sequence ``seq``."""
 
     @abstractmethod
     def _doc_ids(self) -> Iterable[str]:
-        """Return the documents that have something in the index."""
+        """Return the ids of the documents in the index."""
 
     @abstractmethod
     def _take_copies(self) -> None:
-        """Have rows of one's own, that nobody else reads."""
+        """Copy the rows, so that a fork does not see changes."""
 
     def fork(self: _Self) -> _Self:
-        """Return the same index for another database of the same state, at a cost that no rows add to."""
+        """Return the index for another database in the same state. The cost does not depend on the number of rows."""
         self._shared = True
         return copy(self)
 
     def refresh(self, db: DocumentStore) -> None:
-        """Take in what has changed; raises ``CouchError`` where a document makes the index fail."""
+        """Bring the index up to date. Raise ``CouchError`` if a document makes it fail."""
         if self.purge_seq != db.purge_seq:
             self._put([(doc_id, None) for doc_id in self._purged(db)], self.seq)
             self.purge_seq = db.purge_seq
         if self.seq == db.update_seq:
             return
-        # All of it is read before anything is changed: reading may fail.
+        # Read everything before the index changes, because reading may fail.
         self._put(
             [(record.doc_id, self.read(db, record)) for record in db.storage.changes(since=self.seq)], db.update_seq
         )
         self.seq = db.update_seq
 
     def _purged(self, db: DocumentStore) -> set[str]:
-        """Return the documents that were named in purges, whether or not anything of them was purged.
+        """Return the documents that purges named, even if nothing of them was purged.
 
-        CouchDB takes all of them out, and reads none again that has not changed: their rows are gone until it does.
+        CouchDB removes the rows of all of them, and does not read them again until they change.
         """
         named = {purge.doc_id for purge in db.purges if purge.purge_seq > self.purge_seq}
         return named.union(doc_id for doc_id in self._doc_ids() if db.storage.get(doc_id) is None)
 
     def rewind(self, db: DocumentStore, doc_ids: Iterable[str]) -> bool:
-        """Follow a database back to a state from which these documents may differ; False where that cannot be."""
+        """Follow a database back to a state in which these documents may differ. Return False if that is impossible."""
         if self.purge_seq > db.purge_seq:
-            # What a purge has taken out need not be among what differs.
+            # The rows that a purge removed may belong to documents that do not differ.
             return False
         records = ((doc_id, db.storage.get(doc_id)) for doc_id in doc_ids)
         try:

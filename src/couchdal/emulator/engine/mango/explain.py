@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import cast
 
 from couchdal.emulator.engine.mango.find import required_fields
 from couchdal.emulator.engine.mango.find_options import FindOptions
@@ -15,12 +14,12 @@ from couchdal.emulator.engine.mango.index_definition import IndexDefinition
 from couchdal.emulator.engine.mango.key_range import Extreme, indexable_fields
 from couchdal.emulator.engine.mango.planner import Plan, Ranked, covers, key_bounds, make_plan, selector_fields
 from couchdal.emulator.engine.server.database import Database
-from couchdal.http.json_text import copy_json
+from couchdal.http.json_text import JSON, copy_json
 
 _HIGHEST = "<MAX>"
 
 
-def explain(db: Database, options: FindOptions) -> dict[str, object]:
+def explain(db: Database, options: FindOptions) -> JSON:
     """Return the answer of ``_explain``; nothing in it is shared. Raises ``CouchError`` as a query would."""
     plan = make_plan(db, options, explain=True)
     shown_fields = [] if options.fields is None else list(options.fields)
@@ -40,7 +39,7 @@ def explain(db: Database, options: FindOptions) -> dict[str, object]:
         covering = covers(plan.index, required_fields(options))
         answer["mrargs"] = _view_arguments(plan, options, covering)
         answer["covering"] = covering
-    return cast("dict[str, object]", copy_json(answer))
+    return copy_json(answer)
 
 
 def _shown_options(options: FindOptions, fields: Sequence[object]) -> dict[str, object]:

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias, cast
+from typing import TypeAlias
 
 from couchdal.emulator.engine.documents.document import DocumentRecord, copy_members
 from couchdal.emulator.engine.documents.document_read import PLAIN, Shown, show
 from couchdal.emulator.engine.mango.bookmark import pack_bookmark, unpack_bookmark
-from couchdal.emulator.engine.mango.field_path import compile_projection, parse_field, set_field
+from couchdal.emulator.engine.mango.field_path import compile_projection, parse_field, set_member
 from couchdal.emulator.engine.mango.find_options import FindOptions
 from couchdal.emulator.engine.mango.index_definition import IndexDefinition
 from couchdal.emulator.engine.mango.json_index import Row
@@ -258,7 +258,7 @@ class _Cursor:
 
 def _rebuilt(row: Row, paths: Sequence[Sequence[str]]) -> dict[str, object]:
     """Return as much of a document as its row knows."""
-    document: object = {"_id": row.doc_id}
+    document: dict[str, object] = {"_id": row.doc_id}
     for path, value in zip(reversed(paths), reversed(row.values), strict=True):
-        document = set_field(document, path, value)
-    return cast("dict[str, object]", document)
+        document = set_member(document, path, value)
+    return document

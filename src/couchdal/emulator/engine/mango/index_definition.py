@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from hashlib import sha1
-from typing import cast
 
 from couchdal.emulator.engine.documents.document import DocumentRecord
 from couchdal.emulator.engine.erlang.external_term import binary, encode_term, integer
@@ -60,7 +59,7 @@ class IndexDefinition:
         members: dict[str, object] = {}
         for name, value in self.definition.items():
             if name == "fields":
-                members[name] = [{field: order} for field, order in cast("dict[str, object]", value or {}).items()]
+                members[name] = [{field: order} for field, order in value.items()] if isinstance(value, dict) else []
             elif name != "partial_filter_selector" or value != {}:
                 members[name] = value
         shown["def"] = members
@@ -123,8 +122,8 @@ _DEFAULTS = {"ddoc": "auto_name", "name": "auto_name", "partitioned": "db_defaul
 def _option(tag: str, value: object) -> bytes:
     if value is None and tag in _DEFAULTS:
         return _atom(_DEFAULTS[tag])
-    if tag == "w":
-        return integer(cast(int, value))
+    if type(value) is int:
+        return integer(value)
     return binary(value.encode()) if type(value) is str else encode_term(value)
 
 

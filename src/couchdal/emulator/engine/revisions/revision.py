@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from hashlib import md5
-from typing import TypeAlias, cast
+from typing import TypeAlias
 
 from couchdal.emulator.engine.erlang.external_term import binary, integer
 from couchdal.errors import BadRequest, DocValidation
@@ -60,7 +60,7 @@ def _as_bytes(value: object) -> bytes | None:
         return value.encode("utf-8", "surrogateescape")
     # An array of bytes is a string to Erlang, and CouchDB takes it for one.
     if type(value) is list and all(type(item) is int and 0 <= item <= 255 for item in value):
-        return bytes(cast("list[int]", value))
+        return bytes(value)
     return None
 
 

@@ -1,6 +1,6 @@
-"""The emulated server: its databases, its administrators, and what it is given from outside: clock, ids and lock.
+"""The emulated server: its databases, administrators, clock, ids and lock.
 
-It knows nothing of requests. Two servers with the same seed that see the same requests give the same answers.
+It knows nothing of requests. Two servers with the same seed give the same answers to the same requests.
 """
 
 from __future__ import annotations
@@ -14,20 +14,20 @@ from couchdal.emulator.engine.server.database import Database
 from couchdal.emulator.storage.memory import MemoryStorage
 from couchdal.errors import BadRequest, FileExists, IllegalDatabaseName, NotFound
 
-# An ending of digits is the time stamp of a shard; the suffix ".couch" is not looked at.
+# A shard's name ends with its time stamp. CouchDB ignores the suffix ".couch".
 _NAME = re.compile(r"[a-z][a-z0-9_$()+/-]*(\.[0-9]{10,})?(\.couch)?\Z")
 _SYSTEM_NAMES = ("_users", "_replicator", "_global_changes", "_metadata", "_nodes", "_dbs")
 _UNPARTITIONED = ("_users", "_replicator")
-# A file name may have 255 bytes, and the last segment's file has a time stamp and an extension.
+# A file name may have 255 bytes. The last segment's file name also has a time stamp and an extension.
 _MAX_SEGMENT_LENGTH = 255
 _MAX_LAST_SEGMENT_LENGTH = 238
 
 
 class Clock:
-    """Time as the engine sees it. The date stands still, so that answers can be repeated; waiting needs passing time.
+    """Time as the engine sees it.
 
-    ``monotonic`` is what measures it; without one, that stands still too. ``date`` makes the date pass as well, as a
-    server needs it whose cookies shall expire.
+    By default the date stands still, so that answers can be repeated; ``date`` makes it pass, which a server needs for
+    its cookies to expire. ``monotonic`` measures how long feeds wait; without it, that time stands still too.
     """
 
     def __init__(
@@ -46,20 +46,20 @@ class Clock:
         return self._advanced_s + (self._now if self._date is None else self._date())
 
     def monotonic(self) -> float:
-        """Return seconds that never go back, for time-outs."""
+        """Return seconds for time-outs. They never go back."""
         return self._advanced_s + (self._now if self._monotonic is None else self._monotonic())
 
     def advance(self, seconds: float) -> None:
-        """Have so much time pass at once. Raises ``ValueError`` for less than none."""
+        """Let time pass at once. Raise ``ValueError`` if ``seconds`` is negative."""
         if not seconds >= 0:
             raise ValueError(f"time does not go back: {seconds!r}")
         self._advanced_s += seconds
 
 
 class Ids:
-    """Document ids and secrets: 32 hex digits, a fixed run of them for each seed.
+    """Document ids and secrets of 32 hex digits: the same run of them for each seed.
 
-    As CouchDB's own ids do, those of one run share their beginning and rise, so that documents sort as they came.
+    Like CouchDB's own ids, those of one run share a prefix and rise, so that documents sort in the order of creation.
     """
 
     def __init__(self, seed: int = 0) -> None:
@@ -67,7 +67,7 @@ class Ids:
         self.begin()
 
     def begin(self, seed: int | None = None) -> None:
-        """Begin another run of document ids, or the first one again. Secrets stay: who is logged in remains so."""
+        """Begin the run of document ids of a seed, or the first one again. Secrets stay, so logins remain valid."""
         self._run_seed = self._seed if seed is None else seed
         self._count = 0
         self._shared = self._beginning(0)
@@ -83,7 +83,7 @@ class Ids:
         return _digest(self._run_seed, f"run {run}")[:26]
 
     def named(self, purpose: str) -> str:
-        """Return the id for one purpose, which is the same whenever it is asked for."""
+        """Return the id for one purpose. It is the same at every call."""
         return _digest(self._seed, purpose)
 
 
@@ -92,17 +92,17 @@ def _digest(seed: int, purpose: str) -> str:
 
 
 class ServerClock:
-    """A server's clock for those outside, who must not hold its lock."""
+    """A server's clock for callers that do not hold its lock."""
 
     def __init__(self, server: Server) -> None:
         self._server = server
 
     def now(self) -> float:
-        """Return seconds since 1970, as the server dates what it does."""
+        """Return the server's time in seconds since 1970."""
         return self._server.clock.now()
 
     def advance(self, seconds: float) -> None:
-        """Have so much time pass at once: cookies expire, feeds give a sign of life or end. Raises ``ValueError``."""
+        """Let time pass at once: cookies expire, feeds send a heartbeat or end. Raise ``ValueError`` if negative."""
         with self._server.lock:
             self._server.clock.advance(seconds)
             for database in self._server.databases.values():
@@ -110,7 +110,7 @@ class ServerClock:
 
 
 class Server:
-    """One emulated CouchDB. ``admins`` maps names to passwords; without any, everybody is the admin."""
+    """One emulated CouchDB. ``admins`` maps names to passwords. Without admins, everybody is one."""
 
     __slots__ = (
         "__weakref__",
@@ -130,33 +130,33 @@ class Server:
         self.admins = {} if admins is None else admins
         self.clock = clock or Clock()
         self.ids = ids or Ids()
-        # One lock for everything: requests are short, and the interpreter runs one at a time anyway.
+        # One lock for everything: requests are short, and the interpreter runs one thread at a time anyway.
         self.lock = RLock()
         self.empty()
 
     def empty(self) -> None:
-        """Forget everything but the administrators, and have the databases again that every server has."""
+        """Forget everything but the administrators, and create the system databases."""
         self.databases: dict[str, Database] = {}
-        # How often a database of each name was made.
+        # How often a database of each name was created.
         self.generations: dict[str, int] = {}
-        # Failed logins by address, name and salt: how many, and since when.
+        # Failed logins by address, name and salt: their number, and the time of the first.
         self.failures: dict[tuple[str, str, str], tuple[int, float]] = {}
-        # The passwords that were right before, by derived key: deriving one takes a good part of a second.
+        # Passwords that were right before, by derived key, because deriving a key takes a good part of a second.
         self.known_passwords: dict[str, bytes] = {}
         for name in ("_replicator", "_users"):
             self.create(name)
 
     def database(self, name: str) -> Database:
-        """Return a database; raises ``NotFound("Database does not exist.")``."""
+        """Return a database. Raise ``NotFound("Database does not exist.")``."""
         found = self.databases.get(name)
         if found is None:
             raise NotFound("Database does not exist.")
         return found
 
     def create(self, name: str, *, shards: int = 1, replicas: int = 1, partitioned: bool = False) -> Database:
-        """Create a database; raises ``IllegalDatabaseName``, ``BadRequest`` or ``FileExists``."""
+        """Create a database. Raise ``IllegalDatabaseName``, ``BadRequest`` or ``FileExists``."""
         self.check_new_name(name, partitioned=partitioned)
-        # A database that is made anew must not take the sequences of the one before for its own.
+        # A database that is created again must not accept the update sequences of the one before.
         self.generations[name] = generation = self.generations.get(name, 0) + 1
         seq_text = md5(f"{name}/{generation}".encode(), usedforsecurity=False).hexdigest()
         created = Database(
@@ -172,7 +172,7 @@ class Server:
         return created
 
     def check_new_name(self, name: str, *, partitioned: bool = False) -> None:
-        """Raise ``IllegalDatabaseName``, ``BadRequest`` or ``FileExists`` for a name that no new database can have."""
+        """Raise ``IllegalDatabaseName``, ``BadRequest`` or ``FileExists`` if no new database can have this name."""
         validate_name(name)
         if partitioned and (name in _SYSTEM_NAMES or name.rpartition("/")[2] in _UNPARTITIONED):
             raise BadRequest("Cannot partition a system database")
@@ -180,7 +180,7 @@ class Server:
             raise FileExists()
 
     def delete(self, name: str) -> None:
-        """Delete a database and end the feeds that follow it; raises ``NotFound``."""
+        """Delete a database and end the feeds that follow it. Raise ``NotFound``."""
         found = self.database(name)
         del self.databases[name]
         found.deleted = True
@@ -188,7 +188,7 @@ class Server:
 
 
 def validate_name(name: str) -> None:
-    """Raise ``IllegalDatabaseName`` or ``BadRequest`` for a name that CouchDB gives no database."""
+    """Raise ``IllegalDatabaseName`` or ``BadRequest`` for a name that CouchDB does not accept."""
     prefix, slash, last = name.rpartition("/")
     if last in _SYSTEM_NAMES and (not slash or _NAME.match(prefix)):
         return

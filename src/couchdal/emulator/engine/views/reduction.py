@@ -183,9 +183,9 @@ def _unpacked(value: Mapping[str, object]) -> _Stats:
         if number is None:
             reason = f"user _stats input missing required field {name} ("
             raise _crash("invalid_value", f"{reason}{pretty_members(value, len(reason) + 1)})")
-        if not _is_number(number):
+        if isinstance(number, bool) or not isinstance(number, (int, float)):
             raise _crash("invalid_value", f"non-numeric _stats input received for {name}: {print_term(number)}")
-        numbers.append(cast(Number, number))
+        numbers.append(number)
     return _Stats(*numbers)
 
 
