@@ -1,6 +1,6 @@
-"""What CouchDB demands of a design document before it stores it.
+"""Check a design document before it is stored.
 
-It knows nothing of databases or requests. Source: ``couch_mrview:validate``.
+This module does not know databases or requests. Source: ``couch_mrview:validate``.
 """
 
 from __future__ import annotations
@@ -8,13 +8,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TypeAlias
 
+from couchdal.emulator.engine.erlang.integers import parse_integer
 from couchdal.errors import BadRequest, CouchError, NotSupported
-from couchdal.http.json_text import parse_integer
 
 _Types: TypeAlias = "tuple[str, ...]"
 _Path: TypeAlias = "tuple[tuple[str, _Types], ...]"
 
-# A step's name; this one stands for every member.
+# A step with this name matches every member.
 _ANY = "*"
 _OBJECT: _Types = ("object",)
 _STRING: _Types = ("string",)
@@ -42,7 +42,7 @@ _MAX_RANK = 100
 
 
 def check_design_document(body: Mapping[str, object], *, partitioned: bool = False) -> CouchError | None:
-    """Return the error of a design document that CouchDB refuses, or that this server could not honour."""
+    """Return the error for a design document that CouchDB refuses or that the emulator does not support, or None."""
     map_type = _OBJECT if body.get("language") == "query" else _STRING
     for path in (*_FIELDS, (*_VIEWS, ("map", map_type)), (*_VIEWS, ("reduce", _STRING))):
         wrong = _mismatch(body, path)
@@ -58,7 +58,7 @@ def _invalid(reason: str) -> CouchError:
 
 
 def _mismatch(value: object, path: _Path) -> tuple[list[str], _Types] | None:
-    """Return the names that lead to a value of a wrong type, and the types that it may have."""
+    """Return the path to a value of the wrong type and the types allowed there, or None."""
     if not path or not isinstance(value, Mapping):
         return None
     (step, types), rest = path[0], path[1:]
@@ -107,9 +107,8 @@ def _check_reduce(reduce: str) -> CouchError | None:
 
 
 def _check_rank(text: str) -> CouchError | None:
-    try:
-        rank = parse_integer(text)
-    except ValueError:
+    rank = parse_integer(text)
+    if rank is None:
         return _invalid("invalid rank reducer")
     return None if 1 <= rank <= _MAX_RANK else _invalid(f"rank value must be between 1 and {_MAX_RANK}")
 
@@ -122,8 +121,8 @@ def _check_options(body: Mapping[str, object], partitioned: bool) -> CouchError 
 
 
 def _check_functions(body: Mapping[str, object]) -> CouchError | None:
-    """Return the error of the first view whose functions do not compile; other functions are not looked at."""
-    from couchdal.emulator.engine.javascript.javascript import (  # most databases have no design documents
+    """Return the error of the first view whose functions do not compile. CouchDB does not compile other functions."""
+    from couchdal.emulator.engine.javascript.javascript import (  # most databases do not have design documents
         QueryServer,
         is_installed,
     )
@@ -131,7 +130,7 @@ def _check_functions(body: Mapping[str, object]) -> CouchError | None:
     from couchdal.emulator.engine.views.view_definition import JAVASCRIPT, view_group
 
     if not is_installed():
-        # To store a function that validates would be to promise that it does.
+        # Without JavaScript, a stored function would never validate anything.
         validates = "validate_doc_update" in body
         return (
             NotSupported("validate_doc_update needs JavaScript: pip install 'couchdal[views]'") if validates else None

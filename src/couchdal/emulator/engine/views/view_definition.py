@@ -1,6 +1,6 @@
-"""The views of a design document: what each is made from, and which of them share their rows.
+"""The views of a design document: their sources and options, and the views that share rows.
 
-It knows nothing of databases and runs no function. Source: ``couch_mrview_util:ddoc_to_mrst``.
+This module does not know databases, and does not run functions. Source: ``couch_mrview_util:ddoc_to_mrst``.
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ from couchdal.emulator.engine.erlang.term_order import Term, term_key
 from couchdal.errors import NotFound
 from couchdal.http.json_text import encode_json
 
-#: The language of functions, and that of a design document which names none.
+#: The language of functions, and the default of a design document.
 JAVASCRIPT = "javascript"
-#: That of the design documents which define Mango's indexes: their views are made from columns.
+#: The language of design documents that define Mango indexes.
 MANGO = "query"
 
 
 class MapView(NamedTuple):
-    """One map function with its options, and the names under which a design document has it.
+    """One map function with its options and the names of its views.
 
-    ``source`` is text, or the definition of one of Mango's indexes. ``reduces`` are the names that have a reduce
-    function as well, the last one first.
+    ``source`` is text, or the definition of a Mango index. ``reduces`` contains the views with a reduce function as
+    pairs of name and source, the last one first. ``names`` contains the others.
     """
 
     source: Any
@@ -33,21 +33,21 @@ class MapView(NamedTuple):
 
     @property
     def is_raw(self) -> bool:
-        """Whether keys sort as Erlang's terms, and not by collation."""
+        """True if keys sort by Erlang's order of terms instead of by collation."""
         return self.options.get("collation") == "raw"
 
     @property
     def first_name(self) -> str:
-        """The name that errors call it by."""
+        """The name that CouchDB uses in errors."""
         return self.names[0] if self.names else self.reduces[0][0]
 
     def reduce_of(self, name: str) -> str | None:
-        """Return the source of a name's reduce function."""
+        """Return the source of a view's reduce function, or None."""
         return next((source for own, source in self.reduces if own == name), None)
 
 
 class ViewGroup(NamedTuple):
-    """All views of a design document. What they find is kept by ``signature``: whoever has the same ones shares it."""
+    """All views of a design document. Design documents with the same ``signature`` share one index."""
 
     language: str
     lib: object
@@ -64,11 +64,11 @@ class ViewGroup(NamedTuple):
         return self.options.get("local_seq") is True
 
     def is_partitioned(self, of_database: bool) -> bool:
-        """Whether each partition has rows of its own: the default in a partitioned database."""
+        """Return True if each partition has its own rows. This is the default in a partitioned database."""
         return of_database and self.options.get("partitioned", True) is True
 
     def find(self, name: str) -> tuple[int, MapView]:
-        """Return a view and its place; raises ``NotFound("missing_named_view")``."""
+        """Return a view and its position in the group. Raise ``NotFound("missing_named_view")``."""
         for place, view in enumerate(self.views):
             if name in view.names or view.reduce_of(name) is not None:
                 return place, view
@@ -76,7 +76,7 @@ class ViewGroup(NamedTuple):
 
 
 def view_group(body: Mapping[str, object]) -> ViewGroup:
-    """Return the views of a design document that was stored, and so is well-formed."""
+    """Return the views of a stored, and therefore well-formed, design document."""
     language = cast(str, body.get("language", JAVASCRIPT))
     options = cast("Mapping[str, object]", body.get("options", {}))
     views = cast("Mapping[str, Mapping[str, object]]", body.get("views", {}))
@@ -87,7 +87,7 @@ def view_group(body: Mapping[str, object]) -> ViewGroup:
 
 
 def _distinct(views: Mapping[str, Mapping[str, object]]) -> Iterator[MapView]:
-    """Yield the views by their sources: those with the same one are one view of several names."""
+    """Yield the views in the order of their sources. Views with the same source and options become one."""
     known: dict[bytes, tuple[Term, MapView]] = {}
     for name, view in views.items():
         if name == "lib":

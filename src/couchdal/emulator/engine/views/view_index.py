@@ -1,6 +1,6 @@
-"""The rows of all views of a design document, in the order of their keys, brought up to date before they are read.
+"""The index of a design document: the rows of all its views, sorted by key and updated from the database.
 
-It knows nothing of queries. Source: ``couch_mrview_updater``, ``couch_mrview_index``.
+This module does not know queries. Source: ``couch_mrview_updater``, ``couch_mrview_index``.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from couchdal.emulator.engine.views.reduction import can_fail, is_builtin, reduc
 from couchdal.emulator.engine.views.view_definition import JAVASCRIPT, MANGO, MapView, ViewGroup
 from couchdal.errors import CouchError, ServerError
 
-# Where a row stands: its partition ("" in a global view), its key, its document's id, and its number there.
+# The position of a row: partition ("" in a global view), key, document id, and number within the document.
 Place: TypeAlias = "tuple[str, Key, bytes, int]"
 _Self = TypeVar("_Self", bound="ViewIndex")
 
 
 class ViewRow(NamedTuple):
-    """What a map function emitted once. Places differ, so that rows sort by them alone."""
+    """One row that a map function emitted. Places are unique, so rows sort by place alone."""
 
     place: Place
     doc_id: str
@@ -41,16 +41,16 @@ _Rows: TypeAlias = "list[list[ViewRow]]"
 
 
 class ViewIndex(FollowingIndex[_Rows]):
-    """The rows of a design document's views, by their place in its group."""
+    """The rows of a design document's views, in the order of the group."""
 
     def __init__(self, group: ViewGroup, *, partitioned: bool) -> None:
         super().__init__()
         self.group = group
         self.partitioned = partitioned
         self.rows: list[SortedList[ViewRow]] = [SortedList() for _ in group.views]
-        # The update sequences up to which the index had come when the views' rows changed last.
+        # For each view, the update sequence at which its rows last changed.
         self.changed_at = [0] * len(group.views)
-        # Whether a view's values have all been numbers, over which no built-in function falls.
+        # For each view, True if all values were numbers. Built-in functions do not fail for numbers.
         self._has_numbers = [True] * len(group.views)
         self._of_document: dict[str, _Rows] = {}
         self._keys = [key_function(view) for view in group.views]
@@ -61,12 +61,12 @@ class ViewIndex(FollowingIndex[_Rows]):
 
     def fork(self: _Self) -> _Self:
         other = super().fork()
-        # Two databases are used at the same time, which a JavaScript engine is not.
+        # Two threads can use two databases at the same time, but not one JavaScript engine.
         other._server = None
         return other
 
     def query_server(self) -> QueryServer:
-        """Return the engine that runs the functions; raises ``ServerError`` for a language that none speaks."""
+        """Return the engine that runs the functions. Raise ``ServerError`` for an unknown language."""
         if self._server is None:
             if self.group.language != JAVASCRIPT:
                 raise ServerError(self.group.language, error="unknown_query_language")
@@ -99,7 +99,7 @@ class ViewIndex(FollowingIndex[_Rows]):
         ]
 
     def _emitted(self, db: DocumentStore, record: DocumentRecord) -> list[list[tuple[object, object]]]:
-        """Return the keys and values that each map function emits, or the columns that each index has of a document."""
+        """Return the keys and values that each map function emits. For Mango, the keys are the columns."""
         if self.group.language != MANGO:
             return self.query_server().map(self._sources, show(db, record, record.winner, self._shown))
         if self._columns is None:
@@ -111,17 +111,17 @@ class ViewIndex(FollowingIndex[_Rows]):
     def _replace(self, changed: Sequence[tuple[str, _Rows | None]], seq: int) -> None:
         before = [(doc_id, self._of_document.get(doc_id)) for doc_id, _ in changed]
         marks = list(self.changed_at), list(self._has_numbers)
-        added = self._exchange(changed, seq)
+        added = self._swap_rows(changed, seq)
         try:
             self._check_reductions(added)
         except CouchError:
-            # Of an index that cannot be built, what there was before is still to be seen.
-            self._exchange(before, seq)
+            # An index that cannot be updated keeps its previous rows.
+            self._swap_rows(before, seq)
             self.changed_at, self._has_numbers = marks
             raise
 
-    def _exchange(self, changed: Sequence[tuple[str, _Rows | None]], seq: int) -> _Rows:
-        """Put documents' rows in the place of those that they had, and return the new ones of each view."""
+    def _swap_rows(self, changed: Sequence[tuple[str, _Rows | None]], seq: int) -> _Rows:
+        """Replace the rows of some documents, and return the new rows of each view."""
         added: _Rows = [[] for _ in self.rows]
         removed = [0] * len(self.rows)
         for doc_id, found in changed:
@@ -141,7 +141,7 @@ class ViewIndex(FollowingIndex[_Rows]):
         return added
 
     def _check_reductions(self, added: _Rows) -> None:
-        """Raise ``CouchError`` where a reduce function fails on rows: CouchDB runs it when it stores them."""
+        """Raise ``CouchError`` if a reduce function fails for the rows. CouchDB reduces rows when it stores them."""
         for place, view in enumerate(self.group.views):
             for _, source in view.reduces:
                 rows, new = self.rows[place], added[place]
@@ -149,7 +149,7 @@ class ViewIndex(FollowingIndex[_Rows]):
                     if can_fail(source) and rows and not self._has_numbers[place]:
                         reduce_rows(source, rows)
                 elif self.partitioned and rows:
-                    # The keys that it would be given have their partition in them, which JSON cannot say.
+                    # CouchDB passes keys that contain the partition, and cannot encode them as JSON.
                     raise ServerError("a partition is no JSON", error="invalid_ejson")
                 elif new:
                     keys = [[row.key, row.doc_id] for row in new]
@@ -159,7 +159,7 @@ class ViewIndex(FollowingIndex[_Rows]):
 def _placed(
     partition: str, doc_id: str, key_of: Callable[[object], Key], pairs: Iterable[tuple[object, object]]
 ) -> list[ViewRow]:
-    """Return what a document emitted in the order of its rows: those of one key by their values."""
+    """Return the rows that a document emitted, sorted by key. Rows with the same key are sorted by value."""
     keyed = sorted(((key_of(key), term_key([key, value]), key, value) for key, value in pairs), key=lambda one: one[:2])
     id_bytes = doc_id.encode()
     return [
@@ -169,5 +169,5 @@ def _placed(
 
 
 def key_function(view: MapView) -> Callable[[object], Key]:
-    """Return what makes sort keys of a view's keys."""
+    """Return the function that returns the sort key of a view's key."""
     return term_key if view.is_raw else json_key
