@@ -1,65 +1,99 @@
-# `make run` and `make test` are all that a newcomer needs; both set up what they use first.
+# `make run` and `make test` are all that a newcomer needs. Each first installs what it uses into .venv.
 
 PYTHON ?= python3
 PORT ?= 5984
 BIN := .venv/bin
 CLIENTS := tests/foreign_clients
-# Written last, so that an interrupted set-up is done again.
+PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check
+PYTEST := $(BIN)/python -m pytest -n auto --dist worksteal
+# Each stamp is written last, so that make repeats an interrupted installation.
+RUN_READY := .venv/.run-ready
 PYTHON_READY := .venv/.ready
 NODE_READY := $(CLIENTS)/node_modules/.ready
 BENCH_READY := bench/express/node_modules/.ready
 NODE_TARGET := $(if $(and $(shell command -v node),$(shell command -v npm)),$(NODE_READY),without-node)
 
-.PHONY: help setup run test check format docs parity bench without-node
+.PHONY: help setup run test soak check versions format docs parity bench without-node
 
 help:
-	@echo "make setup    make .venv, and the packages that the PouchDB tests use"
-	@echo "make run      serve an embedded CouchDB on port 5984 (PORT=...)"
-	@echo "make test     run all tests (ARGS=... goes to pytest)"
-	@echo "make check    format, lint, types, tidiness"
-	@echo "make format   write what the format check asks for"
-	@echo "make docs     build the documentation in site/"
-	@echo "make parity   the recorded transcripts by area (COUCHDB_URL=... runs them on that server)"
-	@echo "make bench    speed, beside mongomock, orjson and other servers"
+	@echo "make run       serve an emulated CouchDB on port 5984 (PORT=... takes another)"
+	@echo "make test      run the tests (ARGS=... is passed to pytest)"
+	@echo "make soak      run the long tests, and the random tests with more examples"
+	@echo "make check     check format, lint, types and the documentation"
+	@echo "make versions  run the quick tests on each supported Python that is installed"
+	@echo "make format    format the code"
+	@echo "make docs      build the documentation in site/"
+	@echo "make parity    compare with the recorded answers of CouchDB (COUCHDB_URL=... replays them on a server)"
+	@echo "make bench     measure speed, beside mongomock, orjson and other servers"
+	@echo "make setup     install everything that these commands need"
 
 setup: $(PYTHON_READY) $(NODE_TARGET)
 
-$(PYTHON_READY): requirements/dev.txt pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
-	  || { echo "couchdal needs Python 3.11 or later; $(PYTHON) is `$(PYTHON) --version`. Name another: make PYTHON=..."; exit 1; }
-	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null \
-	  || { echo "$(PYTHON) cannot make a virtual environment: on Debian and Ubuntu, apt-get install python3-venv"; exit 1; }
-	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps -e .
+define make_venv
+@command -v $(PYTHON) >/dev/null \
+  || { echo "couchdal needs Python 3.11 or later, and there is no $(PYTHON); name yours: make PYTHON=/path/to/python"; exit 1; }
+@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+  || { echo "couchdal needs Python 3.11 or later; $(PYTHON) is `$(PYTHON) --version`; name another: make PYTHON=..."; exit 1; }
+@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null \
+  || { echo "$(PYTHON) cannot make a virtual environment; on Debian and Ubuntu: apt-get install python3-venv"; exit 1; }
+@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+endef
+
+# couchdal itself is not installed for this: Python imports it from src.
+$(RUN_READY): requirements/use.txt
+	$(make_venv)
+	@echo "Installing the `grep -c == $<` packages that couchdal uses into .venv ..."
+	@$(PIP) --require-hashes -r $<
 	@touch $@
 
-# No install scripts: the one native module ships its binaries inside its package.
+$(PYTHON_READY): requirements/dev.txt pyproject.toml
+	$(make_venv)
+	@echo "Installing `grep -c == $<` packages for development (300 MB) into .venv; this takes a minute or two ..."
+	@$(PIP) --require-hashes -r $<
+	@$(PIP) --no-build-isolation --no-deps -e .
+	@touch $@ $(RUN_READY)
+
+# Without install scripts: the one native module has its binaries in its package.
 $(NODE_READY): $(CLIENTS)/package.json $(CLIENTS)/package-lock.json
-	cd $(CLIENTS) && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
+	@echo "Installing the npm packages of the PouchDB tests ..."
+	@cd $(CLIENTS) && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
 	@touch $@
 
 without-node:
-	@echo "Node.js 18 or later with npm is missing: the PouchDB tests cannot run (on Debian and Ubuntu, apt-get install nodejs npm)"
+	@echo "Without Node.js 18 or later and npm, the PouchDB tests are skipped (Debian and Ubuntu: apt-get install nodejs npm)."
 
-run: $(PYTHON_READY)
-	@echo "Try, in another terminal:"
-	@echo "  curl -X PUT  http://127.0.0.1:$(PORT)/tasks"
-	@echo "  curl -X POST http://127.0.0.1:$(PORT)/tasks -H 'Content-Type: application/json' -d '{\"type\": \"task\"}'"
-	@echo "  curl -X POST http://127.0.0.1:$(PORT)/tasks/_find -H 'Content-Type: application/json' -d '{\"selector\": {\"type\": \"task\"}}'"
-	@echo "  curl 'http://127.0.0.1:$(PORT)/tasks/_changes?feed=continuous&timeout=60000'"
-	@echo "Ctrl-C ends it; nothing is kept."
-	@$(BIN)/couchdal serve --backend memory --port $(PORT)
+# The examples are printed only when the server listens. The pipe's reader ignores Ctrl-C: it ends with the server.
+run: $(RUN_READY)
+	@trap : INT; PYTHONPATH=src $(BIN)/python -m couchdal.cli serve --backend memory --port $(PORT) | { \
+	  trap '' INT; \
+	  read -r line || { echo "The server did not start. To use another port: make run PORT=5985"; exit 1; }; \
+	  url=$${line#listening at }; url=$${url%% *}; \
+	  echo "$$line"; \
+	  echo "Try in another terminal:"; \
+	  echo "  curl -X PUT  $$url/tasks"; \
+	  echo "  curl -X POST $$url/tasks -H 'Content-Type: application/json' -d '{\"type\": \"task\"}'"; \
+	  echo "  curl -X POST $$url/tasks/_find -H 'Content-Type: application/json' -d '{\"selector\": {\"type\": \"task\"}}'"; \
+	  echo "  curl '$$url/tasks/_changes?feed=continuous&timeout=60000'"; \
+	  echo "Ctrl-C stops the server and discards its data."; \
+	  cat; }
 
 test: setup
-	@# Each worker begins with its own part: some tests compute, and some wait.
-	$(BIN)/python -m pytest -n auto --dist worksteal $(ARGS)
+	@echo "Running the tests takes about 5 minutes on two cores. The long tests are in: make soak"
+	@# Worksteal gives idle workers the tests of others: some tests compute, and some wait.
+	@$(PYTEST) $(ARGS)
+
+soak: setup
+	@echo "The long tests take about 30 minutes on two cores."
+	@SOAK=1 $(PYTEST) -m "soak or random" $(ARGS)
 
 check: $(PYTHON_READY)
 	$(BIN)/ruff format --check src tests bench tools examples
 	$(BIN)/ruff check src tests bench tools examples
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -q tests/test_tidy.py tests/test_docs.py
+
+versions: $(PYTHON_READY)
+	@.ci/versions
 
 format: $(PYTHON_READY)
 	$(BIN)/ruff check --fix-only --quiet src tests bench tools examples
@@ -71,7 +105,7 @@ docs: $(PYTHON_READY)
 parity: $(PYTHON_READY)
 	@COUCHDB_URL="$(COUCHDB_URL)" $(BIN)/python -m pytest tests/parity/test_transcripts.py -q --no-header -n auto
 
-# What only the benchmarks need of npm is not part of the set-up.
+# `make setup` does not install the npm packages that only the benchmarks use.
 $(BENCH_READY): bench/express/package.json bench/express/package-lock.json
 	cd bench/express && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
 	@touch $@

@@ -1,26 +1,34 @@
-"""What tests of several folders share: an emulator that answers over HTTP."""
+"""Fixtures for all tests: an emulator that is served over HTTP."""
 
 from __future__ import annotations
 
 import threading
 
 import pytest
+from effort import examples
+from hypothesis import HealthCheck, settings
 
 from couchdal.backends.memory import MemoryBackend
 from couchdal.server.application import Application
 from couchdal.server.listener import address_of, listen, serve
 from couchdal.transcripts.scenario import RECORDED_ADMIN
 
+# A loaded machine is slow. That is no failure.
+settings.register_profile(
+    "couchdal", max_examples=examples(100, 1000), deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("couchdal")
+
 
 @pytest.fixture(scope="session")
 def served_emulator() -> MemoryBackend:
-    """The emulator behind ``served_address``."""
+    """The emulator at ``served_address``."""
     return MemoryBackend(admin=RECORDED_ADMIN)
 
 
 @pytest.fixture(scope="session")
 def served_address(served_emulator: MemoryBackend) -> str:
-    """The address of an emulator whose admin is the transcripts', in a thread that ends with the tests."""
+    """The address of a served emulator. Its admin is the one in the transcripts. Its thread ends with the tests."""
     listener = listen("127.0.0.1", 0)
     application = Application(served_emulator)
     ready = threading.Event()

@@ -17,6 +17,7 @@ from typing import Any
 import jsonschema_rs
 import pytest
 import schemathesis
+from effort import examples
 from hypothesis import HealthCheck, Phase, settings
 from schemathesis.checks import load_all_checks
 from schemathesis.specs.openapi.checks import (
@@ -30,8 +31,8 @@ from couchdal.api.openapi_schemas import SCHEMAS
 from couchdal.api.parameters import PARAMETERS
 from couchdal.api.routes import ROUTES
 
-# Of each operation; those without parameters have fewer. With those that break the rules they are some 12,600 in all.
-EXAMPLES = 68
+# For each operation. Operations without parameters have fewer. `make soak` sends some 12,600 requests in all.
+EXAMPLES = examples(quick=8, soak=68)
 MOST_GROWTH_MB = 150
 COUNTED: list[int] = []
 CHECKS = [status_code_conformance, content_type_conformance, response_schema_conformance]
@@ -187,6 +188,7 @@ def aim(case: Any) -> None:
         case.query.pop("heartbeat", None)
 
 
+@pytest.mark.random
 @schema.parametrize()
 @settings(
     max_examples=EXAMPLES,

@@ -18,6 +18,7 @@ from typing import Any, TypeAlias
 from urllib.parse import quote, unquote, urlsplit
 
 import pytest
+from effort import examples
 from hypothesis import HealthCheck, note, settings, strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
 from random_functions import FUNCTION_FAMILIES
@@ -492,6 +493,7 @@ class AnswersAgree(RuleBasedStateMachine):
         self.twins.remove()
 
 
+@pytest.mark.random
 def test_random_requests_get_the_same_answers(request: pytest.FixtureRequest) -> None:
     memory = (MemoryBackend(admin=RECORDED_ADMIN), RECORDED_ADMIN)
     url = os.environ.get("COUCHDB_URL")
@@ -504,7 +506,7 @@ def test_random_requests_get_the_same_answers(request: pytest.FixtureRequest) ->
     run_state_machine_as_test(
         lambda: AnswersAgree(backends),
         settings=settings(
-            max_examples=int(os.environ.get("DIFFERENTIAL_RUNS", "100" if url else "20")),
+            max_examples=int(os.environ.get("DIFFERENTIAL_RUNS") or (100 if url else examples(quick=20, soak=200))),
             stateful_step_count=40,
             # The same requests in every run, except against a server, where the search is for new differences.
             derandomize=not url,

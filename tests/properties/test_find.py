@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+from effort import examples
 from hypothesis import given, settings, strategies as st
 
 from couchdal import CouchDAL, CouchError, MemoryBackend
@@ -64,7 +66,8 @@ def ids(found: Any) -> list[str]:
     return sorted(doc["_id"] for doc in found["docs"])
 
 
-@settings(max_examples=300, deadline=None)
+@pytest.mark.random
+@settings(max_examples=examples(quick=300, soak=3000), deadline=None)
 @given(documents, selectors, columns)
 def test_index_does_not_change_a_result_set(
     docs: list[dict[str, object]], selector: dict[str, object], index: list[str]
@@ -78,7 +81,8 @@ def test_index_does_not_change_a_result_set(
         assert ids(indexed) == ids(scanned)
 
 
-@settings(max_examples=100, deadline=None)
+@pytest.mark.random
+@settings(max_examples=examples(quick=100, soak=1000), deadline=None)
 @given(documents, selectors, st.data())
 def test_index_follows_every_change(docs: list[dict[str, object]], selector: dict[str, object], data: Any) -> None:
     dal = database(docs)
@@ -98,7 +102,8 @@ def test_index_follows_every_change(docs: list[dict[str, object]], selector: dic
     assert answer(dal, selector=query) == answer(fresh, selector=query)
 
 
-@settings(max_examples=100, deadline=None)
+@pytest.mark.random
+@settings(max_examples=examples(quick=100, soak=1000), deadline=None)
 @given(documents, selectors, columns, st.integers(1, 4), st.sampled_from((None, "asc", "desc")))
 def test_pages_joined_by_bookmarks_equal_the_whole_result(
     docs: list[dict[str, object]], selector: dict[str, object], index: list[str], limit: int, order: str | None
@@ -120,7 +125,8 @@ def test_pages_joined_by_bookmarks_equal_the_whole_result(
     assert pages == whole["docs"]
 
 
-@settings(max_examples=200, deadline=None)
+@pytest.mark.random
+@settings(max_examples=examples(quick=200, soak=2000), deadline=None)
 @given(selectors)
 def test_suggested_index_is_used(selector: dict[str, object]) -> None:
     dal = database([])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 
+import pytest
 from hypothesis import given, strategies as st
 
 from couchdal.emulator.engine.revisions.revision import Revision
@@ -18,6 +19,8 @@ from couchdal.emulator.engine.revisions.revision_tree import (
     stem,
     winner,
 )
+
+pytestmark = pytest.mark.random
 
 Path = tuple[int, tuple[bytes, ...], bool]
 
