@@ -545,7 +545,7 @@ def test_failed_test_says_where_its_databases_were_dumped(tmp_path: Path) -> Non
     assert json.loads(file.read_text())["_id"] == "evidence"
 
 
-def test_marked_fault_strikes_in_its_test_alone(tmp_path: Path) -> None:
+def test_marked_fault_affects_only_its_test(tmp_path: Path) -> None:
     printed = run(
         tmp_path,
         test_faults=unindented("""
@@ -569,7 +569,7 @@ def test_marked_fault_strikes_in_its_test_alone(tmp_path: Path) -> None:
         """),
     )
     assert "2 passed" in printed, printed
-    assert "there is no fault 'explode'" in printed
+    assert "test_faults.py::test_unknown: dal_faults: unknown fault 'explode'" in printed
 
 
 def test_isolation_holds_in_parallel_workers(tmp_path: Path) -> None:

@@ -81,7 +81,7 @@ def test_answer_with_words_of_ones_own(dal: CouchDAL, memory: CouchDAL) -> None:
     assert answer_of(failed.value) == (418, "teapot", "short and stout")
 
 
-def test_fault_strikes_the_nth_matching_request_alone(dal: CouchDAL, memory: CouchDAL) -> None:
+def test_fault_affects_only_the_nth_matching_request(dal: CouchDAL, memory: CouchDAL) -> None:
     seen = []
     with memory.faults.answer(503, method="GET", endpoint="/{db}/{doc_id}", nth=2) as fault:
         for path in ("/", "/a", "/_all_docs", "/b", "/c"):
@@ -91,7 +91,7 @@ def test_fault_strikes_the_nth_matching_request_alone(dal: CouchDAL, memory: Cou
     assert dal.request("GET", "/b").status == 404
 
 
-def test_fault_strikes_so_many_times(dal: CouchDAL, memory: CouchDAL) -> None:
+def test_times_limits_the_affected_requests(dal: CouchDAL, memory: CouchDAL) -> None:
     with memory.faults.answer(429, nth=2, times=2):
         assert [dal.request("GET", "/").status for _ in range(5)] == [200, 429, 429, 200, 200]
 
@@ -207,7 +207,7 @@ def test_feed_breaks_off_after_so_many_rows(dal: CouchDAL, memory: CouchDAL) -> 
 
 
 def test_feed_that_does_not_wait_is_not_interrupted(dal: CouchDAL, memory: CouchDAL) -> None:
-    says = "no request met the fault: <Fault interrupt the feed"
+    says = "the fault affected no request: <Fault interrupt the feed"
     with pytest.raises(AssertionError, match=says), memory.faults.interrupt_feed(required=True):
         assert dal.changes()["results"] == []
 
@@ -266,7 +266,7 @@ def test_faults_of_a_client_strike_before_its_server(stage: Stage) -> None:
 
 
 def test_fault_that_is_required_and_never_met_is_an_error(memory: CouchDAL) -> None:
-    says = "no request met the fault: <Fault answer 409 of PUT"
+    says = "the fault affected no request: <Fault answer 409 for PUT"
     with pytest.raises(AssertionError, match=says), memory.faults.answer(409, method="PUT", required=True):
         memory.info()
 
@@ -274,7 +274,7 @@ def test_fault_that_is_required_and_never_met_is_an_error(memory: CouchDAL) -> N
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ({"endpoint": "/db/a"}, "is no endpoint's pattern"),
+        ({"endpoint": "/db/a"}, "unknown endpoint"),
         ({"nth": 0}, "count from 1"),
         ({"times": 0}, "count from 1"),
     ],
@@ -285,12 +285,12 @@ def test_choice_that_means_nothing_is_refused(options: dict[str, Any], says: str
 
 
 def test_status_without_words_is_refused(memory: CouchDAL) -> None:
-    with pytest.raises(ValueError, match="say what CouchDB's error word is with 418"):
+    with pytest.raises(ValueError, match="status 418 needs error="):
         memory.faults.answer(418)
 
 
 def test_mark_names_a_fault(memory: CouchDAL) -> None:
     with from_mark(memory.backend.server_key, "answer", (404,), {"method": "GET"}), pytest.raises(NotFound):
         memory.info()
-    with pytest.raises(ValueError, match="there is no fault 'explode'"):
+    with pytest.raises(ValueError, match="unknown fault 'explode'"):
         from_mark(None, "explode", (), {})

@@ -80,8 +80,8 @@ def test_unmet_expectations_list_the_requests(dal: CouchDAL) -> None:
     ):
         ask()
     assert str(unmet.value) == (
-        "1 requests were expected, 2 were made; at most 1 requests were expected, 2 were made;"
-        " at most 5 documents were to be examined, 10 were; a status other than 200 came:\n"
+        "expected 1 requests, got 2; expected at most 1 requests, got 2;"
+        " expected at most 5 examined documents, got 10; expected only the statuses 200, got 404:\n"
         "  1. POST /db/_find -> 200, 10 documents examined\n"
         "  2. GET /db/none -> 404"
     )
@@ -93,7 +93,7 @@ def test_expectation_counts_more_requests_than_the_log_keeps(dal: CouchDAL) -> N
             dal.request("GET", "/1")
 
     with (
-        pytest.raises(AssertionError, match=r"^at most 1000 requests were expected, 1001 were made"),
+        pytest.raises(AssertionError, match=r"^expected at most 1000 requests, got 1001"),
         dal.expect(requests=1001, requests_max=1000),
     ):
         ask()

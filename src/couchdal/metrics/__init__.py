@@ -1,1 +1,1 @@
-"""What hands the events of the seam on to systems that collect metrics; each needs the extra of its name."""
+"""Exporters for metrics: Prometheus and OpenTelemetry. Each needs the extra of its name."""

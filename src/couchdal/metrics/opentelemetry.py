@@ -1,6 +1,6 @@
-"""Requests timed and traced for OpenTelemetry, by its API: ``pip install 'couchdal[opentelemetry]'``.
+"""Export requests to OpenTelemetry, as metrics and spans: ``pip install 'couchdal[opentelemetry]'``.
 
-Names and attributes are those of OpenTelemetry's semantic conventions for database clients.
+Names and attributes follow OpenTelemetry's semantic conventions for database clients.
 """
 
 from __future__ import annotations
@@ -17,11 +17,14 @@ from couchdal.middleware.events import RequestEvent, observe
 def export(
     meter_provider: MeterProvider | None = None, server: object = None, *, tracer_provider: TracerProvider | None = None
 ) -> Callable[[], None]:
-    """Record the requests to all servers, or to one (``backend.server_key``); returns what ends it.
+    """Record the requests to all servers, or to one (``backend.server_key``). Return the function that stops it.
 
-    Instruments: ``db.client.operation.duration`` (seconds), ``db.client.response.returned_rows`` and
-    ``couchdal.docs_examined``. Each request is also a span, within the caller's current one. Without providers they are
-    those that the program has set.
+    The instruments are ``db.client.operation.duration`` (seconds), ``db.client.response.returned_rows`` and
+    ``couchdal.docs_examined``. Each request is also a span within the caller's current span. The providers default to
+    the program's global ones.
+
+    >>> from couchdal.metrics import opentelemetry
+    >>> stop = opentelemetry.export()
     """
     tracer = get_tracer("couchdal", tracer_provider=tracer_provider)
     meter = get_meter("couchdal", meter_provider=meter_provider)

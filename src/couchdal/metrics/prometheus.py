@@ -1,4 +1,4 @@
-"""Requests counted and timed for Prometheus, by ``prometheus-client``: ``pip install 'couchdal[prometheus]'``."""
+"""Export requests to Prometheus, as counters and histograms: ``pip install 'couchdal[prometheus]'``."""
 
 from __future__ import annotations
 
@@ -9,21 +9,25 @@ from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histo
 from couchdal.middleware.events import RequestEvent, observe
 
 _LABELS = ("endpoint", "method", "status", "backend")
-# Clients may send any word for a method, and each label's value is kept for good.
+# Clients may send any word as the method, and the registry keeps every value of a label forever.
 _METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "DELETE", "COPY", "OPTIONS"))
 
 
 def export(registry: CollectorRegistry | None = None, server: object = None) -> Callable[[], None]:
-    """Count the requests to all servers, or to one (``backend.server_key``); returns what ends it.
+    """Count the requests to all servers, or to one (``backend.server_key``). Return the function that stops it.
 
-    Without a registry it is the library's own.
+    The metrics are ``couchdal_requests_total``, ``couchdal_request_duration_seconds``, ``couchdal_rows_total`` and
+    ``couchdal_docs_examined_total``. ``registry`` defaults to the library's global one. Raise ``ValueError`` if it
+    already has these metrics.
 
-    Metrics: ``couchdal_requests_total``, ``couchdal_request_duration_seconds``, ``couchdal_rows_total`` and
-    ``couchdal_docs_examined_total``. Raises ``ValueError`` for a registry that has them already.
+    >>> from couchdal.metrics import prometheus
+    >>> stop = prometheus.export()
     """
     registry = REGISTRY if registry is None else registry
     requests = Counter("couchdal_requests", "Requests to CouchDB", _LABELS, registry=registry)
-    seconds = Histogram("couchdal_request_duration_seconds", "How long they took", _LABELS, registry=registry)
+    seconds = Histogram(
+        "couchdal_request_duration_seconds", "Duration of requests to CouchDB", _LABELS, registry=registry
+    )
     rows = Counter("couchdal_rows", "Rows and documents in answers", _LABELS[:1], registry=registry)
     examined = Counter("couchdal_docs_examined", "Documents read to answer queries", _LABELS[:1], registry=registry)
 
@@ -49,9 +53,9 @@ def export(registry: CollectorRegistry | None = None, server: object = None) -> 
 
 
 class Exposition:
-    """A server's metrics as text, in a registry of their own; called, it returns the text and its content type.
+    """One server's metrics as text, from a private registry. Call it to get the text and its content type.
 
-    ``gauges`` are further values by name, each with what it means and how it is read.
+    ``gauges`` adds values: each name maps to its description and the function that reads it.
     """
 
     def __init__(self, server: object, gauges: Mapping[str, tuple[str, Callable[[], float]]]) -> None:

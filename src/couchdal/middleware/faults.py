@@ -1,14 +1,14 @@
-"""Faults on purpose: a server that answers wrongly, late, in part or not at all, to the requests that are chosen.
+"""Faults: make a server answer with an error, late, in part or not at all, for the requests that you choose.
 
-Each fault is a context manager over an interceptor, so it works on every backend and, where the server is the emulator,
-over HTTP too. Nothing here is left to chance.
+Each fault is a context manager that installs a middleware. It therefore works on every backend and, if the emulator
+is served, over HTTP. Nothing is random.
 """
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Mapping
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, TypedDict
 
 from couchdal.api.routes import ROUTES, find_route
 from couchdal.errors import BrokenOff, CouchError
@@ -17,13 +17,15 @@ from couchdal.http.urls import split_path
 from couchdal.middleware.chain import Delay, Discard, Steps, install
 
 if TYPE_CHECKING:
+    from typing import Unpack
+
     from couchdal.backends.base import AsyncBackend, BaseBackend
     from couchdal.http.json_text import JSON
 
     Act = Callable[[BaseBackend | AsyncBackend, Request], Steps]
     Competing = Mapping[str, object] | Callable[[dict[str, JSON] | None], Mapping[str, object]]
 
-# What CouchDB says with each status. Source: chttpd:error_info.
+# CouchDB's error word and reason for each status. Source: chttpd:error_info.
 ANSWERS: Mapping[int, tuple[str, str]] = {
     401: ("unauthorized", "You are not authorized to access this db."),
     403: ("forbidden", "You are not allowed to access this db."),
@@ -38,44 +40,60 @@ ANSWERS: Mapping[int, tuple[str, str]] = {
 _PATTERNS = frozenset(route.pattern for route in ROUTES)
 
 
+class Choice(TypedDict, total=False):
+    """Which requests a fault affects.
+
+    ``method`` and ``endpoint`` (a route's pattern, such as ``"/{db}/_find"``) select requests. ``nth`` starts with the
+    nth selected request, counting from 1; it affects one request unless ``times`` says otherwise. ``times`` limits
+    how many requests are affected. With ``required``, a block in which nothing was affected raises
+    ``AssertionError``.
+    """
+
+    method: str | None
+    endpoint: str | None
+    nth: int | None
+    times: int | None
+    required: bool
+
+
 class Fault:
-    """One fault, in force within its ``with`` block. ``injected`` counts how often it struck."""
+    """One fault. It is active within its ``with`` block; ``injected`` counts the affected requests."""
 
     def __init__(
         self,
         server: object,
         name: str,
         act: Act,
-        method: str | None = None,
-        endpoint: str | None = None,
-        nth: int | None = None,
-        times: int | None = None,
-        required: bool = False,
         accepts: Callable[[Request], bool] | None = None,
+        **choice: Unpack[Choice],
     ) -> None:
+        endpoint, nth, times = choice.get("endpoint"), choice.get("nth"), choice.get("times")
         if endpoint is not None and endpoint not in _PATTERNS:
-            raise ValueError(f"{endpoint!r} is no endpoint's pattern, such as '/{{db}}/{{doc_id}}' or '/{{db}}/_find'")
+            raise ValueError(
+                f"unknown endpoint {endpoint!r}; use a route's pattern, such as '/{{db}}/{{doc_id}}' or '/{{db}}/_find'"
+            )
         if (nth is not None and nth < 1) or (times is not None and times < 1):
             raise ValueError("nth and times count from 1")
+        method = choice.get("method")
         self.name = name
         self.injected = 0
         self._matched = 0
         self._server = server
         self._act = act
+        self._accepts = accepts
         self._method = method.upper() if method else None
         self._endpoint = endpoint
         self._nth = nth
         self._times = 1 if times is None and nth is not None else times
-        self._required = required
-        self._accepts = accepts
+        self._required = choice.get("required", False)
         self._remove: Callable[[], None] | None = None
 
     def __repr__(self) -> str:
-        where = " ".join(part for part in (self._method, self._endpoint) if part) or "any request"
-        return f"<Fault {self.name} of {where}, injected {self.injected} times>"
+        where = " ".join(part for part in (self._method, self._endpoint) if part) or "every request"
+        return f"<Fault {self.name} for {where}, injected {self.injected} times>"
 
     def __enter__(self) -> Fault:
-        self._remove = install(self._intercept, self._server)
+        self._remove = install(self._inject, self._server)
         return self
 
     def __exit__(
@@ -84,15 +102,15 @@ class Fault:
         if self._remove is not None:
             self._remove()
         if self._required and not self.injected and error is None:
-            raise AssertionError(f"no request met the fault: {self!r}, {self._matched} matched")
+            raise AssertionError(f"the fault affected no request: {self!r}, {self._matched} requests matched")
 
-    def _intercept(self, backend: BaseBackend | AsyncBackend, request: Request) -> Steps:
-        if not self._strikes(request):
+    def _inject(self, backend: BaseBackend | AsyncBackend, request: Request) -> Steps:
+        if not self._affects(request):
             return (yield request)
         self.injected += 1
         return (yield from self._act(backend, request))
 
-    def _strikes(self, request: Request) -> bool:
+    def _affects(self, request: Request) -> bool:
         if self._method is not None and request.method != self._method:
             return False
         if self._endpoint is not None and _pattern(request.path) != self._endpoint:
@@ -117,20 +135,24 @@ def _pattern(path: str) -> str | None:
 
 
 class Faults:
-    """What can go wrong on one server.
+    """The faults of one server, as ``dal.faults`` gives them. See ``Choice`` for the options of every method.
 
-    Every method takes ``method`` and ``endpoint`` (a pattern of the routing table), which say to which requests it is
-    done; ``nth``, to begin with the nth of these (from 1; once, unless ``times`` says more); ``times``, how often at
-    the most; and ``required``, to raise ``AssertionError`` at the end of a block in which nothing happened.
+    >>> with dal.faults.answer(409, method="PUT", times=1):
+    ...     save_with_retry(dal)
     """
 
     def __init__(self, server: object) -> None:
         self._server = server
 
-    def answer(self, status: int, *, error: str | None = None, reason: str | None = None, **choice: Any) -> Fault:
-        """Answer with an error, and don't pass the request on. Raises ``ValueError`` for a status without its words."""
+    def answer(
+        self, status: int, *, error: str | None = None, reason: str | None = None, **choice: Unpack[Choice]
+    ) -> Fault:
+        """Answer with an error. The server does not see the request.
+
+        Raise ``ValueError`` for a status that needs ``error``, CouchDB's error word.
+        """
         if status not in ANSWERS and not (error and status >= 400):
-            raise ValueError(f"say what CouchDB's error word is with {status}: error=")
+            raise ValueError(f"status {status} needs error=, CouchDB's error word")
         word, text = ANSWERS.get(status, (error or "", ""))
         body = {"error": error or word, "reason": text if reason is None else reason}
 
@@ -141,8 +163,8 @@ class Faults:
 
         return Fault(self._server, f"answer {status}", act, **choice)
 
-    def delay(self, seconds: float, **choice: Any) -> Fault:
-        """Pass the request on later."""
+    def delay(self, seconds: float, **choice: Unpack[Choice]) -> Fault:
+        """Wait before the request is sent."""
 
         def act(backend: BaseBackend | AsyncBackend, request: Request) -> Steps:
             yield Delay(seconds)
@@ -150,8 +172,8 @@ class Faults:
 
         return Fault(self._server, "delay", act, **choice)
 
-    def drop(self, **choice: Any) -> Fault:
-        """Close the connection without passing the request on: the caller sees ``Unreachable``, nothing is changed."""
+    def drop(self, **choice: Unpack[Choice]) -> Fault:
+        """Lose the request: the caller gets ``Unreachable``, and the server does not see the request."""
 
         def act(backend: BaseBackend | AsyncBackend, request: Request) -> Steps:
             raise BrokenOff(f"{backend.name} cannot be reached: the connection was closed", backend.name)
@@ -159,8 +181,8 @@ class Faults:
 
         return Fault(self._server, "drop", act, **choice)
 
-    def lose_answer(self, **choice: Any) -> Fault:
-        """Pass the request on and lose the answer: the caller sees ``Unreachable``, and the change is made."""
+    def lose_answer(self, **choice: Unpack[Choice]) -> Fault:
+        """Lose the answer: the caller gets ``Unreachable``, but the server has processed the request."""
 
         def act(backend: BaseBackend | AsyncBackend, request: Request) -> Steps:
             yield Discard((yield request))
@@ -168,22 +190,22 @@ class Faults:
 
         return Fault(self._server, "lose the answer", act, **choice)
 
-    def cut(self, **choice: Any) -> Fault:
-        """Pass the request on, and break off in the middle of the answer: the caller sees ``Unreachable``."""
+    def cut(self, **choice: Unpack[Choice]) -> Fault:
+        """Cut the answer in the middle: the caller gets ``Unreachable``. The server has processed the request."""
 
         def act(backend: BaseBackend | AsyncBackend, request: Request) -> Steps:
             response = yield request
             reason = f"{backend.name} cannot be reached: the answer broke off"
             if response.stream is None:
                 raise BrokenOff(reason, backend.name, received=response)
-            # What is still being written has no middle: it breaks off where its first row would come.
+            # A feed has no middle. It breaks off before its first row.
             response.stream = _interrupted(response.stream, 0, BrokenOff(reason, backend.name))
             return response
 
         return Fault(self._server, "cut", act, **choice)
 
-    def garble(self, **choice: Any) -> Fault:
-        """Pass the request on, and answer with half of the JSON text as if it were all: the caller sees ``NotJSON``."""
+    def garble(self, **choice: Unpack[Choice]) -> Fault:
+        """Answer with half of the JSON text: the caller gets ``NotJSON``. The server has processed the request."""
 
         def act(backend: BaseBackend | AsyncBackend, request: Request) -> Steps:
             response = yield request
@@ -193,12 +215,13 @@ class Faults:
 
         return Fault(self._server, "garble", act, **choice)
 
-    def compete(self, document: Competing | None = None, **choice: Any) -> Fault:
-        """Change the document just before the request that writes it, as somebody else might: it conflicts.
+    def compete(self, document: Competing | None = None, **choice: Unpack[Choice]) -> Fault:
+        """Write the document just before the request does, as another client might: the request gets a conflict.
 
-        ``document`` is what the other one writes, without ids, or a function that is given the document as it is
-        (None where there is none) and returns that; by default ``{"competing": true}``. Without a choice it is done to
-        the first PUT or DELETE of a document. The caller gets a ``ValueError`` where the competing write is refused.
+        ``document`` is the body that the other client writes, by default ``{"competing": true}``. It can be a function
+        that receives the current document (``None`` if it does not exist) and returns the body. By default the first
+        PUT or DELETE of a document is affected. The caller gets ``ValueError`` if the server refuses the competing
+        write.
         """
 
         other = {"competing": True} if document is None else document
@@ -218,12 +241,11 @@ class Faults:
                 raise ValueError(f"the competing write was refused: {refused.value()}")
             return (yield request)
 
-        return Fault(
-            self._server, "compete", act, accepts=_writes, **{"endpoint": "/{db}/{doc_id}", "times": 1, **choice}
-        )
+        chosen: Choice = {"endpoint": "/{db}/{doc_id}", "times": 1, **choice}
+        return Fault(self._server, "compete", act, _writes, **chosen)
 
-    def interrupt_feed(self, after: int = 0, **choice: Any) -> Fault:
-        """Break a feed that waits off after so many rows: whoever reads it sees ``Unreachable``."""
+    def interrupt_feed(self, after: int = 0, **choice: Unpack[Choice]) -> Fault:
+        """Break off a feed after a number of rows: its reader gets ``Unreachable``."""
 
         def act(backend: BaseBackend | AsyncBackend, request: Request) -> Steps:
             response = yield request
@@ -232,74 +254,68 @@ class Faults:
                 response.stream = _interrupted(response.stream, after, broken)
             return response
 
-        choice = {"endpoint": "/{db}/_changes", **choice}
-        return Fault(self._server, "interrupt the feed", act, accepts=is_feed, **choice)
+        chosen: Choice = {"endpoint": "/{db}/_changes", **choice}
+        return Fault(self._server, "interrupt the feed", act, is_feed, **chosen)
 
 
-def from_mark(server: object, kind: str, arguments: tuple[Any, ...], options: Mapping[str, Any]) -> Fault:
-    """Return the fault that a mark names; raises ``ValueError`` for one that there is not."""
-    make = getattr(Faults, kind, None)
-    if make is None or kind.startswith("_"):
-        raise ValueError(f"there is no fault {kind!r}")
-    return cast(Fault, make(Faults(server), *arguments, **options))
+def from_mark(server: object, kind: str, arguments: tuple[object, ...], options: Mapping[str, object]) -> Fault:
+    """Return the fault that a mark describes. Raise ``TypeError`` or ``ValueError`` for an unknown one."""
+    known = [name for name in vars(Faults) if not name.startswith("_")]
+    if kind not in known:
+        raise ValueError(f"unknown fault {kind!r}; the faults are {', '.join(known)}")
+    fault: Fault = getattr(Faults(server), kind)(*arguments, **options)
+    return fault
 
 
 def _interrupted(
     stream: Iterable[bytes] | AsyncIterable[bytes], after: int, error: BrokenOff
 ) -> Iterable[bytes] | AsyncIterable[bytes]:
+    whole = Response(200, stream=stream)
     if isinstance(stream, AsyncIterable):
-        return _AsyncInterruptedStream(stream, after, error)
-    return _InterruptedStream(stream, after, error)
+        return _AsyncInterruptedStream(whole, after, error)
+    return _InterruptedStream(whole, after, error)
 
 
-class _InterruptedStream:
-    """A blocking stream that breaks off."""
+class _Interrupted:
+    """The body of a response that breaks off after some rows."""
 
-    def __init__(self, stream: Any, after: int, error: BrokenOff) -> None:
-        self._stream = stream
-        self._rest = after
+    def __init__(self, whole: Response, after: int, error: BrokenOff) -> None:
+        self._whole = whole
+        self._left = after
         self._error = error
 
+    def _cut(self, chunk: bytes) -> bytes:
+        """Return the part of a chunk with the rows that may still come."""
+        shown = []
+        for line in chunk.splitlines(keepends=True):
+            if self._left <= 0:
+                break
+            shown.append(line)
+            self._left -= b'"seq"' in line or b'"id"' in line
+        return b"".join(shown)
+
+
+class _InterruptedStream(_Interrupted):
     def __iter__(self) -> Iterator[bytes]:
-        for chunk in self._stream:
-            shown, self._rest = _rows(chunk, self._rest)
-            yield shown
-            if self._rest <= 0:
+        for chunk in self._whole.chunks():
+            yield self._cut(chunk)
+            if self._left <= 0:
                 self.close()
                 raise self._error
 
     def close(self) -> None:
-        self._stream.close()
+        self._whole.close()
 
 
-class _AsyncInterruptedStream:
-    """As ``_InterruptedStream``, for an event loop."""
-
-    def __init__(self, stream: Any, after: int, error: BrokenOff) -> None:
-        self._stream = stream
-        self._rest = after
-        self._error = error
-
+class _AsyncInterruptedStream(_Interrupted):
     async def __aiter__(self) -> AsyncIterator[bytes]:
         try:
-            async for chunk in self._stream:
-                shown, self._rest = _rows(chunk, self._rest)
-                yield shown
-                if self._rest <= 0:
+            async for chunk in self._whole.achunks():
+                yield self._cut(chunk)
+                if self._left <= 0:
                     raise self._error
         finally:
             await self.aclose()
 
     async def aclose(self) -> None:
-        await self._stream.aclose()
-
-
-def _rows(chunk: bytes, rest: int) -> tuple[bytes, int]:
-    """Return as much of a chunk as so many rows are, and how many may still come."""
-    shown = []
-    for line in chunk.splitlines(keepends=True):
-        if rest <= 0:
-            break
-        shown.append(line)
-        rest -= b'"seq"' in line or b'"id"' in line
-    return b"".join(shown), rest
+        await self._whole.aclose()

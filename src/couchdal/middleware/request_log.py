@@ -1,6 +1,6 @@
-"""What was asked of a server: the log of its requests, and expectations of them that fail with a readable list.
+"""The log of a server's requests, and expectations about them that fail with a readable list.
 
-Recording begins when somebody first wants to know: a program that never asks pays nothing. No secret is kept.
+Logging starts at the first access, so a program without it pays nothing. The log contains no secrets.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ if TYPE_CHECKING:
 _KEPT = 1000
 _SECRETS = ("password", "derived_key", "salt", "secret", "token", "totp", "cookie", "authorization")
 _HIDDEN = "***"
-# Who may log in where, as databases of a replication are named.
+# Credentials in the address of a database, as replications have them.
 _USERINFO = re.compile(r"(?<=://)[^/\s]*(?=@)")
 
 
 class LoggedRequest(NamedTuple):
-    """One request. ``status`` is None where no answer came; ``docs_examined`` where nobody counted documents."""
+    """One request. ``status`` is ``None`` if no answer came, ``docs_examined`` if the answer has no count."""
 
     method: str
     path: str
@@ -46,11 +46,15 @@ class LoggedRequest(NamedTuple):
 
 
 class RequestLog:
-    """The last thousand requests to one server, whichever handle made them, the oldest first."""
+    """The last thousand requests to one server, from any handle, the oldest first.
+
+    >>> dal.requests[-1].path
+    '/tasks/_find'
+    """
 
     def __init__(self) -> None:
         self._requests: deque[LoggedRequest] = deque(maxlen=_KEPT)
-        # One list for each block that expects something: the deque forgets its first requests, a block must not.
+        # One list for each active block: the deque drops its oldest requests, but a block must keep all.
         self._blocks: list[list[LoggedRequest]] = []
 
     def __iter__(self) -> Iterator[LoggedRequest]:
@@ -66,21 +70,21 @@ class RequestLog:
         return "\n".join(map(str, self)) or "no requests"
 
     def clear(self) -> None:
-        """Forget what was asked so far."""
+        """Empty the log."""
         self._requests.clear()
 
     @contextmanager
     def block(self) -> Iterator[list[LoggedRequest]]:
-        """Give a list that takes in every request of a ``with`` block, however many there are."""
+        """Collect every request of a ``with`` block in a list, however many there are."""
         made: list[LoggedRequest] = []
         self._blocks.append(made)
         try:
             yield made
         finally:
-            # By identity: two blocks may hold equal lists.
+            # Compare by identity: two blocks may hold equal lists.
             self._blocks[:] = [block for block in self._blocks if block is not made]
 
-    def intercept(self, backend: BaseBackend | AsyncBackend, request: Request) -> Steps:
+    def record(self, backend: BaseBackend | AsyncBackend, request: Request) -> Steps:
         start = time.perf_counter()
         counted, added = _counting(request)
         status = examined = None
@@ -113,12 +117,12 @@ _logs: WeakKeyDictionary[object, RequestLog] = WeakKeyDictionary()
 
 
 def log_of(server: object) -> RequestLog:
-    """Return the log of a server (``Backend.server_key``); the first call begins it."""
+    """Return the log of a server (``Backend.server_key``). The first call starts it."""
     log = _logs.get(server)
     if log is None:
         log = _logs[server] = RequestLog()
-        # Whoever asks wants to know what callers saw, with all that goes wrong in between.
-        install(log.intercept, server, outermost=True)
+        # Outermost, so that the log has what callers see, faults included.
+        install(log.record, server, outermost=True)
     return log
 
 
@@ -130,28 +134,29 @@ def expecting(
     docs_examined_max: int | None = None,
     statuses: Collection[int] | None = None,
 ) -> Iterator[RequestLog]:
-    """Raise ``AssertionError`` with the list of requests where those of a ``with`` block are not as expected."""
+    """Raise ``AssertionError`` with the list of requests if those of a ``with`` block are not as expected."""
     log = log_of(server)
     with log.block() as made:
         yield log
     examined = sum(request.docs_examined or 0 for request in made)
     complaints = []
     if requests is not None and len(made) != requests:
-        complaints.append(f"{requests} requests were expected, {len(made)} were made")
+        complaints.append(f"expected {requests} requests, got {len(made)}")
     if requests_max is not None and len(made) > requests_max:
-        complaints.append(f"at most {requests_max} requests were expected, {len(made)} were made")
+        complaints.append(f"expected at most {requests_max} requests, got {len(made)}")
     if docs_examined_max is not None and examined > docs_examined_max:
-        complaints.append(f"at most {docs_examined_max} documents were to be examined, {examined} were")
-    unexpected = [request for request in made if statuses is not None and request.status not in statuses]
-    if unexpected:
-        complaints.append(f"a status other than {', '.join(map(str, statuses or ()))} came")
+        complaints.append(f"expected at most {docs_examined_max} examined documents, got {examined}")
+    others = {str(request.status) for request in made if statuses is not None and request.status not in statuses}
+    if others:
+        wanted = ", ".join(map(str, statuses or ()))
+        complaints.append(f"expected only the statuses {wanted}, got {', '.join(sorted(others))}")
     if complaints:
         listed = "\n".join(f"  {number}. {request}" for number, request in enumerate(made, 1)) or "  no requests"
         raise AssertionError("; ".join(complaints) + ":\n" + listed)
 
 
 def _counting(request: Request) -> tuple[Request, bool]:
-    """Return a query that has its cost counted, and whether that was added to it."""
+    """Return the request with ``execution_stats`` if it is a query, and whether that was added to it."""
     if request.method != "POST" or not request.path.rstrip("/").endswith("/_find"):
         return request, False
     body = request.value()
@@ -163,7 +168,7 @@ def _counting(request: Request) -> tuple[Request, bool]:
 
 
 def _examined(response: Response, added: bool) -> int | None:
-    """Return how many documents a query examined, and take the count out of an answer that nobody asked to have it."""
+    """Return how many documents a query examined. Remove the count from the answer if it was ``added``."""
     if response.stream is not None or response.status != 200:
         return None
     value = response.value()
@@ -179,7 +184,7 @@ def _examined(response: Response, added: bool) -> int | None:
 
 
 def _redacted_body(request: Request) -> JSON:
-    # An administrator's password is a setting's value: it stands there without a name of its own.
+    # An administrator's password is the value of a setting: the body is only that value.
     return _HIDDEN if "/_config/" in request.path else _redacted(request.value())
 
 
@@ -192,7 +197,7 @@ def _redacted(value: JSON) -> JSON:
 
 
 def redacted_query(query: str) -> str:
-    """Return a query string without the values of what may be secrets."""
+    """Return a query string with ``***`` for the values of parameters that may be secrets."""
     parts = (part.partition("=") for part in query.split("&"))
     return "&".join(
         f"{name}={_HIDDEN}" if equals and _is_secret(name) else name + equals + value for name, equals, value in parts
