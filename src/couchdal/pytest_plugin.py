@@ -1,12 +1,13 @@
-"""The pytest plugin: its options, and when what is done.
+"""The pytest plugin: its options, settings, marks and hooks.
 
-Every test finds on the memory server what its fixtures put there and nothing else, whichever module made its
-``CouchDAL()``. It must not import the emulator: in a test run that has no use for it, it costs next to nothing.
+On the memory server, every test finds only what its fixtures wrote, whichever module made its ``CouchDAL()``. The
+plugin does not import the emulator, so that it costs next to nothing in test runs that do not use it.
 """
 
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Generator, Mapping
 from functools import partial
 
@@ -28,41 +29,46 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--dal-backend",
         choices=_BACKENDS,
-        help="memory (the default); couch: a live CouchDB, which COUCHDB_URL names; both: each test runs on either,"
-        " and a difference is reported",
+        help="where tests run: memory (the default); couch: the CouchDB at COUCHDB_URL; both: each test on memory and"
+        " on CouchDB, with a report of the differences",
     )
     group.addoption(
-        "--dal-indexes", choices=("watch", "require"), help="what a query without an index is: see dal_indexes"
+        "--dal-indexes",
+        choices=("watch", "require"),
+        help="queries without an index: require makes them fail, watch collects them for suggest_indexes()",
     )
-    group.addoption("--dal-allow-host", action="append", default=[], metavar="HOST", help="a host that tests may reach")
+    group.addoption(
+        "--dal-allow-host", action="append", default=[], metavar="HOST", help="allow tests to connect to HOST"
+    )
     group.addoption(
         "--dal-coverage",
         action="append",
         nargs="?",
         const="term",
         metavar="FORMATS",
-        help="show which endpoints, methods, parameters, operators and errors tests met: term (default), html, json",
+        help="report which endpoints, parameters, operators and errors tests covered: term (default), html, json",
     )
-    parser.addini("dal_backend", "memory, couch or both: where tests run", default="")
-    parser.addini("dal_indexes", "require: queries that no index serves fail; watch: they are remembered", default="")
-    parser.addini("dal_allowed_hosts", "hosts beside this machine that tests may reach", type="args", default=[])
-    parser.addini("dal_seed", "files whose documents every test finds, relative to the root folder", "args", default=[])
+    parser.addini("dal_backend", "where tests run: memory, couch or both", default="")
+    parser.addini("dal_indexes", "queries without an index: require makes them fail, watch collects them", default="")
+    parser.addini("dal_allowed_hosts", "hosts that tests may connect to, besides this machine", type="args", default=[])
+    parser.addini("dal_seed", "files with documents for every test, relative to the root folder", "args", default=[])
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
-    # Before any module under test makes its CouchDAL().
+    # Before any module under test creates its CouchDAL().
     early_config.stash[_ENVIRONMENT] = {}
     _set_environment(early_config, vars(early_config.known_args_namespace))
 
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
-        "markers", "dal_faults(kind, ...): what goes wrong in the test, as couchdal.middleware.faults names it"
+        "markers",
+        "dal_faults(kind, ...): inject a fault; kind is a method of couchdal.Faults, followed by its arguments",
     )
-    config.addinivalue_line("markers", "dal(seed=..., database=...): files whose documents the test finds")
+    config.addinivalue_line("markers", "dal(seed=..., database=...): load the documents of these files before the test")
     if _ENVIRONMENT not in config.stash:
-        # The plugin was named by hand, too late for the hook above.
+        # The plugin was loaded too late for the hook above, with ``pytest_plugins`` in a conftest.
         config.stash[_ENVIRONMENT] = {}
         _set_environment(config, vars(config.option))
     live = None
@@ -84,11 +90,16 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def _prepare(item: pytest.Item) -> None:
-    """Put a test's seeds into its databases, and its faults before its servers."""
+    """Inject the faults of a test, and load its seeds."""
     for mark in item.iter_markers("dal_faults"):
-        from couchdal.middleware.faults import from_mark
+        from couchdal.middleware.faults import from_mark  # most tests have no faults
 
-        fault = from_mark(None, mark.args[0], mark.args[1:], mark.kwargs)
+        if not mark.args:
+            raise pytest.UsageError(f"{item.nodeid}: the mark dal_faults needs the name of a fault")
+        try:
+            fault = from_mark(None, mark.args[0], mark.args[1:], mark.kwargs)
+        except (TypeError, ValueError) as error:
+            raise pytest.UsageError(f"{item.nodeid}: dal_faults: {error}") from None
         fault.__enter__()
         item.addfinalizer(partial(fault.__exit__, None, None, None))
     if item.get_closest_marker("dal") or item.config.getini("dal_seed"):
@@ -98,7 +109,7 @@ def _prepare(item: pytest.Item) -> None:
 
 
 def _set_environment(config: pytest.Config, options: Mapping[str, object]) -> None:
-    """Have every handle follow the options, then what the environment says itself, then the settings of the project."""
+    """Set the variables that handles read. Options override the environment, which overrides the project's settings."""
     values: dict[str, object] = {
         "DAL_BACKEND": options.get("dal_backend") or os.environ.get("DAL_BACKEND") or config.getini("dal_backend"),
         "DAL_INDEXES": options.get("dal_indexes") or os.environ.get("DAL_INDEXES") or config.getini("dal_indexes"),
@@ -112,7 +123,7 @@ def _set_environment(config: pytest.Config, options: Mapping[str, object]) -> No
     }
     backend = values["DAL_BACKEND"]
     if backend not in ("", *_BACKENDS):
-        raise pytest.UsageError(f"dal_backend is {backend!r}, and must be one of: {', '.join(_BACKENDS)}")
+        raise pytest.UsageError(f"dal_backend must be one of {', '.join(_BACKENDS)}, not {backend!r}")
     if backend == "both":
         from couchdal.backends import register
         from couchdal.testing.both import EitherBackend
@@ -138,7 +149,7 @@ def _put_back(kept: dict[str, str | None]) -> None:
 
 
 def _chosen(config: pytest.Config) -> tuple[str, str]:
-    """Return which backend tests run on, and why."""
+    """Return the backend of the test run, and where it was chosen."""
     option = config.getoption("dal_backend")
     if option:
         return option, "--dal-backend"
@@ -158,8 +169,14 @@ def pytest_report_header(config: pytest.Config) -> str:
 def pytest_fixture_setup(
     fixturedef: pytest.FixtureDef[object], request: pytest.FixtureRequest
 ) -> Generator[None, object, object]:
-    with request.config.stash[_ISOLATION].setting_up(request.node):
-        return (yield)
+    try:
+        with request.config.stash[_ISOLATION].setting_up(request.node):
+            return (yield)
+    finally:
+        error = sys.exc_info()[1]
+        if error is not None and fixturedef.cached_result is None:
+            # A wrong mark or seed. pytest tears down only fixtures with a result; otherwise later tests would fail.
+            fixturedef.cached_result = (None, None, (error, error.__traceback__))
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

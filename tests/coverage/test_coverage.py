@@ -254,5 +254,5 @@ def test_unknown_format_is_refused_and_a_path_is_none(option: str, tmp_path: Pat
         check=False,
     )
     assert ended.returncode != 0
-    assert "--dal-coverage is one of term, html, json" in ended.stderr
+    assert "for --dal-coverage; use term, html, json" in ended.stderr
     assert "before a path, write --dal-coverage=term" in ended.stderr

@@ -444,7 +444,7 @@ def test_indexes_are_required_where_an_option_or_a_setting_says_so(
 
 def test_unknown_backend_in_the_settings_is_refused(tmp_path: Path) -> None:
     (tmp_path / "pytest.ini").write_text("[pytest]\ndal_backend = redis\n")
-    assert "dal_backend is 'redis', and must be one of: memory, couch, both" in run(tmp_path, test_it="")
+    assert "dal_backend must be one of memory, couch, both, not 'redis'" in run(tmp_path, test_it="")
 
 
 def test_other_hosts_are_out_of_reach_unless_they_are_allowed(tmp_path: Path) -> None:
@@ -518,9 +518,14 @@ def test_seeds_are_found_by_each_test(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("mark", "says"),
-    [('seed="none/*.json"', "no seed 'none/*.json' in"), ("seeds=1", "takes seed= and database=, not seeds")],
+    [
+        ('seed="none/*.json"', "test_it.py::test_it: no seed 'none/*.json' in"),
+        ("seeds=1", "test_it.py::test_it: the mark dal takes seed= and database=, not seeds"),
+        ("'a.json'", "test_it.py::test_it: the mark dal takes seed= and database=, not positional arguments"),
+        ("seed=1", "test_it.py::test_it: the mark dal takes names: seed= a file or a list of files"),
+    ],
 )
-def test_wrong_seed_is_told(tmp_path: Path, mark: str, says: str) -> None:
+def test_wrong_mark_names_the_test(tmp_path: Path, mark: str, says: str) -> None:
     test = f"import couchdal\nimport pytest\n@pytest.mark.dal({mark})\ndef test_it():\n    couchdal.CouchDAL().info()\n"
     printed = run(tmp_path, test_it=test)
     assert says in printed, printed
@@ -566,10 +571,32 @@ def test_marked_fault_affects_only_its_test(tmp_path: Path) -> None:
             @pytest.mark.dal_faults("explode")
             def test_unknown(dal):
                 pass
+
+            @pytest.mark.dal_faults("answer", 409, tims=1)
+            def test_wrong_option(dal):
+                pass
+
+            @pytest.mark.dal_faults
+            def test_nothing(dal):
+                pass
+
+            def test_after_the_errors(dal):
+                dal.put_document("a", {})
         """),
     )
-    assert "2 passed" in printed, printed
+    assert "3 passed" in printed, printed
     assert "test_faults.py::test_unknown: dal_faults: unknown fault 'explode'" in printed
+    assert "test_faults.py::test_wrong_option: dal_faults: " in printed
+    assert "test_faults.py::test_nothing: the mark dal_faults needs the name of a fault" in printed
+
+
+def test_options_cannot_be_abbreviated(tmp_path: Path) -> None:
+    assert "unrecognized arguments: --dal-back=couch" in run(tmp_path, "--dal-back=couch", test_it="")
+
+
+def test_couch_server_needs_an_address(tmp_path: Path) -> None:
+    printed = run(tmp_path, "--dal-backend=couch", test_it="def test_it(couch_server): pass\n")
+    assert "couch_server needs the address of the CouchDB server: set COUCHDB_URL" in printed
 
 
 def test_isolation_holds_in_parallel_workers(tmp_path: Path) -> None:

@@ -67,6 +67,9 @@ class Fault:
         accepts: Callable[[Request], bool] | None = None,
         **choice: Unpack[Choice],
     ) -> None:
+        unknown = choice.keys() - Choice.__annotations__.keys()
+        if unknown:
+            raise TypeError(f"unknown option {min(unknown)!r}; the options are {', '.join(Choice.__annotations__)}")
         endpoint, nth, times = choice.get("endpoint"), choice.get("nth"), choice.get("times")
         if endpoint is not None and endpoint not in _PATTERNS:
             raise ValueError(

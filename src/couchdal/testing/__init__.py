@@ -1,1 +1,1 @@
-"""What the pytest plugin does, apart from the hooks in which it does it."""
+"""The parts of the pytest plugin. Its options and hooks are in ``couchdal.pytest_plugin``."""

@@ -75,14 +75,14 @@ class EitherBackend(BaseBackend):
 
 
 def _backend_of(item: pytest.Item) -> str | None:
-    """Return the backend that a test runs on; None for what is no test function, which runs once, on memory."""
+    """Return the backend of a test; ``None`` for an item that is not a test function, which runs once, on memory."""
     callspec: Any = getattr(item, "callspec", None)
     named: str | None = callspec.params.get("dal_backend") if callspec is not None else None
     return named or item.stash.get(_TWIN, None)
 
 
 class BothBackends:
-    """Has each test run on memory and on CouchDB, where it is registered."""
+    """Runs each test on memory and on CouchDB. Runs with ``--dal-backend=both`` register it."""
 
     @pytest.fixture(autouse=True)
     def _on_both(self, dal_backend: str) -> None:
@@ -94,7 +94,7 @@ class BothBackends:
     @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
         items += [_twin(item) for item in items if _is_of_unittest(item)]
-        # Within each half the order stays what it was, or what another plugin made of it.
+        # Within each half the order stays as it is; another plugin may have changed it.
         items.sort(key=_runs_on_couch)
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -113,7 +113,7 @@ class BothBackends:
     def pytest_runtest_protocol_before_the_backend_changes(
         self, item: pytest.Item, nextitem: pytest.Item | None
     ) -> object:
-        """Before the backend changes, end what tests share, as if this were the last test."""
+        """Tear down shared fixtures before the backend changes, as if this were the last test."""
         if nextitem is None or _runs_on_couch(nextitem) == _runs_on_couch(item):
             return None
         return item.ihook.pytest_runtest_protocol(item=item, nextitem=None)
@@ -124,17 +124,17 @@ def _runs_on_couch(item: pytest.Item) -> bool:
 
 
 def _is_of_unittest(item: pytest.Item) -> bool:
-    # Such tests take no fixtures, and so no parameters.
+    # Such tests take no fixtures, so they have no parameters.
     return isinstance(item, pytest.Function) and getattr(item, "nofuncargs", False)
 
 
 def _twin(item: pytest.Item) -> pytest.Item:
-    """Return the same test of a ``unittest.TestCase`` once more, for CouchDB."""
+    """Return a copy of a test of a ``unittest.TestCase``, to run on CouchDB."""
     item.stash[_TWIN] = "memory"
     assert item.parent is not None
     case: type = item.parent.obj  # type: ignore[attr-defined]
     name = f"{item.name}[couch]"
-    # A test is known by the name of a method, to pytest and to unittest.
+    # pytest and unittest identify a test by the name of its method.
     setattr(case, name, getattr(case, item.name))
     twin: pytest.Item = type(item).from_parent(item.parent, name=name)
     twin.stash[_TWIN] = "couch"

@@ -1,4 +1,4 @@
-"""The coverage of the data-access layer in a test run: collected in every process, put together, and reported once."""
+"""Coverage of the data-access layer: collected in every process of a test run, merged and reported once."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ _OUTPUT = "dal_coverage"
 
 
 def parse_formats(values: Sequence[str]) -> list[str]:
-    """Return the formats that an option names, which may be given several times; raises ``pytest.UsageError``."""
+    """Return the formats that the option names; it can be repeated. Raise ``pytest.UsageError``."""
     formats = [name for text in values for name in text.split(",")]
     wrong = [name for name in formats if name not in FORMATS]
     if wrong:
         raise pytest.UsageError(
-            f"--dal-coverage is one of {', '.join(FORMATS)}, or several with commas, not {wrong[0]!r};"
-            " before a path, write --dal-coverage=term"
+            f"unknown format {wrong[0]!r} for --dal-coverage; use {', '.join(FORMATS)}, or several separated by commas."
+            " Write --dal-coverage=term before a path."
         )
     return formats
 
 
 class CoveragePlugin:
-    """Registered where the option asks for it."""
+    """Collects and reports coverage. Runs with ``--dal-coverage`` register it."""
 
     def __init__(self, config: pytest.Config, formats: list[str]) -> None:
         self._coverage = Coverage()

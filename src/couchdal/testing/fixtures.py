@@ -1,4 +1,4 @@
-"""The fixtures: handles on the backend that tests run on, and a server of it for clients of any kind."""
+"""The fixtures: handles on the backend of the test run, and a server for other clients."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="session")
 def dal_backend(request: pytest.FixtureRequest) -> str:
-    """The backend that tests run on now: ``memory`` or ``couch``."""
+    """The backend of the current test: ``memory`` or ``couch``."""
     from couchdal.config import choose_backend
 
     return choose_backend()
@@ -24,7 +24,7 @@ def dal_backend(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def dal(dal_backend: str) -> Iterator[CouchDAL]:
-    """``CouchDAL()``: on the memory server, else on a database of this test's own."""
+    """A ``CouchDAL()`` on the memory server or, with ``--dal-backend=couch``, on a private database."""
     from couchdal.client import CouchDAL
 
     with CouchDAL() as handle:
@@ -33,7 +33,7 @@ def dal(dal_backend: str) -> Iterator[CouchDAL]:
 
 @pytest.fixture
 def async_dal(dal_backend: str) -> AsyncCouchDAL:
-    """``AsyncCouchDAL()``, likewise."""
+    """An ``AsyncCouchDAL()``, as ``dal``."""
     from couchdal.async_client import AsyncCouchDAL
 
     return AsyncCouchDAL()
@@ -41,7 +41,7 @@ def async_dal(dal_backend: str) -> AsyncCouchDAL:
 
 @pytest.fixture
 def make_dal(dal_backend: str) -> Iterator[Callable[..., CouchDAL]]:
-    """A function that creates a database, with a name of its choice or yours, and returns a handle on it."""
+    """A function that creates a database, with a generated name or yours, and returns a handle for it."""
     from couchdal.client import CouchDAL
 
     made: list[CouchDAL] = []
@@ -60,7 +60,7 @@ def make_dal(dal_backend: str) -> Iterator[Callable[..., CouchDAL]]:
 
 @pytest.fixture(scope="session")
 def _served_memory() -> str:
-    """The address of a server thread before the memory server; it ends with the process."""
+    """The address of a thread that serves the memory server. It ends with the process."""
     try:
         from couchdal.server.listener import address_of, listen, serve
     except ImportError as lack:
@@ -78,8 +78,10 @@ def _served_memory() -> str:
 
 @pytest.fixture
 def couch_server(dal_backend: str, request: pytest.FixtureRequest) -> str:
-    """The address of a CouchDB: of the memory server over a socket, else of the one that ``COUCHDB_URL`` names."""
+    """The address of a CouchDB server: the memory server behind a socket, or ``COUCHDB_URL`` in live runs."""
     if dal_backend == "couch":
+        if not os.environ.get("COUCHDB_URL"):
+            raise pytest.UsageError("couch_server needs the address of the CouchDB server: set COUCHDB_URL")
         return os.environ["COUCHDB_URL"]
     address: str = request.getfixturevalue("_served_memory")
     return address

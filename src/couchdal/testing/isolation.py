@@ -1,6 +1,6 @@
-"""Isolation of tests: what each test, class, module and session changes on the memory server is undone at its end.
+"""Test isolation: at the end of each test, class, module and session, the memory server returns to its state before.
 
-It keeps a snapshot for each scope that is open. It looks at the emulator only where something has imported it.
+There is one snapshot for each open scope. The emulator is used only if the test run has imported it.
 """
 
 from __future__ import annotations
@@ -19,38 +19,38 @@ if TYPE_CHECKING:
 
 
 def default_backend() -> MemoryBackend | None:
-    """Return the memory server that ``CouchDAL()`` uses, if there is one yet."""
+    """Return the memory server of ``CouchDAL()``, or ``None`` if nothing has used it yet."""
     memory = sys.modules.get("couchdal.backends.memory")
     return memory.existing_default_backend() if memory is not None else None
 
 
 class Scope:
-    """One scope that is open: a test, or what its fixtures belong to, and the state that its end returns to."""
+    """An open scope (a test, class, module or session) and the state to restore at its end."""
 
     def __init__(self, node: pytest.Item | pytest.Collector, snapshot: Snapshot | None) -> None:
         self.node = node
         self.created: set[str] | None = None
-        # None is the state of a server that was not there yet.
+        # ``None`` if the server did not exist yet.
         self.snapshot = snapshot
 
 
 class Isolation:
-    """The scopes that are open, the widest first."""
+    """The open scopes, the widest first."""
 
     def __init__(self, prepare: Callable[[pytest.Item], None], live: LiveDatabases | None = None) -> None:
         self._scopes: list[Scope] = []
-        # What is done when a test begins, before its own fixtures are set up.
+        # Called when a test begins, before its own fixtures are set up.
         self._prepare = prepare
         self._live = live
 
     def open(self, node: pytest.Item | pytest.Collector) -> None:
-        """Have the end of a node's scope undo what happens from now on, after the finalizers of its fixtures."""
+        """Open the scope of a node. Its end undoes all later changes, after the finalizers of its fixtures."""
         if any(scope.node is node for scope in self._scopes):
             return
         place = len(self._scopes)
         while place and _lies_within(self._scopes[place - 1].node, node):
             place -= 1
-        # Where a narrower scope is open already, the state before it is the state before this one.
+        # If a narrower scope is open already, the state before it is also the state before this one.
         narrower = self._scopes[place].snapshot if place < len(self._scopes) else _snapshot()
         scope = Scope(node, narrower)
         self._scopes.insert(place, scope)
@@ -61,7 +61,7 @@ class Isolation:
             self._prepare(node)
 
     def close(self, node: pytest.Item | pytest.Collector) -> None:
-        """Undo what happened since a node's scope was opened."""
+        """Undo the changes since a node's scope was opened."""
         place = next(place for place, scope in enumerate(self._scopes) if scope.node is node)
         ended = self._scopes[place:]
         del self._scopes[place:]
@@ -72,7 +72,7 @@ class Isolation:
 
     @contextmanager
     def setting_up(self, node: pytest.Item | pytest.Collector) -> Iterator[None]:
-        """Keep what a fixture of a wide scope does, although narrower scopes were opened before it."""
+        """Keep what a fixture of a wide scope changes, even if narrower scopes were opened before it."""
         self.open(node)
         narrower = [scope for scope in self._scopes if scope.node is not node and _lies_within(scope.node, node)]
         if not narrower:
@@ -81,7 +81,7 @@ class Isolation:
         before = _snapshot()
         yield
         for scope in narrower:
-            # Where there was no server before this fixture, all that there is now is the fixture's.
+            # If there was no server before this fixture, everything on it now belongs to the fixture.
             scope.snapshot = _with_changes_since(before, scope.snapshot) if before is not None else _snapshot()
 
 
@@ -96,7 +96,7 @@ def _snapshot() -> Snapshot | None:
 
 def _with_changes_since(before: Snapshot, kept: Snapshot | None) -> Snapshot:
     if kept is None:
-        # The server was made within the narrower scope: it was empty before.
+        # The server was created within the narrower scope, so it was empty before.
         now = _snapshot()
         _restore(None)
         kept = _snapshot()

@@ -1,7 +1,7 @@
-"""Tests on a live CouchDB: each gets databases of its own, which are created and deleted around it.
+"""Test runs on a live CouchDB: databases with unique names, created for each scope and deleted at its end.
 
-``CouchDAL()`` means a database whose name nobody else has. What is created beside it is noticed, and deleted at the end
-of the scope that created it. It never touches a database that was there before.
+``CouchDAL()`` uses a database with a unique name. A middleware notices every other database that tests create; the
+scope that created it deletes it at its end. Databases that existed before are never deleted.
 """
 
 from __future__ import annotations
@@ -17,28 +17,28 @@ from couchdal.middleware.chain import Steps, install
 
 
 def unique_name() -> str:
-    """Return the name of a database that nobody else has."""
+    """Return a unique name for a database."""
     return f"dal-test-{uuid.uuid4().hex[:12]}"
 
 
 class LiveDatabases:
-    """The databases that a test run has created on a live server, by the scopes that they end with."""
+    """The databases that a test run has created on a live server, by scope."""
 
     def __init__(self, name: str) -> None:
         self.name = name
-        # Of the scopes that are open, the widest first.
+        # One set for each open scope, the widest first.
         self._created: list[set[str]] = []
         self._handle: CouchDAL | None = None
         self._remove = install(self._notice)
 
     def stop(self) -> None:
-        """Notice nothing any more."""
+        """Remove the middleware and close the connections."""
         self._remove()
         if self._handle is not None:
             self._handle.close()
 
     def _notice(self, backend: BaseBackend | AsyncBackend, request: Request) -> Steps:
-        """Create the database that ``CouchDAL()`` means before it is first used, and remember what is created."""
+        """Create the database of ``CouchDAL()`` before its first use, and record all databases that are created."""
         segments = split_path(request.path)
         if not self._created or isinstance(backend.server_key, Server) or not segments:
             return (yield request)
@@ -52,13 +52,13 @@ class LiveDatabases:
         return response
 
     def begin(self, place: int) -> set[str]:
-        """Open a scope, which ends with what is created within it."""
+        """Open a scope and return the set that collects the databases it creates."""
         created: set[str] = set()
         self._created.insert(place, created)
         return created
 
     def end(self, created: set[str]) -> None:
-        """Close a scope, and delete what was created within it."""
+        """Close a scope and delete the databases it created."""
         self._created = [kept for kept in self._created if kept is not created]
         for name in sorted(created):
             self._dal().backend.send(Request("DELETE", f"/{quote(name)}"))

@@ -1,4 +1,4 @@
-"""What test reports say of databases: where a failed test's were dumped, and which tests differ between backends."""
+"""Test reports: dumps of the databases of failed tests, and tests that differ between backends."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import pytest
 
 from couchdal.testing.isolation import default_backend
 
-# A larger database would take longer to dump than anybody wants to wait for a failure.
+# Dumping a larger database would take too long.
 _MAX_DUMPED = 10_000
 
 
 def show_databases(item: pytest.Item, report: pytest.TestReport) -> None:
-    """Dump the memory server's databases beside pytest's temporary folders, and have the report say where."""
+    """Dump the memory server's databases into pytest's temporary folder, and add the paths to the report."""
     lines = list(_dumped(item))
     if lines:
         report.sections.append(("couchdal: the databases when the test failed", "\n".join(lines)))
@@ -43,7 +43,7 @@ def _dumped(item: pytest.Item) -> Iterator[str]:
 
 
 def show_differences(reporter: pytest.TerminalReporter) -> None:
-    """List the tests whose outcome on the one backend is not that on the other."""
+    """List the tests whose outcomes on the two backends differ."""
     outcomes: dict[str, dict[str, str]] = {}
     for category in ("passed", "failed", "error", "skipped", "xfailed", "xpassed"):
         for report in reporter.stats.get(category, ()):

@@ -1,4 +1,4 @@
-"""Seeds of tests: the files that a mark or a setting names, read once and put into the databases of each test."""
+"""Seeds: files, named by a mark or a setting, whose documents each test finds in its databases."""
 
 from __future__ import annotations
 
@@ -12,34 +12,34 @@ if TYPE_CHECKING:
     from couchdal.backends.memory import MemoryBackend
     from couchdal.client import CouchDAL
 
-# Memory servers that hold what came of some files, by a database's name and the files with the times of their changes.
+# Memory servers that have loaded some files, by database name and by the files with their modification times.
 _loaded: dict[tuple[str, tuple[tuple[Path, int], ...]], MemoryBackend] = {}
 
 
 def seeds_of(item: pytest.Item) -> Iterator[tuple[Path, str | None]]:
-    """Yield the files for a test, and the databases that they are for (None: the one that ``CouchDAL()`` means).
+    """Yield the seed files of a test with their databases; ``None`` is the database of ``CouchDAL()``.
 
-    Names are relative to the test's own folder in a mark, and to the root folder in the setting; they may be patterns.
-    Raises ``pytest.UsageError`` for a name that means no file.
+    Names may be glob patterns. Those in a mark are relative to the test's folder, those in the setting to the root
+    folder. Raise ``pytest.UsageError`` for a name that matches no file.
     """
     folder = item.config.rootpath
     for text in item.config.getini("dal_seed"):
-        yield from ((file, None) for file in _files(folder, text))
+        yield from ((file, None) for file in _files(folder, text, "dal_seed"))
     for mark in reversed(list(item.iter_markers("dal"))):
         named = mark.kwargs.get("seed", ())
         for text in (named,) if isinstance(named, str) else named:
-            yield from ((file, mark.kwargs.get("database")) for file in _files(item.path.parent, text))
+            yield from ((file, mark.kwargs.get("database")) for file in _files(item.path.parent, text, item.nodeid))
 
 
-def _files(folder: Path, text: str) -> list[Path]:
+def _files(folder: Path, text: str, origin: str) -> list[Path]:
     found = [Path(text)] if Path(text).is_absolute() else sorted(folder.glob(text))
     if not found or not all(file.is_file() for file in found):
-        raise pytest.UsageError(f"no seed {text!r} in {folder}")
+        raise pytest.UsageError(f"{origin}: no seed {text!r} in {folder}")
     return found
 
 
 def plant(item: pytest.Item) -> None:
-    """Put the seeds of a test into its databases; raises ``pytest.UsageError``, or what the files are refused with."""
+    """Load the seeds of a test into its databases. Raise ``pytest.UsageError``, or what loading a file raises."""
     by_database: dict[str | None, list[Path]] = {}
     for file, database in seeds_of(item):
         by_database.setdefault(database, []).append(file)
@@ -57,7 +57,7 @@ def plant(item: pytest.Item) -> None:
 
 
 def _is_new(dal: CouchDAL) -> bool:
-    """Whether a handle means a database of the memory server that nobody has written to."""
+    """Return whether a handle's database is on the shared memory server and has never been written to."""
     from couchdal.backends.memory import default_backend
 
     server = default_backend().server
@@ -68,7 +68,7 @@ def _is_new(dal: CouchDAL) -> bool:
 
 
 def _fork_into(dal: CouchDAL, files: list[Path]) -> None:
-    """Put a fork of what the files load into the memory server: it costs the same however much that is."""
+    """Copy the loaded files into the shared memory server. The cost does not depend on their size."""
     from couchdal.backends.memory import MemoryBackend, default_backend
     from couchdal.client import CouchDAL
 
@@ -87,10 +87,15 @@ def _fork_into(dal: CouchDAL, files: list[Path]) -> None:
 
 
 def check_marks(item: pytest.Item) -> None:
-    """Raise ``pytest.UsageError`` for arguments that the mark does not have."""
+    """Raise ``pytest.UsageError``, with the name of the test, for a mark ``dal`` with wrong arguments."""
     for mark in item.iter_markers("dal"):
-        wrong = set(mark.kwargs) - {"seed", "database"}
+        wrong = sorted(set(mark.kwargs) - {"seed", "database"})
         if mark.args or wrong:
+            given = ", ".join(wrong) or "positional arguments"
+            raise pytest.UsageError(f"{item.nodeid}: the mark dal takes seed= and database=, not {given}")
+        seed, database = mark.kwargs.get("seed", ()), mark.kwargs.get("database", "")
+        names = seed if isinstance(seed, (list, tuple)) else [seed]
+        if not all(isinstance(name, str) for name in [*names, database]):
             raise pytest.UsageError(
-                f"the mark dal takes seed= and database=, not {', '.join(sorted(wrong)) or 'names'}"
+                f"{item.nodeid}: the mark dal takes names: seed= a file or a list of files, database= a database"
             )
