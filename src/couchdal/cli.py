@@ -98,7 +98,7 @@ def _add_serve_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _checked(option: Option, text: str) -> str:
     try:
-        option.read(text)
+        option.parse(text)
     except ValueError as error:
         # Do not repeat the text: it may be a password.
         raise argparse.ArgumentTypeError(str(error)) from None
@@ -143,13 +143,13 @@ def _serve(arguments: Arguments) -> int:
 
 
 def _show_config(arguments: Arguments) -> int:
-    from couchdal.server.options import shown
+    from couchdal.server.options import format_options
 
     try:
         settings = _settings(arguments)
     except BackendError as error:
         return _fail("config", str(error))
-    print("\n".join(shown(settings)))
+    print("\n".join(format_options(settings)))
     return 0
 
 

@@ -1,4 +1,4 @@
-"""The options of ``couchdal serve``: where they come from, which wins, and what is shown of them."""
+"""The options of ``couchdal serve``: their sources, which source wins, errors, and ``couchdal config``."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from couchdal.cli import main
 from couchdal.errors import NotConfigured
-from couchdal.server.options import OPTIONS, read_options, shown
+from couchdal.server.options import OPTIONS, format_options, read_options
 
 SECRET = "hunter2"
 
@@ -20,7 +20,7 @@ def write(folder: Path, text: str) -> str:
     return str(path)
 
 
-def test_later_source_wins(tmp_path: Path) -> None:
+def test_command_line_overrides_environment_which_overrides_file(tmp_path: Path) -> None:
     file = write(tmp_path, "port = 1\nmax_feeds = 2\nmax_requests = 3\n")
     environ = {"COUCHDAL_MAX_FEEDS": "20", "COUCHDAL_MAX_REQUESTS": "30"}
     found = read_options({"max_requests": "300"}, environ, file)
@@ -40,7 +40,7 @@ def test_lists_are_lists_in_every_source(tmp_path: Path) -> None:
     assert read_options({"allow": ["PUT /{db}"]}, {})["allow"].value == ("PUT /{db}",)
 
 
-def test_upstream_has_couchdbs_own_variables() -> None:
+def test_upstream_options_use_couchdbs_variables() -> None:
     found = read_options(
         {}, {"COUCHDB_URL": "http://a:5984,http://b:5984", "COUCHDB_USER": "u", "COUCHDB_TIMEOUT": "3"}
     )
@@ -51,34 +51,47 @@ def test_upstream_has_couchdbs_own_variables() -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("prot = 1", "has an option that there is not: prot"),
-        ("port = 70000", "port in .* must be a port"),
-        ('port = "x"', "must be a whole number"),
-        ("read_only = 2", "must be true or false"),
-        ("timeout = -1", "must be a positive number of seconds"),
-        ('backend = "mongo"', "must be one of: memory, couch"),
-        ("port = [1]", "must be one value"),
-        (f'password = "{SECRET}', "is not TOML"),
-        (f'admin = "{SECRET}"', "must be user:password"),
+        ("prot = 1", "line 1: unknown option `prot`; did you mean `port`?"),
+        ("\n[upstreams]\nx = 1", "line 2: unknown option `upstreams`; did you mean `upstream`?"),
+        ("host = '::1'\n'zzz' = 1", "line 2: unknown option `zzz`"),
+        ("# port = 1\n\n port = 70000", "line 3: port must be a port number, 0 to 65535"),
+        ('port = "x"', "line 1: port must be a whole number"),
+        ("read_only = 2", "line 1: read_only must be true or false"),
+        ("timeout = -1", "line 1: timeout must be a positive number of seconds"),
+        ('backend = "mongo"', "line 1: backend must be one of: memory, couch"),
+        ("port = [1]", "line 1: port must be a single value"),
+        ("port = 1\nhost = localhost", "line 2, column 8: not valid TOML: Invalid value"),
+        (f'password = "{SECRET}', ": not valid TOML: Unterminated string (at end of document)"),
+        (f"password = {SECRET}", "line 1, column 12: not valid TOML: Invalid value"),
+        (f'admin = "{SECRET}"', "line 1: admin must be user:password"),
     ],
 )
-def test_wrong_file_is_told_without_its_secrets(text: str, said: str, tmp_path: Path) -> None:
-    with pytest.raises(NotConfigured, match=said) as refused:
-        read_options({}, {}, write(tmp_path, text))
+def test_error_in_a_file_names_the_line_and_no_value(text: str, said: str, tmp_path: Path) -> None:
+    file = write(tmp_path, text)
+    with pytest.raises(NotConfigured) as refused:
+        read_options({}, {}, file)
+    assert str(refused.value) in (f"{file}, {said}", f"{file}{said}")
     assert SECRET not in str(refused.value)
 
 
-def test_missing_file_is_told(tmp_path: Path) -> None:
+def test_error_in_a_file_that_is_not_utf_8_names_the_line(tmp_path: Path) -> None:
+    file = tmp_path / "couchdal.toml"
+    file.write_bytes(b"port = 1\nhost = '\xff'\n")
+    with pytest.raises(NotConfigured, match=r"couchdal\.toml, line 2: not UTF-8\Z"):
+        read_options({}, {}, str(file))
+
+
+def test_missing_file_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(NotConfigured, match="cannot be read"):
         read_options({}, {}, str(tmp_path / "none.toml"))
 
 
-def test_wrong_variable_is_told() -> None:
+def test_error_in_a_variable_names_the_variable() -> None:
     with pytest.raises(NotConfigured, match="COUCHDAL_MAX_FEEDS must be a whole number"):
         read_options({}, {"COUCHDAL_MAX_FEEDS": "many"})
 
 
-def test_config_shows_a_file_that_says_the_same_with_secrets_masked(
+def test_config_prints_a_file_of_all_options_with_secrets_masked(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = write(tmp_path, f'backend = "couch"\nread_only = true\nproxy_secret = "{SECRET}"\n')
@@ -101,7 +114,7 @@ def test_config_shows_a_file_that_says_the_same_with_secrets_masked(
     assert tomllib.loads(printed)["max_feeds"] == 7
 
 
-def test_config_told_by_a_variable_is_read(
+def test_variable_names_the_file(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COUCHDAL_CONFIG", write(tmp_path, "max_feeds = 9"))
@@ -109,21 +122,23 @@ def test_config_told_by_a_variable_is_read(
     assert "max_feeds = 9  # file" in capsys.readouterr().out
 
 
-def test_wrong_configuration_is_told_in_a_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_wrong_configuration_is_one_line_on_standard_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for command in ("config", "serve"):
         assert main([command, "--config", write(tmp_path, "nothing = 1")]) == 1
-        assert "nothing" in capsys.readouterr().err
+        error = capsys.readouterr().err
+        assert "line 1: unknown option `nothing`" in error
+        assert error.count("\n") == 1
 
 
-def test_what_is_shown_can_be_read_again(tmp_path: Path) -> None:
+def test_printed_configuration_can_be_read_again(tmp_path: Path) -> None:
     flags = {"allow": ['GET /{db}/"quoted"', "PUT /{db}"], "timeout": "2.5", "read_only": True, "host": "::1"}
     found = read_options(flags, {})
-    again = read_options({}, {}, write(tmp_path, "\n".join(shown(found))))
+    again = read_options({}, {}, write(tmp_path, "\n".join(format_options(found))))
     assert {key: setting.value for key, setting in again.items()} == {key: s.value for key, s in found.items()}
 
 
 @pytest.mark.parametrize("option", OPTIONS, ids=lambda option: option.name)
-def test_default_is_what_its_text_means(option: object) -> None:
+def test_default_equals_its_parsed_text(option: object) -> None:
     default = option.default  # type: ignore[attr-defined]
     if default not in (None, ()):
         assert read_options({option.key: str(default)}, {})[option.key].value == default  # type: ignore[attr-defined]

@@ -1,10 +1,11 @@
-"""The options of ``couchdal serve``: one table, read from a file, the environment and flags, of which the later wins.
+"""The options of ``couchdal serve``: one table, read from a file, the environment and the command line.
 
-It knows what each value must look like, and nothing of what it is for. No message quotes what may be a secret.
+The command line overrides the environment, which overrides the file. No message repeats a value: it may be a secret.
 """
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from math import isfinite
@@ -13,19 +14,20 @@ from typing import Any, NamedTuple
 from couchdal.config import BACKENDS, INDEX_MODES
 from couchdal.errors import NotConfigured
 
-#: Whose request CouchDB sees: see ``proxy.identity``.
+#: Whose credentials CouchDB sees: see ``proxy.identity``.
 IDENTITIES = ("client", "basic", "cookie", "proxy")
 
 
 class Option(NamedTuple):
-    """One row. ``read`` makes the value from text and raises ``ValueError``, saying what it must be.
+    """One option. ``parse`` returns the value of a text, or raises ``ValueError`` with what the value must be.
 
-    The flag is ``--max-feeds``, the file's key ``max_feeds``, the variable ``COUCHDAL_MAX_FEEDS`` unless ``variable``
-    names another. ``several`` are given by repeated flags, a list in the file, and commas in the variable.
+    ``max-feeds`` is ``--max-feeds`` on the command line, ``max_feeds`` in the file and ``COUCHDAL_MAX_FEEDS`` in the
+    environment, unless ``variable`` has another name. An option with ``several`` values is repeated on the command
+    line, a list in the file, and separated by commas in the environment.
     """
 
     name: str
-    read: Callable[[str], Any]
+    parse: Callable[[str], Any]
     default: Any
     purpose: str
     variable: str = ""
@@ -43,7 +45,7 @@ class Option(NamedTuple):
 
 
 class Setting(NamedTuple):
-    """A value and where it is from: ``default``, ``file``, ``environment`` or ``flag``."""
+    """A value and its origin: ``default``, ``file``, ``environment`` or ``flag``."""
 
     value: Any
     origin: str
@@ -64,7 +66,7 @@ def _whole(text: str) -> int:
 def _port(text: str) -> int:
     port = _whole(text)
     if port > 65535:
-        raise ValueError("must be a port: 0 to 65535")
+        raise ValueError("must be a port number, 0 to 65535")
     return port
 
 
@@ -92,80 +94,80 @@ def _credentials(text: str) -> tuple[str, str]:
 
 
 def _one_of(*words: str) -> Callable[[str], str]:
-    def read(text: str) -> str:
+    def parse(text: str) -> str:
         if text not in words:
             raise ValueError(f"must be one of: {', '.join(words)}")
         return text
 
-    return read
+    return parse
 
 
 OPTIONS = (
-    Option("backend", _one_of(*BACKENDS), "memory", "memory: an embedded CouchDB, empty at the start;"
-           " couch: stand before the servers that --upstream names", metavar="memory|couch"),
-    Option("host", _text, "127.0.0.1", "the address to listen on"),
-    Option("port", _port, 5984, "the port; 0 takes a free one"),
-    Option("admin", _credentials, None, "an admin of the embedded CouchDB; without one, everybody is the admin",
+    Option("backend", _one_of(*BACKENDS), "memory", "memory: an embedded CouchDB that starts empty;"
+           " couch: a proxy for the servers in --upstream", metavar="memory|couch"),
+    Option("host", _text, "127.0.0.1", "address to listen on"),
+    Option("port", _port, 5984, "port to listen on; 0 takes a free one"),
+    Option("admin", _credentials, None, "an admin of the embedded CouchDB; without one, every client is an admin",
            secret=True, metavar="USER:PASSWORD"),
-    Option("indexes", _one_of(*INDEX_MODES), None, "require: a query that no index serves is refused, with the index"
-           " that it needs", variable="DAL_INDEXES", metavar="watch|require"),
-    Option("access-log", _switch, False, "write a line of JSON for each answer to standard error"),
-    Option("metrics", _switch, False, "answer GET /_couchdal/metrics, for Prometheus"),
-    Option("cors-origins", _text, (), "an origin that browsers may ask from; * is any", several=True),
-    Option("cors-credentials", _switch, False, "have browsers send cookies and passwords"),
-    Option("cors-headers", _text, (), "a header that browsers may send, in place of CouchDB's list", several=True),
-    Option("cors-methods", _text, (), "a method that browsers may use, in place of CouchDB's list", several=True),
-    Option("cors-max-age", _whole, 600, "for how long browsers may remember this", metavar="SECONDS"),
-    Option("max-http-request-size", _whole, 4_294_967_296, "the largest body that is taken", metavar="BYTES"),
-    Option("max-header-size", _whole, 65536, "the largest head of a request", metavar="BYTES"),
-    Option("max-requests", _whole, 1000, "how many requests are answered at once"),
-    Option("max-feeds", _whole, 1000, "how many feeds are open at once"),
-    Option("header-timeout", _seconds, 30.0, "how long the head of a request may take", metavar="SECONDS"),
-    Option("body-timeout", _seconds, 300.0, "how long the next part of a body may take", metavar="SECONDS"),
-    Option("send-timeout", _seconds, 300.0, "how long a client may leave its answer unread", metavar="SECONDS"),
-    Option("shutdown-timeout", _seconds, 10.0, "how long requests may take to end when the server is told to stop",
+    Option("indexes", _one_of(*INDEX_MODES), None, "require: refuse queries that no index serves, and name the index"
+           " they need", variable="DAL_INDEXES", metavar="watch|require"),
+    Option("access-log", _switch, False, "write one line of JSON per answer to standard error"),
+    Option("metrics", _switch, False, "answer GET /_couchdal/metrics in the format of Prometheus"),
+    Option("cors-origins", _text, (), "an allowed CORS origin (`*` for any)", several=True),
+    Option("cors-credentials", _switch, False, "allow browsers to send cookies and passwords"),
+    Option("cors-headers", _text, (), "a header that browsers may send; replaces CouchDB's list", several=True),
+    Option("cors-methods", _text, (), "a method that browsers may use; replaces CouchDB's list", several=True),
+    Option("cors-max-age", _whole, 600, "how long browsers may cache the answer to a preflight", metavar="SECONDS"),
+    Option("max-http-request-size", _whole, 4_294_967_296, "largest request body", metavar="BYTES"),
+    Option("max-header-size", _whole, 65536, "largest request head", metavar="BYTES"),
+    Option("max-requests", _whole, 1000, "how many requests may be open at once"),
+    Option("max-feeds", _whole, 1000, "how many feeds may be open at once"),
+    Option("header-timeout", _seconds, 30.0, "time limit for receiving the head of a request", metavar="SECONDS"),
+    Option("body-timeout", _seconds, 300.0, "time limit for receiving the next part of a body", metavar="SECONDS"),
+    Option("send-timeout", _seconds, 300.0, "time limit for a client that does not read its answer",
            metavar="SECONDS"),
-    Option("upstream", _text, (), "the CouchDB to stand before, such as http://localhost:5984; more than one are the"
-           " nodes of a cluster", variable="COUCHDB_URL", secret=True, several=True, metavar="URL"),
-    Option("user", _text, None, "the proxy's account", variable="COUCHDB_USER"),
-    Option("password", _text, None, "its password; better in the file or the environment", variable="COUCHDB_PASSWORD",
+    Option("shutdown-timeout", _seconds, 10.0, "how long open requests may take to end after SIGTERM",
+           metavar="SECONDS"),
+    Option("upstream", _text, (), "URL of the CouchDB behind the proxy, such as http://localhost:5984; one for each"
+           " node of a cluster", variable="COUCHDB_URL", secret=True, several=True, metavar="URL"),
+    Option("user", _text, None, "the proxy's account in CouchDB", variable="COUCHDB_USER"),
+    Option("password", _text, None, "its password; safer in the file or the environment", variable="COUCHDB_PASSWORD",
            secret=True),
-    Option("auth", _one_of(*IDENTITIES), None, "whose request CouchDB sees. client: the client's own credentials pass;"
-           " basic or cookie: the proxy's account; proxy: CouchDB's proxy authentication, for --proxy-user (default:"
-           " basic where an account is set, else client)", metavar="|".join(IDENTITIES)),
-    Option("proxy-secret", _text, None, "the secret of proxy authentication", secret=True),
-    Option("proxy-user", _text, None, "who is named by proxy authentication"),
+    Option("auth", _one_of(*IDENTITIES), None, "whose credentials CouchDB sees. client: the client's own;"
+           " basic or cookie: the proxy's account; proxy: proxy authentication for --proxy-user"
+           " (default: basic if an account is set, otherwise client)", metavar="|".join(IDENTITIES)),
+    Option("proxy-secret", _text, None, "the secret for proxy authentication", secret=True),
+    Option("proxy-user", _text, None, "the user for proxy authentication"),
     Option("proxy-roles", _text, (), "a role of that user", several=True),
-    Option("proxy-user-header", _text, None, "the header in which a gateway before the proxy names the user"),
-    Option("timeout", _seconds, 30.0, "how long CouchDB may take to answer", variable="COUCHDB_TIMEOUT",
+    Option("proxy-user-header", _text, None, "a header that names the user, set by a gateway in front of the proxy"),
+    Option("timeout", _seconds, 30.0, "time limit for an answer from CouchDB", variable="COUCHDB_TIMEOUT",
            metavar="SECONDS"),
-    Option("connect-timeout", _seconds, 5.0, "how long a connection to CouchDB may take", metavar="SECONDS"),
-    Option("max-connections", _whole, 100, "connections to each node, beside those of feeds"),
-    Option("upstream-ca", _text, None, "a file of certificates to trust in place of the system's", metavar="FILE"),
-    Option("retries", _whole, 2, "how often a request that may be repeated is sent again"),
-    Option("breaker-failures", _whole, 5, "after so many failures in a row a node is left alone"),
-    Option("breaker-pause", _seconds, 5.0, "for so long", metavar="SECONDS"),
-    Option("health-interval", _seconds, 10.0, "how often nodes are asked whether they are well", metavar="SECONDS"),
-    Option("allow", _text, (), "a rule for what passes beside documents, queries and replication, such as 'PUT /{db}'",
+    Option("connect-timeout", _seconds, 5.0, "time limit for connecting to CouchDB", metavar="SECONDS"),
+    Option("max-connections", _whole, 100, "how many connections to open to each node, not counting feeds"),
+    Option("upstream-ca", _text, None, "file of CA certificates to trust instead of the system's", metavar="FILE"),
+    Option("retries", _whole, 2, "how often to resend a request that is safe to repeat"),
+    Option("breaker-failures", _whole, 5, "after this many failures in a row, a node gets no requests for a while"),
+    Option("breaker-pause", _seconds, 5.0, "how long such a node gets no requests", metavar="SECONDS"),
+    Option("health-interval", _seconds, 10.0, "time between health checks of the nodes", metavar="SECONDS"),
+    Option("allow", _text, (), "allow more than documents, queries and replication, such as 'PUT /{db}'",
            several=True, metavar="RULE"),
-    Option("read-only", _switch, False, "refuse whatever changes data"),
-    Option("databases", _text, (), "names of databases that may be asked, with * and ?", several=True,
-           metavar="PATTERN"),
+    Option("read-only", _switch, False, "refuse every request that changes data"),
+    Option("databases", _text, (), "an allowed database; * and ? are wildcards", several=True, metavar="PATTERN"),
 )  # fmt: skip
 _BY_KEY = {option.key: option for option in OPTIONS}
+_TOML_POSITION = re.compile(r" \(at line (\d+), column (\d+)\)\Z")
 
 
 def read_options(
     flags: Mapping[str, object], environ: Mapping[str, str], file: str | None = None
 ) -> dict[str, Setting]:
-    """Return the setting of every option by its key; raises ``NotConfigured``.
+    """Return the setting of every option by its key. Raise ``NotConfigured``.
 
-    ``flags`` has the options that were given as such, as text or lists of texts; ``file`` is the path of a TOML file.
+    ``flags`` holds the options of the command line, as text or lists of texts. ``file`` is the path of a TOML file.
     """
     found = {option.key: Setting(option.default, "default") for option in OPTIONS}
     if file is not None:
-        for key, value in _read_file(file).items():
-            found[key] = Setting(_value(_BY_KEY[key], value, f"{key} in {file}"), "file")
+        found.update(_read_file(file))
     for option in OPTIONS:
         text = environ.get(option.env)
         if text:
@@ -177,19 +179,46 @@ def read_options(
     return found
 
 
-def _read_file(path: str) -> dict[str, Any]:
+def _read_file(path: str) -> Iterator[tuple[str, Setting]]:
     try:
         with open(path, "rb") as file:
-            content = tomllib.load(file)
+            content = file.read()
+        text = content.decode("utf-8")
+        values = tomllib.loads(text)
     except OSError as error:
         raise NotConfigured(f"{path} cannot be read: {error.strerror or error}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError):
-        # What the decoder says may quote the line, and the line may hold a password.
-        raise NotConfigured(f"{path} is not TOML") from None
-    unknown = sorted(content.keys() - _BY_KEY.keys())
-    if unknown:
-        raise NotConfigured(f"{path} has an option that there is not: {unknown[0]}")
-    return content
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise NotConfigured(f"{path}, line {line}: not UTF-8") from None
+    except tomllib.TOMLDecodeError as error:
+        raise NotConfigured(f"{path}{_describe(error)}") from None
+    for key, value in values.items():
+        place = f"{path}, line {_line_of(key, text)}"
+        if key not in _BY_KEY:
+            raise NotConfigured(f"{place}: unknown option `{key}`{_suggestion(key)}")
+        yield key, Setting(_value(_BY_KEY[key], value, f"{place}: {key}"), "file")
+
+
+def _describe(error: tomllib.TOMLDecodeError) -> str:
+    # tomllib's messages quote keys and single characters, but no values.
+    position = _TOML_POSITION.search(str(error))
+    if position is None:
+        return f": not valid TOML: {error}"
+    return f", line {position[1]}, column {position[2]}: not valid TOML: {str(error)[: position.start()]}"
+
+
+def _line_of(key: str, text: str) -> int:
+    """Return the number of the line that sets a top-level key, or opens a table of that name."""
+    name = re.escape(key)
+    start = re.search(rf"^[ \t]*\[*[ \t]*(?:{name}|\"{name}\"|'{name}')[ \t]*[.=\]]", text, re.MULTILINE)
+    return text.count("\n", 0, start.start() if start else 0) + 1
+
+
+def _suggestion(key: str) -> str:
+    from difflib import get_close_matches
+
+    close = get_close_matches(key, _BY_KEY, 1)
+    return f"; did you mean `{close[0]}`?" if close else ""
 
 
 def _value(option: Option, given: object, place: str) -> object:
@@ -202,15 +231,15 @@ def _value(option: Option, given: object, place: str) -> object:
 def _one(option: Option, given: object, place: str) -> object:
     text = str(given).lower() if isinstance(given, bool) else str(given)
     if isinstance(given, (list, dict)):
-        raise NotConfigured(f"{place} must be one value")
+        raise NotConfigured(f"{place} must be a single value")
     try:
-        return option.read(text)
+        return option.parse(text)
     except ValueError as error:
         raise NotConfigured(f"{place} {error}") from None
 
 
-def shown(settings: Mapping[str, Setting]) -> Iterator[str]:
-    """Yield the lines of a configuration file that says the same, secrets masked, and where each value is from."""
+def format_options(settings: Mapping[str, Setting]) -> Iterator[str]:
+    """Yield the lines of a configuration file with these settings and their origins, secrets masked."""
     for option in OPTIONS:
         value, origin = settings[option.key]
         if value is None:
@@ -239,6 +268,6 @@ def _toml(value: Any) -> str:
         return f"{value:g}" if isinstance(value, float) else str(value)
     if isinstance(value, tuple):
         return f"[{', '.join(map(_toml, value))}]"
-    from json import dumps  # a TOML basic string is written as a JSON string is
+    from json import dumps  # TOML's basic strings are written like JSON's
 
     return dumps(value, ensure_ascii=False)
