@@ -117,17 +117,25 @@ def _serve(arguments: Arguments) -> int:
         from couchdal.server.listener import address_of, listen, serve
     except ImportError as error:
         return _fail("serve", f"{error.name} is not installed; run: pip install 'couchdal[server]'")
-    from couchdal.server.assembly import build_application
+    import errno
+    import logging
 
+    from couchdal.server.assembly import build_application
+    from couchdal.server.stderr import StandardError
+
+    stderr = StandardError()
     try:
         settings = _settings(arguments)
-        application = build_application(settings)
+        application = build_application(settings, stderr.write)
     except BackendError as error:
         return _fail("serve", str(error))
     host, port = settings["host"].value, settings["port"].value
     try:
         listener = listen(host, port)
     except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            hint = "choose another with --port (PORT=... for make run)"
+            return _fail("serve", f"port {port} on {host} is in use; {hint}")
         return _fail("serve", f"cannot listen on {host} port {port}: {error.strerror or error}")
 
     def announce() -> None:
@@ -137,8 +145,9 @@ def _serve(arguments: Arguments) -> int:
         # A full collection visits every document. At Python's default rate it takes a fifth of the time of bulk writes.
         gc.set_threshold(*gc.get_threshold()[:2], _FULL_COLLECTION)
     # Ctrl-C is the normal way to stop the server.
+    logging.basicConfig(stream=stderr)
     with suppress(KeyboardInterrupt):
-        serve(application, listener, announce)
+        serve(application, listener, announce, stderr.close)
     return 0
 
 

@@ -110,7 +110,10 @@ def test_serve_reports_a_problem_in_one_line(
 def test_serve_reports_a_port_in_use(capsys: pytest.CaptureFixture[str]) -> None:
     with closing(socket.create_server(("127.0.0.1", 0))) as taken:
         assert main(["serve", "--port", str(taken.getsockname()[1])]) == 1
-    assert "Address already in use" in capsys.readouterr().err
+        port = taken.getsockname()[1]
+    error = capsys.readouterr().err
+    assert f"port {port} on 127.0.0.1 is in use; choose another with --port" in error
+    assert error.count("\n") == 1
 
 
 @pytest.mark.parametrize(

@@ -139,7 +139,7 @@ def test_authority_of_ones_own_is_trusted_and_others_are_not(
 
 def test_file_without_certificates_is_refused(tmp_path: Path, stand: Stand) -> None:
     (tmp_path / "ca.pem").write_text("nothing")
-    with pytest.raises(NotConfigured, match="no certificates"):
+    with pytest.raises(NotConfigured, match="cannot read certificates"):
         stand(upstream_ca=str(tmp_path / "ca.pem"))
 
 

@@ -10,6 +10,7 @@ from couchdal.backends import open_backend
 from couchdal.backends.base import AsyncBackend, BaseBackend
 from couchdal.backends.event_loop import for_event_loop
 from couchdal.errors import BackendError, BrokenOff, CouchError, ServerError, Unavailable
+from couchdal.http.json_text import encode_json
 from couchdal.http.messages import ABSENT, Request, Response, is_feed
 from couchdal.server.access_log import AccessLog
 from couchdal.server.cors import Cors, add_cors_headers, preflight
@@ -148,7 +149,7 @@ class Application:
         return headers if self.cors is None else add_cors_headers(request, headers, self.cors)
 
     async def _respond(self, cycle: RequestCycle, incoming: Incoming | None = None) -> Response:
-        """Return the answer. Without ``incoming``, the request is complete.
+        """Return the answer, its JSON encoded. Without ``incoming``, the request is complete.
 
         Raise only ``BrokenOff`` and ``Disconnected``; every other failure is an answer.
         """
@@ -254,9 +255,10 @@ async def _pump(response: Response, outgoing: Outgoing) -> None:
 def failure(error: Exception) -> Response:
     """Return the answer for an exception."""
     if isinstance(error, BackendError):
-        headers = {"retry-after": "1"} if isinstance(error, Unavailable) else None
-        error = ServerError(str(error), status=error.status, error=error.error, headers=headers)
+        retry = {"retry-after": "1"} if isinstance(error, Unavailable) else None
+        error = ServerError(str(error), status=error.status, error=error.error, headers=retry)
     elif not isinstance(error, CouchError):
         _log.error("a request failed", exc_info=error)
         error = ServerError(type(error).__name__, status=500, error="unknown_error")
-    return Response(error.status, {"content-type": "application/json", **error.headers}, json=error.body)
+    headers = {"content-type": "application/json", **error.headers}
+    return Response(error.status, headers, body=encode_json(error.body) + b"\n")

@@ -1,4 +1,4 @@
-"""From the options of ``couchdal serve`` to the application that is served."""
+"""Build the application that the options of ``couchdal serve`` describe."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from couchdal.errors import NotConfigured
 from couchdal.http.json_text import JSON
 from couchdal.middleware import watched
 from couchdal.proxy.nodes import Nodes
+from couchdal.server.access_log import AccessLog
 from couchdal.server.application import Application
 from couchdal.server.cors import HEADERS, METHODS, Cors
 from couchdal.server.framing import Limits
@@ -19,8 +20,11 @@ from couchdal.server.operational import Service
 from couchdal.server.options import Setting
 
 
-def build_application(settings: Mapping[str, Setting]) -> Application:
-    """Return the application; raises ``NotConfigured``."""
+def build_application(settings: Mapping[str, Setting], write_log: Callable[[str], object] | None = None) -> Application:
+    """Return the application. ``write_log`` gets the lines of the access log; by default, standard error does.
+
+    Raise ``NotConfigured``.
+    """
     options = {key: setting.value for key, setting in settings.items()}
     backend: BaseBackend | AsyncBackend
     nodes: Nodes | None = None
@@ -28,8 +32,8 @@ def build_application(settings: Mapping[str, Setting]) -> Application:
         backend = _embedded(options["admin"])
     else:
         if options["admin"] is not None:
-            raise NotConfigured("--admin is for the embedded CouchDB; a real one has its own admins")
-        from couchdal.proxy.opening import open_proxy  # the embedded server needs no HTTP client
+            raise NotConfigured("--admin is for the embedded CouchDB; a real CouchDB has its own admins")
+        from couchdal.proxy.opening import open_proxy  # the emulator needs no HTTP client
 
         backend = proxy = open_proxy(options)
         nodes = proxy.nodes
@@ -45,7 +49,7 @@ def build_application(settings: Mapping[str, Setting]) -> Application:
             requests=options["max_requests"],
             feeds=options["max_feeds"],
         ),
-        access_log=_access_log() if options["access_log"] else None,
+        access_log=AccessLog(write_log or sys.stderr.write) if options["access_log"] else None,
         cors=_cors(options),
     )
     metrics = _metrics(application, nodes) if options["metrics"] else None
@@ -56,7 +60,7 @@ def build_application(settings: Mapping[str, Setting]) -> Application:
 def _embedded(admin: tuple[str, str] | None) -> BaseBackend:
     if admin is None:
         return open_backend("memory")
-    # Where credentials count, cookies have to expire, and their secret must not be known to whoever read this.
+    # Where credentials count, cookies must expire, and nobody may know the secret that signs them.
     from secrets import randbits
     from time import monotonic, time
 
@@ -79,35 +83,25 @@ def _cors(options: Mapping[str, Any]) -> Cors | None:
     )
 
 
-def _access_log() -> Any:
-    from couchdal.server.access_log import AccessLog
-
-    def write(line: str) -> None:
-        sys.stderr.write(line)
-        sys.stderr.flush()
-
-    return AccessLog(write)
-
-
 def _health(application: Application, nodes: Nodes | None) -> tuple[bool, Mapping[str, JSON]]:
-    # Neither the health check itself nor what it is asked by is the server's work.
-    state: dict[str, JSON] = {"requests": application.requests - 1, "feeds": application.feeds}
+    # The request for the health itself does not count.
+    figures: dict[str, JSON] = {"requests": application.requests - 1, "feeds": application.feeds}
     if nodes is None:
-        return True, state
+        return True, figures
     up = nodes.count_up()
-    return up > 0, {**state, "nodes": len(nodes.nodes), "nodes_up": up}
+    return up > 0, {**figures, "nodes": len(nodes.nodes), "nodes_up": up}
 
 
 def _metrics(application: Application, nodes: Nodes | None) -> Callable[[], tuple[bytes, str]]:
     try:
         from couchdal.metrics.prometheus import Exposition
-    except ImportError as lack:
-        raise NotConfigured(f"{lack.name} is missing: pip install 'couchdal[prometheus]'") from None
+    except ImportError as error:
+        raise NotConfigured(f"{error.name} is not installed; run: pip install 'couchdal[prometheus]'") from None
     gauges: dict[str, tuple[str, Callable[[], float]]] = {
-        "couchdal_open_requests": ("Requests that are being answered", lambda: application.requests),
-        "couchdal_open_feeds": ("Feeds that are open", lambda: application.feeds),
+        "couchdal_open_requests": ("Open requests", lambda: application.requests),
+        "couchdal_open_feeds": ("Open feeds", lambda: application.feeds),
     }
     if nodes is not None:
-        gauges["couchdal_nodes_up"] = ("Nodes of CouchDB that answer", nodes.count_up)
-        gauges["couchdal_repeated_requests"] = ("Requests that were sent again", lambda: nodes.repeated)
+        gauges["couchdal_nodes_up"] = ("CouchDB nodes that answer", nodes.count_up)
+        gauges["couchdal_repeated_requests"] = ("Requests that were sent to CouchDB again", lambda: nodes.repeated)
     return Exposition(application.backend.server_key, gauges)

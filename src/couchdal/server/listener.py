@@ -21,12 +21,20 @@ _BACKLOG = 1024
 
 
 class _Server(uvicorn.Server):
-    """Calls ``ready`` when it answers. When it stops, feeds end at once, and requests get time to end."""
+    """Calls ``ready`` when it serves. When it stops, feeds end at once, and requests get time to end."""
 
-    def __init__(self, config: uvicorn.Config, application: Application, ready: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        application: Application,
+        *,
+        ready: Callable[[], None],
+        stopped: Callable[[], None],
+    ) -> None:
         super().__init__(config)
         self._application = application
         self._ready = ready
+        self._stopped = stopped
         self._interrupted = False
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -47,6 +55,8 @@ class _Server(uvicorn.Server):
             if self._interrupted and cycle is not None and cycle.more_body:
                 connection.transport.abort()
         await super().shutdown(sockets)
+        # uvicorn raises the signal next, which may end the process.
+        self._stopped()
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -72,10 +82,16 @@ def address_of(listener: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def serve(application: Application, listener: socket.socket, ready: Callable[[], None]) -> None:
-    """Serve on a listening socket until SIGINT (``KeyboardInterrupt``) or SIGTERM. Call ``ready`` when serving starts.
+def serve(
+    application: Application,
+    listener: socket.socket,
+    ready: Callable[[], None],
+    stopped: Callable[[], None] = lambda: None,
+) -> None:
+    """Serve on a listening socket until SIGINT (``KeyboardInterrupt``) or SIGTERM.
 
-    After SIGTERM, open requests have ``shutdown_timeout_s`` to end; after SIGINT, one second.
+    Call ``ready`` when serving starts, and ``stopped`` when the last request has ended. After SIGTERM, open requests
+    have ``shutdown_timeout_s`` to end; after SIGINT, one second.
     """
     config = uvicorn.Config(
         application,
@@ -83,6 +99,7 @@ def serve(application: Application, listener: socket.socket, ready: Callable[[],
         http=HttpProtocol,
         ws="none",
         access_log=False,
+        log_config=None,
         proxy_headers=False,
         log_level="error",
         server_header=False,
@@ -90,4 +107,4 @@ def serve(application: Application, listener: socket.socket, ready: Callable[[],
         timeout_keep_alive=_KEEP_ALIVE_S,
         timeout_graceful_shutdown=ceil(application.limits.shutdown_timeout_s),
     )
-    _Server(config, application, ready).run([listener])
+    _Server(config, application, ready=ready, stopped=stopped).run([listener])

@@ -1,0 +1,48 @@
+"""Standard error for a server: a thread writes it, so a reader that stops reading blocks no request."""
+
+from __future__ import annotations
+
+import os
+import queue
+import threading
+
+
+class StandardError:
+    """A text stream that never blocks. While ``most`` pieces wait to be written, it drops new ones and counts them."""
+
+    def __init__(self, descriptor: int = 2, most: int = 1000) -> None:
+        self._descriptor = descriptor
+        self._waiting: queue.Queue[bytes | None] = queue.Queue(most)
+        self._dropped = 0
+        # ``sys.stderr`` has a lock, on which the interpreter's exit would wait for a blocked thread.
+        self._thread = threading.Thread(target=self._write_all, name="standard error", daemon=True)
+        self._thread.start()
+
+    def write(self, text: str) -> None:
+        try:
+            self._waiting.put_nowait(text.encode("utf-8", "backslashreplace"))
+        except queue.Full:
+            self._dropped += 1
+
+    def close(self, timeout_s: float = 1.0) -> None:
+        """Write what waits, unless that takes too long."""
+        try:
+            self._waiting.put(None, timeout=timeout_s)
+        except queue.Full:
+            return
+        self._thread.join(timeout_s)
+
+    def _write_all(self) -> None:
+        while (data := self._waiting.get()) is not None:
+            try:
+                self._write(data)
+                if self._dropped:
+                    dropped, self._dropped = self._dropped, 0
+                    self._write(f"couchdal: {dropped} messages were dropped, because nobody read them\n".encode())
+            except OSError:
+                # Standard error is closed. The server goes on without it.
+                continue
+
+    def _write(self, data: bytes) -> None:
+        while data:
+            data = data[os.write(self._descriptor, data) :]
