@@ -22,7 +22,7 @@ from couchdal.api.routes import ROUTES, find_route
 from couchdal.coverage.collect import Coverage, summary
 from couchdal.coverage.html import page
 from couchdal.coverage.report import lines
-from couchdal.emulator.engine.mango import find_options
+from couchdal.emulator.engine.mango import find_query
 from couchdal.emulator.engine.mango.selector import normalize_selector
 from couchdal.errors import CouchError
 from couchdal.http.urls import split_path
@@ -213,9 +213,9 @@ def test_parameters_that_endpoints_read_are_known() -> None:
 
 
 def test_options_of_queries_and_indexes_are_known() -> None:
-    assert {*find_options._FIND} == {*PARAMETERS[FIND]}
-    assert {*find_options._INDEX_REQUEST, "limit", "skip"} == {*PARAMETERS["/{db}/_index"]}
-    assert {*find_options._BULK_DELETE} == {*PARAMETERS["/{db}/_index/_bulk_delete"]}
+    assert {*find_query._FIND} == {*PARAMETERS[FIND]}
+    assert {*find_query._INDEX_REQUEST, "limit", "skip"} == {*PARAMETERS["/{db}/_index"]}
+    assert {*find_query._BULK_DELETE} == {*PARAMETERS["/{db}/_index/_bulk_delete"]}
 
 
 TESTS = """

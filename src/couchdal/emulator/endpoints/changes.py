@@ -22,7 +22,7 @@ from couchdal.emulator.engine.changes.changes import (
 from couchdal.emulator.engine.changes.changes_feed import FRAMINGS, MAX_WAIT_MS, ChangesFeed
 from couchdal.emulator.engine.documents.document_read import Shown, open_winner
 from couchdal.emulator.engine.mango.field_path import compile_projection
-from couchdal.emulator.engine.mango.find_options import parse_fields
+from couchdal.emulator.engine.mango.find_query import parse_fields
 from couchdal.emulator.engine.mango.selector import normalize_selector
 from couchdal.emulator.engine.mango.selector_match import compile_selector
 from couchdal.emulator.http.call import Call

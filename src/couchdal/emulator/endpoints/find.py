@@ -5,7 +5,7 @@ from __future__ import annotations
 from couchdal.emulator.engine.erlang.term_text import print_term
 from couchdal.emulator.engine.mango.explain import explain
 from couchdal.emulator.engine.mango.find import find
-from couchdal.emulator.engine.mango.find_options import FindOptions, parse_find_options
+from couchdal.emulator.engine.mango.find_query import FindQuery, parse_find_query
 from couchdal.emulator.http.call import Call
 from couchdal.errors import ServerError
 from couchdal.http.answers import json_response
@@ -14,17 +14,17 @@ from couchdal.http.messages import Response
 
 def query(call: Call) -> Response:
     """POST ``{"selector": ...}``: the documents that match."""
-    options = _options(call)
-    return json_response(find(call.db, options))
+    parsed = _parse_body(call)
+    return json_response(find(call.db, parsed))
 
 
 def explain_query(call: Call) -> Response:
     """POST the same: which index answers it, and why."""
-    options = _options(call)
-    return json_response(explain(call.db, options))
+    parsed = _parse_body(call)
+    return json_response(explain(call.db, parsed))
 
 
-def _options(call: Call) -> FindOptions:
+def _parse_body(call: Call) -> FindQuery:
     call.require_json_type()
     body = call.json_object()
     partition = next((value for name, value in call.params if name == "partition"), None)
@@ -33,4 +33,4 @@ def _options(call: Call) -> FindOptions:
         if body["partition"] != partition:
             wrong = print_term(body["partition"])
             raise ServerError(f"Unknown Error: mango_httpd :: {{bad_partition,{wrong}}}", error="unknown_error")
-    return parse_find_options(body)
+    return parse_find_query(body)

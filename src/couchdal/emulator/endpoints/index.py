@@ -10,7 +10,7 @@ from couchdal.emulator.engine.documents.document import Document, validate_doc_i
 from couchdal.emulator.engine.documents.document_update import Outcome
 from couchdal.emulator.engine.erlang.external_term import encode_term
 from couchdal.emulator.engine.erlang.term_text import print_term
-from couchdal.emulator.engine.mango.find_options import parse_bulk_delete, parse_index_definition, parse_index_request
+from couchdal.emulator.engine.mango.find_query import parse_bulk_delete, parse_index_definition, parse_index_request
 from couchdal.emulator.engine.mango.index_definition import (
     EMPTY_BODY,
     IndexDefinition,

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from couchdal.emulator.engine.mango.find import required_fields
-from couchdal.emulator.engine.mango.find_options import FindOptions
+from couchdal.emulator.engine.mango.find_query import FindQuery
 from couchdal.emulator.engine.mango.index_definition import IndexDefinition
 from couchdal.emulator.engine.mango.key_range import Extreme, indexable_fields
 from couchdal.emulator.engine.mango.planner import Plan, Ranked, covers, key_bounds, make_plan, selector_fields
@@ -19,45 +19,45 @@ from couchdal.http.json_text import JSON, copy_json
 _HIGHEST = "<MAX>"
 
 
-def explain(db: Database, options: FindOptions) -> JSON:
+def explain(db: Database, query: FindQuery) -> JSON:
     """Return the answer of ``_explain``; nothing in it is shared. Raises ``CouchError`` as a query would."""
-    plan = make_plan(db, options, explain=True)
-    shown_fields = [] if options.fields is None else list(options.fields)
+    plan = make_plan(db, query, explain=True)
+    shown_fields = [] if query.fields is None else list(query.fields)
     answer: dict[str, object] = {
         "dbname": db.name,
         "index": None if plan.index is None else plan.index.to_json(),
         "partitioned": db.partitioned,
-        "selector": options.selector,
-        "opts": _shown_options(options, shown_fields),
-        "limit": options.limit,
-        "skip": options.skip,
+        "selector": query.selector,
+        "opts": _shown_query(query, shown_fields),
+        "limit": query.limit,
+        "skip": query.skip,
         "fields": shown_fields,
-        "index_candidates": _candidates(plan, options),
-        "selector_hints": [_selector_hints(options.selector)],
+        "index_candidates": _candidates(plan, query),
+        "selector_hints": [_selector_hints(query.selector)],
     }
     if plan.index is not None:
-        covering = covers(plan.index, required_fields(options))
-        answer["mrargs"] = _view_arguments(plan, options, covering)
+        covering = covers(plan.index, required_fields(query))
+        answer["mrargs"] = _view_arguments(plan, query, covering)
         answer["covering"] = covering
     return copy_json(answer)
 
 
-def _shown_options(options: FindOptions, fields: Sequence[object]) -> dict[str, object]:
+def _shown_query(query: FindQuery, fields: Sequence[object]) -> dict[str, object]:
     return {
-        "use_index": options.use_index,
-        "bookmark": options.bookmark or "nil",
-        "limit": options.limit,
-        "skip": options.skip,
-        "sort": dict(options.sort),
+        "use_index": query.use_index,
+        "bookmark": query.bookmark or "nil",
+        "limit": query.limit,
+        "skip": query.skip,
+        "sort": dict(query.sort),
         "fields": fields,
-        "partition": options.partition,
-        "r": options.r,
-        "conflicts": options.conflicts,
-        "stale": options.stale,
-        "update": options.update,
-        "stable": options.stable,
-        "execution_stats": options.execution_stats,
-        "allow_fallback": options.allow_fallback,
+        "partition": query.partition,
+        "r": query.r,
+        "conflicts": query.conflicts,
+        "stale": query.stale,
+        "update": query.update,
+        "stable": query.stable,
+        "execution_stats": query.execution_stats,
+        "allow_fallback": query.allow_fallback,
     }
 
 
@@ -68,22 +68,22 @@ def _selector_hints(selector: Mapping[str, object]) -> dict[str, object]:
     return {"type": "json", "indexable_fields": sorted(indexable), "unindexable_fields": sorted(others)}
 
 
-def _view_arguments(plan: Plan, options: FindOptions, covering: bool) -> dict[str, object]:
+def _view_arguments(plan: Plan, query: FindQuery, covering: bool) -> dict[str, object]:
     start, end = key_bounds(plan)
-    descending = bool(options.sort) and options.sort[0][1] == "desc"
+    descending = bool(query.sort) and query.sort[0][1] == "desc"
     if descending:
         start, end = end, start
     return {
-        "include_docs": options.r == 1 and not covering,
+        "include_docs": query.r == 1 and not covering,
         "view_type": "map",
         "reduce": False,
-        "partition": options.partition or None,
+        "partition": query.partition or None,
         "start_key": _shown_key(start),
         "end_key": _shown_key(end),
         "direction": "rev" if descending else "fwd",
-        "stable": options.stable or options.stale == "ok",
-        "update": options.update and options.stale != "ok",
-        "conflicts": options.conflicts or "undefined",
+        "stable": query.stable or query.stale == "ok",
+        "update": query.update and query.stale != "ok",
+        "conflicts": query.conflicts or "undefined",
     }
 
 
@@ -106,7 +106,7 @@ class _Verdict:
     ranking: int
 
 
-def _candidates(plan: Plan, options: FindOptions) -> list[dict[str, object]]:
+def _candidates(plan: Plan, query: FindQuery) -> list[dict[str, object]]:
     """Return the other indexes of the database, each with the first reason why it was not chosen.
 
     ``ranking`` tells how far an index came: those that lost only to the chosen one are counted from 1, and those that
@@ -122,7 +122,7 @@ def _candidates(plan: Plan, options: FindOptions) -> list[dict[str, object]]:
             "usable": all(verdict.usable for verdict in found),
             "reasons": [{"name": found[0].reason}],
             "ranking": sum(verdict.ranking for verdict in found),
-            "covering": covers(index, options.fields) if index.is_json else None,
+            "covering": covers(index, query.fields) if index.is_json else None,
         }
         candidates.append({"index": index.to_json(), "analysis": analysis})
     return candidates

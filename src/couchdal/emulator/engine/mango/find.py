@@ -14,7 +14,7 @@ from couchdal.emulator.engine.documents.document import DocumentRecord, copy_mem
 from couchdal.emulator.engine.documents.document_read import PLAIN, Shown, show
 from couchdal.emulator.engine.mango.bookmark import pack_bookmark, unpack_bookmark
 from couchdal.emulator.engine.mango.field_path import compile_projection, parse_field, set_member
-from couchdal.emulator.engine.mango.find_options import FindOptions
+from couchdal.emulator.engine.mango.find_query import FindQuery
 from couchdal.emulator.engine.mango.index_definition import IndexDefinition
 from couchdal.emulator.engine.mango.json_index import Row
 from couchdal.emulator.engine.mango.key_range import Extreme
@@ -58,38 +58,38 @@ class ExecutionStats:
         }
 
 
-def find(db: Database, options: FindOptions) -> dict[str, object]:
+def find(db: Database, query: FindQuery) -> dict[str, object]:
     """Return the answer to a query: ``docs``, ``bookmark``, and where they apply ``execution_stats`` and ``warning``.
 
     Nothing in it is shared. Raises ``CouchError`` for a sort that no index serves, an index that is not there, a
     malformed bookmark, or a condition that fails.
     """
-    plan = make_plan(db, options)
+    plan = make_plan(db, query)
     if plan.is_empty:
         return {"docs": []}
-    cursor = _Cursor(db, options, plan)
+    cursor = _Cursor(db, query, plan)
     answer: dict[str, object] = {"docs": cursor.run(), "bookmark": cursor.bookmark()}
-    if options.execution_stats:
+    if query.execution_stats:
         answer["execution_stats"] = cursor.stats.to_json()
-    warnings = list(_warnings(options, cursor.index, cursor.stats))
+    warnings = list(_warnings(query, cursor.index, cursor.stats))
     if warnings:
         answer["warning"] = "\n".join(warnings)
     return answer
 
 
-def _warnings(options: FindOptions, index: IndexDefinition, stats: ExecutionStats) -> Iterator[str]:
-    if options.use_index and not named_by([index], options.use_index):
-        why = "it does not contain a valid index" if len(options.use_index) == 1 else "it is not a valid index"
-        yield f"{shown_use_index(options.use_index)} was not used because {why} for this query."
+def _warnings(query: FindQuery, index: IndexDefinition, stats: ExecutionStats) -> Iterator[str]:
+    if query.use_index and not named_by([index], query.use_index):
+        why = "it does not contain a valid index" if len(query.use_index) == 1 else "it is not a valid index"
+        yield f"{shown_use_index(query.use_index)} was not used because {why} for this query."
     if not index.is_json:
         yield NO_INDEX_WARNING
     if stats.docs_examined + stats.quorum_docs_examined > _SCAN_WARNING_RATIO * max(stats.results, 1):
         yield _HIGH_RATIO
 
 
-def required_fields(options: FindOptions) -> list[object] | None:
+def required_fields(query: FindQuery) -> list[object] | None:
     """Return what has to be read of a document to answer a query; None for all of it."""
-    return None if options.fields is None else [*options.fields, *selector_fields(options.selector)]
+    return None if query.fields is None else [*query.fields, *selector_fields(query.selector)]
 
 
 def _always(document: Mapping[str, object]) -> bool:
@@ -107,26 +107,26 @@ class _Cursor:
     With ``r`` above 1, CouchDB reads the documents in another place than the rows, and counts them as ``quorum``.
     """
 
-    def __init__(self, db: Database, options: FindOptions, plan: Plan) -> None:
+    def __init__(self, db: Database, query: FindQuery, plan: Plan) -> None:
         assert plan.index is not None
         self.index = plan.index
         self.stats = ExecutionStats()
         self._db = db
-        self._options = options
-        self._descending = bool(options.sort) and options.sort[0][1] == "desc"
-        self._covered = covers(self.index, required_fields(options))
-        self._quorum = options.r > 1 and not self._covered
+        self._query = query
+        self._descending = bool(query.sort) and query.sort[0][1] == "desc"
+        self._covered = covers(self.index, required_fields(query))
+        self._quorum = query.r > 1 and not self._covered
         start, end = key_bounds(plan)
         self._start, self._end = (end, start) if self._descending else (start, end)
         self._start_id = ""
-        self._resumes = options.bookmark is not None
-        if options.bookmark is not None:
-            self._start_id, self._start = unpack_bookmark(options.bookmark)
-        self._matches = compile_selector(options.selector)
-        self._project = None if options.fields is None else compile_projection(options.fields)
+        self._resumes = query.bookmark is not None
+        if query.bookmark is not None:
+            self._start_id, self._start = unpack_bookmark(query.bookmark)
+        self._matches = compile_selector(query.selector)
+        self._project = None if query.fields is None else compile_projection(query.fields)
         # Read by themselves, as for a quorum, documents come without their conflicts.
-        self._detail = _CONFLICTS if options.conflicts and not self._quorum else PLAIN
-        self._needs_whole = reads_metadata(options.selector)
+        self._detail = _CONFLICTS if query.conflicts and not self._quorum else PLAIN
+        self._needs_whole = reads_metadata(query.selector)
         self._last: tuple[str, object] | None = None
 
     def run(self) -> list[dict[str, object]]:
@@ -136,7 +136,7 @@ class _Cursor:
         next match: where that is passed over, as a design document or as the last row of the page before, it is lost.
         """
         documents: list[dict[str, object]] = []
-        skip, limit = self._options.skip, self._options.limit
+        skip, limit = self._query.skip, self._query.limit
         for examined, row in self._indexed() if self.index.is_json else self._scanned():
             if row is None:
                 self._count(examined)
@@ -171,13 +171,13 @@ class _Cursor:
     def bookmark(self) -> str:
         """Return where the next page begins; where nothing matched, the bookmark that was sent."""
         if self._last is None:
-            return self._options.bookmark or "nil"
+            return self._query.bookmark or "nil"
         return pack_bookmark(*self._last)
 
     # --- rows ---------------------------------------------------------------------------------------------------------
 
     def _scanned(self) -> Iterator[_Row]:
-        if self._options.partition and not self._db.partitioned:
+        if self._query.partition and not self._db.partitioned:
             raise QueryParseError("`partition` parameter is not supported on this db")
         bounds = self._id_bounds()
         records = iter(() if bounds is None else self._db.storage.live(*bounds, descending=self._descending))
@@ -195,7 +195,7 @@ class _Cursor:
 
     def _skip_resumed(self, rows: Iterator[object]) -> None:
         """Pass over the last row of the page before, in a partition: whatever comes first, without looking at it."""
-        if self._resumes and self._options.partition:
+        if self._resumes and self._query.partition:
             self._resumes = False
             next(rows, None)
 
@@ -207,7 +207,7 @@ class _Cursor:
         first, last = low if type(low) is str else None, high if type(high) is str else None
         if isinstance(low, Extreme):
             return None
-        partition = self._options.partition
+        partition = self._query.partition
         if partition:
             # ";" is the character behind the colon.
             first = max(first or "", f"{partition}:")
@@ -216,7 +216,7 @@ class _Cursor:
 
     def _indexed(self) -> Iterator[_Row]:
         index = self._db.indexes.json_index(self._db, self.index)
-        start, partition = (self._start, self._start_id), self._options.partition
+        start, partition = (self._start, self._start_id), self._query.partition
         rows = index.rows(start, self._end, partition=partition, descending=self._descending)
         self._skip_resumed(rows)
         matches = _always if self._quorum else self._matches

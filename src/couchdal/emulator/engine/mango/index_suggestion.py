@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import cast
 
-from couchdal.emulator.engine.mango.find_options import parse_sort
+from couchdal.emulator.engine.mango.find_query import parse_sort
 from couchdal.emulator.engine.mango.key_range import is_indexable
 from couchdal.emulator.engine.mango.selector import Selector, normalize_selector
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from couchdal.emulator.engine.mango.find_options import FindOptions
+from couchdal.emulator.engine.mango.find_query import FindQuery
 from couchdal.emulator.engine.mango.index_definition import IndexDefinition
 from couchdal.emulator.engine.mango.key_range import HIGHEST, Extreme, KeyRange, Range, field_ranges, indexable_fields
 from couchdal.emulator.engine.mango.selector import Selector, only_member, subselector, subselectors
@@ -58,26 +58,26 @@ class Plan:
         return self.ranges == (None,)
 
 
-def make_plan(db: Database, options: FindOptions, *, explain: bool = False) -> Plan:
+def make_plan(db: Database, query: FindQuery, *, explain: bool = False) -> Plan:
     """Choose an index.
 
     Raise ``CouchError`` if no index serves the sort, or if the query allows only ``use_index`` and that index does not
     fit. With ``explain``, return a plan without an index instead of failing for the sort.
     """
-    selector, sort_fields = options.selector, [name for name, _ in options.sort]
+    selector, sort_fields = query.selector, [name for name, _ in query.sort]
     present = db.indexes.definitions(db)
     unfiltered = tuple([index for index in present if index.partial_filter is None])
     candidates = unfiltered
-    if options.use_index and len(unfiltered) < len(present):
-        named = set(map(_identity, named_by(present, options.use_index)))
+    if query.use_index and len(unfiltered) < len(present):
+        named = set(map(_identity, named_by(present, query.use_index)))
         candidates = tuple([index for index in present if index in unfiltered or _identity(index) in named])
-    partitioned = options.partition != ""
+    partitioned = query.partition != ""
     in_scope = tuple([index for index in candidates if not index.is_json or index.partitioned is partitioned])
     verdicts = [(index, rejection(index, selector, sort_fields)) for index in in_scope]
     usable = tuple([index for index, reasons in verdicts if not reasons])
     if not usable and not explain:
         raise _no_index_for_sort(db, partitioned)
-    allowed = _allowed(usable, options)
+    allowed = _allowed(usable, query)
     ranked = _rank(allowed, selector)
     empty = _never_matches(selector)
     return Plan(
@@ -116,15 +116,15 @@ def _no_index_for_sort(db: Database, partitioned: bool) -> CouchError:
     return BadRequest(reason, error="no_usable_index")
 
 
-def _allowed(usable: tuple[IndexDefinition, ...], options: FindOptions) -> tuple[IndexDefinition, ...]:
-    named = named_by(usable, options.use_index)
+def _allowed(usable: tuple[IndexDefinition, ...], query: FindQuery) -> tuple[IndexDefinition, ...]:
+    named = named_by(usable, query.use_index)
     if named:
         return named
-    if options.allow_fallback or (not options.use_index and len(usable) > 1):
+    if query.allow_fallback or (not query.use_index and len(usable) > 1):
         return usable
-    if not options.use_index:
+    if not query.use_index:
         raise BadRequest("You must specify an index with the `use_index` parameter.", error="invalid_index")
-    name = shown_use_index(options.use_index)
+    name = shown_use_index(query.use_index)
     reason = f"{name} specified by `use_index` could not be found or it is not suitable."
     raise BadRequest(reason, error="invalid_index")
 

@@ -18,7 +18,7 @@ DEFAULT_LIMIT = 25
 _REQUIRED: Final = object()
 
 
-class FindOptions(NamedTuple):
+class FindQuery(NamedTuple):
     """A parsed query with a normalised selector. If ``fields`` is None, the answer contains whole documents."""
 
     selector: Selector
@@ -38,13 +38,13 @@ class FindOptions(NamedTuple):
     allow_fallback: bool
 
 
-def parse_find_options(body: Mapping[str, object]) -> FindOptions:
+def parse_find_query(body: Mapping[str, object]) -> FindQuery:
     """Return the query of a ``_find`` or ``_explain`` body. Raise ``CouchError`` for the first invalid member."""
-    return FindOptions(**_parse(body, _FIND))  # type: ignore[arg-type]
+    return FindQuery(**_parse(body, _FIND))  # type: ignore[arg-type]
 
 
 def parse_index_request(body: Mapping[str, object]) -> dict[str, object]:
-    """Return the members of a ``POST /_index`` body. Missing names are None. Raise as ``parse_find_options`` does."""
+    """Return the members of a ``POST /_index`` body. Missing names are None. Raise as ``parse_find_query`` does."""
     return _parse(body, _INDEX_REQUEST)
 
 
@@ -66,9 +66,9 @@ def parse_bulk_delete(body: Mapping[str, object]) -> list[object]:
     return names
 
 
-def _parse(body: Mapping[str, object], options: _Options) -> dict[str, object]:
+def _parse(body: Mapping[str, object], allowed: _Members) -> dict[str, object]:
     values: dict[str, object] = {}
-    for name, (default, parse) in options.items():
+    for name, (default, parse) in allowed.items():
         if name in body:
             values[name] = parse(body[name])
         elif default is _REQUIRED:
@@ -76,7 +76,7 @@ def _parse(body: Mapping[str, object], options: _Options) -> dict[str, object]:
         else:
             values[name] = default
     for name in body:
-        if name not in options:
+        if name not in allowed:
             raise BadRequest(f"Invalid key {name} for this request.", error="invalid_key")
     return values
 
@@ -222,10 +222,10 @@ def _design_names(value: object) -> list[object]:
     return value
 
 
-_Options: TypeAlias = "dict[str, tuple[object, Callable[[object], object]]]"
+_Members: TypeAlias = "dict[str, tuple[object, Callable[[object], object]]]"
 
 # The members of each body in the order in which CouchDB checks them: the default and the function that parses a value.
-_FIND: _Options = {
+_FIND: _Members = {
     "selector": (_REQUIRED, _selector),
     "use_index": ([], parse_use_index),
     "bookmark": (None, _bookmark),
@@ -242,7 +242,7 @@ _FIND: _Options = {
     "execution_stats": (False, _boolean),
     "allow_fallback": (True, _boolean),
 }
-_INDEX_REQUEST: _Options = {
+_INDEX_REQUEST: _Members = {
     "index": (_REQUIRED, _anything),
     "type": ("json", _string),
     "name": (None, _name),
@@ -250,8 +250,8 @@ _INDEX_REQUEST: _Options = {
     "w": (2, parse_positive),
     "partitioned": (None, _partitioned),
 }
-_INDEX_DEFINITION: _Options = {
+_INDEX_DEFINITION: _Members = {
     "fields": (_REQUIRED, parse_sort),
     "partial_filter_selector": ({}, _selector),
 }
-_BULK_DELETE: _Options = {"docids": (_REQUIRED, _design_names), "w": (2, parse_positive)}
+_BULK_DELETE: _Members = {"docids": (_REQUIRED, _design_names), "w": (2, parse_positive)}
