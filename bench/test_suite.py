@@ -1,4 +1,4 @@
-"""What isolation costs: a suite of 1,000 small tests, beside the same suite on mongomock and an empty one."""
+"""Measure the cost of isolation: 1,000 small tests, beside the same tests on mongomock and 1,000 empty ones."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ SUITES = {
 
 @pytest.fixture(scope="module")
 def seconds(tmp_path_factory: pytest.TempPathFactory) -> dict[str, float]:
-    """How long each suite takes, with the interpreter and pytest themselves: the best of some runs, taken in turns."""
-    # Whoever runs tests has modules compiled once, and not in each run.
+    """Return the shortest time of each suite's process, of some runs in turns. It includes pytest's own start."""
+    # Real test runs find modules compiled.
     compiled = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     best = dict.fromkeys(SUITES, float("inf"))
     for _ in range(12):
@@ -55,7 +55,7 @@ def seconds(tmp_path_factory: pytest.TempPathFactory) -> dict[str, float]:
     return best
 
 
-@pytest.mark.benchmark(group="a suite of 1,000 isolated tests, less an empty one / on mongomock")
+@pytest.mark.benchmark(group="1,000 isolated tests, less 1,000 empty ones / on mongomock")
 @pytest.mark.parametrize("role", ["couchdal", "yardstick"])
 def test_suite(benchmark, role: str, seconds: dict[str, float]) -> None:  # type: ignore[no-untyped-def]
     spent = max(seconds[role] - seconds["empty"], 0.001)
@@ -64,5 +64,5 @@ def test_suite(benchmark, role: str, seconds: dict[str, float]) -> None:  # type
         role=role, target=None, milliseconds_a_test=spent / COUNT * 1000, milliseconds_allowed=allowed
     )
     benchmark.pedantic(lambda: None, rounds=1)
-    # pytest-benchmark keeps a list of measured seconds: put there what the processes measured.
+    # The processes measured the time. Put it where pytest-benchmark keeps measured seconds.
     benchmark.stats.stats.data[:] = [spent]
