@@ -231,10 +231,14 @@ class Pattern:
 
     def __init__(self, pattern: str) -> None:
         segments = split_path(pattern)
-        self.size = len(segments)
-        self.open_ended = bool(segments) and segments[-1].endswith("...}")
-        self.fixed = [(place, text) for place, text in enumerate(segments) if not text.startswith("{")]
-        self.named = [(place, text.strip("{.}")) for place, text in enumerate(segments) if text.startswith("{")]
+        self.size: int = len(segments)
+        self.open_ended: bool = bool(segments) and segments[-1].endswith("...}")
+        self.fixed: list[tuple[int, str]] = [
+            (place, text) for place, text in enumerate(segments) if not text.startswith("{")
+        ]
+        self.named: list[tuple[int, str]] = [
+            (place, text.strip("{.}")) for place, text in enumerate(segments) if text.startswith("{")
+        ]
 
     def match(self, segments: Sequence[str]) -> dict[str, str] | None:
         """Return the values of the pattern's names, or ``None`` if the path does not match."""

@@ -63,8 +63,8 @@ class Drivers:
         blocking: Callable[[BaseBackend, Request], Response],
         asynchronous: Callable[[AsyncBackend, Request], Awaitable[Response]],
     ) -> None:
-        self.blocking = blocking
-        self.asynchronous = asynchronous
+        self.blocking: Callable[[BaseBackend, Request], Response] = blocking
+        self.asynchronous: Callable[[AsyncBackend, Request], Awaitable[Response]] = asynchronous
 
 
 class Backend:

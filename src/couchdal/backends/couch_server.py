@@ -74,13 +74,13 @@ class CouchServer:
     """One CouchDB and how to talk to it. All backend objects for that server share it."""
 
     def __init__(self, address: Address, connections: Connections = PLAIN) -> None:
-        self.name = address.name
-        self.prefix = address.prefix
-        self.url = httpx2.URL(address.origin)
-        self.timeout_s = address.timeout_s
-        self.authentication = address.authentication
+        self.name: str = address.name
+        self.prefix: str = address.prefix
+        self.url: httpx2.URL = httpx2.URL(address.origin)
+        self.timeout_s: float = address.timeout_s
+        self.authentication: Authentication = address.authentication
         self.connections = connections
-        self.verify = connections.verify(address.origin)
+        self.verify: ssl.SSLContext | bool = connections.verify(address.origin)
 
     def flow(self, request: Request) -> AuthFlow:
         """Return the authentication flow of a request. A request with its own credentials is sent as it is."""

@@ -37,7 +37,7 @@ class MemoryBackend(Emulator):
         self._provides = True
         # The databases that were created on first use. All views of the server share it, as they share the databases.
         self._provided: set[str] = set()
-        self.server = server or Server(clock=Clock(monotonic=monotonic))
+        self.server: Server = server or Server(clock=Clock(monotonic=monotonic))
         if admin is not None:
             self.server.admins[admin[0]] = admin[1]
 

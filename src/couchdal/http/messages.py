@@ -166,10 +166,10 @@ class Response:
         body: bytes = b"",
         stream: Iterable[bytes] | AsyncIterable[bytes] | None = None,
     ) -> None:
-        self.status = status
-        self.headers = {} if headers is None else headers
-        self.json = json
-        self.body = body
+        self.status: int = status
+        self.headers: dict[str, str] = {} if headers is None else headers
+        self.json: object = json
+        self.body: bytes = body
         self.stream = stream
 
     def __repr__(self) -> str:

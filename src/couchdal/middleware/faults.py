@@ -79,7 +79,7 @@ class Fault:
             raise ValueError("nth and times count from 1")
         method = choice.get("method")
         self.name = name
-        self.injected = 0
+        self.injected: int = 0
         self._matched = 0
         self._server = server
         self._act = act

@@ -47,7 +47,7 @@ class Dump:
     """A file of documents, one a line. It replaces an older file when it is complete, never before."""
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.count = 0
+        self.count: int = 0
         self._target = Path(path)
         self._part = self._target.with_name(self._target.name + ".part")
 

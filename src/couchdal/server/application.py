@@ -30,16 +30,16 @@ class RequestCycle:
     __slots__ = ("admitted", "begun", "complete", "feed", "received", "request", "response", "sent")
 
     def __init__(self, request: Request, *, complete: bool = False) -> None:
-        self.request = request
+        self.request: Request = request
         #: Whether the request holds its whole body.
-        self.complete = complete
-        self.feed = is_feed(request)
+        self.complete: bool = complete
+        self.feed: bool = is_feed(request)
         #: Whether the request counts as open.
-        self.admitted = False
+        self.admitted: bool = False
         self.response: Response | None = None
-        self.begun = time.perf_counter()
-        self.received = len(request.body)
-        self.sent = 0
+        self.begun: float = time.perf_counter()
+        self.received: int = len(request.body)
+        self.sent: int = 0
 
 
 class Application:
@@ -62,13 +62,14 @@ class Application:
         cors: Cors | None = None,
     ) -> None:
         backend = backend or open_backend()
-        self.backend = for_event_loop(backend) if isinstance(backend, BaseBackend) else backend
-        self.limits = limits or Limits()
+        self.backend: AsyncBackend = for_event_loop(backend) if isinstance(backend, BaseBackend) else backend
+        self.limits: Limits = limits or Limits()
         self.service = service
         self.access_log = access_log
         self.cors = cors
         #: How many requests and feeds are open.
-        self.requests = self.feeds = 0
+        self.requests: int = 0
+        self.feeds: int = 0
         self._open_feeds: set[asyncio.Task[None]] = set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

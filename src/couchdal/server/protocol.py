@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
 
@@ -34,6 +35,13 @@ _log = logging.getLogger("couchdal.server")
 class HttpProtocol(HttpToolsProtocol):
     """One connection: limits request heads, answers in CouchDB's form to what is not HTTP, and speaks HTTP/1.0."""
 
+    # uvicorn's attributes, which it does not annotate.
+    app: Callable[[Scope, Receive, Send], Awaitable[None]]
+    expect_100_continue: bool
+    headers: list[tuple[bytes, bytes]]
+    parser: httptools.HttpRequestParser
+    url: bytes
+
     def __init__(
         self,
         config: Config,
@@ -43,7 +51,7 @@ class HttpProtocol(HttpToolsProtocol):
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
         assert isinstance(config.app, Application)
-        self.application = config.app
+        self.application: Application = config.app
         # How many bytes of a head have arrived; None between heads.
         self._head_size: int | None = None
         self._head_timeout: asyncio.TimerHandle | None = None

@@ -51,7 +51,7 @@ class Incoming:
         self._end: asyncio.Event | None = None
         self._parts = [request.body] if request.body else []
         #: How many bytes have arrived.
-        self.size = len(request.body)
+        self.size: int = len(request.body)
 
     async def collect(self, most: int | None = None) -> bytes | None:
         """Return the whole body, or ``None`` if it is longer than ``most`` bytes; iterating then yields all of it.
@@ -132,7 +132,7 @@ class Outgoing:
         self._timeout_s = limits.send_timeout_s
         self.connection = connection
         #: How many bytes of the body were sent.
-        self.sent = 0
+        self.sent: int = 0
 
     async def send_whole(self, status: int, headers: Headers, content: bytes) -> None:
         """Send a whole answer. Raise ``Disconnected`` if the client does not read it in time."""

@@ -47,14 +47,14 @@ class ChangesParameters:
                  "timeout")  # fmt: skip
 
     def __init__(self, call: Call) -> None:
-        self.feed = "normal"
-        self.descending = False
-        self.since = "0"
-        self.limit = NO_LIMIT
-        self.style = "main_only"
+        self.feed: str = "normal"
+        self.descending: bool = False
+        self.since: str = "0"
+        self.limit: int = NO_LIMIT
+        self.style: str = "main_only"
         self.heartbeat: int | bool = False
         self.timeout: int | None = None
-        self.filter = ""
+        self.filter: str = ""
         self.seq_interval: int | None = None
         self.flags: set[str] = set()
         for name, value in call.params:

@@ -60,11 +60,11 @@ class DocumentQuery:
     def __init__(self, call: Call) -> None:
         self.rev: Revision | None = None
         self.open_revs: list[Revision] | None | bool = False
-        self.latest = False
-        self.deleted = False
-        self.new_edits = True
+        self.latest: bool = False
+        self.deleted: bool = False
+        self.new_edits: bool = True
         self.atts_since: tuple[Revision, ...] | None = None
-        self.copies = "1"
+        self.copies: str = "1"
         flags: dict[str, bool] = {}
         for name, value in call.params if call.request.query else ():
             if name in _FLAGS and value == "true":
@@ -83,7 +83,9 @@ class DocumentQuery:
                 self.atts_since = tuple(parse_revisions(value))
             elif name == "r":
                 self.copies = value
-        self.shown = Shown(**flags, atts_since=self.atts_since) if flags or self.atts_since is not None else PLAIN
+        self.shown: Shown = (
+            Shown(**flags, atts_since=self.atts_since) if flags or self.atts_since is not None else PLAIN
+        )
 
     def check_copies(self) -> None:
         """Raise ``ServerError`` where it is no number from how many copies (``r``) a document is to be read."""

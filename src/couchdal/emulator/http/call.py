@@ -41,11 +41,11 @@ class Call:
         db: Database | None = None,
         params: list[tuple[str, str]] | None = None,
     ) -> None:
-        self.request = request
-        self.method = method
-        self.server = server
-        self.args = args
-        self.user = user
+        self.request: Request = request
+        self.method: str = method
+        self.server: Server = server
+        self.args: Mapping[str, str] = args
+        self.user: UserContext = user
         self._params = params
         if db is not None:
             self.db = db

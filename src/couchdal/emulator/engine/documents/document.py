@@ -43,9 +43,9 @@ class DocumentRecord:
     __slots__ = ("body", "deleted", "doc_id", "seq", "tree", "winner")
 
     def __init__(self, doc_id: str, tree: RevisionTree, seq: int) -> None:
-        self.doc_id = doc_id
-        self.tree = tree
-        self.seq = seq
+        self.doc_id: str = doc_id
+        self.tree: RevisionTree = tree
+        self.seq: int = seq
         self.winner: Node = winner(tree)
         self.body = self.winner.body or {}
         # If the winner is deleted, no leaf is live.
@@ -70,13 +70,13 @@ class Document:
         attachments: tuple[Attachment, ...] = (),
         term: bytes | None = None,
     ) -> None:
-        self.doc_id = doc_id
-        self.body = body
-        self.position = position
-        self.ids = ids
-        self.deleted = deleted
-        self.attachments = attachments
-        self.term = encode_term(body) if term is None else term
+        self.doc_id: str = doc_id
+        self.body: dict[str, object] = body
+        self.position: int = position
+        self.ids: Sequence[bytes] = ids
+        self.deleted: bool = deleted
+        self.attachments: tuple[Attachment, ...] = attachments
+        self.term: bytes = encode_term(body) if term is None else term
 
     @property
     def revision(self) -> Revision | None:

@@ -43,13 +43,15 @@ class DocumentStore:
     )
 
     def __init__(self, storage: Storage[DocumentRecord], seq_text: str, *, partitioned: bool = False) -> None:
-        self.storage = storage
-        self.seq_text = seq_text
-        self.partitioned = partitioned
-        self.revs_limit = DEFAULT_REVS_LIMIT
-        self.purged_infos_limit = DEFAULT_PURGED_INFOS_LIMIT
-        self.update_seq = self.purge_seq = 0
-        self.doc_count = self.doc_del_count = 0
+        self.storage: Storage[DocumentRecord] = storage
+        self.seq_text: str = seq_text
+        self.partitioned: bool = partitioned
+        self.revs_limit: int = DEFAULT_REVS_LIMIT
+        self.purged_infos_limit: int = DEFAULT_PURGED_INFOS_LIMIT
+        self.update_seq: int = 0
+        self.purge_seq: int = 0
+        self.doc_count: int = 0
+        self.doc_del_count: int = 0
         self.purges: list[PurgeInfo] = []
         # Rises with every change of a design document, so that indexes notice; 0 if there never was one. A rollback
         # brings it back, and tells the indexes.

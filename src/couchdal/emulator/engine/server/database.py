@@ -42,17 +42,17 @@ class Database(DocumentStore):
         replicas: int = 1,
     ) -> None:
         super().__init__(storage, seq_text, partitioned=partitioned)
-        self.name = name
-        self.instance_start_time = instance_start_time
-        self.shards = shards
-        self.replicas = replicas
-        self.security = DEFAULT_SECURITY
+        self.name: str = name
+        self.instance_start_time: str = instance_start_time
+        self.shards: int = shards
+        self.replicas: int = replicas
+        self.security: dict[str, object] = DEFAULT_SECURITY
         # CouchDB checks revisions before it merges only until it has loaded the validation functions. A write loads
         # them; a change of a design document unloads them.
-        self.validation_loaded = False
-        self.deleted = False
+        self.validation_loaded: bool = False
+        self.deleted: bool = False
         self.watchers: dict[object, Callable[[], None]] = {}
-        self.indexes = Indexes()
+        self.indexes: Indexes = Indexes()
 
     def settings_changed(self) -> None:
         """Take an update sequence for a changed setting. It shows only in the database's information."""
