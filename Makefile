@@ -11,6 +11,8 @@ RUN_READY := .venv/.run-ready
 PYTHON_READY := .venv/.ready
 NODE_READY := $(CLIENTS)/node_modules/.ready
 BENCH_READY := bench/express/node_modules/.ready
+PYRIGHT_READY := tools/pyright/node_modules/.ready
+PYRIGHT := PATH="$(CURDIR)/$(BIN):$$PATH" PYTHONPATH=src tools/pyright/node_modules/.bin/pyright
 NODE_TARGET := $(if $(and $(shell command -v node),$(shell command -v npm)),$(NODE_READY),without-node)
 
 .PHONY: help setup run test soak check versions format docs parity bench without-node
@@ -90,6 +92,7 @@ check: $(PYTHON_READY)
 	$(BIN)/ruff format --check src tests bench tools examples
 	$(BIN)/ruff check src tests bench tools examples
 	$(BIN)/mypy
+	@$(MAKE) --no-print-directory $(if $(findstring $(NODE_READY),$(NODE_TARGET)),types,without-pyright)
 	$(BIN)/python -m pytest -q tests/test_tidy.py tests/test_docs.py
 
 versions: $(PYTHON_READY)

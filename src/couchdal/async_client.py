@@ -58,7 +58,7 @@ class AsyncCouchDAL(
             backend = for_event_loop(backend)
         elif not isinstance(backend, AsyncBackend):
             raise TypeError(f"backend must be 'couch', 'memory' or a backend, not {type(backend).__name__}")
-        self.backend = watched(with_database(backend, database), choose_indexes(indexes))
+        self.backend: AsyncBackend = watched(with_database(backend, database), choose_indexes(indexes))
 
     # ``Any``, as ``json.loads`` returns it: only the caller knows what a path answers.
     async def get(self, path: str, method: str = "GET", payload: object = None) -> Any:

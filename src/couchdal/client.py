@@ -57,7 +57,7 @@ class CouchDAL(DocumentOperations, BulkOperations, QueryOperations, DatabaseOper
             backend = open_backend(backend)
         elif not isinstance(backend, BaseBackend):
             raise TypeError(f"backend must be 'couch', 'memory' or a BaseBackend, not {type(backend).__name__}")
-        self.backend = watched(with_database(backend, database), choose_indexes(indexes))
+        self.backend: BaseBackend = watched(with_database(backend, database), choose_indexes(indexes))
 
     # ``Any``, as ``json.loads`` returns it: only the caller knows what a path answers.
     def get(self, path: str, method: str = "GET", payload: object = None) -> Any:

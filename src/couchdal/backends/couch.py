@@ -40,8 +40,8 @@ class CouchBackend(BaseBackend):
     ) -> None:
         address = find_address(url, user, password, database, timeout, auth)
         self._server = CouchServer(address)
-        self.name = address.name
-        self.database = address.database
+        self.name: str = address.name
+        self.database: str | None = address.database
         self._pool = _Pool(self._server)
 
     def __repr__(self) -> str:

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 class MemoryBackend(Emulator):
     """A private emulated CouchDB. With ``admin=(name, password)`` it requires credentials, as CouchDB 3 does."""
 
-    name = "the memory backend"
-    fallback_database = "default"
+    name: str = "the memory backend"
+    fallback_database: str = "default"
 
     def __init__(
         self, admin: tuple[str, str] | None = None, *, server: Server | None = None, database: str | None = None

@@ -22,7 +22,7 @@ class Proxy(AsyncBackend):
 
     def __init__(self, nodes: Nodes, allow_list: AllowList, identity: Identity) -> None:
         self.nodes = nodes
-        self.name = nodes.name
+        self.name: str = nodes.name
         self._allow_list = allow_list
         self._identity = identity
 

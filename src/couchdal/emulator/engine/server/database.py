@@ -30,6 +30,8 @@ class Database(DocumentStore):
         "watchers",
     )
 
+    update_seq: int
+
     def __init__(
         self,
         name: str,
