@@ -145,5 +145,5 @@ def takes_selector(route: Route) -> bool:
 
 #: The names of the parameters by pattern, for the routes that answer.
 PARAMETERS: Final[Mapping[str, tuple[str, ...]]] = {
-    route.pattern: names for route in ROUTES if route.is_listed and (names := parameter_names(route))
+    route.pattern: parameter_names(route) for route in ROUTES if route.is_listed and parameter_names(route)
 }

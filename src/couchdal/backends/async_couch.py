@@ -48,9 +48,9 @@ class AsyncCouchBackend(AsyncBackend):
 
     def _take(self, server: CouchServer, database: str | None) -> None:
         self._server = server
-        self.name = server.name
-        self.database = database
-        self.streams = server.connections.streams
+        self.name: str = server.name
+        self.database: str | None = database
+        self.streams: bool = server.connections.streams
         # A connection belongs to the event loop that opened it. A process may run several loops, one after the other.
         self._clients: WeakKeyDictionary[asyncio.AbstractEventLoop, _Clients] = WeakKeyDictionary()
 

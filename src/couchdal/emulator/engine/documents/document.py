@@ -47,9 +47,9 @@ class DocumentRecord:
         self.tree: RevisionTree = tree
         self.seq: int = seq
         self.winner: Node = winner(tree)
-        self.body = self.winner.body or {}
+        self.body: dict[str, object] = self.winner.body or {}
         # If the winner is deleted, no leaf is live.
-        self.deleted = self.winner.deleted
+        self.deleted: bool = self.winner.deleted
 
 
 class Document:

@@ -55,7 +55,7 @@ class DocumentStore:
         self.purges: list[PurgeInfo] = []
         # Rises with every change of a design document, so that indexes notice; 0 if there never was one. A rollback
         # brings it back, and tells the indexes.
-        self.design_version = 0
+        self.design_version: int = 0
 
     def get(self, doc_id: str) -> DocumentRecord | None:
         """Return a document, deleted or not. Raise ``IllegalDocId`` for an id that no partition can hold."""

@@ -22,8 +22,8 @@ class FollowingIndex(ABC, Generic[Found]):
     """What was found in the documents up to an update sequence. The caller holds the server's lock."""
 
     def __init__(self) -> None:
-        self.seq = 0
-        self.purge_seq = 0
+        self.seq: int = 0
+        self.purge_seq: int = 0
         # Whether a fork reads the same rows. Then they must be copied before the first change.
         self._shared = False
 

@@ -46,12 +46,12 @@ class Node:
         body: dict[str, object] | None = None,
         attachments: tuple[Attachment, ...] = (),
     ) -> None:
-        self.position = position
-        self.id = id
-        self.parent = parent
-        self.deleted = deleted
-        self.body = body
-        self.attachments = attachments
+        self.position: int = position
+        self.id: bytes = id
+        self.parent: Node | None = parent
+        self.deleted: bool = deleted
+        self.body: dict[str, object] | None = body
+        self.attachments: tuple[Attachment, ...] = attachments
         self.copiers: tuple[tuple[str, Copier], ...] | None = None
         self._rev: str | None = None
 

@@ -127,11 +127,11 @@ class Server:
     def __init__(
         self, admins: dict[str, str] | None = None, clock: Clock | None = None, ids: Ids | None = None
     ) -> None:
-        self.admins = {} if admins is None else admins
-        self.clock = clock or Clock()
-        self.ids = ids or Ids()
+        self.admins: dict[str, str] = {} if admins is None else admins
+        self.clock: Clock = clock or Clock()
+        self.ids: Ids = ids or Ids()
         # One lock for everything: requests are short, and the interpreter runs one thread at a time anyway.
-        self.lock = RLock()
+        self.lock: RLock = RLock()
         self.empty()
 
     def empty(self) -> None:

@@ -97,7 +97,7 @@ class View:
         self._db = db
         self._index = index
         self._rows: SortedList[ViewRow] = index.rows[place]
-        self.changed_at = index.changed_at[place]
+        self.changed_at: int = index.changed_at[place]
         self._reduce = self._view.reduce_of(name)
 
     def map_rows(self, query: RowQuery) -> _Json:
