@@ -39,6 +39,8 @@ def test_blocks_of_a_page_run(page: Path, tmp_path: Path, served_address: str) -
         if name.endswith(".json"):
             json.loads(text)
     for block in blocks:
+        # Longer lines leave the page at 1280 pixels.
+        assert not [line for line in block["text"].splitlines() if len(line) > 80]
         assert block["kind"] in KINDS, block
         assert block["name"] or block["kind"] in ("ini", "sh"), f"a block without a name: {block['text'][:80]}"
         if block["kind"] == "toml":
