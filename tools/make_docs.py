@@ -15,7 +15,7 @@ from pathlib import Path
 import yaml
 
 from couchdal.api.parameters import PARAMETERS
-from couchdal.api.routes import ROUTES
+from couchdal.api.routes import ROUTES, Route
 from couchdal.server.options import OPTIONS, Option
 
 ROOT = Path(__file__).parent.parent
@@ -97,15 +97,19 @@ def endpoint_table() -> str:
     first: dict[tuple[str, ...], str] = {}
     rows = []
     for route in ROUTES:
-        if not route.is_listed:
-            continue
-        pattern = route.pattern
-        names = PARAMETERS.get(pattern, ())
-        same = first.setdefault(names, pattern)
-        rows.append(
-            (f"{path(pattern)}<br>{' '.join(route.methods)}", parameters(names, "" if same == pattern else same, first))
-        )
+        if is_answered(route):
+            names = PARAMETERS.get(route.pattern, ())
+            same = first.setdefault(names, route.pattern)
+            cell = parameters(names, "" if same == route.pattern else same, first)
+            rows.append((f"{path(route.pattern)}<br>{' '.join(route.methods) or 'any method'}", cell))
     return table(("Endpoint and methods", "Parameters"), rows)
+
+
+def is_answered(route: Route) -> bool:
+    """Whether an endpoint does something. Of those that take any method, only show and update functions do."""
+    if route.is_listed:
+        return True
+    return route.pattern.rpartition("/")[2] == "{function}" and "_list" not in route.pattern
 
 
 def path(pattern: str) -> str:
@@ -123,9 +127,15 @@ def parameters(names: tuple[str, ...], same: str, first: Mapping[tuple[str, ...]
 
 
 def unsupported_table() -> str:
-    """Return a table of the endpoints that the emulator answers with 501."""
-    rows = [(path(route.pattern), f"501: {route.unsupported}") for route in ROUTES if route.unsupported]
-    return table(("Endpoint", "Answer"), rows)
+    """Return a table of the endpoints that the emulator answers with 501, by reason."""
+    by_reason: dict[str, list[str]] = {}
+    for route in ROUTES:
+        if route.unsupported:
+            patterns = by_reason.setdefault(route.unsupported, [])
+            if route.pattern.removesuffix("/{rest...}") not in patterns:
+                patterns.append(route.pattern)
+    rows = [(reason, "<br>".join(map(path, patterns))) for reason, patterns in by_reason.items()]
+    return table(("Reason of the 501", "Endpoints, with the paths below them"), rows)
 
 
 def summary() -> str:
