@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import cast
 
 
 def print_term(value: object) -> str:
@@ -116,7 +115,7 @@ def _node(value: object) -> _Node:
         return _nested("{}", [_nested("[]", members) if members else _Node("[]")])
     if isinstance(value, (list, tuple)):
         if value and all(type(item) is int for item in value) and _PRINTABLE.issuperset(value):
-            return _Node(_quoted("".join(map(chr, cast("list[int]", value)))))
+            return _Node(_quoted(bytes(value).decode("latin-1")))
         return _nested("[]", map(_node, value)) if value else _Node("[]")
     return _Node(_number_or_word(value))
 

@@ -166,8 +166,8 @@ def begins_with(prefix: str) -> Matcher:
     """Return the condition of ``$beginsWith``: the prefix must end where a grapheme of the text ends.
 
     "é" can be an "e" followed by an accent. Such a text does not begin with "e". Erlang's ``string:prefix`` segments
-    the text from the last code point of the prefix on and ignores what comes before. It can therefore split a flag,
-    which consists of two letters.
+    the text from the last code point of the prefix on and ignores what comes before. A flag consists of two letters, so
+    in a row of flags this finds other boundaries than segmentation from the start.
     """
     size = len(prefix)
 

@@ -58,25 +58,24 @@ def get_field(value: Any, path: Sequence[str]) -> object:
 
 
 def set_member(into: Mapping[str, object], path: Sequence[str], value: object) -> dict[str, object]:
-    """Return a copy of an object with a value set at a path, as ``set_field`` does."""
-    name, rest = path[0], path[1:]
-    members = dict(into)
-    members[name] = set_field(members.get(name, {}), rest, value) if rest else value
-    return members
-
-
-def set_field(into: object, path: Sequence[str], value: object) -> object:
-    """Return a copy of a value with another value set at a path. Missing containers become objects, never arrays.
+    """Return a copy of an object with a value set at a path. Missing containers become objects, never arrays.
 
     In an existing array, CouchDB sets the item before the one that the index names, and fails for index 0.
     """
+    name, rest = path[0], path[1:]
+    members = dict(into)
+    members[name] = _set(members.get(name, {}), rest, value) if rest else value
+    return members
+
+
+def _set(into: object, path: Sequence[str], value: object) -> object:
     if type(into) is dict:
         return set_member(into, path, value)
-    name, rest = path[0], path[1:]
     if type(into) is list:
+        name, rest = path[0], path[1:]
         index = parse_integer(name)
         if index is not None and 0 <= index < len(into):
-            item = set_field(into[index], rest, value) if rest else value
+            item = _set(into[index], rest, value) if rest else value
             if index == 0:
                 raise ServerError("function_clause", error="unknown_error")
             return [*into[: index - 1], item, *into[index:]]
