@@ -1,4 +1,4 @@
-"""``CouchBackend``: configuration, credentials, and what is said when no usable answer comes."""
+"""``CouchBackend``: configuration, credentials, connections, and errors without a usable answer."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ ENCODED = "p%40ss%2Fw%3Ard"
 
 @contextmanager
 def raw_server(*answers: bytes, hold: bool = False, requests: int = 1) -> Iterator[tuple[str, list[bytes]]]:
-    """A server that gives one connection after the other the next answer to up to so many requests.
+    """Serve each answer to one connection, for up to ``requests`` requests.
 
     Yields its address and what each connection brought. With ``hold`` connections stay open till the client's end.
     """
@@ -81,7 +81,7 @@ def http_answer(
 
 
 def run_both(url: str, **options: object) -> list[Callable[[], object]]:
-    """The same request on the blocking and on the asynchronous client."""
+    """Return the same request for the blocking and for the asynchronous client."""
     arguments = {"user": "u", "password": PASSWORD, "database": "db", "timeout": 0.3, **options}
     return [
         lambda: CouchBackend(url, **arguments).handle_request("/"),  # type: ignore[arg-type]
@@ -123,7 +123,7 @@ def test_slow_server_times_out() -> None:
         ("200 OK", "application/json", b"\xff\xfe"),
     ],
 )
-def test_answer_that_is_not_json_is_told(status: str, kind: str, body: bytes) -> None:
+def test_answer_that_is_not_json_raises_not_json(status: str, kind: str, body: bytes) -> None:
     for number in (0, 1):
         with raw_server(http_answer(body, status, kind)) as (url, _):
             with pytest.raises(NotJSON, match=f"{url} answered {status[:3]}") as caught:
@@ -132,14 +132,14 @@ def test_answer_that_is_not_json_is_told(status: str, kind: str, body: bytes) ->
             assert_no_password(caught.value)
 
 
-def test_answer_cut_off_and_answer_that_is_not_http_are_told() -> None:
+def test_truncated_answer_and_answer_that_is_not_http_are_unreachable() -> None:
     for answer in (b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{", b"SSH-2.0-OpenSSH\r\n\r\n", b""):
         for number in (0, 1):
             with raw_server(answer) as (url, _), pytest.raises(Unreachable, match=url):
                 run_both(url)[number]()
 
 
-def test_error_status_without_a_body_is_an_error_all_the_same() -> None:
+def test_error_status_without_a_body_raises() -> None:
     with raw_server(http_answer(b"", "404 Object Not Found")) as (url, _), pytest.raises(CouchError) as caught:
         run_both(url)[0]()
     assert (caught.value.status, caught.value.error) == (404, "not_found")
@@ -186,7 +186,7 @@ def test_bad_timeout_is_refused(monkeypatch: pytest.MonkeyPatch, timeout: str) -
         CouchBackend("http://host")
 
 
-def test_environment_is_read_and_arguments_come_first(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_arguments_override_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in {
         "COUCHDB_URL": "http://u:from-url@env:1/prefix/",
         "COUCHDB_PASSWORD": "from-variable",
@@ -201,7 +201,7 @@ def test_environment_is_read_and_arguments_come_first(monkeypatch: pytest.Monkey
     assert read_settings().timeout_s == 7.5
 
 
-def test_environments_credentials_are_not_shown_to_another_server(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_credentials_of_the_environment_are_not_sent_to_another_server(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COUCHDB_URL", "http://known")
     monkeypatch.setenv("COUCHDB_USER", "u")
     monkeypatch.setenv("COUCHDB_PASSWORD", PASSWORD)
@@ -250,7 +250,7 @@ def test_request_that_brings_credentials_keeps_them(couch: Callable[..., CouchBa
     assert answer.status == 401
 
 
-def test_connection_is_kept_alive_and_opened_again_after_a_close() -> None:
+def test_connection_is_kept_alive_and_reopened_after_a_close() -> None:
     with raw_server(*[http_answer(b"{}", connection="keep-alive")] * 2, requests=2) as (url, received):
         backend = CouchBackend(url, database="db")
         for _ in range(2):
@@ -283,7 +283,7 @@ def test_one_async_backend_serves_one_event_loop_after_another(couch: Callable[.
 
 
 @pytest.mark.filterwarnings("error")
-def test_async_backend_keeps_nothing_of_an_event_loop_that_has_ended(served_address: str) -> None:
+def test_async_backend_holds_nothing_of_an_ended_event_loop(served_address: str) -> None:
     dal = AsyncCouchDAL(AsyncCouchBackend(served_address))
     loops = []
 
@@ -297,13 +297,13 @@ def test_async_backend_keeps_nothing_of_an_event_loop_that_has_ended(served_addr
         patch.setattr(sys, "unraisablehook", unraisable.append)
         for _ in range(2):
             asyncio.run(ask())
-            # A socket that was left open would warn when it is collected.
+            # A socket that is still open warns when it is collected.
             gc.collect()
     assert unraisable == []
     assert [loop() for loop in loops] == [None, None]
 
 
-def test_async_backend_that_was_closed_opens_again(served_address: str) -> None:
+def test_closed_async_backend_reopens(served_address: str) -> None:
     dal = AsyncCouchDAL(AsyncCouchBackend(served_address))
 
     async def ask() -> list[int]:
@@ -366,7 +366,7 @@ class TestCookie:
         assert sent == ["/db/a AuthSession=one", "/_session -", "/db/a AuthSession=two"]
         assert answer.status == 401
 
-    def test_is_replaced_by_the_one_that_an_answer_brings(self) -> None:
+    def test_is_replaced_by_the_cookie_of_an_answer(self) -> None:
         authentication = CookieAuthentication("u", "p", Clock())
         exchanged(authentication, logged_in("one"), logged_in("two"))
         assert exchanged(authentication, Response(200))[0] == ["/db/a AuthSession=two"]

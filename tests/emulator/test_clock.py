@@ -1,4 +1,4 @@
-"""The clock: time passes when a test says so, for cookies and for feeds; and generated ids begin anew."""
+"""The emulator's clock, for cookies and feeds, and its generated ids."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def test_cookie_expires() -> None:
     assert dal.request("GET", "/_session", headers=cookie).value()["userCtx"]["name"] is None
 
 
-def test_blocking_feed_ends_when_its_time_has_passed() -> None:
+def test_blocking_feed_times_out() -> None:
     dal = CouchDAL(MemoryBackend(), database="db")
     dal.put_document("a", {})
     feed = dal.changes("continuous", timeout=50_000)
@@ -35,7 +35,7 @@ def test_blocking_feed_ends_when_its_time_has_passed() -> None:
     assert rest == []
 
 
-def test_feed_on_an_event_loop_ends_when_its_time_has_passed() -> None:
+def test_feed_on_an_event_loop_times_out() -> None:
     async def run() -> object:
         dal = AsyncCouchDAL(MemoryBackend(), database="db")
         await dal.info()
@@ -49,7 +49,7 @@ def test_feed_on_an_event_loop_ends_when_its_time_has_passed() -> None:
     assert asyncio.run(asyncio.wait_for(run(), 5)) == []
 
 
-def test_clock_goes_back_with_a_rollback_and_never_by_itself() -> None:
+def test_clock_goes_back_only_with_a_rollback() -> None:
     dal = CouchDAL(MemoryBackend(), database="db")
     before = dal.clock.now()
     with dal.rollback():
@@ -60,7 +60,7 @@ def test_clock_goes_back_with_a_rollback_and_never_by_itself() -> None:
         dal.clock.advance(-1)
 
 
-def test_ids_of_one_seed_are_the_same_again() -> None:
+def test_same_seed_gives_the_same_ids() -> None:
     dal = CouchDAL(MemoryBackend(), database="db")
     dal.seed_ids(7)
     first = dal.uuids(3)
@@ -78,7 +78,7 @@ def test_seeded_ids_leave_users_logged_in() -> None:
     assert dal.request("GET", "/_session", headers=cookie).value()["userCtx"]["name"] == "admin"
 
 
-def test_blocking_feed_gives_a_sign_of_life_when_its_heartbeat_is_due() -> None:
+def test_blocking_feed_sends_a_heartbeat_when_it_is_due() -> None:
     dal = CouchDAL(MemoryBackend(), database="db")
     seen: list[bytes] = []
     began, beaten = threading.Event(), threading.Event()
@@ -101,7 +101,7 @@ def test_blocking_feed_gives_a_sign_of_life_when_its_heartbeat_is_due() -> None:
     assert seen == [b"\n", b"\n"]
 
 
-def test_feed_on_an_event_loop_gives_a_sign_of_life_when_its_heartbeat_is_due() -> None:
+def test_feed_on_an_event_loop_sends_a_heartbeat_when_it_is_due() -> None:
     async def run() -> list[bytes]:
         dal = AsyncCouchDAL(MemoryBackend(), database="db")
         stream = (await dal.request("GET", "/_changes?feed=continuous&heartbeat=50000")).stream
@@ -117,7 +117,7 @@ def test_feed_on_an_event_loop_gives_a_sign_of_life_when_its_heartbeat_is_due() 
     assert asyncio.run(asyncio.wait_for(run(), 5)) == [b"\n", b"\n"]
 
 
-def test_real_server_keeps_its_own_time_and_ids() -> None:
+def test_real_server_refuses_the_clock_and_seeds() -> None:
     dal = CouchDAL(CouchBackend("http://127.0.0.1:9", database="db"))
     with pytest.raises(MemoryOnly, match="clock"):
         _ = dal.clock

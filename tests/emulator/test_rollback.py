@@ -1,4 +1,4 @@
-"""Going back: rollbacks, snapshots and forks, whatever was changed meanwhile and by whom."""
+"""Rollbacks, snapshots and forks."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def dal() -> CouchDAL:
 
 
 def state_of(dal: CouchDAL) -> list[Any]:
-    """Everything that a client can ask about a server."""
+    """Return everything that a client can see of a server."""
     seen: list[Any] = [dal.get("/_all_dbs")]
     for name in dal.get("/_all_dbs"):
         handle = dal.database(name)
@@ -61,7 +61,7 @@ def test_rollback_undoes_every_kind_of_change(dal: CouchDAL) -> None:
     assert state_of(dal) == before
 
 
-def test_rollback_brings_deleted_databases_back_and_ends_new_ones(dal: CouchDAL) -> None:
+def test_rollback_restores_deleted_databases_and_deletes_new_ones(dal: CouchDAL) -> None:
     before = state_of(dal)
     with dal.rollback():
         dal.delete_database()
@@ -71,7 +71,7 @@ def test_rollback_brings_deleted_databases_back_and_ends_new_ones(dal: CouchDAL)
     dal.put_document("later", {})
 
 
-def test_rollback_undoes_what_other_handles_and_threads_did_and_what_ends_in_an_error(dal: CouchDAL) -> None:
+def test_rollback_undoes_changes_of_other_handles_and_threads_after_an_error(dal: CouchDAL) -> None:
     before = state_of(dal)
 
     def in_a_thread() -> None:
@@ -102,7 +102,7 @@ def test_rollbacks_nest(dal: CouchDAL) -> None:
     assert state_of(dal) == before
 
 
-def test_what_is_written_after_a_rollback_gets_the_revisions_and_sequences_of_a_first_time(dal: CouchDAL) -> None:
+def test_writes_after_a_rollback_get_the_same_revisions_and_sequences(dal: CouchDAL) -> None:
     with dal.rollback():
         change_everything(dal)
         first = [dal.post_document({"x": 1}), dal.info()["update_seq"]]
@@ -112,7 +112,7 @@ def test_what_is_written_after_a_rollback_gets_the_revisions_and_sequences_of_a_
     assert first == again
 
 
-def test_snapshot_is_restored_as_often_as_one_likes_and_in_any_order(dal: CouchDAL) -> None:
+def test_snapshots_are_restored_repeatedly_and_in_any_order(dal: CouchDAL) -> None:
     first, at_first = dal.snapshot(), state_of(dal)
     dal.put_document("one", {})
     second, at_second = dal.snapshot(), state_of(dal)
@@ -133,7 +133,7 @@ def test_many_snapshots_do_not_pile_up(dal: CouchDAL) -> None:
         assert state_of(dal) == state
 
 
-def test_index_is_right_after_a_rollback(dal: CouchDAL) -> None:
+def test_index_is_correct_after_a_rollback(dal: CouchDAL) -> None:
     dal.get("/_index", "POST", {"index": {"fields": ["n"]}})
 
     def by_n() -> list[object]:
@@ -150,7 +150,7 @@ def test_index_is_right_after_a_rollback(dal: CouchDAL) -> None:
     assert by_n() == sorted([*before, 2.5])
 
 
-def test_index_sees_what_is_written_after_a_rollback_of_settings_alone(dal: CouchDAL) -> None:
+def test_index_sees_writes_after_a_rollback_of_settings_only(dal: CouchDAL) -> None:
     dal.get("/_index", "POST", {"index": {"fields": ["n"]}})
     with dal.rollback():
         for limit in (5, 6, 7):
@@ -160,7 +160,7 @@ def test_index_sees_what_is_written_after_a_rollback_of_settings_alone(dal: Couc
     assert [document["n"] for document in dal.find({"n": {"$gt": 9}})["docs"]] == [50]
 
 
-def test_fork_lives_a_life_of_its_own(dal: CouchDAL) -> None:
+def test_fork_and_original_do_not_affect_each_other(dal: CouchDAL) -> None:
     before = state_of(dal)
     other = dal.fork()
     assert state_of(other) == before
@@ -174,9 +174,7 @@ def test_fork_lives_a_life_of_its_own(dal: CouchDAL) -> None:
         third.get_document("mine")
 
 
-def test_fork_has_the_indexes_that_were_built_and_changes_none_of_them(
-    dal: CouchDAL, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_fork_has_the_built_indexes_and_does_not_change_them(dal: CouchDAL, monkeypatch: pytest.MonkeyPatch) -> None:
     def indexed(handle: CouchDAL) -> list[str]:
         return [doc["_id"] for doc in handle.find({"n": {"$gt": 0}}, sort=["n"])["docs"]]
 
@@ -203,7 +201,7 @@ def test_fork_has_the_indexes_that_were_built_and_changes_none_of_them(
     assert sorted(read) == ["d4", "e"]
 
 
-def test_fork_and_original_make_the_same_of_the_same_requests(dal: CouchDAL) -> None:
+def test_fork_and_original_answer_the_same_requests_alike(dal: CouchDAL) -> None:
     other = dal.fork()
     change_everything(dal)
     change_everything(other)
@@ -211,7 +209,7 @@ def test_fork_and_original_make_the_same_of_the_same_requests(dal: CouchDAL) -> 
     assert dal.post_document({}) == other.post_document({})
 
 
-def test_feed_sees_what_comes_after_a_rollback(dal: CouchDAL) -> None:
+def test_feed_sees_changes_after_a_rollback(dal: CouchDAL) -> None:
     since = dal.info()["update_seq"]
     seen: list[object] = []
     feed = dal.changes("continuous", since=since, timeout=5_000)
@@ -250,7 +248,7 @@ def test_asynchronous_handle_rolls_back_and_forks() -> None:
 
 
 @pytest.mark.parametrize("what", ["snapshot", "fork"])
-def test_real_server_refuses_to_go_back(what: str) -> None:
+def test_real_server_refuses_rollbacks(what: str) -> None:
     dal = CouchDAL(CouchBackend("http://127.0.0.1:9", database="db"))
     with pytest.raises(MemoryOnly, match="only the memory backend"):
         getattr(dal, what)()

@@ -1,4 +1,4 @@
-"""Many threads on one server: what they write, read and follow has to fit together, and does so by the lock alone."""
+"""Many threads on one server: their writes, reads and feeds are consistent, thanks to the lock."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ PAIR = ("left", "right")
 
 @pytest.fixture(autouse=True)
 def _eager_switching() -> Iterator[None]:
-    """Have threads take turns thousands of times more often than usual, in the midst of everything."""
+    """Make threads switch thousands of times more often than usual."""
     interval = sys.getswitchinterval()
     sys.setswitchinterval(1e-6)
     yield
@@ -37,7 +37,7 @@ def _eager_switching() -> Iterator[None]:
 
 
 class Load:
-    """Writers, readers and followers of one database, and what they found wrong."""
+    """Writers, readers and followers of one database, and the inconsistencies they found."""
 
     def __init__(self, lock: AbstractContextManager[object]) -> None:
         server = Server(clock=Clock(monotonic=time.monotonic))
@@ -54,7 +54,7 @@ class Load:
         return self.backend.send(make_request(method, path, payload)).result()
 
     def run(self) -> list[str]:
-        """Let all threads loose, and return everything that doesn't fit."""
+        """Run all threads and return the inconsistencies."""
         writers = [threading.Thread(target=self.guarded(self.write), args=(number,)) for number in range(WRITERS)]
         readers = [threading.Thread(target=self.guarded(self.read), args=(writers,)) for _ in range(2)]
         followers = [threading.Thread(target=self.guarded(self.follow)) for _ in range(2)]
@@ -63,7 +63,7 @@ class Load:
             thread.start()
         for thread in (*writers, *readers):
             thread.join()
-        # The last word: followers stop when they read it, or when they were never woken.
+        # The last write: followers stop when they read it. They time out if they were never woken.
         self.send("/db/end", "PUT", {})
         self.writes["end"] += 1
         for thread in followers:
@@ -129,7 +129,7 @@ class Load:
                 feed.close()
 
     def judge(self) -> None:
-        """Compare what the threads were told with what is there in the end."""
+        """Compare the answers that the threads got with the final state."""
         for doc_id in COUNTERS:
             stored = self.send(f"/db/{doc_id}")
             self.expect("increments", stored["n"], self.increments[doc_id])
@@ -161,6 +161,6 @@ def test_threads_lose_no_update_and_share_no_sequence() -> None:
     assert Load(RLock()).run() == []
 
 
-def test_without_the_lock_the_same_load_goes_wrong() -> None:
-    """What the test above is worth: it fails as soon as the lock locks nothing."""
+def test_same_load_fails_without_the_lock() -> None:
+    """The test above is able to fail: it does so with a lock that locks nothing."""
     assert any(Load(nullcontext()).run() for _ in range(10))

@@ -1,4 +1,4 @@
-"""The pytest plugin, in test runs of its own: every test finds the memory server empty."""
+"""The pytest plugin, in separate test runs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SOURCE = Path(__file__).parents[2] / "src"
 
 
 def run(folder: Path, *arguments: str, environment: dict[str, str] | None = None, **files: str) -> str:
-    """Run pytest over the files in a process of its own, with the plugin; returns what it printed."""
+    """Run pytest with the plugin over the files, in another process. Return its output."""
     for name, text in files.items():
         (folder / f"{name}.py").write_text(text)
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("COUCHDB_", "DAL_", "PYTEST"))}
@@ -40,13 +40,13 @@ def unindented(text: str) -> str:
 
 
 def installed() -> bool:
-    """Whether the entry point is there; where only the sources are, the plugin is named by hand."""
+    """Return whether the plugin's entry point is installed. Otherwise the plugin is named on the command line."""
     from importlib.metadata import entry_points
 
     return any(found.value == "couchdal.pytest_plugin" for found in entry_points(group="pytest11"))
 
 
-def test_each_test_starts_empty_whichever_module_made_the_handle(tmp_path: Path) -> None:
+def test_every_test_starts_empty_whichever_module_made_the_handle(tmp_path: Path) -> None:
     printed = run(
         tmp_path,
         application="from couchdal import CouchDAL\ndal = CouchDAL()\n",
@@ -117,7 +117,7 @@ SCOPES = """
 """
 
 
-def test_each_scope_sees_its_fixtures_and_is_undone_at_its_end(tmp_path: Path) -> None:
+def test_each_scope_sees_its_fixtures_and_is_rolled_back_at_its_end(tmp_path: Path) -> None:
     printed = run(
         tmp_path,
         conftest=unindented(SCOPES),
@@ -164,7 +164,7 @@ def test_each_scope_sees_its_fixtures_and_is_undone_at_its_end(tmp_path: Path) -
     assert "8 passed" in printed, printed
 
 
-def test_wide_fixture_that_comes_late_outlives_the_narrow_scopes_that_were_open(tmp_path: Path) -> None:
+def test_late_wide_fixture_outlives_open_narrow_scopes(tmp_path: Path) -> None:
     printed = run(
         tmp_path,
         conftest=unindented(SCOPES),
@@ -278,7 +278,7 @@ def test_couch_server_is_reset_for_each_test(tmp_path: Path) -> None:
 
 @pytest.fixture
 def live(served_address: str) -> dict[str, str]:
-    """What names a server as a live CouchDB: an emulator that answers over HTTP."""
+    """The environment of a live run: an emulator over HTTP stands in for CouchDB."""
     name, password = RECORDED_ADMIN
     return {"COUCHDB_URL": served_address, "COUCHDB_USER": name, "COUCHDB_PASSWORD": password}
 
@@ -288,7 +288,7 @@ def databases(live: dict[str, str]) -> list[str]:
     return CouchDAL(backend, database="x").all_dbs()
 
 
-def test_live_run_gives_each_test_databases_of_its_own_and_deletes_them(tmp_path: Path, live: dict[str, str]) -> None:
+def test_live_run_gives_each_test_private_databases_and_deletes_them(tmp_path: Path, live: dict[str, str]) -> None:
     before = databases(live)
     printed = run(
         tmp_path,
@@ -409,7 +409,7 @@ def test_both_backends_run_each_test_and_differences_are_reported(tmp_path: Path
         (("--dal-backend=memory",), {"DAL_BACKEND": "couch"}, "", "couchdal: memory backend (--dal-backend)"),
     ],
 )
-def test_header_says_which_backend_was_chosen_and_why(
+def test_header_names_the_backend_and_where_it_was_chosen(
     tmp_path: Path, arguments: tuple[str, ...], environment: dict[str, str], settings: str, header: str
 ) -> None:
     (tmp_path / "pytest.ini").write_text(f"[pytest]\n{settings}\n")
@@ -420,9 +420,7 @@ def test_header_says_which_backend_was_chosen_and_why(
 
 
 @pytest.mark.parametrize(("arguments", "settings"), [((), "dal_indexes = require"), (("--dal-indexes=require",), "")])
-def test_indexes_are_required_where_an_option_or_a_setting_says_so(
-    tmp_path: Path, arguments: tuple[str, ...], settings: str
-) -> None:
+def test_option_or_setting_requires_indexes(tmp_path: Path, arguments: tuple[str, ...], settings: str) -> None:
     (tmp_path / "pytest.ini").write_text(f"[pytest]\n{settings}\n")
     printed = run(
         tmp_path,
@@ -447,7 +445,7 @@ def test_unknown_backend_in_the_settings_is_refused(tmp_path: Path) -> None:
     assert "dal_backend must be one of memory, couch, both, not 'redis'" in run(tmp_path, test_it="")
 
 
-def test_other_hosts_are_out_of_reach_unless_they_are_allowed(tmp_path: Path) -> None:
+def test_other_hosts_are_refused_unless_they_are_allowed(tmp_path: Path) -> None:
     test = unindented("""
         import pytest
         from couchdal import BackendError, CouchBackend, CouchDAL, HostRefused
@@ -532,7 +530,7 @@ def test_wrong_mark_names_the_test(tmp_path: Path, mark: str, says: str) -> None
     assert "passed" not in printed
 
 
-def test_failed_test_says_where_its_databases_were_dumped(tmp_path: Path) -> None:
+def test_report_of_a_failed_test_names_the_dumps_of_its_databases(tmp_path: Path) -> None:
     printed = run(
         tmp_path,
         f"--basetemp={tmp_path / 'temporary'}",

@@ -1,4 +1,4 @@
-"""Faults: a server misbehaves as it was told to, for blocking and asynchronous callers, in process and over HTTP."""
+"""Faults, for blocking and asynchronous callers, in process and over HTTP."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from couchdal.server.listener import address_of, listen, serve
 
 
 class Stage:
-    """A memory server, and handles on it in process and over HTTP; the faults are the server's."""
+    """A memory server with faults, and handles on it in process and over HTTP."""
 
     def __init__(self) -> None:
         self.memory = CouchDAL(MemoryBackend(), database="db")
@@ -49,7 +49,7 @@ def stage() -> Stage:
 
 @pytest.fixture(params=["in process", "over HTTP"])
 def dal(request: pytest.FixtureRequest, stage: Stage) -> Iterator[CouchDAL]:
-    """The handle whose caller is hit by faults of ``memory.faults``."""
+    """A handle that is affected by ``memory.faults``."""
     backend: BaseBackend = stage.memory.backend
     if request.param == "over HTTP":
         backend = CouchBackend(stage.address, database="db", timeout=5)
@@ -75,7 +75,7 @@ def test_answer_is_couchdbs_error_and_nothing_is_written(status: int, dal: Couch
     assert memory.info()["doc_count"] == 0
 
 
-def test_answer_with_words_of_ones_own(dal: CouchDAL, memory: CouchDAL) -> None:
+def test_answer_takes_an_error_word_and_a_reason(dal: CouchDAL, memory: CouchDAL) -> None:
     with memory.faults.answer(418, error="teapot", reason="short and stout"), pytest.raises(CouchError) as failed:
         dal.info()
     assert answer_of(failed.value) == (418, "teapot", "short and stout")
@@ -102,7 +102,7 @@ def test_dropped_request_is_not_applied(dal: CouchDAL, memory: CouchDAL) -> None
     assert memory.info()["doc_count"] == 0
 
 
-def test_lost_answer_leaves_the_change_made(dal: CouchDAL, memory: CouchDAL) -> None:
+def test_lost_answer_keeps_the_change(dal: CouchDAL, memory: CouchDAL) -> None:
     with memory.faults.lose_answer(endpoint="/{db}/{doc_id}"), pytest.raises(Unreachable):
         dal.put_document("a", {})
     assert memory.get_document("a")["_rev"].startswith("1-")
@@ -110,21 +110,21 @@ def test_lost_answer_leaves_the_change_made(dal: CouchDAL, memory: CouchDAL) -> 
         dal.put_document("a", {})
 
 
-def test_answer_that_is_cut_breaks_off(dal: CouchDAL, memory: CouchDAL) -> None:
+def test_cut_answer_breaks_off(dal: CouchDAL, memory: CouchDAL) -> None:
     memory.bulk_docs([{"_id": "a", "text": "x" * 5000}])
     with memory.faults.cut(endpoint="/{db}/_all_docs"), pytest.raises(Unreachable):
         dal.all_docs(include_docs=True)
 
 
 @pytest.mark.parametrize("feed", ["longpoll", "continuous", "eventsource"])
-def test_feed_that_is_cut_breaks_off_before_its_first_row(feed: Any, dal: CouchDAL, memory: CouchDAL) -> None:
+def test_cut_feed_breaks_off_before_its_first_row(feed: Any, dal: CouchDAL, memory: CouchDAL) -> None:
     memory.put_document("a", {})
     with memory.faults.cut(endpoint="/{db}/_changes", required=True), pytest.raises(Unreachable):
         list(dal.changes(feed, timeout=1000))
     assert [change["id"] for change in dal.changes()["results"]] == ["a"]
 
 
-def test_cut_answer_promises_more_than_it_sends(stage: Stage) -> None:
+def test_cut_answer_announces_more_than_it_sends(stage: Stage) -> None:
     with stage.memory.faults.cut():
         connection = http.client.HTTPConnection(stage.address.removeprefix("http://"), timeout=5)
         connection.request("GET", "/db")
@@ -134,18 +134,18 @@ def test_cut_answer_promises_more_than_it_sends(stage: Stage) -> None:
     assert 0 < len(broken.value.partial) < int(answer.headers["content-length"])
 
 
-def test_garbled_answer_is_no_json(dal: CouchDAL, memory: CouchDAL) -> None:
+def test_garbled_answer_is_not_json(dal: CouchDAL, memory: CouchDAL) -> None:
     with memory.faults.garble(endpoint="/{db}"), pytest.raises(NotJSON):
         dal.info()
 
 
-def test_delayed_answer_comes_all_the_same(dal: CouchDAL, memory: CouchDAL) -> None:
+def test_delayed_answer_arrives(dal: CouchDAL, memory: CouchDAL) -> None:
     with memory.faults.delay(0.01) as fault:
         assert dal.info()["doc_count"] == 0
     assert fault.injected == 1
 
 
-def test_competing_write_makes_an_update_conflict_and_a_second_try_succeed(dal: CouchDAL, memory: CouchDAL) -> None:
+def test_competing_write_makes_an_update_conflict_and_a_retry_succeed(dal: CouchDAL, memory: CouchDAL) -> None:
     rev = dal.put_document("a", {"n": 1})["rev"]
     with memory.faults.compete({"by": "another"}, method="PUT"):
         with pytest.raises(Conflict) as conflict:
@@ -166,7 +166,7 @@ def test_competing_write_makes_a_deletion_conflict(dal: CouchDAL, memory: CouchD
     assert dal.get_document("a")["competing"] is True
 
 
-def test_competing_write_is_made_from_the_document_as_it_is(dal: CouchDAL, memory: CouchDAL) -> None:
+def test_competing_write_can_depend_on_the_current_document(dal: CouchDAL, memory: CouchDAL) -> None:
     rev = dal.put_document("a", {"n": 1})["rev"]
     seen: list[object] = []
 
@@ -183,19 +183,19 @@ def test_competing_write_is_made_from_the_document_as_it_is(dal: CouchDAL, memor
     assert (dal.get_document("a")["n"], dal.get_document("new")["n"]) == (2, 100)
 
 
-def test_competing_write_that_is_refused_is_told(memory: CouchDAL) -> None:
+def test_refused_competing_write_raises(memory: CouchDAL) -> None:
     says = "the competing write was refused: .*Bad special document member: _bad"
     with memory.rollback(), memory.faults.compete({"_bad": 1}), pytest.raises(ValueError, match=says):
         memory.put_document("a", {})
 
 
-def test_competing_write_takes_the_place_of_a_new_document(dal: CouchDAL, memory: CouchDAL) -> None:
+def test_competing_write_comes_before_a_new_document(dal: CouchDAL, memory: CouchDAL) -> None:
     with memory.faults.compete(), pytest.raises(Conflict):
         dal.put_document("new", {})
     assert dal.get_document("new")["competing"] is True
 
 
-def test_feed_breaks_off_after_so_many_rows(dal: CouchDAL, memory: CouchDAL) -> None:
+def test_feed_breaks_off_after_a_number_of_rows(dal: CouchDAL, memory: CouchDAL) -> None:
     memory.bulk_docs([{"_id": str(number)} for number in range(5)])
     seen = []
     with memory.faults.interrupt_feed(after=2):
@@ -227,7 +227,7 @@ def test_fault_of_an_asynchronous_client_leaves_no_feed_open(fault: str, stage: 
         with getattr(dal.faults, fault)(endpoint="/{db}/_changes", required=True):
             try:
                 response = await dal.request("GET", path)
-                # Whoever does not begin to read a stream closes it, too.
+                # A stream that nobody reads has to be closed, too.
                 if response.stream is not None:
                     await response.stream.aclose()
             except Unreachable:
@@ -245,7 +245,7 @@ def test_fault_of_an_asynchronous_client_leaves_no_feed_open(fault: str, stage: 
 
 
 @pytest.mark.parametrize("fault", ["drop", "lose_answer", "cut"])
-def test_asynchronous_caller_sees_the_same(fault: str, stage: Stage) -> None:
+def test_asynchronous_caller_gets_the_same_errors(fault: str, stage: Stage) -> None:
     async def ask(dal: AsyncCouchDAL) -> None:
         with getattr(dal.faults, fault)(), pytest.raises(Unreachable):
             await dal.info()
@@ -257,7 +257,7 @@ def test_asynchronous_caller_sees_the_same(fault: str, stage: Stage) -> None:
         asyncio.run(ask(AsyncCouchDAL(stage.memory.backend)))
 
 
-def test_faults_of_a_client_strike_before_its_server(stage: Stage) -> None:
+def test_faults_of_a_client_apply_before_its_server(stage: Stage) -> None:
     dal = CouchDAL(CouchBackend(stage.address, database="db"))
     with stage.memory.rollback(), dal.faults.answer(409):
         with pytest.raises(Conflict):
@@ -265,7 +265,7 @@ def test_faults_of_a_client_strike_before_its_server(stage: Stage) -> None:
         assert stage.memory.info()["doc_count"] == 0
 
 
-def test_fault_that_is_required_and_never_met_is_an_error(memory: CouchDAL) -> None:
+def test_required_fault_without_a_request_is_an_error(memory: CouchDAL) -> None:
     says = "the fault affected no request: <Fault answer 409 for PUT"
     with pytest.raises(AssertionError, match=says), memory.faults.answer(409, method="PUT", required=True):
         memory.info()
@@ -279,12 +279,12 @@ def test_fault_that_is_required_and_never_met_is_an_error(memory: CouchDAL) -> N
         ({"times": 0}, "count from 1"),
     ],
 )
-def test_choice_that_means_nothing_is_refused(options: dict[str, Any], says: str, memory: CouchDAL) -> None:
+def test_meaningless_options_are_refused(options: dict[str, Any], says: str, memory: CouchDAL) -> None:
     with pytest.raises(ValueError, match=says):
         memory.faults.drop(**options)
 
 
-def test_status_without_words_is_refused(memory: CouchDAL) -> None:
+def test_status_without_an_error_word_is_refused(memory: CouchDAL) -> None:
     with pytest.raises(ValueError, match="status 418 needs error="):
         memory.faults.answer(418)
 

@@ -1,4 +1,4 @@
-"""Queries without an index: remembered, or refused, over any backend."""
+"""The index watch: queries without an index are counted or refused, on any backend."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def handle(backend: BaseBackend, dal: CouchDAL, mode: str | None) -> CouchDAL:
     return CouchDAL(backend, database=dal.name, indexes=mode)
 
 
-def test_query_without_an_index_is_refused_and_told_which_one_it_needs(backend: BaseBackend, dal: CouchDAL) -> None:
+def test_refusal_of_a_query_names_the_index_it_needs(backend: BaseBackend, dal: CouchDAL) -> None:
     strict = handle(backend, dal, "require")
     with pytest.raises(BadRequest) as refused:
         strict.find(QUERY)
@@ -30,7 +30,7 @@ def test_query_without_an_index_is_refused_and_told_which_one_it_needs(backend: 
     assert strict.find(QUERY)["docs"] == []
 
 
-def test_watched_queries_are_answered_and_remembered(backend: BaseBackend, dal: CouchDAL) -> None:
+def test_watched_queries_are_answered_and_counted(backend: BaseBackend, dal: CouchDAL) -> None:
     watched = handle(backend, dal, "watch")
     watched.create_index(["indexed"])
     for _ in range(2):
@@ -55,7 +55,7 @@ def test_only_watched_handles_suggest(backend: BaseBackend, dal: CouchDAL) -> No
         handle(backend, dal, None).suggest_indexes()
 
 
-def test_async_handle_watches_alike(backend: BaseBackend, dal: CouchDAL) -> None:
+def test_async_handle_watches_too(backend: BaseBackend, dal: CouchDAL) -> None:
     async def query() -> None:
         strict = AsyncCouchDAL(backend, database=dal.name, indexes="require")
         try:

@@ -1,4 +1,4 @@
-"""The log of requests, and expectations of them."""
+"""The request log, and expectations about requests."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def dal() -> CouchDAL:
     return handle
 
 
-def test_log_begins_when_it_is_asked_for_and_has_every_handles_requests(dal: CouchDAL) -> None:
+def test_log_starts_at_the_first_access_and_has_the_requests_of_every_handle(dal: CouchDAL) -> None:
     assert len(dal.requests) == 0
     dal.put_document("a", {"n": 1})
     dal.database("other").request("GET", "/x", params={"rev": "1-a"})
@@ -53,7 +53,7 @@ def test_log_keeps_no_passwords_of_settings_and_of_replications(dal: CouchDAL) -
     ]
 
 
-def test_examined_documents_are_counted_and_the_answer_stays_as_it_was(dal: CouchDAL) -> None:
+def test_examined_documents_are_counted_without_changing_the_answer(dal: CouchDAL) -> None:
     plain = dal.find({"n": {"$gte": 5}})
     with dal.expect(docs_examined_max=20) as log:
         assert dal.find({"n": {"$gte": 5}}) == plain
@@ -63,7 +63,7 @@ def test_examined_documents_are_counted_and_the_answer_stays_as_it_was(dal: Couc
     assert plain.keys() == {"docs", "bookmark", "warning"}
 
 
-def test_expectation_that_holds_says_nothing(dal: CouchDAL) -> None:
+def test_met_expectation_passes(dal: CouchDAL) -> None:
     with dal.expect(requests=2, requests_max=2, statuses={200}):
         dal.info()
         dal.get_document("1")
@@ -109,7 +109,7 @@ def test_expectation_counts_requests_that_were_cleared_from_the_log(dal: CouchDA
         ask()
 
 
-def test_expectations_within_each_other_count_their_own_requests(dal: CouchDAL) -> None:
+def test_nested_expectations_count_their_own_requests(dal: CouchDAL) -> None:
     with dal.expect(requests=3):
         with dal.expect(requests=1):
             dal.info()
