@@ -1,4 +1,4 @@
-"""What ``_explain`` answers: the chosen index, the key range, and why other indexes were not chosen.
+"""``_explain``: the chosen index, the key range, and the reasons against the other indexes.
 
 It knows nothing of requests, and reads no documents. Source: ``mango_cursor:explain``, ``mango_cursor_view:explain``.
 """
@@ -20,7 +20,7 @@ _HIGHEST = "<MAX>"
 
 
 def explain(db: Database, query: FindQuery) -> JSON:
-    """Return the answer of ``_explain``; nothing in it is shared. Raises ``CouchError`` as a query would."""
+    """Return the answer of ``_explain``. Raise ``CouchError`` as a query would."""
     plan = make_plan(db, query, explain=True)
     shown_fields = [] if query.fields is None else list(query.fields)
     answer: dict[str, object] = {
@@ -62,7 +62,7 @@ def _shown_query(query: FindQuery, fields: Sequence[object]) -> dict[str, object
 
 
 def _selector_hints(selector: Mapping[str, object]) -> dict[str, object]:
-    # A colon begins the type that a field has in a text index.
+    # In a text index, a colon and a type follow the name of a field.
     indexable = {name.partition(":")[0] for name in indexable_fields(selector)}
     others = set(selector_fields(selector)) - indexable
     return {"type": "json", "indexable_fields": sorted(indexable), "unindexable_fields": sorted(others)}
@@ -98,7 +98,7 @@ def _shown_key(key: object) -> object:
 
 @dataclass(frozen=True, slots=True)
 class _Verdict:
-    """What one step of the choice says of an index that fell out there."""
+    """The reason why one step of the choice dropped an index."""
 
     index: IndexDefinition
     usable: bool
@@ -109,8 +109,8 @@ class _Verdict:
 def _candidates(plan: Plan, query: FindQuery) -> list[dict[str, object]]:
     """Return the other indexes of the database, each with the first reason why it was not chosen.
 
-    ``ranking`` tells how far an index came: those that lost only to the chosen one are counted from 1, and those that
-    fell out at an earlier step of the choice come behind. A partial index that ``use_index`` names falls out twice.
+    ``ranking`` counts from 1 for the indexes that lost only to the chosen one. Indexes that an earlier step dropped
+    come after them. A partial index that ``use_index`` names is dropped twice.
     """
     verdicts = list(_verdicts(plan))
     candidates: list[dict[str, object]] = []
@@ -132,7 +132,7 @@ def _verdicts(plan: Plan) -> Iterator[_Verdict]:
     unfavored = _without(plan.allowed, [one.index for one in plan.ranked])
     excluded = _without(plan.usable, plan.allowed)
     out_of_scope = _without(plan.unfiltered, plan.in_scope)
-    # Each step that indexes fell out at ranks one behind the step after it.
+    # Each step that dropped an index ranks one after the step that follows it.
     rank = max(1, len(plan.ranked))
     unfavored_rank, rank = rank, rank + bool(unfavored)
     excluded_rank, rank = rank, rank + bool(excluded)

@@ -1,7 +1,6 @@
-"""Answering a query: which rows are read, in which order, and where the answer begins and ends.
+"""``_find``: reads the rows of an index or the documents, and returns one page of matches.
 
-It knows nothing of requests, and leaves it to the planner which index is used. Source: ``mango_cursor_view``,
-``mango_execution_stats``.
+It knows nothing of requests. The planner chooses the index. Source: ``mango_cursor_view``, ``mango_execution_stats``.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from couchdal.emulator.engine.mango.bookmark import pack_bookmark, unpack_bookma
 from couchdal.emulator.engine.mango.field_path import compile_projection, parse_field, set_member
 from couchdal.emulator.engine.mango.find_query import FindQuery
 from couchdal.emulator.engine.mango.index_definition import IndexDefinition
-from couchdal.emulator.engine.mango.json_index import Row
+from couchdal.emulator.engine.mango.json_index import IndexRow
 from couchdal.emulator.engine.mango.key_range import Extreme
 from couchdal.emulator.engine.mango.planner import (
     Plan,
@@ -41,7 +40,7 @@ _CONFLICTS = Shown(conflicts=True)
 
 @dataclass(slots=True)
 class ExecutionStats:
-    """What a query cost, as ``execution_stats`` shows it."""
+    """The counters of ``execution_stats``."""
 
     keys_examined: int = 0
     docs_examined: int = 0
@@ -59,10 +58,10 @@ class ExecutionStats:
 
 
 def find(db: Database, query: FindQuery) -> dict[str, object]:
-    """Return the answer to a query: ``docs``, ``bookmark``, and where they apply ``execution_stats`` and ``warning``.
+    """Return the answer to a query: ``docs``, ``bookmark``, and if they apply, ``execution_stats`` and ``warning``.
 
-    Nothing in it is shared. Raises ``CouchError`` for a sort that no index serves, an index that is not there, a
-    malformed bookmark, or a condition that fails.
+    It shares nothing with the store. Raise ``CouchError`` if no index serves the sort, an index does not exist, the
+    bookmark is malformed, or a condition fails.
     """
     plan = make_plan(db, query)
     if plan.is_empty:
@@ -88,7 +87,7 @@ def _warnings(query: FindQuery, index: IndexDefinition, stats: ExecutionStats) -
 
 
 def required_fields(query: FindQuery) -> list[object] | None:
-    """Return what has to be read of a document to answer a query; None for all of it."""
+    """Return the fields that a query needs of a document, or None if it needs all."""
     return None if query.fields is None else [*query.fields, *selector_fields(query.selector)]
 
 
@@ -96,15 +95,15 @@ def _always(document: Mapping[str, object]) -> bool:
     return True
 
 
-# A row that passed: how many were looked at since the one before, the document's id, the row's key, the document as
-# far as it was needed, and where it is stored. Last comes None, with what was looked at after the last row.
-_Row: TypeAlias = "tuple[int, tuple[str, object, Mapping[str, object], DocumentRecord | None] | None]"
+# A match: how many rows were examined since the one before, then the document's id, the row's key, the document as far
+# as it was read, and its record. The last entry has None, and the number of rows examined after the last match.
+_Match: TypeAlias = "tuple[int, tuple[str, object, Mapping[str, object], DocumentRecord | None] | None]"
 
 
 class _Cursor:
-    """One pass over the rows of an index, or over the documents in the order of their ids.
+    """One pass over the rows of an index, or over the documents by id.
 
-    With ``r`` above 1, CouchDB reads the documents in another place than the rows, and counts them as ``quorum``.
+    With ``r`` above 1, CouchDB reads the documents apart from the rows, and counts them as ``quorum``.
     """
 
     def __init__(self, db: Database, query: FindQuery, plan: Plan) -> None:
@@ -124,16 +123,16 @@ class _Cursor:
             self._start_id, self._start = unpack_bookmark(query.bookmark)
         self._matches = compile_selector(query.selector)
         self._project = None if query.fields is None else compile_projection(query.fields)
-        # Read by themselves, as for a quorum, documents come without their conflicts.
+        # Documents that are read for a quorum come without their conflicts.
         self._detail = _CONFLICTS if query.conflicts and not self._quorum else PLAIN
         self._needs_whole = reads_metadata(query.selector)
         self._last: tuple[str, object] | None = None
 
     def run(self) -> list[dict[str, object]]:
-        """Return the documents of this page, and count what was looked at.
+        """Return the documents of this page, and count the examined rows.
 
-        The scan ends at the first match beyond the page, which it has looked at. What was looked at is told with the
-        next match: where that is passed over, as a design document or as the last row of the page before, it is lost.
+        The scan ends at the first match beyond the page, which counts as examined. CouchDB adds its counts at each
+        match. If it drops the match (a design document, or the last row of the previous page), the counts are lost.
         """
         documents: list[dict[str, object]] = []
         skip, limit = self._query.skip, self._query.limit
@@ -151,7 +150,7 @@ class _Cursor:
             if self._quorum and not self._still_matches(record):
                 continue
             if limit > 0:
-                # The next page begins behind the last row that was shown or skipped.
+                # The next page begins after the last row that was returned or skipped.
                 self._last = (doc_id, key)
             if skip > 0:
                 skip -= 1
@@ -169,14 +168,14 @@ class _Cursor:
             self.stats.docs_examined += examined
 
     def bookmark(self) -> str:
-        """Return where the next page begins; where nothing matched, the bookmark that was sent."""
+        """Return the bookmark of the next page. If nothing matched, return the one that the client sent."""
         if self._last is None:
             return self._query.bookmark or "nil"
         return pack_bookmark(*self._last)
 
     # --- rows ---------------------------------------------------------------------------------------------------------
 
-    def _scanned(self) -> Iterator[_Row]:
+    def _scanned(self) -> Iterator[_Match]:
         if self._query.partition and not self._db.partitioned:
             raise QueryParseError("`partition` parameter is not supported on this db")
         bounds = self._id_bounds()
@@ -186,7 +185,7 @@ class _Cursor:
         examined = 0
         for record in records:
             examined += 1
-            # As in _read, without a call for each document.
+            # The same as _read, without a call for each document.
             document = self._whole(record) if whole else record.body
             if matches(document):
                 yield examined, (record.doc_id, record.doc_id, document, record)
@@ -194,13 +193,13 @@ class _Cursor:
         yield examined, None
 
     def _skip_resumed(self, rows: Iterator[object]) -> None:
-        """Pass over the last row of the page before, in a partition: whatever comes first, without looking at it."""
+        """Skip the last row of the previous page. In a partition, CouchDB skips the first row whatever it is."""
         if self._resumes and self._query.partition:
             self._resumes = False
             next(rows, None)
 
     def _id_bounds(self) -> tuple[str | None, str | None] | None:
-        """Return the first and the last id to read; None where there is none. All that is no text is below every id."""
+        """Return the first and the last id to read, or None if there are none. Other values sort below all ids."""
         low, high = (self._end, self._start) if self._descending else (self._start, self._end)
         if type(high) is not str and not isinstance(high, Extreme):
             return None
@@ -209,12 +208,12 @@ class _Cursor:
             return None
         partition = self._query.partition
         if partition:
-            # ";" is the character behind the colon.
+            # ";" is the character after the colon.
             first = max(first or "", f"{partition}:")
             last = min(last, f"{partition};") if last is not None else f"{partition};"
         return (last, first) if self._descending else (first, last)
 
-    def _indexed(self) -> Iterator[_Row]:
+    def _indexed(self) -> Iterator[_Match]:
         index = self._db.indexes.json_index(self._db, self.index)
         start, partition = (self._start, self._start_id), self._query.partition
         rows = index.rows(start, self._end, partition=partition, descending=self._descending)
@@ -237,27 +236,27 @@ class _Cursor:
         return self._whole(record) if self._needs_whole else record.body
 
     def _whole(self, record: DocumentRecord) -> dict[str, object]:
-        """Return the document as the selector sees it; its parts are shared with the store, and only looked at."""
+        """Return the document as the selector sees it. It shares parts with the store and must not be changed."""
         node = record.winner
         if node.attachments or self._detail is not PLAIN:
             return show(self._db, record, node, self._detail)
         return {"_id": record.doc_id, "_rev": node.rev, **(node.body or {})}
 
     def _shown(self, document: Mapping[str, object], record: DocumentRecord | None) -> dict[str, object]:
-        """Return what the answer shows of a document that matched; nothing in it is shared."""
+        """Return a matching document as the answer shows it. It shares nothing with the store."""
         if self._project is not None:
             return copy_members(self._project(document if record is None else self._whole(record)))
         return copy_members(document) if record is None else show(self._db, record, record.winner, self._detail)
 
     def _still_matches(self, record: DocumentRecord | None) -> bool:
-        """Whether a document that is read by itself, as for a quorum, matches."""
+        """Return whether a document matches that is read for a quorum."""
         self.stats.quorum_docs_examined += 1
         assert record is not None
         return self._matches(show(self._db, record, record.winner))
 
 
-def _rebuilt(row: Row, paths: Sequence[Sequence[str]]) -> dict[str, object]:
-    """Return as much of a document as its row knows."""
+def _rebuilt(row: IndexRow, paths: Sequence[Sequence[str]]) -> dict[str, object]:
+    """Return the part of a document that its row contains."""
     document: dict[str, object] = {"_id": row.doc_id}
     for path, value in zip(reversed(paths), reversed(row.values), strict=True):
         document = set_member(document, path, value)

@@ -1,6 +1,6 @@
-"""Indexes as design documents define them: read, named, added and taken out.
+"""Definitions of Mango indexes in design documents: reading, naming, adding and removing them.
 
-It knows nothing of an index's rows, or of which index serves a query. Source: ``mango_idx``, ``mango_idx_view``.
+It knows nothing of rows, or of which index serves a query. Source: ``mango_idx``, ``mango_idx_view``.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from couchdal.errors import CouchError, NotFound, ServerError
 
 @dataclass(frozen=True, slots=True)
 class IndexDefinition:
-    """One index: the design document that defines it, the view's name, and what it holds.
+    """One index: its design document, the name of its view, and its definition, which is the view's ``map``.
 
-    ``definition`` is the view's ``map``. The special index over ids has no design document.
+    The special index over ids has no design document.
     """
 
     ddoc: str | None
@@ -28,7 +28,7 @@ class IndexDefinition:
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """The field paths that make up a key; raises ``ServerError`` for a handwritten view that has none."""
+        """The field paths of the key. Raise ``ServerError`` for a handwritten view without fields."""
         fields = self.definition.get("fields", False)
         if type(fields) is not dict:
             raise ServerError("false" if fields is False else '{<<"fields">>,[]}', error="badmatch")
@@ -40,15 +40,15 @@ class IndexDefinition:
 
     @property
     def partial_filter(self) -> object:
-        """The selector that documents have to match to be in the index; None where all are."""
+        """The selector that documents must match to be in the index, or None."""
         chosen = self.definition.get("partial_filter_selector", _ABSENT)
         if chosen is _ABSENT:
-            # Text indexes used to have it under another name.
+            # The older name, from text indexes.
             chosen = self.definition.get("selector", {})
         return chosen if chosen != {} else None
 
     def sort_key(self) -> tuple[str, str]:
-        """Return what CouchDB lists indexes by: the special one is first."""
+        """Return the key by which CouchDB lists indexes. The special index comes first."""
         return (self.ddoc or "", self.name)
 
     def to_json(self) -> dict[str, object]:
@@ -85,7 +85,7 @@ def defined_indexes(record: DocumentRecord, *, of_database: bool) -> Iterator[In
 
 
 def _is_definition(view: Mapping[str, object]) -> bool:
-    """Whether a view is well-formed; CouchDB passes over others, and logs them."""
+    """Return whether a view is well-formed. CouchDB ignores others, and logs them."""
     definition = view.get("map")
     if type(definition) is not dict or type(view.get("options")) is not dict:
         return False
@@ -97,9 +97,9 @@ def _is_definition(view: Mapping[str, object]) -> bool:
 
 
 def generated_name(request: Mapping[str, object]) -> str:
-    """Return the name that CouchDB gives an index: the SHA-1 of its definition and of all options of the request.
+    """Return the name that CouchDB generates for an index: the SHA-1 of its definition and all options of the request.
 
-    ``request`` has an entry for every option; None stands for the default of those that have a word for it.
+    ``request`` has an entry for every option. None stands for an option's default.
     """
     entries = [_entry(tag, _option(tag, request[name])) for tag, name in _TAGS]
     items = b"l" + len(entries).to_bytes(4, "big") + b"".join(entries) + b"j"
@@ -107,7 +107,7 @@ def generated_name(request: Mapping[str, object]) -> str:
     return sha1(term, usedforsecurity=False).hexdigest()
 
 
-# In Erlang's order of terms, which is how CouchDB sorts the options.
+# In Erlang's order of terms, by which CouchDB sorts the options.
 _TAGS = (
     ("ddoc", "ddoc"),
     ("def", "index"),
@@ -143,9 +143,9 @@ EMPTY_BODY: Mapping[str, object] = {"language": "query"}
 def with_index(
     body: Mapping[str, object], name: str, definition: Mapping[str, object], original: object
 ) -> dict[str, object]:
-    """Return a design document's body with an index added, or in the place of one of the same name.
+    """Return a design document's body with an index added. It replaces one of the same name.
 
-    ``original`` is the definition as it was sent.
+    ``original`` is the definition as the client sent it.
     """
     views = body.get("views")
     view = {"map": definition, "reduce": "_count", "options": {"def": original}}
@@ -153,7 +153,7 @@ def with_index(
 
 
 def without_index(body: Mapping[str, object], name: str) -> dict[str, object]:
-    """Return a design document's body without an index; raises ``NotFound`` (``invalid_index``)."""
+    """Return a design document's body without an index. Raise ``NotFound`` (``invalid_index``)."""
     views = body.get("views")
     if type(views) is not dict or name not in views:
         raise NotFound(f"JSON index {name} not found in this design doc.", error="invalid_index")
@@ -169,9 +169,9 @@ def without_index(body: Mapping[str, object], name: str) -> dict[str, object]:
 def with_partitioned(
     body: dict[str, object], partitioned: bool | None, *, doc_id: str, is_new: bool
 ) -> dict[str, object]:
-    """Return a body with the option ``partitioned``; one that exists already must have it as it is wanted.
+    """Return a design document's body with the option ``partitioned``.
 
-    Raises ``CouchError`` (``invalid_partitioned_option``).
+    Raise ``CouchError`` (``invalid_partitioned_option``) if the document exists with another value.
     """
     options = body.get("options")
     current = options.get("partitioned") if type(options) is dict else None

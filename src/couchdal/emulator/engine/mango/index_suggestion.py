@@ -1,7 +1,4 @@
-"""Which index a query that had none would have needed.
-
-It knows nothing of databases, and asks no server: the selector and the sort say it all.
-"""
+"""Suggestion of an index for a query that has none, from its selector and sort alone."""
 
 from __future__ import annotations
 
@@ -14,10 +11,10 @@ from couchdal.emulator.engine.mango.selector import Selector, normalize_selector
 
 
 def suggest_fields(query: Mapping[str, object]) -> tuple[str, ...]:
-    """Return the fields of an index that serves a query, as the body of ``_find`` states it.
+    """Return the fields of an index that serves a query, given the body of ``_find``.
 
-    First come the fields that must equal something, then those of the sort or else one that has a range: so the rows
-    that match stand together, and in the order of the sort. Raises ``CouchError`` for a query that is malformed.
+    Fields with an equality come first, then those of the sort, or one field with a range. So the matching rows are
+    adjacent and sorted. Raise ``CouchError`` for a malformed query.
 
     >>> suggest_fields({"selector": {"type": "task", "due": {"$lt": 9}}, "sort": ["due"]})
     ('type', 'due')
@@ -31,13 +28,13 @@ def suggest_fields(query: Mapping[str, object]) -> tuple[str, ...]:
     else:
         fields += [name for name, kind in conditions.items() if kind == "range"][:1]
     if not fields:
-        # Every document has an id, so that an index on it serves whatever else there is.
+        # Every document has an id, so an index on it serves any query.
         fields = [name for name in conditions if name != "_id"][:1] or ["_id"]
     return tuple(fields)
 
 
 def _conditions(selectors: Sequence[Selector]) -> dict[str, str]:
-    """Return the fields that all documents which match must have: ``equal``, ``range``, or ``other`` conditions."""
+    """Return the fields that every match must have, each with its condition: ``equal``, ``range`` or ``other``."""
     found: dict[str, str] = {}
     for selector in selectors:
         if not selector:

@@ -1,7 +1,6 @@
-"""The rows of one index, in the order of their keys, brought up to date when a query needs them.
+"""A Mango index: the columns of each document, in the order of the keys.
 
-It knows nothing of queries: it is asked for the rows between two keys. Source: ``couch_mrview``,
-``mango_native_proc``.
+It knows nothing of queries: it returns the rows between two keys. Source: ``couch_mrview``, ``mango_native_proc``.
 """
 
 from __future__ import annotations
@@ -23,37 +22,37 @@ from couchdal.emulator.engine.mango.selector import normalize_selector
 from couchdal.emulator.engine.mango.selector_match import compile_selector
 from couchdal.errors import CouchError, QueryParseError, ServerError
 
-# A row's place: its partition ("" in a global index), its key, its document.
+# The sort key of a row: partition ("" in a global index), key, document id.
 _Place: TypeAlias = "tuple[str, Key, str]"
 
 
-# No value sorts behind it; CouchDB has an object for it that JSON cannot say.
+# Sorts after every value. CouchDB uses an object that JSON cannot express.
 _HIGHEST_KEY: Key = (9,)
 
 
-class Row(NamedTuple):
-    """A document's row: the values of the index's columns."""
+class IndexRow(NamedTuple):
+    """The row of a document: the values of the index's columns."""
 
     doc_id: str
     values: list[object]
 
 
 def bound_key(bound: object) -> Key:
-    """Return the sort key of a start or end key: any JSON value, or a list that may hold ``HIGHEST``."""
+    """Return the sort key of a start or end key: a JSON value, or a list that may contain ``HIGHEST``."""
     if type(bound) is list:
         return (5, [_HIGHEST_KEY if item is HIGHEST else json_key(item) for item in bound])
     return json_key(bound)
 
 
 def reversed_range(*, descending: bool) -> QueryParseError:
-    """Return the error of a range whose end comes before its start; a worker of CouchDB's finds it, with a trace."""
+    """Return the error for a range whose end comes before its start. In CouchDB a worker raises it, with a trace."""
     other = "false" if descending else "true"
     reason = f"No rows can match your key range, reverse your start_key and end_key or set descending={other}"
     return QueryParseError(reason, body={"error": "query_parse_error", "reason": reason, "ref": 0})
 
 
 class JsonIndex(FollowingIndex["list[object]"]):
-    """The rows of one index: for a document, the values of its columns. The caller holds the server's lock."""
+    """The rows of one index. The caller holds the server's lock."""
 
     def __init__(self, definition: IndexDefinition) -> None:
         super().__init__()
@@ -76,8 +75,8 @@ class JsonIndex(FollowingIndex["list[object]"]):
         *,
         partition: str = "",
         descending: bool = False,
-    ) -> Iterator[Row]:
-        """Yield the rows from a key and document id, included, to a key; raises ``BadRequest`` for a reversed range."""
+    ) -> Iterator[IndexRow]:
+        """Yield the rows from a key and document id to a key, inclusive. Raise ``QueryParseError`` if reversed."""
         start_key, end_key = bound_key(start[0]), bound_key(end)
         if (start_key < end_key) if descending else (start_key > end_key):
             raise reversed_range(descending=descending)
@@ -86,7 +85,7 @@ class JsonIndex(FollowingIndex["list[object]"]):
         places = self._places.irange(last, first, reverse=True) if descending else self._places.irange(first, last)
         rows = self._rows
         for place in places:
-            yield Row(place[2], rows[place[2]][1])
+            yield IndexRow(place[2], rows[place[2]][1])
 
     def _replace(self, changed: Sequence[tuple[str, list[object] | None]], seq: int) -> None:
         added: list[_Place] = []
@@ -105,7 +104,7 @@ class JsonIndex(FollowingIndex["list[object]"]):
             self._places.remove(known[0])
 
     def read(self, db: DocumentStore, record: DocumentRecord) -> list[object] | None:
-        """Return the values of the columns; None for a document that lacks one, or that the filter passes over."""
+        """Return the values of the columns. Return None if the document lacks one or does not match the filter."""
         if record.deleted or record.doc_id.startswith("_design/"):
             return None
         node = record.winner
@@ -122,7 +121,7 @@ class JsonIndex(FollowingIndex["list[object]"]):
 
 
 class _Column:
-    """One column of an index: how to read it from a document."""
+    """One column of an index, with the function that reads it from a document."""
 
     __slots__ = ("is_special", "read")
 
@@ -132,7 +131,7 @@ class _Column:
         try:
             path = parse_field(field)
         except CouchError as error:
-            # CouchDB notices when it indexes the first document.
+            # CouchDB notices it when it indexes the first document.
             self.read = _failing(error)
             return
         self.is_special = path[0].startswith("_")
@@ -160,5 +159,5 @@ def _compile_filter(selector: object) -> Callable[[Mapping[str, object]], bool] 
 
 
 def _failed(error: CouchError) -> ServerError:
-    """Return the error of a query whose index could not be built: in CouchDB, the process that builds it crashes."""
+    """Return the error of a query whose index cannot be built. In CouchDB, the process that builds it crashes."""
     return ServerError("{gen_server,call,[map_doc]}", error=f"{{bad_return_value,{{{error.error},{error.reason}}}}}")

@@ -1,7 +1,7 @@
-"""Revisions: their text, their order, and the id that CouchDB computes for a new one.
+"""Revisions: parsing and writing their text, and computing the id of a new one.
 
-A revision is ``(position, id)``. The id is kept as CouchDB keeps it: 16 raw bytes for 32 hex digits, the text's own
-bytes otherwise; ids compare as these bytes. It knows nothing of revision trees.
+A revision is ``(position, id)``. As in CouchDB, the id is 16 raw bytes for 32 hex digits, and otherwise the bytes of
+the text. Ids compare as these bytes. The module knows nothing of revision trees.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _FIRST = {deleted: b"\x83l\x00\x00\x00\x05" + atom + b"a\x00a\x00" for deleted, 
 def parse_revision(value: object) -> Revision:
     """Return the revision that a JSON value names, as ``couch_doc:parse_rev`` does.
 
-    Raises ``BadRequest("Invalid rev format")``. Zeros before the number, a ``+`` and upper-case hex are normalised.
+    Leading zeros, a ``+`` and upper-case hex are normalised. Raise ``BadRequest("Invalid rev format")``.
     """
     usual = _USUAL.match(value) if type(value) is str else None
     if usual is not None:
@@ -45,7 +45,7 @@ def parse_revision(value: object) -> Revision:
 
 
 def parse_revision_id(value: object) -> bytes:
-    """Return one id of a ``_revisions.ids`` array; raises ``DocValidation``."""
+    """Return one id of a ``_revisions.ids`` array. Raise ``DocValidation``."""
     text = _as_bytes(value)
     if text is None and not isinstance(value, list):
         raise DocValidation("RevId isn't a string")
@@ -73,7 +73,7 @@ def _parse_id(text: bytes) -> bytes | None:
 
 
 def format_revision_id(rev_id: bytes) -> str:
-    """Return the text of an id: hex for 16 bytes, whatever they were written as, else the bytes themselves."""
+    """Return the text of an id: hex for 16 bytes, otherwise the bytes as UTF-8."""
     return rev_id.hex() if len(rev_id) == 16 else rev_id.decode("utf-8", "replace")
 
 
@@ -90,9 +90,9 @@ def new_revision_id(
 ) -> bytes:
     """Return the id of the revision that an edit makes, as ``couch_db:new_revid`` does.
 
-    ``parent`` is the revision that the edit names, ``term`` the body's external term, ``attachments`` are their names,
-    content types and MD5 digests in the document's order; None for one of which CouchDB looks at a form that doesn't
-    tell them. The same edit of the same parent has the same id on every server.
+    ``parent`` is the revision that the edit names, and ``term`` the body's external term. ``attachments`` are names,
+    content types and MD5 digests in the document's order; None if CouchDB sees only that there is one. The same edit of
+    the same parent gets the same id on every server.
 
     >>> from couchdal.emulator.engine.erlang.external_term import encode_term
     >>> new_revision_id(False, None, encode_term({"q": 1})).hex()
@@ -103,7 +103,7 @@ def new_revision_id(
         head = head[:-4] + integer(parent[0]) + binary(parent[1])
     tail = b"jj"
     if attachments:
-        # CouchDB gathers them by prepending, so the last one comes first.
+        # CouchDB collects them by prepending, so the last one comes first.
         entries = [b"h\x03" + (_UNDEFINED if one is None else _described(*one)) for one in reversed(attachments)]
         tail = b"l" + len(entries).to_bytes(4, "big") + b"".join(entries) + tail
     return md5(head + term + tail, usedforsecurity=False).digest()

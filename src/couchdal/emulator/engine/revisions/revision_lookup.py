@@ -1,7 +1,7 @@
-"""Finding revisions in the revision tree of one document.
+"""Lookup of revisions in the revision tree of one document.
 
-Replicas can be told two histories of one revision, and then a tree holds it twice: which of the two is found follows
-CouchDB's ``couch_key_tree``. Nothing here knows of documents, sequences or storage.
+A tree holds a revision twice if replicas sent two histories of it. Then lookups choose as CouchDB's ``couch_key_tree``
+does. The module knows nothing of documents, sequences or storage.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from couchdal.emulator.engine.revisions.revision_tree import Node, RevisionTree,
 
 
 def find(tree: RevisionTree, revision: Revision) -> Node | None:
-    """Return the node of a revision, leaf or not; of two, the first one below the lowest root."""
+    """Return the node of a revision, leaf or not. If there are two, return the first one above the lowest root."""
     if len(tree) == 1:
         return _on_path(tree[0], revision)
     found: Node | None = None
@@ -46,7 +46,7 @@ def _root(node: Node) -> Node:
 def find_all(tree: RevisionTree, revisions: Iterable[Revision]) -> tuple[list[Node], list[Revision]]:
     """Return the nodes of revisions, leaves or not, and the revisions that are not in the tree.
 
-    A revision that is asked for twice is looked for twice.
+    A revision that is named twice is searched for twice.
     """
     wanted = Counter(revisions)
     found = []
@@ -58,7 +58,7 @@ def find_all(tree: RevisionTree, revisions: Iterable[Revision]) -> tuple[list[No
 
 
 def find_missing(tree: RevisionTree, revisions: Sequence[Revision]) -> list[Revision]:
-    """Return the revisions that the tree does not know, sorted. Each known one cancels one that was asked for."""
+    """Return the revisions that are not in the tree, sorted. Each node cancels one mention of its revision."""
     if len(revisions) == 1:
         return [] if find(tree, revisions[0]) is not None else [revisions[0]]
     known = Counter(node.revision for node in {node for leaf in tree for node in leaf.path()})
@@ -68,7 +68,7 @@ def find_missing(tree: RevisionTree, revisions: Sequence[Revision]) -> list[Revi
 def latest_leaves(tree: RevisionTree, revisions: Sequence[Revision]) -> tuple[list[Node], list[Revision]]:
     """Return the leaves at or above the given revisions, each once, and the revisions that are not in the tree.
 
-    A revision with a second history is found there as well where it is asked for once more.
+    A second mention of a revision finds its second history.
     """
     if len(tree) == len(revisions) == 1:
         return (list(tree), []) if find(tree, revisions[0]) is not None else ([], list(revisions))
@@ -78,7 +78,7 @@ def latest_leaves(tree: RevisionTree, revisions: Sequence[Revision]) -> tuple[li
         count, below = wanted[node.revision], node.parent in above
         if count or below:
             above.add(node)
-            # The node from which CouchDB starts to gather leaves answers two of the questions for it.
+            # The node where CouchDB starts to collect leaves cancels two mentions.
             wanted[node.revision] = max(0, count - (1 if below else 2))
     return [leaf for leaf in tree if leaf in above], list(wanted.elements())
 
@@ -86,10 +86,10 @@ def latest_leaves(tree: RevisionTree, revisions: Sequence[Revision]) -> tuple[li
 def merge_answers(
     found: Sequence[Node], missing: Sequence[Revision], limit: int, *, newest_first: bool = False
 ) -> list[Node | Revision]:
-    """Return what CouchDB shows of the leaves that it found and the revisions that it did not, in a tree's order.
+    """Return the found leaves and the missing revisions as CouchDB shows them, in a tree's order.
 
-    It merges all that its nodes answer into one tree, each history cut to the ``limit`` newest revisions, and shows the
-    leaves of that: where a lowered limit cut off where two branches part, one of them may hide the other.
+    CouchDB merges its nodes' answers into one tree, each history cut to the ``limit`` newest revisions, and shows the
+    leaves of that tree. If a lowered limit cuts off the point where two branches part, one may hide the other.
     """
     if len(found) + len(missing) < 2:
         return [*found, *missing]
@@ -99,7 +99,7 @@ def merge_answers(
         answers.append((leaf.position, [node.id for node in islice(leaf.path(), limit)], {"leaf": leaf}))
     answers += ((position, [rev_id], None) for position, rev_id in missing)
     if newest_first:
-        # Of one revision, what was found comes after what is missing.
+        # If a revision was both found and missing, the found one comes later.
         answers.sort(key=lambda answer: (answer[0], answer[1][0]))
         answers.reverse()
     else:

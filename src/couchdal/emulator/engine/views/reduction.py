@@ -1,4 +1,4 @@
-"""CouchDB's built-in reduce functions: what each makes of a view's values, of what it made of parts, and what it shows.
+"""CouchDB's built-in reduce functions.
 
 It knows nothing of views. Source: ``couch_query_servers:builtin_reduce``, ``couch_hyper``.
 """
@@ -21,8 +21,8 @@ from couchdal.http.json_text import parse_integer
 Number: TypeAlias = "int | float"
 
 
-class Row(Protocol):
-    """What is reduced: a key and a value that a document emitted."""
+class Reducible(Protocol):
+    """A row of a view, as far as reductions need it."""
 
     @property
     def doc_id(self) -> str: ...
@@ -42,16 +42,16 @@ _SUM_REASON = (
 
 
 class _SumFailed(Exception):
-    """``_sum`` met a value that it cannot add. ``args[0]`` is the object that stands in the place of the sum."""
+    """``_sum`` met a value that it cannot add. ``args[0]`` is the object that replaces the sum."""
 
 
 def is_builtin(source: str) -> bool:
-    """Whether a reduce function is CouchDB's own, and not JavaScript."""
+    """Return whether a reduce function is built in, not JavaScript."""
     return source.startswith("_")
 
 
 def can_fail(source: str) -> bool:
-    """Whether a reduce function can fail so that no row of its design document's views is to be had."""
+    """Return whether a built-in function can fail. Then no view of its design document returns rows."""
     return source.startswith(("_sum", "_stats"))
 
 
@@ -72,7 +72,7 @@ def _sum(values: Iterable[object]) -> object:
         try:
             total = _add(value, total)
         except _SumFailed as failed:
-            # What comes after it is added to this, or rather is not.
+            # CouchDB ignores the values after it.
             return failed.args[0]
     return total
 
@@ -199,12 +199,12 @@ def _packed(found: object) -> object:
 
 
 def _ranked(values: Iterable[object], most: int, *, top: bool) -> list[object]:
-    """Return the greatest or the least values, best first, of equal ones the first that came."""
+    """Return the greatest or the least values, best first. Of equal values, return the one that came first."""
     ranked = sorted(((json_key(value), value) for value in values), key=itemgetter(0), reverse=top)
     return [next(group)[1] for _, group in islice(groupby(ranked, itemgetter(0)), most)]
 
 
-def _extreme(rows: Iterable[Row], *, last: bool) -> object:
+def _extreme(rows: Iterable[Reducible], *, last: bool) -> object:
     """Return the value of the first or the last row by key and document."""
     chosen: tuple[tuple[Key, bytes], object] | None = None
     for row in rows:
@@ -214,15 +214,15 @@ def _extreme(rows: Iterable[Row], *, last: bool) -> object:
     return chosen[1] if chosen is not None else []
 
 
-# The registers of HyperLogLog, of which CouchDB keeps 2 ** 11.
+# CouchDB's HyperLogLog has 2 ** 11 registers.
 _PRECISION = 11
 _REGISTERS = 1 << _PRECISION
-# Up to so many, how many registers are still empty tells more than what the others hold.
+# Up to this count, the number of empty registers is the better estimate.
 _FEW = 1800
 
 
 def _count_distinct(keys: Iterable[object]) -> int:
-    """Return about how many different keys there are. Beyond some 1,800, CouchDB corrects the figure by tables."""
+    """Estimate the number of different keys. Beyond some 1,800, CouchDB corrects the estimate by tables."""
     registers: dict[int, int] = {}
     for key in keys:
         digest = int.from_bytes(sha1(b"\x83" + encode_term(key), usedforsecurity=False).digest()[:8], "big")
@@ -238,14 +238,14 @@ def _count_distinct(keys: Iterable[object]) -> int:
     return int(0.7213 / (1 + 1.079 / _REGISTERS) * _REGISTERS**2 / powers + 0.5)
 
 
-def reduce_rows(source: str, rows: Sequence[Row]) -> object:
-    """Return what a built-in function shows of rows, of which there is at least one.
+def reduce_rows(source: str, rows: Sequence[Reducible]) -> object:
+    """Return the result of a built-in function for at least one row.
 
-    Raises ``ServerError`` where CouchDB's falls over their values.
+    Raise ``ServerError`` for values that crash CouchDB's function.
     """
     values = [row.value for row in rows]
     if source.startswith("_sum"):
-        # Once more, as CouchDB puts together what its shards have found.
+        # Summed twice, as CouchDB sums the results of its shards.
         return _sum([_sum(values)])
     if source.startswith("_count"):
         return len(values)

@@ -1,4 +1,4 @@
-"""Answering a view: which rows are shown, in which order, and what reduce functions make of them.
+"""Queries of a view: its rows in a range or by keys, and their reductions.
 
 It knows nothing of requests. Source: ``couch_mrview`` (``map_fold``, ``red_fold``), ``fabric_view_map`` and
 ``fabric_view_reduce``.
@@ -24,10 +24,10 @@ from couchdal.emulator.engine.views.view_index import ViewIndex, ViewRow, key_fu
 from couchdal.errors import CouchError, NotFound, NotSupported
 from couchdal.http.json_text import copy_json, encode_json
 
-#: A key that was not given.
+#: Stands for a key that the query does not name.
 NO_KEY = object()
 _LAST_ID = b"\xff"
-# What CouchDB does not mind a reduce function to return, and how many times it must shrink what is longer.
+# CouchDB accepts reductions up to this length. A longer one must shrink its input by this factor.
 _FREE_LENGTH, _SHRINKING = 4096, 2
 
 _Bound: TypeAlias = "tuple[Key, bytes]"
@@ -36,10 +36,10 @@ _Json: TypeAlias = "dict[str, object]"
 
 @dataclass(frozen=True, slots=True)
 class RowQuery:
-    """Which rows of a view are wanted.
+    """Which rows of a view to return.
 
-    ``keys`` None means a range. Rows that need not be ``sorted`` are not skipped, though the offset says that they are.
-    ``group_level`` None groups by whole keys, 0 not at all. ``shown`` is None without ``include_docs``.
+    If ``keys`` is None, a range of keys counts. Without ``sorted``, CouchDB skips no rows, though the offset counts
+    them. ``group_level`` None groups by whole keys, and 0 groups all rows. ``shown`` is None without ``include_docs``.
     """
 
     keys: Sequence[object] | None = None
@@ -90,7 +90,7 @@ def read_view(
 
 
 class View:
-    """One view of a design document, with the rows that its index has."""
+    """One view of a design document, with the rows of its index."""
 
     def __init__(self, db: DocumentStore, index: ViewIndex, name: str) -> None:
         place, self._view = index.group.find(name)
@@ -101,7 +101,7 @@ class View:
         self._reduce = self._view.reduce_of(name)
 
     def map_rows(self, query: RowQuery) -> _Json:
-        """Return ``total_rows``, ``offset`` and ``rows``; raises ``QueryParseError`` for a reversed range."""
+        """Return ``total_rows``, ``offset`` and ``rows``. Raise ``QueryParseError`` for a reversed range."""
         ranges = self._ranges(query)
         total = len(self._rows)
         rows = (row for one in ranges for row in one.read())
@@ -111,7 +111,7 @@ class View:
         return {"total_rows": total, "offset": offset, "rows": [self._shown(row, query.shown) for row in shown]}
 
     def reduced_rows(self, query: RowQuery) -> _Json:
-        """Return ``rows``, one for each group of keys; raises ``QueryParseError`` likewise, or ``ServerError``."""
+        """Return ``rows``, one for each group. Raise ``QueryParseError`` for a reversed range, or ``ServerError``."""
         groups = (group for one in self._ranges(query) for group in self._grouped(one.read(), query.group_level))
         shown = islice(groups, min(query.skip, maxsize), min(query.skip + query.limit, maxsize))
         return {"rows": [self._reduced(copy_json(key), rows) for key, rows in shown]}
@@ -127,11 +127,11 @@ class View:
         return [self._range(query, key, key, key_of) for key in keys]
 
     def _range(self, query: RowQuery, start: object, end: object, key_of: Callable[[object], Key]) -> _Range:
-        """Return the rows between two keys, from the first in the order of reading on."""
+        """Return the rows between two keys. ``start`` comes first in the order of reading."""
         start_id, end_id = _id_bounds(query)
         last = end_id
         if not query.inclusive_end:
-            # The end key's rows are left out from its document on, all of them where none is named.
+            # Leave out the rows of the end key, beginning with the end document if the query names one.
             last = {b"": _LAST_ID, _LAST_ID: b""}.get(end_id, end_id)
         first_bound = None if start is NO_KEY else (key_of(start), start_id)
         last_bound = None if end is NO_KEY else (key_of(end), last)
@@ -151,7 +151,7 @@ class View:
         return found
 
     def _document(self, row: ViewRow, shown: Shown) -> _Json | None:
-        """Return the row's document, or the one that its value names; None for one that is not there."""
+        """Return the document of the row, or the one that its value names. Return None if it does not exist."""
         doc_id, rev = row.doc_id, None
         if type(row.value) is dict:
             linked = row.value.get("_id", row.doc_id)
@@ -183,7 +183,7 @@ class View:
 
     def _reduced(self, key: object, rows: list[ViewRow]) -> _Json:
         source = self._reduce or ""
-        # CouchDB gathers rows by putting each before those that came earlier.
+        # CouchDB collects rows by prepending.
         rows = _latest_first(rows)
         if is_builtin(source):
             return {"key": key, "value": copy_json(reduce_rows(source, rows))}
@@ -201,7 +201,7 @@ class View:
 
 
 class _Range:
-    """The rows of one key or from one key to another, in the order in which they are read."""
+    """The rows between two bounds, in the order of reading."""
 
     def __init__(
         self,
@@ -215,7 +215,7 @@ class _Range:
         self._rows = rows
         self._descending = descending
         lower, upper = (last, first) if descending else (first, last)
-        # A bound that ends a range takes in, or leaves out, all rows of its document.
+        # A bound at the end of a range includes or excludes all rows of its document.
         low = self._place(partition, lower, behind=descending and not inclusive_end, end=False)
         high = self._place(partition, upper, behind=descending or inclusive_end, end=True)
         self._low, self._high = low, max(low, high)
@@ -225,7 +225,7 @@ class _Range:
         return self._high - self._low
 
     def _place(self, partition: str | None, bound: _Bound | None, *, behind: bool, end: bool) -> int:
-        """Return how many rows come before a bound, or, ``behind`` it, up to it."""
+        """Return how many rows come before a bound. With ``behind``, count the rows at the bound too."""
         if bound is not None:
             place: tuple[Any, ...] = (partition, *bound, maxsize if behind else -1)
         elif partition:
@@ -240,13 +240,13 @@ class _Range:
 
 
 def _offset(ranges: Sequence[_Range], skip: int, total: int) -> int:
-    """Return how many rows come before the first that has been found, and those that are skipped."""
+    """Return how many rows come before the first row of the ranges, plus the skipped ones."""
     first = next((one for one in ranges if one), ranges[-1] if ranges else None)
     return min(total, (first.offset if first is not None else 0) + skip)
 
 
 def _offset_within(ranges: Sequence[_Range], skip: int) -> int:
-    """Return how many rows come before the first that is shown: the one shard of a partition skips rows itself."""
+    """Return how many rows come before the first of the answer. The one shard of a partition skips rows itself."""
     offset = 0
     for one in ranges:
         offset = one.offset + min(skip, len(one))
@@ -280,7 +280,7 @@ def _document_of(row: ViewRow) -> tuple[Any, ...]:
 
 
 def _ascending_values(rows: Iterable[ViewRow]) -> Iterator[ViewRow]:
-    """Yield rows read backwards, but those of one key and document as they stand: to CouchDB, they are one."""
+    """Yield rows that were read backwards, with rows of one key and document turned back. To CouchDB, they are one."""
     for _, group in groupby(rows, _document_of):
         yield from reversed(list(group))
 
@@ -294,7 +294,7 @@ def _cut(key: Any, level: int | None) -> Any:
 
 
 def _overflow(command: str, source: str, arguments: object, value: object) -> str | None:
-    """Return the error of a reduce function that returned too much of what it was given."""
+    """Return the error of a reduce function whose result is too long for its input."""
     length = len(encode_json([value]).decode())
     if length <= _FREE_LENGTH:
         return None
