@@ -178,7 +178,13 @@ BESIDE = {
     "documents": {"deleted"},
 }
 # Which endpoints' parameters the modules read that no route names.
-READ_FOR = {"edits": "documents", "view_query": "all_docs"}
+READ_FOR = {
+    "document_query": "documents",
+    "edits": "documents",
+    "listings": "all_docs",
+    "view_query": "all_docs",
+    "view_rows": "views",
+}
 
 
 def parameters_read(tree: ast.Module) -> Iterator[str]:
@@ -204,7 +210,7 @@ def test_parameters_that_endpoints_read_are_known() -> None:
         for function in route.endpoints.values():
             reached.setdefault(function.partition(".")[0], set()).update(PARAMETERS.get(route.pattern, ()))
     read: dict[str, set[str]] = {}
-    for file in Path(routing.__file__).parents[1].glob("emulator/endpoints/*.py"):
+    for file in Path(routing.__file__).parents[1].glob("emulator/*/*.py"):
         names = {ALIASES.get(name, name) for name in parameters_read(ast.parse(file.read_text("utf-8")))}
         read.setdefault(READ_FOR.get(file.stem, file.stem), set()).update(names)
     assert len(set().union(*read.values())) > 40

@@ -142,12 +142,6 @@ _DATABASE_ROUTES = (
     Route("/{db}/_bulk_get", {"POST": "bulk_get.read"}, "POST", reading=_POST),
     Route("/{db}/_revs_diff", {"POST": "revs_diff.revs_diff"}, "POST", reading=_POST),
     Route("/{db}/_missing_revs", {"POST": "revs_diff.missing_revs"}, "POST", reading=_POST),
-    Route("/{db}/_design_docs", _DESIGN_DOCS, "GET,HEAD,POST", reading=_POST),
-    Route("/{db}/_design_docs/queries", {"POST": "all_docs.design_document_queries"}, "POST", reading=_POST),
-    Route("/{db}/_local_docs", _LOCAL_DOCS, "GET,HEAD,POST", reading=_POST),
-    Route("/{db}/_local_docs/queries", {"POST": "all_docs.local_document_queries"}, "POST", reading=_POST),
-    Route("/{db}/_changes", _CHANGES, "GET,POST,HEAD", reading=_POST),
-    Route("/{db}/_changes/{rest...}", {**_CHANGES, "*": "changes.refuse"}, reading=_POST),
 )
 
 # What CouchDB answers within a partition too, as it does outside of it. Source: chttpd_db:handle_partition_req.
@@ -204,10 +198,16 @@ _PARTITION_ROUTES = (
 )
 
 _DOCUMENT_ROUTES = (
-    Route("/{db}/_local", {"*": "local_documents.refuse_nameless"}),
-    Route("/{db}/_local%2F", {"*": "local_documents.refuse_nameless"}),
+    Route("/{db}/_design_docs", _DESIGN_DOCS, "GET,HEAD,POST", reading=_POST),
+    Route("/{db}/_design_docs/queries", {"POST": "all_docs.design_document_queries"}, "POST", reading=_POST),
+    Route("/{db}/_local_docs", _LOCAL_DOCS, "GET,HEAD,POST", reading=_POST),
+    Route("/{db}/_local_docs/queries", {"POST": "all_docs.local_document_queries"}, "POST", reading=_POST),
+    Route("/{db}/_changes", _CHANGES, "GET,POST,HEAD", reading=_POST),
+    Route("/{db}/_changes/{rest...}", {**_CHANGES, "*": "changes.refuse"}, reading=_POST),
+    Route("/{db}/_local", {"*": "documents.refuse_local_id"}),
+    Route("/{db}/_local%2F", {"*": "documents.refuse_local_id"}),
     Route("/{db}/_local/{local}", _DOCUMENT, _DOCUMENT_METHODS),
-    Route("/{db}/_local/{local}/{rest...}", {"*": "local_documents.refuse_attachments"}),
+    Route("/{db}/_local/{local}/{rest...}", {"*": "documents.refuse_local_attachment"}),
     Route("/{db}/_design/{design}", _DOCUMENT, _DOCUMENT_METHODS),
     Route("/{db}/{doc_id}", _DOCUMENT, _DOCUMENT_METHODS),
     Route("/{db}/_design/{design}/{name...}", _ATTACHMENT, _ATTACHMENT_METHODS),
@@ -257,20 +257,19 @@ class Pattern:
 
 
 def _by_second_segment(routes: Sequence[Route]) -> dict[str, list[tuple[Pattern, Route]]]:
-    """Return the routes that each second segment may match; those of ``""`` match every other path of a database."""
+    """Return the routes that may match a path with a second segment; those of ``""`` may match any other path."""
     parsed = [(split_path(route.pattern), Pattern(route.pattern), route) for route in routes]
-    places = {segments[1] for segments, _, _ in parsed if len(segments) > 1 and not segments[1].startswith("{")}
+    fixed = {segments[1] for segments, _, _ in parsed if not segments[1].startswith("{")}
     return {
-        place: [
-            (pattern, route)
-            for segments, pattern, route in parsed
-            if len(segments) == 1 or segments[1] == place or segments[1].startswith("{")
+        second: [
+            (pattern, route) for segments, pattern, route in parsed if segments[1] == second or segments[1][0] == "{"
         ]
-        for place in ("", *places)
+        for second in ("", *fixed)
     }
 
 
-_CANDIDATES = _by_second_segment([route for route in ROUTES if route.pattern.startswith("/{db}")])
+_DATABASE = _DATABASE_ROUTES[0]
+_CANDIDATES = _by_second_segment([route for route in ROUTES if route.pattern.startswith("/{db}/")])
 _OTHERS = _CANDIDATES[""]
 # CouchDB chooses its own endpoints by the first segment alone: "/_session/x" is "/_session".
 _SERVER = {route.pattern[1:]: route for route in _SERVER_ROUTES}
@@ -281,7 +280,9 @@ def find_route(segments: Sequence[str]) -> tuple[Route, dict[str, str]]:
     route = _SERVER.get(segments[0] if segments else "")
     if route is not None:
         return route, {}
-    for pattern, route in _CANDIDATES.get(segments[1], _OTHERS) if len(segments) > 1 else _OTHERS:
+    if len(segments) == 1:
+        return _DATABASE, {"db": segments[0]}
+    for pattern, route in _CANDIDATES.get(segments[1], _OTHERS):
         args = pattern.match(segments)
         if args is not None:
             return route, args

@@ -41,7 +41,9 @@ def dispatch(server: Server, request: Request) -> Response:
     call = Call(request, method, server, args, user, db)
     if len(segments) > 3 and db is not None:
         call = _check_path(call, segments)
-    response = find_endpoint(route, method)(call)
+    name = route.endpoints.get(method)
+    endpoint = find_endpoint(route, method) if name is None else load_endpoint(name)
+    response = endpoint(call)
     if user.renewed_cookie is not None:
         response.headers.setdefault("set-cookie", user.renewed_cookie)
     return response

@@ -94,7 +94,7 @@ def split_path(path: str) -> list[str]:
 
     Raises ``BadRequest("invalid_url_encoding")``.
     """
-    segments = [segment for segment in path.split("/") if segment]
+    segments = [*filter(None, path.split("/"))]
     return list(map(unquote, segments)) if "%" in path or "+" in path else segments
 
 

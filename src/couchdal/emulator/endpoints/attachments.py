@@ -5,19 +5,19 @@ from __future__ import annotations
 import re
 from base64 import b64encode
 
-from couchdal.emulator.endpoints.documents import DocumentQuery, check_readable, redirect
-from couchdal.emulator.engine.documents.attachment import DEFAULT_CONTENT_TYPE, Attachment
+from couchdal.emulator.engine.documents.attachment import DEFAULT_CONTENT_TYPE, Attachment, check_name
 from couchdal.emulator.engine.documents.document import Document, validate_doc_id
 from couchdal.emulator.engine.documents.document_read import open_leaves, open_local, open_revision, open_winner
 from couchdal.emulator.engine.documents.partition import check_new_id
+from couchdal.emulator.engine.erlang.integers import parse_integer
 from couchdal.emulator.engine.revisions.revision import parse_revision
 from couchdal.emulator.engine.revisions.revision_tree import Node
 from couchdal.emulator.http.call import Call
+from couchdal.emulator.http.document_query import check_readable, document_query, redirect_to_design_path
 from couchdal.emulator.http.edits import acknowledged, edit, header_revision
 from couchdal.emulator.http.multipart import write_ranges
 from couchdal.errors import BadContentType, BadRequest, Conflict, CouchError, NotFound
 from couchdal.http.answers import json_response
-from couchdal.http.json_text import parse_integer
 from couchdal.http.messages import Response
 from couchdal.http.urls import quote_like_couchdb
 
@@ -25,7 +25,6 @@ METHODS = "DELETE,GET,HEAD,PUT"
 
 _ENCODINGS = frozenset(("gzip", "identity"))
 _QUALITY = re.compile(r"(0|1)(\.[0-9]{1,3})?\Z")
-_INTEGER = re.compile(r"[+-]?[0-9]+\Z")
 # CouchDB answers more than so many ranges with all of the attachment.
 _MAX_RANGES = 9
 
@@ -43,7 +42,7 @@ def _find(attachments: tuple[Attachment, ...], name: str) -> Attachment:
 def read(call: Call) -> Response:
     """GET and HEAD: the bytes, gzipped where they are stored so and the client takes it, or a range of them."""
     if call.args.get("doc_id", "").startswith("_design/"):
-        return redirect(call)
+        return redirect_to_design_path(call)
     attachment = _find(_opened(call), call.args["name"])
     stored = attachment.data or b""
     headers = {
@@ -79,7 +78,7 @@ def read(call: Call) -> Response:
 
 def _opened(call: Call) -> tuple[Attachment, ...]:
     """Return the attachments of the revision that is asked for; raises ``NotFound``."""
-    query = DocumentQuery(call)
+    query = document_query(call)
     db, doc_id = call.db, call.doc_id
     check_readable(call, doc_id)
     query.check_copies()
@@ -164,11 +163,12 @@ def _ranges(header: str | None, length: int) -> list[tuple[int, int]] | None:
 def _range(text: str) -> tuple[int | None, int | None] | None:
     """Return first and last of one range, None for an end that is left open; None for what is no range."""
     if text.startswith("-"):
-        return (None, parse_integer(text[1:])) if _INTEGER.match(text[1:]) else None
-    ends = [end for end in text.split("-") if end]
-    if len(ends) > 2 or not all(map(_INTEGER.match, ends)):
+        last = parse_integer(text[1:])
+        return None if last is None else (None, last)
+    ends = [parse_integer(end) for end in text.split("-") if end]
+    if len(ends) > 2 or None in ends:
         return None
-    return parse_integer(ends[0]), parse_integer(ends[1]) if len(ends) == 2 else None
+    return ends[0], ends[1] if len(ends) == 2 else None
 
 
 # --- writing ---------------------------------------------------------------------------------------------------------
@@ -199,11 +199,10 @@ def delete(call: Call) -> Response:
 def _checked_name(call: Call) -> str:
     """Return the attachment's name; raises ``BadRequest`` for one that CouchDB takes no attachment under."""
     name = call.args["name"]
-    if name.startswith("_"):
-        if "design" in call.args:
-            # What looks like a function of a design document is looked for there first.
-            open_winner(call.db, call.doc_id)
-        raise BadRequest(f"Attachment name '{name}' starts with prohibited character '_'")
+    if name.startswith("_") and "design" in call.args:
+        # CouchDB looks for a function of the design document first.
+        open_winner(call.db, call.doc_id)
+    check_name(name)
     if any("\ud800" <= letter <= "\udfff" for letter in name):
         raise BadRequest("Attachment name is not UTF-8 encoded")
     return name

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from couchdal.emulator.engine.documents.attachment import check_names
 from couchdal.emulator.engine.documents.document import Document, parse_document
 from couchdal.emulator.engine.documents.document_update import Outcome
 from couchdal.emulator.engine.documents.partition import check_new_id
@@ -53,9 +54,7 @@ def _parse(call: Call, value: object, new_edits: object) -> Document:
         raise ServerError("function_clause", error="unknown_error")
     if not new_edits and not document.ids:
         raise BadRequest("When `new_edits: false`, the document needs `_rev` or `_revisions` specified")
-    for attachment in document.attachments:
-        if attachment.name.startswith("_"):
-            raise BadRequest(f"Attachment name '{attachment.name}' starts with prohibited character '_'")
+    check_names(document.attachments)
     if document.doc_id == "":
         document.doc_id = call.server.ids.next()
     return document

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TypeAlias
 
-from couchdal.emulator.endpoints.documents import DocumentQuery
 from couchdal.emulator.engine.documents.document import DocumentRecord, validate_doc_id
 from couchdal.emulator.engine.documents.document_read import Shown, open_leaves, show
 from couchdal.emulator.engine.documents.partition import check_new_id
@@ -14,6 +13,7 @@ from couchdal.emulator.engine.revisions.revision import Revision, format_revisio
 from couchdal.emulator.engine.revisions.revision_tree import Node
 from couchdal.emulator.engine.server.database import Database
 from couchdal.emulator.http.call import Call
+from couchdal.emulator.http.document_query import document_query
 from couchdal.emulator.http.multipart import write_bulk, write_related
 from couchdal.errors import BadRequest, CouchError, ServerError
 from couchdal.http.answers import JSON_TYPE, accepts, json_response
@@ -40,7 +40,7 @@ def read(call: Call) -> Response:
     for name, _ in call.params:
         if name in _REFUSED:
             raise BadRequest(f'"{name}" query parameter is not acceptable')
-    query = DocumentQuery(call)
+    query = document_query(call)
     if type(values) is not list:
         raise ServerError("function_clause")
     wanted = [_parse(db, value) for value in values]

@@ -5,7 +5,6 @@ Source: ``chttpd_db:handle_changes_req`` and ``parse_changes_query``, ``couch_ch
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from hashlib import md5
 from typing import TypeVar, cast
@@ -21,6 +20,7 @@ from couchdal.emulator.engine.changes.changes import (
 )
 from couchdal.emulator.engine.changes.changes_feed import FRAMINGS, MAX_WAIT_MS, ChangesFeed
 from couchdal.emulator.engine.documents.document_read import Shown, open_winner
+from couchdal.emulator.engine.erlang.integers import parse_integer
 from couchdal.emulator.engine.mango.field_path import compile_projection
 from couchdal.emulator.engine.mango.find_query import parse_fields
 from couchdal.emulator.engine.mango.selector import normalize_selector
@@ -28,13 +28,12 @@ from couchdal.emulator.engine.mango.selector_match import compile_selector
 from couchdal.emulator.http.call import Call
 from couchdal.errors import BadRequest, CouchError, ServerError
 from couchdal.http.answers import JSON_TYPE, json_response
-from couchdal.http.json_text import decode_request, parse_integer
+from couchdal.http.json_text import decode_request
 from couchdal.http.messages import Response
 from couchdal.http.urls import unquote
 
 T = TypeVar("T")
 
-_INTEGER = re.compile(r"[+-]?[0-9]+\Z")
 _FEEDS = ("normal", *FRAMINGS)
 # Words that Erlang knows as atoms, and so takes for a style until it has to apply it to a document.
 _ATOMS = frozenset(("", "all", "main", "docs", "leaf", "conflicts", "revs", "latest", "default", "full", "normal"))
@@ -97,26 +96,27 @@ class ChangesParameters:
             conflicts=conflicts, attachments="attachments" in flags, encoding_info="att_encoding_info" in flags
         )
         return ChangesQuery(
-            self.descending,
-            self.limit,
-            self.style,
-            conflicts,
-            shown if "include_docs" in flags else None,
-            chosen,
-            self.seq_interval,
+            descending=self.descending,
+            limit=self.limit,
+            style=self.style,
+            conflicts=conflicts,
+            shown=shown if "include_docs" in flags else None,
+            filter=chosen,
+            seq_interval=self.seq_interval,
         )
 
 
 def _integer(text: str) -> int:
-    if not _INTEGER.match(text):
+    number = parse_integer(text)
+    if number is None:
         raise ServerError("badarg")
-    return parse_integer(text)
+    return number
 
 
 def _positive(text: str, malformed: str, too_small: str) -> int:
-    if not _INTEGER.match(text):
-        raise BadRequest(malformed)
     number = parse_integer(text)
+    if number is None:
+        raise BadRequest(malformed)
     if number <= 0:
         raise BadRequest(too_small)
     return number

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from hashlib import md5
 
-from couchdal.emulator.endpoints.all_docs import to_listing
-from couchdal.emulator.endpoints.view_query import ViewQuery, parse_parameters, validate_listing
+from couchdal.emulator.engine.documents.attachment import check_names
 from couchdal.emulator.engine.documents.document import parse_document
 from couchdal.emulator.engine.documents.partition import check_new_id
-from couchdal.emulator.engine.server.database import Database
+from couchdal.emulator.engine.erlang.integers import parse_integer
 from couchdal.emulator.http.call import Call
 from couchdal.emulator.http.edits import acknowledged, batched, edit, location
+from couchdal.emulator.http.listings import to_listing
+from couchdal.emulator.http.view_query import ViewQuery, parse_parameters, validate_listing
 from couchdal.errors import BadRequest, CouchError, ServerError
 from couchdal.http.answers import json_response
-from couchdal.http.json_text import parse_integer
 from couchdal.http.messages import ABSENT, Response
 from couchdal.http.urls import quote_like_couchdb
 
@@ -44,14 +44,15 @@ def _positive(call: Call, name: str, default: int) -> int:
     text = call.param(name)
     if text is None:
         return default
-    if not text.removeprefix("+").isdecimal() or not text.isascii() or parse_integer(text) == 0:
+    number = parse_integer(text)
+    if number is None or number < 1:
         raise BadRequest(f"The `{name}` value should be a positive integer.")
-    return parse_integer(text)
+    return number
 
 
 def _check_placement(text: str | None) -> None:
     rules = [rule.split(":") for rule in text.split(",") if rule] if text is not None else []
-    valid = all(len(rule) == 2 and rule[0] and rule[1].isdecimal() and parse_integer(rule[1]) > 0 for rule in rules)
+    valid = all(len(rule) == 2 and rule[0] and (parse_integer(rule[1]) or 0) > 0 for rule in rules)
     if text == "" or not valid:
         raise BadRequest("The `placement` value should be in a format `zone:n`.")
 
@@ -68,24 +69,7 @@ def delete(call: Call) -> Response:
 
 def read(call: Call) -> Response:
     """GET: what there is to say about a database."""
-    return json_response(info(call.db))
-
-
-def info(db: Database) -> dict[str, object]:
-    """Return the description of a database. The emulator has no files, so their sizes are 0."""
-    return {
-        "instance_start_time": db.instance_start_time,
-        "db_name": db.name,
-        "purge_seq": db.seq(db.purge_seq),
-        "update_seq": db.seq(db.update_seq),
-        "sizes": {"file": 0, "external": 0, "active": 0},
-        "props": {"partitioned": True} if db.partitioned else {},
-        "doc_del_count": db.doc_del_count,
-        "doc_count": db.doc_count,
-        "disk_format_version": 8,
-        "compact_running": False,
-        "cluster": {"q": db.shards, "n": db.replicas, "w": 1, "r": 1},
-    }
+    return json_response(call.db.info())
 
 
 def post(call: Call) -> Response:
@@ -94,9 +78,7 @@ def post(call: Call) -> Response:
     document = parse_document(call.json())
     if document.doc_id:
         check_new_id(call.db, document.doc_id)
-    for attachment in document.attachments:
-        if attachment.name.startswith("_"):
-            raise BadRequest(f"Attachment name '{attachment.name}' starts with prohibited character '_'")
+    check_names(document.attachments)
     if document.doc_id == "":
         document.doc_id = call.server.ids.next()
         document.position, document.ids = 0, ()
@@ -124,7 +106,7 @@ def list_names(call: Call) -> Response:
 def list_infos(call: Call) -> Response:
     """GET ``_dbs_info``: the same with descriptions."""
     databases = call.server.databases
-    return _listed(call, [{"key": name, "info": info(databases[name])} for name in _chosen(call)])
+    return _listed(call, [{"key": name, "info": databases[name].info()} for name in _chosen(call)])
 
 
 def _chosen(call: Call) -> list[str]:
@@ -165,5 +147,5 @@ def post_infos(call: Call) -> Response:
     rows: list[dict[str, object]] = []
     for key in keys:
         found = call.server.databases.get(key) if isinstance(key, str) else None
-        rows.append({"key": key, "error": "not_found"} if found is None else {"key": key, "info": info(found)})
+        rows.append({"key": key, "error": "not_found"} if found is None else {"key": key, "info": found.info()})
     return json_response(rows)

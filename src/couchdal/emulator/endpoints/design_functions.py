@@ -10,8 +10,6 @@ from dataclasses import replace
 from hashlib import md5
 from typing import Any, cast
 
-from couchdal.emulator.endpoints.all_docs import documents_answer
-from couchdal.emulator.endpoints.views import view_answer
 from couchdal.emulator.engine.documents.document import DocumentRecord, parse_document, validate_doc_id
 from couchdal.emulator.engine.documents.document_read import FOR_FUNCTIONS, open_winner, show as show_document
 from couchdal.emulator.engine.erlang.term_text import iolist, pretty_term
@@ -19,7 +17,9 @@ from couchdal.emulator.engine.javascript.javascript import error_of, find_functi
 from couchdal.emulator.http.authentication import decode_base64
 from couchdal.emulator.http.call import Call
 from couchdal.emulator.http.edits import acknowledged, edit
+from couchdal.emulator.http.listings import list_documents
 from couchdal.emulator.http.request_object import request_object
+from couchdal.emulator.http.view_rows import view_rows
 from couchdal.errors import BadRequest, CouchError, NotFound, NotSupported, ServerError, thrown
 from couchdal.http.json_text import encode_json
 from couchdal.http.messages import Response
@@ -88,14 +88,14 @@ def list_rows(call: Call) -> Response:
         except NotFound as error:
             raise ServerError(f"{{not_found,{error.reason}}}", error="badmatch") from None
     server = call.db.indexes.query_server(record)
-    head = documents_answer(call) if view == "_all_docs" else _view_answer(call, design or call.args["name"], view)
+    head = list_documents(call, "all") if view == "_all_docs" else _view_answer(call, design or call.args["name"], view)
     rows = head.pop("rows")
     return _list_response(cast("Mapping[str, Any]", server.call(("lists", name), head, request_object(call), rows)))
 
 
 def _view_answer(call: Call, design: str, view: str) -> dict[str, object]:
     try:
-        return view_answer(call, design, view, listed=True)
+        return view_rows(call, design, view, for_list=True)
     except NotSupported:
         raise
     except ServerError as error:

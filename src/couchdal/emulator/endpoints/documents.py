@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from contextlib import suppress
 
-from couchdal.emulator.endpoints import local_documents
+from couchdal.emulator.engine.documents.all_docs import show_local
 from couchdal.emulator.engine.documents.attachment import fill_followers
 from couchdal.emulator.engine.documents.document import Document, parse_document, validate_doc_id
 from couchdal.emulator.engine.documents.document_read import (
-    PLAIN,
-    Shown,
     open_leaves,
     open_local,
     open_revision,
@@ -20,7 +17,8 @@ from couchdal.emulator.engine.documents.document_read import (
 from couchdal.emulator.engine.documents.partition import check_new_id
 from couchdal.emulator.engine.revisions.revision import Revision, format_revision, parse_revision
 from couchdal.emulator.engine.revisions.revision_tree import Node
-from couchdal.emulator.http.call import Call
+from couchdal.emulator.http.call import Call, document_etag
+from couchdal.emulator.http.document_query import DocumentQuery, check_readable, document_query, redirect_to_design_path
 from couchdal.emulator.http.edits import (
     acknowledged,
     batched,
@@ -28,7 +26,6 @@ from couchdal.emulator.http.edits import (
     edit,
     header_revision,
     location,
-    parse_count,
     replicate,
     saved,
     written,
@@ -40,82 +37,20 @@ from couchdal.http.json_text import JSON, decode_request, encode_json
 from couchdal.http.messages import Response
 from couchdal.http.urls import unquote_form
 
-_FLAGS = {
-    "revs": {"revs": True},
-    "revs_info": {"revs_info": True},
-    "conflicts": {"conflicts": True},
-    "deleted_conflicts": {"deleted_conflicts": True},
-    "local_seq": {"local_seq": True},
-    "attachments": {"attachments": True},
-    "att_encoding_info": {"encoding_info": True},
-    "meta": {"revs_info": True, "conflicts": True, "deleted_conflicts": True},
-}
-
-
-class DocumentQuery:
-    """The query parameters of a document request, read in order as CouchDB reads them."""
-
-    __slots__ = ("atts_since", "copies", "deleted", "latest", "new_edits", "open_revs", "rev", "shown")
-
-    def __init__(self, call: Call) -> None:
-        self.rev: Revision | None = None
-        self.open_revs: list[Revision] | None | bool = False
-        self.latest: bool = False
-        self.deleted: bool = False
-        self.new_edits: bool = True
-        self.atts_since: tuple[Revision, ...] | None = None
-        self.copies: str = "1"
-        flags: dict[str, bool] = {}
-        for name, value in call.params if call.request.query else ():
-            if name in _FLAGS and value == "true":
-                flags |= _FLAGS[name]
-            elif name == "latest" and value == "true":
-                self.latest = True
-            elif name == "deleted" and value == "true":
-                self.deleted = True
-            elif name == "new_edits" and value in ("true", "false"):
-                self.new_edits = value == "true"
-            elif name == "rev":
-                self.rev = parse_revision(value)
-            elif name == "open_revs":
-                self.open_revs = None if value == "all" else parse_revisions(value) or False
-            elif name == "atts_since":
-                self.atts_since = tuple(parse_revisions(value))
-            elif name == "r":
-                self.copies = value
-        self.shown: Shown = (
-            Shown(**flags, atts_since=self.atts_since) if flags or self.atts_since is not None else PLAIN
-        )
-
-    def check_copies(self) -> None:
-        """Raise ``ServerError`` where it is no number from how many copies (``r``) a document is to be read."""
-        parse_count(self.copies)
-
-
-def parse_revisions(text: str) -> list[Revision]:
-    """Return the revisions of a JSON array of texts; raises ``BadRequest``."""
-    value = decode_request(text.encode("utf-8", "surrogateescape"))
-    if type(value) is not list:
-        raise BadRequest("Invalid list of revisions")
-    return [parse_revision(item) for item in value]
-
 
 def read(call: Call) -> Response:
     """GET and HEAD: the winner, or ``rev``, or several leaves with ``open_revs``."""
     doc_id = call.doc_id
     db = call.db
     if call.args.get("doc_id", "").startswith("_design/"):
-        return redirect(call)
-    query = DocumentQuery(call)
+        return redirect_to_design_path(call)
+    query = document_query(call)
     check_readable(call, doc_id)
     query.check_copies()
     if query.open_revs is not False:
         return _read_leaves(call, doc_id, query)
     if doc_id.startswith("_local/"):
-        if query.rev is not None and not query.latest:
-            # Revisions are looked up in trees, which local documents don't have.
-            raise NotFound("missing")
-        return local_documents.read(call, doc_id, revs=query.shown.revs)
+        return _read_local(call, doc_id, query)
     shown = query.shown
     if query.rev is not None and not query.latest:
         record, node = open_revision(db, doc_id, query.rev)
@@ -126,7 +61,7 @@ def read(call: Call) -> Response:
     document = show(db, record, node, shown.following() if in_parts else shown)
     headers: dict[str, str] = {}
     if document.keys().isdisjoint(("_revs_info", "_conflicts", "_deleted_conflicts", "_local_seq")):
-        headers["etag"] = f'"{node.rev}"'
+        headers["etag"] = f'"{document["_rev"]}"'
         if call.has_etag(headers["etag"]):
             return Response(304, headers)
     if in_parts:
@@ -135,11 +70,19 @@ def read(call: Call) -> Response:
     return json_response(document, headers=headers)
 
 
-def redirect(call: Call) -> Response:
-    """Send a reader of a design document to the path in which the slash of its id stands bare."""
-    head, *tail = re.split("_design%2F", call.request.path, flags=re.IGNORECASE)
-    query = f"?{call.request.query}" if call.request.query else ""
-    return Response(301, {"location": call.absolute_uri(head + "_design/" + "".join(tail) + query)})
+def _read_local(call: Call, doc_id: str, query: DocumentQuery) -> Response:
+    """Answer for a local document. Of the parameters, only ``revs`` adds to it."""
+    if query.rev is not None and not query.latest:
+        # CouchDB looks for revisions in trees, and local documents have none.
+        raise NotFound("missing")
+    local = open_local(call.db, doc_id)
+    document = show_local(doc_id, local)
+    if query.shown.revs:
+        document["_revisions"] = {"start": 0, "ids": [local.revision]}
+    tag = document_etag(doc_id, f"0-{local.revision}", dict(local.body))
+    if call.has_etag(tag):
+        return Response(304, {"etag": tag})
+    return json_response(document, headers={"etag": tag})
 
 
 def _read_leaves(call: Call, doc_id: str, query: DocumentQuery) -> Response:
@@ -168,7 +111,7 @@ def _history(leaf: Node) -> tuple[int, list[bytes]]:
 
 def write(call: Call) -> Response:
     """PUT: a new document or revision, or with ``new_edits=false`` one that was made elsewhere."""
-    query = DocumentQuery(call)
+    query = document_query(call)
     db = call.db
     doc_id = validate_doc_id(call.doc_id)
     check_new_id(db, doc_id)
@@ -201,12 +144,14 @@ def _sent(call: Call) -> tuple[JSON, list[bytes] | None]:
     return decode_request(text), parts
 
 
-def check_readable(call: Call, doc_id: str) -> None:
-    """Raise ``NotFound`` or ``Forbidden`` for a document that its database shows to few."""
-    if call.db.name.endswith("/_users") and not call.user.is_admin:
-        from couchdal.emulator.engine.auth.users import check_readable  # few programs manage users
+def refuse_local_id(call: Call) -> Response:
+    """Any method on ``_local`` without an id."""
+    raise BadRequest("Invalid _local document id.")
 
-        check_readable(doc_id, call.user, call.db.security)
+
+def refuse_local_attachment(call: Call) -> Response:
+    """Any method on an attachment of a local document."""
+    raise BadRequest("_local documents do not accept attachments.")
 
 
 def post_form(call: Call) -> Response:

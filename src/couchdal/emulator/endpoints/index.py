@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import cast
 
 from couchdal.emulator.engine.documents.document import Document, validate_doc_id
 from couchdal.emulator.engine.documents.document_update import Outcome
 from couchdal.emulator.engine.erlang.external_term import encode_term
+from couchdal.emulator.engine.erlang.integers import parse_integer
 from couchdal.emulator.engine.erlang.term_text import print_term
 from couchdal.emulator.engine.mango.find_query import parse_bulk_delete, parse_index_definition, parse_index_request
 from couchdal.emulator.engine.mango.index_definition import (
@@ -24,10 +24,8 @@ from couchdal.emulator.http.call import Call
 from couchdal.emulator.http.edits import edit
 from couchdal.errors import BadRequest, CouchError, NotFound, ServerError
 from couchdal.http.answers import json_response
-from couchdal.http.json_text import parse_integer
 from couchdal.http.messages import Response
 
-_INTEGER = re.compile(r"[+-]?[0-9]+\Z")
 _UNAVAILABLE = ("text", "nouveau")
 
 
@@ -43,9 +41,10 @@ def read(call: Call) -> Response:
 
 
 def _bound(text: str) -> int:
-    if not _INTEGER.match(text):
+    bound = parse_integer(text)
+    if bound is None:
         raise _bad_bounds()
-    return parse_integer(text)
+    return bound
 
 
 def _bad_bounds() -> CouchError:

@@ -23,15 +23,7 @@ def read(call: Call) -> Response:
     validate_partition(partition)
     if not db.partitioned:
         raise BadRequest("database is not partitioned")
-    live, deleted = db.partition_counts(partition)
-    described = {
-        "db_name": db.name,
-        "sizes": {"active": 0, "external": 0},
-        "partition": partition,
-        "doc_count": live,
-        "doc_del_count": deleted,
-    }
-    return json_response(described)
+    return json_response(db.partition_info(partition))
 
 
 def post(call: Call) -> Response:

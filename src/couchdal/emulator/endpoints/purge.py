@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from couchdal.emulator.engine.documents.document_read import open_winner
 from couchdal.emulator.engine.documents.purge import compact, purge
+from couchdal.emulator.engine.erlang.integers import parse_integer
 from couchdal.emulator.engine.revisions.revision import Revision, format_revision, parse_revision
 from couchdal.emulator.http.call import Call
 from couchdal.errors import BadRequest
 from couchdal.http.answers import json_response
-from couchdal.http.json_text import parse_integer
 from couchdal.http.messages import Response
 
 _MAX_DOCUMENTS = 100
@@ -29,7 +29,7 @@ def write(call: Call) -> Response:
     shown = {doc_id: [format_revision(*rev) for rev in revisions] for doc_id, revisions in purged.items()}
     # As for other writes, more copies are asked for than there are; but only a number is read as one.
     wanted = call.param("w") or ""
-    short = bool(requests) and wanted.isdecimal() and parse_integer(wanted) > 1
+    short = bool(requests) and (parse_integer(wanted) or 0) > 1
     return json_response({"purge_seq": None, "purged": shown}, 202 if short else 201)
 
 

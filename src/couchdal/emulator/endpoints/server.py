@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from hashlib import md5
 
 from couchdal.api import VERSION
+from couchdal.emulator.engine.erlang.integers import parse_integer
 from couchdal.emulator.http.call import Call
 from couchdal.errors import BadRequest, Gone
 from couchdal.http.answers import json_response
-from couchdal.http.json_text import parse_integer
 from couchdal.http.messages import Response
 
 _MAX_UUIDS = 1000
-_INTEGER = re.compile(r"[+-]?[0-9]+\Z")
 _NODE = "nonode@nohost"
 
 
@@ -39,10 +37,10 @@ def up(call: Call) -> Response:
 def uuids(call: Call) -> Response:
     """GET: ``count`` new ids, from the same run as the ids that documents get."""
     text = call.param("count")
-    count = 1 if text is None else parse_integer(text) if _INTEGER.match(text) else -1
-    if count > _MAX_UUIDS:
+    count = 1 if text is None else parse_integer(text)
+    if count is not None and count > _MAX_UUIDS:
         raise BadRequest("count parameter too large")
-    if count < 0:
+    if count is None or count < 0:
         raise BadRequest("count must be a positive integer")
     ids = [call.server.ids.next() for _ in range(count)]
     tag = f'"{md5("".join(ids).encode(), usedforsecurity=False).hexdigest()}"'

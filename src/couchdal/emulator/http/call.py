@@ -80,7 +80,7 @@ class Call:
 
     def has_etag(self, tag: str) -> bool:
         """Whether the client has the representation with this ETag already."""
-        header = self.header("if-none-match")
+        header = self.request.headers.get("if-none-match")
         if header is None:
             return False
         return tag in (known.removeprefix("W/") for known in header.replace(",", " ").split())

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from contextlib import suppress
 
+from couchdal.emulator.engine.documents.attachment import check_names
 from couchdal.emulator.engine.documents.document import Document
 from couchdal.emulator.engine.documents.document_update import Outcome, Validate, replicate_documents, update_documents
+from couchdal.emulator.engine.erlang.integers import parse_integer
 from couchdal.emulator.engine.revisions.revision import Revision, parse_revision
 from couchdal.emulator.http.call import Call, document_etag
 from couchdal.errors import BadRequest, CouchError, NotSupported, ServerError
 from couchdal.http.answers import json_response
-from couchdal.http.json_text import parse_integer
 from couchdal.http.messages import Response
 from couchdal.http.urls import quote_like_couchdb
-
-_INTEGER = re.compile(r"[+-]?[0-9]+\Z")
 
 
 def document_from(call: Call, doc_id: str, document: Document) -> Document:
@@ -24,9 +22,7 @@ def document_from(call: Call, doc_id: str, document: Document) -> Document:
 
     The three places in which a revision may stand must agree.
     """
-    for attachment in document.attachments:
-        if attachment.name.startswith("_"):
-            raise BadRequest(f"Attachment name '{attachment.name}' starts with prohibited character '_'")
+    check_names(document.attachments)
     text = call.param("rev")
     revision = None if text is None else parse_revision(text)
     if document.ids:
@@ -142,9 +138,10 @@ def acknowledged(call: Call, status: int, copies: object = None) -> int:
 
 def parse_count(text: str) -> int:
     """Return how many copies a request asks to be written or read; raises ``ServerError("badarg")``."""
-    if not _INTEGER.match(text):
+    count = parse_integer(text)
+    if count is None:
         raise ServerError("badarg", error="unknown_error")
-    return parse_integer(text)
+    return count
 
 
 def written(call: Call, document: Document, rev: str, status: int, *, located: bool = False) -> Response:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from couchdal.emulator.endpoints.databases import info
 from couchdal.emulator.engine.auth.security import user_object
 from couchdal.emulator.http.call import Call
 from couchdal.http.headers import CREDENTIALS, PROXY_ROLES, PROXY_TOKEN, PROXY_USER
@@ -23,7 +22,7 @@ def request_object(call: Call, doc_id: str | None = None) -> dict[str, object]:
     announced = request.announces_body and (call.method in ("POST", "PUT") or bool(request.body))
     body = request.content() if announced else b"undefined"
     return {
-        "info": info(db),
+        "info": db.info(),
         "uuid": call.server.ids.next(),
         "id": doc_id,
         # To Erlang, the name of any other method is a list.

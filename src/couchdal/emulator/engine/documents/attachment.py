@@ -60,6 +60,18 @@ class Attachment:
             raise ServerError("data_error") from None
 
 
+def check_names(attachments: Iterable[Attachment]) -> None:
+    """Raise ``BadRequest`` for an attachment whose name starts with an underscore."""
+    for attachment in attachments:
+        check_name(attachment.name)
+
+
+def check_name(name: str) -> None:
+    """Raise ``BadRequest`` for a name that starts with an underscore."""
+    if name.startswith("_"):
+        raise BadRequest(f"Attachment name '{name}' starts with prohibited character '_'")
+
+
 def from_json(name: str, members: Mapping[str, object]) -> Attachment:
     """Return the attachment that one member of ``_attachments`` describes: a stub, a follower, or inline data.
 

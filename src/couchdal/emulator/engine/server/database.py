@@ -56,6 +56,33 @@ class Database(DocumentStore):
         self.watchers: dict[object, Callable[[], None]] = {}
         self.indexes: Indexes = Indexes()
 
+    def info(self) -> dict[str, object]:
+        """Return what CouchDB says about a database. The emulator has no files, so their sizes are 0."""
+        return {
+            "instance_start_time": self.instance_start_time,
+            "db_name": self.name,
+            "purge_seq": self.seq(self.purge_seq),
+            "update_seq": self.seq(self.update_seq),
+            "sizes": {"file": 0, "external": 0, "active": 0},
+            "props": {"partitioned": True} if self.partitioned else {},
+            "doc_del_count": self.doc_del_count,
+            "doc_count": self.doc_count,
+            "disk_format_version": 8,
+            "compact_running": False,
+            "cluster": {"q": self.shards, "n": self.replicas, "w": 1, "r": 1},
+        }
+
+    def partition_info(self, partition: str) -> dict[str, object]:
+        """Return what CouchDB says about a partition."""
+        live, deleted = self.partition_counts(partition)
+        return {
+            "db_name": self.name,
+            "sizes": {"active": 0, "external": 0},
+            "partition": partition,
+            "doc_count": live,
+            "doc_del_count": deleted,
+        }
+
     def settings_changed(self) -> None:
         """Take an update sequence for a changed setting. It shows only in the database's information."""
         self.update_seq += 1

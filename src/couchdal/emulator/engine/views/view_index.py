@@ -65,6 +65,23 @@ class ViewIndex(FollowingIndex[_Rows]):
         other._server = None
         return other
 
+    def info(self, db: DocumentStore) -> dict[str, object]:
+        """Return what CouchDB says about the index. The emulator has no files, so their sizes are 0."""
+        pending = db.update_seq - self.seq
+        return {
+            "updates_pending": {"minimum": pending, "preferred": pending, "total": pending},
+            "waiting_commit": False,
+            "waiting_clients": 0,
+            "updater_running": False,
+            "update_seq": self.seq,
+            "sizes": {"file": 0, "external": 0, "active": 0},
+            "signature": self.group.signature,
+            "purge_seq": self.purge_seq,
+            "language": self.group.language,
+            "compact_running": False,
+            "collator_versions": [],
+        }
+
     def query_server(self) -> QueryServer:
         """Return the engine that runs the functions. Raise ``ServerError`` for an unknown language."""
         if self._server is None:

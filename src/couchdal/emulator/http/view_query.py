@@ -10,9 +10,10 @@ from dataclasses import dataclass, replace
 from typing import Any, Final, TypeAlias
 
 from couchdal.emulator.engine.documents.partition import validate_partition
+from couchdal.emulator.engine.erlang.integers import parse_integer
 from couchdal.emulator.engine.erlang.term_text import pretty_term
 from couchdal.errors import QueryParseError, ServerError
-from couchdal.http.json_text import decode_request, parse_integer
+from couchdal.http.json_text import decode_request
 from couchdal.http.messages import ABSENT
 
 MAX_LIMIT = 576_460_752_303_423_487
@@ -112,8 +113,7 @@ def _natural(name: str) -> Callable[[object, bool], _Changes]:
     def parse(value: object, decoded: bool) -> _Changes:
         number = value
         if not decoded and isinstance(value, str):
-            digits = value[1:] if value[:1] in ("+", "-") else value
-            number = parse_integer(value) if digits.isdecimal() and digits.isascii() else value
+            number = parse_integer(value)
         if type(number) is not int:
             raise _refused("Invalid value for integer", value, decoded)
         if number < 0:

@@ -1,0 +1,100 @@
+"""The query parameters of document requests, and the right to read a document.
+
+Source: ``chttpd_db:parse_doc_query``.
+"""
+
+from __future__ import annotations
+
+import re
+
+from couchdal.emulator.engine.documents.document_read import PLAIN, Shown
+from couchdal.emulator.engine.revisions.revision import Revision, parse_revision
+from couchdal.emulator.http.call import Call
+from couchdal.emulator.http.edits import parse_count
+from couchdal.errors import BadRequest
+from couchdal.http.json_text import decode_request
+from couchdal.http.messages import Response
+
+_FLAGS = {
+    "revs": {"revs": True},
+    "revs_info": {"revs_info": True},
+    "conflicts": {"conflicts": True},
+    "deleted_conflicts": {"deleted_conflicts": True},
+    "local_seq": {"local_seq": True},
+    "attachments": {"attachments": True},
+    "att_encoding_info": {"encoding_info": True},
+    "meta": {"revs_info": True, "conflicts": True, "deleted_conflicts": True},
+}
+
+
+class DocumentQuery:
+    """The query parameters of a document request. CouchDB parses them in order, and the last of a name counts."""
+
+    __slots__ = ("atts_since", "copies", "deleted", "latest", "new_edits", "open_revs", "rev", "shown")
+
+    def __init__(self, parameters: list[tuple[str, str]]) -> None:
+        self.rev: Revision | None = None
+        #: False without ``open_revs``, None for all leaves.
+        self.open_revs: list[Revision] | None | bool = False
+        self.latest: bool = False
+        self.deleted: bool = False
+        self.new_edits: bool = True
+        self.atts_since: tuple[Revision, ...] | None = None
+        self.copies: str | None = None
+        flags: dict[str, bool] = {}
+        for name, value in parameters:
+            if name in _FLAGS and value == "true":
+                flags |= _FLAGS[name]
+            elif name == "latest" and value == "true":
+                self.latest: bool = True
+            elif name == "deleted" and value == "true":
+                self.deleted: bool = True
+            elif name == "new_edits" and value in ("true", "false"):
+                self.new_edits = value == "true"
+            elif name == "rev":
+                self.rev = parse_revision(value)
+            elif name == "open_revs":
+                self.open_revs = None if value == "all" else parse_revisions(value) or False
+            elif name == "atts_since":
+                self.atts_since = tuple(parse_revisions(value))
+            elif name == "r":
+                self.copies = value
+        self.shown: Shown = PLAIN
+        if flags or self.atts_since is not None:
+            self.shown = Shown(**flags, atts_since=self.atts_since)
+
+    def check_copies(self) -> None:
+        """Raise ``ServerError`` if the number of copies to read (``r``) is not a number."""
+        if self.copies is not None:
+            parse_count(self.copies)
+
+
+_NO_QUERY = DocumentQuery([])
+
+
+def document_query(call: Call) -> DocumentQuery:
+    """Return the query parameters of a document request. Raise ``BadRequest``."""
+    return DocumentQuery(call.params) if call.request.query else _NO_QUERY
+
+
+def parse_revisions(text: str) -> list[Revision]:
+    """Return the revisions of a JSON array of texts. Raise ``BadRequest``."""
+    value = decode_request(text.encode("utf-8", "surrogateescape"))
+    if type(value) is not list:
+        raise BadRequest("Invalid list of revisions")
+    return [parse_revision(item) for item in value]
+
+
+def check_readable(call: Call, doc_id: str) -> None:
+    """Raise ``NotFound`` or ``Forbidden`` for a user document that is not the caller's own."""
+    if call.db.name.endswith("/_users") and not call.user.is_admin:
+        from couchdal.emulator.engine.auth.users import check_readable  # few programs manage users
+
+        check_readable(doc_id, call.user, call.db.security)
+
+
+def redirect_to_design_path(call: Call) -> Response:
+    """Return the redirection for a design document whose slash was escaped: to the path with a plain slash."""
+    head, *tail = re.split("_design%2F", call.request.path, flags=re.IGNORECASE)
+    query = f"?{call.request.query}" if call.request.query else ""
+    return Response(301, {"location": call.absolute_uri(head + "_design/" + "".join(tail) + query)})

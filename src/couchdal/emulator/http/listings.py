@@ -1,0 +1,115 @@
+"""Listings of documents: the parameters of ``_all_docs`` and its relatives, and the rows that they choose.
+
+Sources: ``chttpd_db:multi_all_docs_view``, ``couch_mrview_http:parse_body_and_query``.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, TypeAlias
+
+from couchdal.emulator.engine.documents.all_docs import Listing, list_keys, list_local, list_range
+from couchdal.emulator.engine.documents.document_read import PLAIN, Shown
+from couchdal.emulator.http.call import Call
+from couchdal.emulator.http.view_query import MAX_LIMIT, ViewQuery, parse_parameters, validate_listing
+from couchdal.errors import BadRequest
+from couchdal.http.json_text import JSON, decode_request
+from couchdal.http.messages import ABSENT
+
+Namespace: TypeAlias = Literal["all", "design", "local"]
+
+
+def list_documents(call: Call, namespace: Namespace) -> dict[str, object]:
+    """Return the rows that a request asks for."""
+    db = call.db
+    if call.method == "POST":
+        call.require_json_type()
+        body = call.json_object()
+        keys = _keys(body.get("keys", ABSENT), "body member")
+        query = parse_parameters(ViewQuery(keys=keys), body.items(), decoded=True)
+    else:
+        text = call.param("keys")
+        keys = ABSENT
+        if text is not None:
+            keys = _keys(decode_request(text.encode("utf-8", "surrogateescape")), "parameter")
+        query = ViewQuery(keys=keys)
+    query = parse_parameters(query, call.params, decoded=False)
+    validate_listing(query, partitioned=db.partitioned)
+    return _rows(call, namespace, query)
+
+
+def list_queries(call: Call, namespace: Namespace) -> dict[str, object]:
+    """Return the rows of each query in the body of a request."""
+    db = call.db
+    values = call.json_object().get("queries", ABSENT)
+    if values is ABSENT:
+        raise BadRequest("POST body must include `queries` parameter.")
+    if not isinstance(values, list):
+        raise BadRequest("`queries` member must be an array.")
+    shared = parse_parameters(ViewQuery(), call.params, decoded=False)
+    queries = [_query(shared, value) for value in values]
+    for query in queries:
+        validate_listing(query, partitioned=db.partitioned)
+    return {"results": [_rows(call, namespace, query) for query in queries]}
+
+
+def _keys(value: object, where: str) -> object:
+    if value is ABSENT or type(value) is list:
+        return value
+    raise BadRequest(f"`keys` {where} must be an array.")
+
+
+def _query(shared: ViewQuery, value: JSON) -> ViewQuery:
+    if type(value) is not dict:
+        raise BadRequest("Request body must be a JSON object")
+    return parse_parameters(shared, value.items(), decoded=True)
+
+
+def _rows(call: Call, namespace: Namespace, query: ViewQuery) -> dict[str, object]:
+    db, listing = call.db, to_listing(query, design=namespace == "design")
+    keys = query.keys if isinstance(query.keys, list) else None
+    if namespace == "local":
+        answer = list_local(db, keys, listing)
+    else:
+        answer = list_range(db, listing) if keys is None else list_keys(db, keys, listing)
+    if query.update_seq:
+        answer["update_seq"] = None if keys is not None or namespace == "local" else db.seq(db.update_seq)
+    return answer
+
+
+def to_listing(query: ViewQuery, *, design: bool = False) -> Listing:
+    """Return the range of ids for a query's range of keys."""
+    start = query.start_key if query.start_key is not ABSENT else query.start_key_docid
+    end = query.end_key if query.end_key is not ABSENT else query.end_key_docid
+    # A key that is not text sorts before every id. As a lower bound it excludes nothing, as an upper one everything.
+    upper, key = (start, query.start_key) if query.descending else (end, query.end_key)
+    empty = type(upper) is not str and key is not ABSENT
+    start, end = (start if type(start) is str else None), (end if type(end) is str else None)
+    if query.partition is not None:
+        start, end = _in_partition(query, start, end)
+    return Listing(
+        start=start,
+        end=end,
+        empty=empty,
+        inclusive_end=query.inclusive_end,
+        descending=query.descending,
+        skip=query.skip,
+        limit=None if query.limit == MAX_LIMIT else query.limit,
+        shown=shown_documents(query),
+        design=design,
+    )
+
+
+def _in_partition(query: ViewQuery, start: str | None, end: str | None) -> tuple[str | None, str | None]:
+    low, high = f"{query.partition}:", f"{query.partition};"
+    if query.descending:
+        return min(start or high, high), max(end or low, low)
+    return max(start or low, low), min(end or high, high)
+
+
+def shown_documents(query: ViewQuery) -> Shown | None:
+    """Return what a query shows of documents, or None without ``include_docs``."""
+    if not query.include_docs:
+        return None
+    if not (query.conflicts or query.attachments or query.att_encoding_info):
+        return PLAIN
+    return Shown(conflicts=bool(query.conflicts), attachments=query.attachments, encoding_info=query.att_encoding_info)

@@ -1,0 +1,128 @@
+"""The rows of a view that a request asks for.
+
+Sources: ``chttpd_view``, ``couch_mrview_http:parse_body_and_query``, ``couch_mrview_util:validate_args``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from sys import maxsize
+
+from couchdal.emulator.engine.documents.document_read import open_winner
+from couchdal.emulator.engine.server.database import Database
+from couchdal.emulator.engine.views.view import NO_KEY, RowQuery, read_view
+from couchdal.emulator.engine.views.view_definition import MapView
+from couchdal.emulator.engine.views.view_index import ViewIndex
+from couchdal.emulator.http.call import Call
+from couchdal.emulator.http.listings import shown_documents
+from couchdal.emulator.http.view_query import MAX_LIMIT, ViewQuery, parse_parameters, validate_view
+from couchdal.errors import BadRequest, QueryParseError, ServerError
+from couchdal.http.json_text import decode_request
+from couchdal.http.messages import ABSENT
+
+
+def view_rows(call: Call, design: str, view: str, *, for_list: bool = False) -> dict[str, object]:
+    """Return the rows of a view that a request asks for. A list function gets them with ``for_list``."""
+    body = _design_body(call, design)
+    if call.method == "POST":
+        call.require_json_type()
+        given = call.json_object()
+        if _array_member(given, "queries") is not ABSENT:
+            raise BadRequest("The `queries` parameter is no longer supported at this endpoint")
+        query = parse_parameters(_start(_array_member(given, "keys"), for_list), given.items(), decoded=True)
+    else:
+        text = call.param("keys")
+        keys = ABSENT if text is None else decode_request(text.encode("utf-8", "surrogateescape"))
+        query = _start(keys, for_list)
+    query = parse_parameters(query, call.params, decoded=False)
+    index = call.db.indexes.view_index(call.db, body)
+    _validate(index, view, query)
+    return _rows(call.db, index, view, query)
+
+
+def view_queries(call: Call, design: str, view: str) -> list[dict[str, object]]:
+    """Return the rows of each query in the body of a request."""
+    body = _design_body(call, design)
+    call.require_json_type()
+    values = _array_member(call.json_object(), "queries")
+    if not isinstance(values, list):
+        raise BadRequest("POST body must include `queries` parameter.")
+    shared = parse_parameters(ViewQuery(), call.params, decoded=False)
+    index = call.db.indexes.view_index(call.db, body)
+    index.group.find(view)
+    shared = replace(shared, keys=ABSENT, group=None, group_level=None)
+    queries = []
+    for value in values:
+        if type(value) is not dict:
+            raise BadRequest("Request body must be a JSON object")
+        queries.append(parse_parameters(shared, value.items(), decoded=True))
+        _validate(index, view, queries[-1])
+    try:
+        return [_rows(call.db, index, view, query) for query in queries]
+    except QueryParseError as error:
+        # CouchDB has begun the answer by now, and then shows no trace.
+        raise QueryParseError(error.reason) from None
+    except ServerError as error:
+        error.is_traced = False
+        raise
+
+
+def view_info(call: Call, design: str) -> dict[str, object]:
+    """Return the state of the index of a design document's views."""
+    return call.db.indexes.view_index(call.db, _design_body(call, design)).info(call.db)
+
+
+def _design_body(call: Call, design: str) -> Mapping[str, object]:
+    record, _ = open_winner(call.db, f"_design/{design}")
+    return record.body
+
+
+def _array_member(body: Mapping[str, object], name: str) -> object:
+    """Return a member of a body, or ``ABSENT``. Raise ``BadRequest`` if it is not an array."""
+    value = body.get(name, ABSENT)
+    if value is not ABSENT and type(value) is not list:
+        raise BadRequest(f"`{name}` member must be an array.")
+    return value
+
+
+def _start(keys: object, for_list: bool) -> ViewQuery:
+    """Return the query to which the parameters are applied.
+
+    ``keys`` with one key is the same as ``key``, which the parameters set; but not for a list function.
+    """
+    return ViewQuery() if isinstance(keys, list) and len(keys) == 1 and not for_list else ViewQuery(keys=keys)
+
+
+def _reduces(view: MapView, name: str, query: ViewQuery) -> bool:
+    return view.reduce_of(name) is not None and query.reduce is not False
+
+
+def _validate(index: ViewIndex, name: str, query: ViewQuery) -> None:
+    _, view = index.group.find(name)
+    validate_view(query, reduces=_reduces(view, name, query), partitioned=index.partitioned)
+
+
+def _rows(db: Database, index: ViewIndex, name: str, query: ViewQuery) -> dict[str, object]:
+    _, view = index.group.find(name)
+    reduced = _reduces(view, name, query)
+    wanted = _row_query(query)
+    return read_view(db, index, name, wanted, reduced=reduced, update=query.update, update_seq=query.update_seq)
+
+
+def _row_query(query: ViewQuery) -> RowQuery:
+    return RowQuery(
+        keys=query.keys if isinstance(query.keys, list) else None,
+        start_key=NO_KEY if query.start_key is ABSENT else query.start_key,
+        end_key=NO_KEY if query.end_key is ABSENT else query.end_key,
+        start_key_docid=query.start_key_docid,
+        end_key_docid=query.end_key_docid,
+        inclusive_end=query.inclusive_end,
+        descending=query.descending,
+        skip=query.skip,
+        limit=maxsize if query.limit == MAX_LIMIT else query.limit,
+        sorted=query.sorted,
+        group_level=None if query.groups_by_key else query.group_level or 0,
+        shown=shown_documents(query),
+        partition=query.partition,
+    )
