@@ -1,1 +1,1 @@
-"""The coverage of the data-access layer: which endpoints, methods, parameters, operators and errors tests have met."""
+"""API coverage: the endpoints, methods, parameters, operators and errors that tests have used."""

@@ -1,4 +1,4 @@
-"""What tests have met so far: counts by endpoint, that can be put together from several processes."""
+"""API coverage counted by endpoint. The counts of several processes can be merged."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ KINDS = ("methods", "parameters", "operators", "errors")
 
 
 class Coverage:
-    """How often each method, parameter, operator and error of each endpoint was met."""
+    """How often each method, parameter, operator and error of each endpoint was used."""
 
     def __init__(self) -> None:
         self.counts: dict[str, dict[str, Counter[str]]] = {}
@@ -35,23 +35,23 @@ class Coverage:
         return self.counts.setdefault(endpoint, {kind: Counter() for kind in KINDS})
 
     def to_json(self) -> dict[str, dict[str, dict[str, int]]]:
-        """Return the counts as JSON, in the order of their names."""
+        """Return the counts as JSON, sorted by name."""
         return {
             endpoint: {kind: dict(sorted(counter.items())) for kind, counter in kinds.items()}
             for endpoint, kinds in sorted(self.counts.items())
         }
 
     def merge(self, counts: Mapping[str, Mapping[str, Mapping[str, int]]]) -> None:
-        """Add what another process has counted (``to_json``)."""
+        """Add the counts of another process (``to_json``)."""
         for endpoint, kinds in counts.items():
             for kind, counted in kinds.items():
                 self._of(endpoint)[kind].update(dict(counted))
 
 
 def summary(coverage: Coverage) -> dict[str, Any]:
-    """Return for each endpoint what was met, with counts, and what never was; and in all how much of what there is.
+    """Return what was used of each endpoint, with counts, what was not, and the totals.
 
-    ``unlisted`` was met, yet is not in the tables: a method that is refused, or a parameter whose name is misspelt.
+    ``unlisted`` was used but is not in the API's tables: a refused method, or a misspelt parameter.
     """
     listed: dict[str, Any] = {}
     met = there = 0

@@ -1,4 +1,4 @@
-"""The coverage as one self-contained page: nothing in it is fetched from elsewhere."""
+"""The API coverage as one HTML page that loads nothing else."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The coverage as text for a terminal: one paragraph for each endpoint that was met, and the names of the others."""
+"""The API coverage as text for a terminal: a paragraph for each used endpoint, and the names of the others."""
 
 from __future__ import annotations
 

@@ -12,12 +12,12 @@ JSON_TYPE = "application/json"
 
 
 def json_response(value: object, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
-    """Return a JSON answer. The value must be owned by the caller: it is handed on as it is."""
+    """Return a JSON answer. It holds the value itself, so nobody else may change the value later."""
     return Response(status, {"content-type": JSON_TYPE, **(headers or {})}, json=value)
 
 
 def absolute_uri(request: Request, path: str) -> str:
-    """Return the address of a path: with the host of the request, or that of the proxy which handed it on."""
+    """Return the absolute address of a path, with the host that the client or the proxy named."""
     headers = request.headers
     host = headers.get("x-forwarded-host") or headers.get("host") or "127.0.0.1"
     secure = headers.get("x-forwarded-ssl") == "on" or headers.get("x-forwarded-proto") == "https"
@@ -25,8 +25,8 @@ def absolute_uri(request: Request, path: str) -> str:
 
 
 def error_response(error: CouchError, request: Request) -> Response:
-    """Return the answer that an error gives."""
-    # A reason may quote what no UTF-8 is; CouchDB shows a replacement character for each such byte.
+    """Return the answer for an error."""
+    # A reason may quote bytes that are not UTF-8. CouchDB shows a replacement character for each.
     body = {
         name: value.encode("utf-8", "surrogateescape").decode("utf-8", "replace") if isinstance(value, str) else value
         for name, value in error.body.items()
@@ -41,7 +41,7 @@ def error_response(error: CouchError, request: Request) -> Response:
 
 
 def _ask_for_credentials(response: Response, error: CouchError, request: Request) -> None:
-    """Send a browser to the login page, or have it ask for a password where the request wants that."""
+    """Redirect a browser to the login page, or send the challenge that the request asks for."""
     challenge = request.headers.get("x-couchdb-www-authenticate")
     if challenge is not None:
         response.headers["www-authenticate"] = challenge
@@ -52,7 +52,7 @@ def _ask_for_credentials(response: Response, error: CouchError, request: Request
 
 
 def accepts(request: Request, kind: str) -> bool:
-    """Whether the Accept header allows a media type; one that cannot be read, or none, allows everything."""
+    """Return whether the Accept header allows a media type. A missing or malformed header allows everything."""
     header = request.headers.get("accept")
     if header is None:
         return True

@@ -1,4 +1,4 @@
-"""JSON text as CouchDB reads and writes it, copies of JSON values, and how deep and how long what is read may be."""
+"""JSON as CouchDB parses and writes it, copies of JSON values, and the limit of nesting."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from couchdal.errors import BadRequest
 
 JSON: TypeAlias = "None | bool | int | float | str | list[JSON] | dict[str, JSON]"
 
-# Rules go through values by recursion, and whoever calls may stand deep in the interpreter's stack already.
+# Many rules recurse through values, and the caller may already be deep in the interpreter's stack.
 MOST_DEPTH = 300
 _EXACT = frozenset((int, bool, type(None)))
 _ATOMIC = _EXACT | {float}
@@ -34,7 +34,7 @@ def _object_of_pairs(pairs: list[tuple[str, object]]) -> dict[str, object]:
     members = dict(pairs)
     if len(members) == len(pairs):
         return members
-    # Of a duplicate key, CouchDB keeps the last value at the last position.
+    # CouchDB keeps the last value of a duplicate key, at the position of the last.
     members = {}
     for name, value in pairs:
         members.pop(name, None)
@@ -49,11 +49,11 @@ _ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(","
 
 
 def decode_json(data: bytes) -> JSON:
-    """Return the value of a JSON text as CouchDB reads it; raises ``BadRequest("invalid UTF-8 JSON")``."""
+    """Return the value of a JSON text. Raise ``BadRequest("invalid UTF-8 JSON")``."""
     try:
         text = data.decode("utf-8")
         value = _DECODER.decode(text)
-        # An escape such as \ud800 is the one way in which decoded text can hold what UTF-8 cannot.
+        # Only an escape such as \ud800 can put a character into decoded text that UTF-8 cannot encode.
         if "\\u" in text and _holds_surrogate(value):
             raise ValueError("a lone surrogate is not JSON")
     except (ValueError, RecursionError):
@@ -62,7 +62,7 @@ def decode_json(data: bytes) -> JSON:
 
 
 def decode_request(data: bytes) -> JSON:
-    """Return the value of a JSON text that a client sent, likewise; what ``is_deep`` is refused as no JSON is."""
+    """Return the value of a JSON text from a client. Raise ``BadRequest`` also if it ``is_deep``."""
     value = decode_json(data)
     if data.count(b"{") + data.count(b"[") > MOST_DEPTH and is_deep(value):
         raise BadRequest("invalid UTF-8 JSON")
@@ -70,7 +70,7 @@ def decode_request(data: bytes) -> JSON:
 
 
 def is_deep(value: object) -> bool:
-    """Whether arrays and objects stand within each other more than ``MOST_DEPTH`` times."""
+    """Return whether arrays and objects are nested more than ``MOST_DEPTH`` times."""
     level: list[Any] = [[value]]
     depth = -1
     while level and depth < MOST_DEPTH:
@@ -89,15 +89,16 @@ def _holds_surrogate(value: object) -> bool:
 
 
 def encode_json(value: object) -> bytes:
-    """Return a value as compact UTF-8 JSON, keys in their order."""
+    """Return a value as compact UTF-8 JSON, with the keys in their order."""
     return _ENCODER.encode(value).encode()
 
 
 def copy_json(value: object, most_depth: int = 2 * MOST_DEPTH) -> JSON:
-    """Return a deep copy of a JSON value; tuples become lists.
+    """Return a deep copy of a JSON value. Tuples become lists.
 
-    Raises ``TypeError`` for a type that JSON does not have (``datetime``, ``set``, a key that is not text) and
-    ``ValueError`` for one that it cannot say (NaN, a lone surrogate) or that is nested more deeply (or holds itself).
+    Raise ``TypeError`` for a type that JSON does not have (``datetime``, ``set``, a key that is not text). Raise
+    ``ValueError`` for a value that JSON cannot express (NaN, a lone surrogate), or one that is nested too deeply or
+    holds itself.
     """
     try:
         return _copy(value, most_depth)
@@ -105,7 +106,7 @@ def copy_json(value: object, most_depth: int = 2 * MOST_DEPTH) -> JSON:
         raise ValueError("the value is nested too deeply, or holds itself") from None
 
 
-# The two functions below run for every value of every payload: hence the untyped locals and the order of the tests.
+# The next two functions run for every value of every payload, which explains their untyped locals and order of tests.
 
 
 def _copy(value: Any, left: int) -> JSON:
@@ -139,7 +140,7 @@ def _copy_members(members: dict[Any, Any], left: int) -> dict[str, JSON]:
         plain = "".join(copied).isascii()
     except TypeError:
         plain = False
-    # Keys that could be a subclass of str, or hold a surrogate, are looked at one by one.
+    # A key may be a subclass of str or hold a surrogate: check each of them.
     return copied if plain else {_copy_key(name): member for name, member in copied.items()}
 
 
@@ -150,7 +151,7 @@ def _copy_key(name: object) -> str:
 
 
 def _copy_subclass(value: object, left: int) -> JSON:
-    # Subclasses (an IntEnum, an OrderedDict, a str subclass) are taken for the JSON type that they extend.
+    # Treat a subclass (IntEnum, OrderedDict, a str subclass) as the JSON type that it extends.
     if isinstance(value, str):
         return _copy(str.__str__(value), left)
     if isinstance(value, int):

@@ -58,9 +58,10 @@ def test_queries_see_one_partition(dal: CouchDAL) -> None:
 
 
 def test_functions_of_design_documents_run_within_a_partition(dal: CouchDAL) -> None:
-    shows = {"s": "function(doc, req) { return doc._id + ' ' + req.query.partition; }"}
+    shows = {"s": "function(doc, req) { return [doc._id, req.path.join('/'), toJSON(req.query)].join(' '); }"}
     dal.put_document("_design/d", {"shows": shows})
-    assert dal.request("GET", "/_partition/a/_design/d/_show/s/a%3A0").content() == b"a:0 a"
+    shown = dal.request("GET", "/_partition/a/_design/d/_show/s/a%3A0?b=1").content()
+    assert shown == b'a:0 parts/_design/d/_show/s/a:0 {"b":"1"}'
     with pytest.raises(CouchError) as refused:
         dal.get("/_partition/a/_design/none/_show/s")
     assert (refused.value.status, refused.value.reason) == (404, "missing")

@@ -1,4 +1,4 @@
-"""``/{db}/{doc_id}/{name}``: one attachment, read, written, deleted. Source: ``chttpd_db:db_attachment_req``."""
+"""``/{db}/{doc_id}/{name}``: read, write and delete an attachment. Source: ``chttpd_db:db_attachment_req``."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ METHODS = "DELETE,GET,HEAD,PUT"
 
 _ENCODINGS = frozenset(("gzip", "identity"))
 _QUALITY = re.compile(r"(0|1)(\.[0-9]{1,3})?\Z")
-# CouchDB answers more than so many ranges with all of the attachment.
+# CouchDB answers a request for more ranges with the whole attachment.
 _MAX_RANGES = 9
 
 
@@ -40,7 +40,7 @@ def _find(attachments: tuple[Attachment, ...], name: str) -> Attachment:
 
 
 def read(call: Call) -> Response:
-    """GET and HEAD: the bytes, gzipped where they are stored so and the client takes it, or a range of them."""
+    """GET and HEAD: the bytes, or ranges of them. They are gzipped if they are stored so and the client accepts it."""
     if call.args.get("doc_id", "").startswith("_design/"):
         return redirect_to_design_path(call)
     attachment = _find(_opened(call), call.args["name"])
@@ -77,7 +77,7 @@ def read(call: Call) -> Response:
 
 
 def _opened(call: Call) -> tuple[Attachment, ...]:
-    """Return the attachments of the revision that is asked for; raises ``NotFound``."""
+    """Return the attachments of the requested revision. Raise ``NotFound``."""
     query = document_query(call)
     db, doc_id = call.db, call.doc_id
     check_readable(call, doc_id)
@@ -97,7 +97,7 @@ def _opened(call: Call) -> tuple[Attachment, ...]:
 
 
 def _accepted_encodings(call: Call) -> set[str] | Response:
-    """Return the encodings that a client takes, ``identity`` unless it is refused; or the answer when there is none."""
+    """Return the encodings that the client accepts, or the answer if there is none."""
     qualities: list[tuple[str, float]] = []
     for part in (call.header("accept-encoding") or "").lower().split(","):
         name, *parameters = part.split(";")
@@ -127,14 +127,14 @@ def _quality(parameters: list[str]) -> float | None:
 
 
 def _unacceptable(reason: str) -> Response:
-    # Thrown, and not an error to Erlang: CouchDB adds no reference to a stack trace.
+    # Erlang throws this instead of failing, so CouchDB adds no reference to a stack trace.
     return json_response({"error": "unknown_error", "reason": reason}, 500)
 
 
 def _ranges(header: str | None, length: int) -> list[tuple[int, int]] | None:
-    """Return the first and last byte of each range; None for all of them. Raises ``CouchError`` 416.
+    """Return the first and last byte of each range, or None for the whole attachment. Raise ``CouchError`` 416.
 
-    A range that is no range makes the whole header count for nothing.
+    A malformed range makes CouchDB ignore the header.
     """
     if header is None or not header.startswith("bytes="):
         return None
@@ -161,7 +161,7 @@ def _ranges(header: str | None, length: int) -> list[tuple[int, int]] | None:
 
 
 def _range(text: str) -> tuple[int | None, int | None] | None:
-    """Return first and last of one range, None for an end that is left open; None for what is no range."""
+    """Return the first and last byte of a range, with None for an open end. Return None for a malformed range."""
     if text.startswith("-"):
         last = parse_integer(text[1:])
         return None if last is None else (None, last)
@@ -175,18 +175,18 @@ def _range(text: str) -> tuple[int | None, int | None] | None:
 
 
 def write(call: Call) -> Response:
-    """PUT: one more revision, with the attachment new or in the place of one of the same name."""
+    """PUT: a new revision with the attachment, which replaces one of the same name."""
     doc_id, name = call.doc_id, _checked_name(call)
     sent = _sent(call, name)
     document, others = _document(call, doc_id)
     document.attachments = (sent, *(one for one in others if one.name != name))
-    # The database's name is the one part that CouchDB leaves as it is.
+    # CouchDB does not encode the name of the database here.
     path = f"/{call.args['db']}/{quote_like_couchdb(doc_id)}/{quote_like_couchdb(name)}"
     return _saved(call, document, 201, {"location": call.absolute_uri(path)})
 
 
 def delete(call: Call) -> Response:
-    """DELETE: one more revision, without the attachment."""
+    """DELETE: a new revision without the attachment."""
     doc_id, name = call.doc_id, _checked_name(call)
     document, attachments = _document(call, doc_id)
     if not document.ids:
@@ -197,7 +197,7 @@ def delete(call: Call) -> Response:
 
 
 def _checked_name(call: Call) -> str:
-    """Return the attachment's name; raises ``BadRequest`` for one that CouchDB takes no attachment under."""
+    """Return the attachment's name. Raise ``BadRequest`` for a name that CouchDB does not allow."""
     name = call.args["name"]
     if name.startswith("_") and "design" in call.args:
         # CouchDB looks for a function of the design document first.
@@ -209,7 +209,7 @@ def _checked_name(call: Call) -> str:
 
 
 def _sent(call: Call, name: str) -> Attachment:
-    """Return the attachment that a request carries; raises ``BadContentType`` for an encoding other than gzip."""
+    """Return the attachment in a request. Raise ``BadContentType`` for an encoding other than gzip."""
     encoding = (call.header("content-encoding") or "identity").strip().lower()
     if encoding not in _ENCODINGS:
         raise BadContentType("Only gzip and identity content-encodings are supported")
@@ -221,7 +221,7 @@ def _sent(call: Call, name: str) -> Attachment:
 
 
 def _document(call: Call, doc_id: str) -> tuple[Document, tuple[Attachment, ...]]:
-    """Return the edit to make, on the revision that is named or of a new document, and that revision's attachments."""
+    """Return the edit of the named revision or of a new document, and the attachments of that revision."""
     text = call.param("rev")
     revision = header_revision(call, None if text is None else parse_revision(text))
     if revision is None:

@@ -1,4 +1,4 @@
-"""``/{db}/_bulk_docs``: many documents in one request. Source: ``chttpd_db`` and ``fabric_doc_update``."""
+"""``/{db}/_bulk_docs``: write several documents. Sources: ``chttpd_db``, ``fabric_doc_update``."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from couchdal.http.messages import Response
 
 
 def write(call: Call) -> Response:
-    """POST ``{"docs": [...]}``: a row for each edit, or with ``new_edits: false`` one for each that was refused."""
+    """POST ``{"docs": [...]}``: a row for each edit, or, with ``new_edits: false``, for each refused revision."""
     call.require_json_type()
     body = call.json_object()
     if "docs" not in body:
@@ -50,7 +50,7 @@ def _parse(call: Call, value: object, new_edits: object) -> Document:
     if document.doc_id:
         check_new_id(call.db, document.doc_id)
     if type(new_edits) is not bool:
-        # CouchDB looks whether it is a boolean only after the documents, and then only where there are none.
+        # CouchDB checks for a boolean after it has parsed the documents. With documents, it has crashed by then.
         raise ServerError("function_clause", error="unknown_error")
     if not new_edits and not document.ids:
         raise BadRequest("When `new_edits: false`, the document needs `_rev` or `_revisions` specified")

@@ -1,4 +1,4 @@
-"""``/{db}/_bulk_get``: many documents or revisions in one request. Source: ``chttpd_db``'s ``bulk_get_*``."""
+"""``/{db}/_bulk_get``: read several documents or revisions. Source: ``chttpd_db:bulk_get_*``."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from couchdal.http.messages import ABSENT, Response
 _REFUSED = ("open_revs", "new_edits", "w", "rev", "atts_since")
 
 
-# One member of ``docs``: the document, its revision (None: all leaves), and the revisions whose attachments the reader
-# has. A plain tuple, because requests bring thousands.
+# One member of ``docs``: the id, the revision (None: all leaves), and the revisions whose attachments the reader has.
+# It is a plain tuple because a request may have thousands.
 _Wanted: TypeAlias = "tuple[str, Revision | None, tuple[Revision, ...] | None]"
 _Error: TypeAlias = "dict[str, object]"
 
 
 def read(call: Call) -> Response:
-    """POST ``{"docs": [{"id", "rev"?, "atts_since"?}]}``: a result for each member, in their order."""
+    """POST ``{"docs": [{"id", "rev"?, "atts_since"?}]}``: a result for each member, in order."""
     call.require_json_type()
     db = call.db
     body = call.json_object()
@@ -104,7 +104,7 @@ _MISSING = CouchError("missing", status=404, error="not_found")
 def _open(
     db: Database, doc_id: str, revision: Revision | None, latest: bool
 ) -> tuple[DocumentRecord | None, Sequence[Node | _Error]]:
-    """Return the revisions that one member asks for, and errors for those that are missing."""
+    """Return the revisions that a member asks for, with errors for missing ones."""
     revisions = None if revision is None else [revision]
     record, found = open_leaves(db, doc_id, revisions, latest=latest, in_bulk=True)
     if not found:
@@ -115,7 +115,7 @@ def _open(
 
 
 def _newer_than(since: tuple[Revision, ...], shown: Shown) -> Shown:
-    """Return the same details with the data of the attachments that a reader of these revisions lacks."""
+    """Return the same details, with the data of attachments that a reader of these revisions does not have."""
     return replace(shown, attachments=True, atts_since=since)
 
 

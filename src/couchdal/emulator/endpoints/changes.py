@@ -1,6 +1,6 @@
-"""``/{db}/_changes``: what changed since a sequence, once or as a feed.
+"""``/{db}/_changes``: the changes since a sequence, once or as a feed.
 
-Source: ``chttpd_db:handle_changes_req`` and ``parse_changes_query``, ``couch_changes:configure_filter``.
+Sources: ``chttpd_db:handle_changes_req``, ``chttpd_db:parse_changes_query``, ``couch_changes:configure_filter``.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ from couchdal.http.urls import unquote
 T = TypeVar("T")
 
 _FEEDS = ("normal", *FRAMINGS)
-# Words that Erlang knows as atoms, and so takes for a style until it has to apply it to a document.
+# Existing Erlang atoms. CouchDB accepts them as a style and fails only when it applies the style to a document.
 _ATOMS = frozenset(("", "all", "main", "docs", "leaf", "conflicts", "revs", "latest", "default", "full", "normal"))
 
 
 class ChangesParameters:
-    """The query parameters of a changes request, read in order as CouchDB reads them."""
+    """The query parameters of a changes request. CouchDB parses them in order."""
 
     __slots__ = ("descending", "feed", "filter", "flags", "heartbeat", "limit", "seq_interval", "since", "style",
                  "timeout")  # fmt: skip
@@ -123,7 +123,7 @@ def _positive(text: str, malformed: str, too_small: str) -> int:
 
 
 def read(call: Call) -> Response:
-    """GET, HEAD and POST: the changes so far, or a feed that goes on."""
+    """GET, HEAD and POST: the changes so far, or a feed."""
     db = call.db
     if call.method == "POST":
         call.require_json_type()
@@ -145,7 +145,7 @@ def read(call: Call) -> Response:
 
 
 def refuse(call: Call) -> Response:
-    """Any other method on a path below ``_changes``, for which CouchDB has no answer."""
+    """Any other method on a path below ``_changes``, on which CouchDB crashes."""
     raise ServerError("function_clause")
 
 
@@ -170,7 +170,7 @@ def _feed(call: Call, parameters: ChangesParameters, query: ChangesQuery, since:
 
 
 def _filter(call: Call, name: str) -> Filter:
-    """Return the filter of a name; raises ``BadRequest`` or ``NotFound`` for one that there is not."""
+    """Return the filter with a name. Raise ``BadRequest`` or ``NotFound``."""
     if name == "_doc_ids":
         return Filter(doc_ids=_doc_ids(call))
     if name == "_selector":
@@ -202,9 +202,9 @@ def _parts(name: str) -> list[str]:
 
 
 def _function(call: Call, kind: str, design_name: str, name: str) -> Filter:
-    """Return what passes a function of a design document, be it one that filters or a view's; raises ``NotFound``."""
+    """Return the filter of a filter function or a view's map function. Raise ``NotFound``."""
     from couchdal.emulator.engine.javascript.javascript import find_function
-    from couchdal.emulator.http.request_object import request_object  # most filters are no functions
+    from couchdal.emulator.http.request_object import request_object  # few filters are functions
 
     record, _ = open_winner(call.db, f"_design/{design_name}")
     find_function(record, kind, name)
@@ -242,14 +242,14 @@ def _selector(call: Call) -> Filter:
             raise BadRequest("Selector error: fields must be JSON array")
         names = parse_fields(fields)
     except CouchError as error:
-        # Whatever error word a query would get, here it is the same one.
+        # CouchDB answers every error of a selector here as a bad request.
         raise BadRequest(error.reason) from None
     projected = None if names is None else _failing_late(compile_projection(names))
     return Filter(matches=_failing_late(compile_selector(normal)), project=projected)
 
 
 def _failing_late(function: Callable[[dict[str, object]], T]) -> Callable[[dict[str, object]], T]:
-    """Return a function whose errors are those of a feed that has begun: no more than that it failed."""
+    """Return a function that raises errors as CouchDB does after a feed has begun."""
 
     def guarded(document: dict[str, object]) -> T:
         try:

@@ -1,4 +1,4 @@
-"""``/{db}`` itself, made, deleted, described and posted to; the lists of databases. Source: ``chttpd_db``."""
+"""``/{db}``: create, delete, describe and post to a database; the lists of databases. Source: ``chttpd_db``."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ _MAX_DATABASES = 100
 
 
 def create(call: Call) -> Response:
-    """PUT: a new database; its body and content type do not matter."""
-    # There is one node, and so one copy, however many are asked for.
+    """PUT: create a database. The body and the content type do not matter."""
+    # With one node, there is one copy, whatever ``n`` asks for.
     _positive(call, "n", 1)
     shards = _positive(call, "q", 1)
     placement = call.param("placement")
@@ -58,7 +58,7 @@ def _check_placement(text: str | None) -> None:
 
 
 def delete(call: Call) -> Response:
-    """DELETE: the whole database. With ``rev``, somebody meant a document and lost its id."""
+    """DELETE: delete the database. A ``rev`` shows that a document was meant."""
     if call.param("rev") is not None:
         raise BadRequest(
             "You tried to DELETE a database with a ?=rev parameter. Did you mean to DELETE a document instead?"
@@ -68,12 +68,12 @@ def delete(call: Call) -> Response:
 
 
 def read(call: Call) -> Response:
-    """GET: what there is to say about a database."""
+    """GET: information about a database."""
     return json_response(call.db.info())
 
 
 def post(call: Call) -> Response:
-    """POST: a document, with the id that it names or a new one; ``batch=ok`` does not wait for the outcome."""
+    """POST: write a document, with the id in its body or a new one. ``batch=ok`` does not wait for the outcome."""
     call.require_json_type()
     document = parse_document(call.json())
     if document.doc_id:
@@ -93,28 +93,28 @@ def post(call: Call) -> Response:
 
 
 def ensure_full_commit(call: Call) -> Response:
-    """POST: replicators ask for it before they save a checkpoint. Nothing is ever uncommitted here."""
+    """POST: replicators send this before they save a checkpoint. The emulator commits every write at once."""
     call.require_json_type()
     return json_response({"ok": True, "instance_start_time": call.db.instance_start_time}, 201)
 
 
 def list_names(call: Call) -> Response:
-    """GET ``_all_dbs``: the names in order, chosen with the parameters of ``_all_docs``."""
+    """GET ``_all_dbs``: the names in order. The parameters of ``_all_docs`` choose among them."""
     return _listed(call, list(_chosen(call)))
 
 
 def list_infos(call: Call) -> Response:
-    """GET ``_dbs_info``: the same with descriptions."""
+    """GET ``_dbs_info``: the same with information about each."""
     databases = call.server.databases
     return _listed(call, [{"key": name, "info": databases[name].info()} for name in _chosen(call)])
 
 
 def _chosen(call: Call) -> list[str]:
-    """Return the names that the parameters choose, in the order that they ask for."""
+    """Return the names that the parameters choose, in the requested order."""
     query = parse_parameters(ViewQuery(), call.params, decoded=False)
     validate_listing(query, partitioned=False)
     if query.keys is not ABSENT:
-        # The list is a database to CouchDB, but not one that it can look keys up in.
+        # CouchDB treats the list as a database, but cannot look up keys in it.
         raise ServerError("", error="function_clause")
     wanted = to_listing(query)
     low, high = (wanted.end, wanted.start) if wanted.descending else (wanted.start, wanted.end)
@@ -134,7 +134,7 @@ def _listed(call: Call, rows: list[object]) -> Response:
 
 
 def post_infos(call: Call) -> Response:
-    """POST ``_dbs_info`` with ``keys``: a row for each, in the order asked."""
+    """POST ``_dbs_info`` with ``keys``: a row for each key, in their order."""
     call.require_json_type()
     body = call.json_object()
     keys = body.get("keys")

@@ -1,6 +1,6 @@
-"""``_show``, ``_list`` and ``_update``: answers that functions of design documents write.
+"""``_show``, ``_list`` and ``_update``: answers written by functions of design documents.
 
-Source: ``chttpd_show``, ``chttpd_external:parse_external_response``.
+Sources: ``chttpd_show``, ``chttpd_external:parse_external_response``.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _SHOWN = replace(FOR_FUNCTIONS, conflicts=True)
 
 
 def show(call: Call) -> Response:
-    """Any method: what a show function makes of a document, or of none."""
+    """Any method: the answer of a show function, with a document or without."""
     record = _design(call)
     name, doc_id = call.args["function"], call.args.get("doc")
     find_function(record, "shows", name)
@@ -40,7 +40,7 @@ def show(call: Call) -> Response:
         return Response(304, {"etag": tag})
     answer = call.db.indexes.query_server(record).call(("shows", name), document, request_object(call, doc_id))
     if isinstance(answer, dict) and not isinstance(answer.get("headers", {}), dict):
-        # To which the tag would be added.
+        # CouchDB crashes when it adds the ETag to these headers.
         raise ServerError("function_clause", error="unknown_error")
     response = _response(answer)
     response.headers |= {"etag": tag, "vary": "Accept"}
@@ -48,7 +48,7 @@ def show(call: Call) -> Response:
 
 
 def update(call: Call) -> Response:
-    """Any method but GET: a function changes a document, or makes one, and says what to answer."""
+    """Any method but GET: an update function changes or creates a document, and returns the answer."""
     record = _design(call)
     name, doc_id = call.args["function"], call.args.get("doc")
     find_function(record, "updates", name)
@@ -75,7 +75,7 @@ def update(call: Call) -> Response:
 
 
 def list_rows(call: Call) -> Response:
-    """GET or POST: what a list function makes of a view's rows."""
+    """GET and POST: the rows of a view as a list function writes them."""
     record = _design(call)
     name = call.args["function"]
     design, _, view = call.args.get("view", "").rpartition("/")
@@ -99,17 +99,17 @@ def _view_answer(call: Call, design: str, view: str) -> dict[str, object]:
     except NotSupported:
         raise
     except ServerError as error:
-        # What comes in place of rows is nothing that a list expects.
+        # CouchDB passes the error to the list function in place of rows, and crashes.
         raise (ServerError("function_clause", error="unknown_error") if error.is_traced else error) from None
 
 
 def _list_response(answer: Mapping[str, Any]) -> Response:
-    """Return what a list function has sent, with the error of one that failed at a row; raises any other error."""
+    """Return what a list function sent, with the error of a failure at a row. Raise any other error."""
     response = Response(200)
     for head in answer["heads"]:
         response = _response(head)
     if not answer["text"] and "error" not in answer:
-        # The head goes out with the first of the text.
+        # CouchDB sends the head with the first text.
         return Response(200)
     response.body = answer["text"].encode()
     if "error" in answer:
@@ -127,7 +127,7 @@ def _design(call: Call) -> DocumentRecord:
 
 
 def _document(call: Call, doc_id: str | None) -> dict[str, object] | None:
-    """Return the document that a path names, as functions see it; None for one that is not there."""
+    """Return the document in the path as functions get it, or None if it does not exist."""
     if doc_id is None:
         return None
     try:
@@ -138,7 +138,7 @@ def _document(call: Call, doc_id: str | None) -> dict[str, object] | None:
 
 
 def _response(answer: object) -> Response:
-    """Return the response that a function describes; raises ``ServerError`` for a description of anything else."""
+    """Return the response that a function describes. Raise ``ServerError`` for an invalid description."""
     if not isinstance(answer, Mapping):
         raise ServerError("function_clause", error="unknown_error")
     response = Response(200)
@@ -184,5 +184,5 @@ def _decoded(value: object) -> bytes:
     try:
         return decode_base64(value)
     except BadRequest:
-        # What is expected of credentials is expected of no function.
+        # CouchDB handles this error in credentials, but not in the answers of functions.
         raise ServerError("function_clause", error="unknown_error") from None

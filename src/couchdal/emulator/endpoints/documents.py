@@ -1,4 +1,4 @@
-"""``/{db}/{doc_id}``: one document, read, written, deleted, copied. Source: ``chttpd_db:db_doc_req``."""
+"""``/{db}/{doc_id}``: read, write, delete and copy a document. Source: ``chttpd_db:db_doc_req``."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ from couchdal.http.urls import unquote_form
 
 
 def read(call: Call) -> Response:
-    """GET and HEAD: the winner, or ``rev``, or several leaves with ``open_revs``."""
+    """GET and HEAD: the winner, the revision in ``rev``, or several leaves with ``open_revs``."""
     doc_id = call.doc_id
     db = call.db
     if call.args.get("doc_id", "").startswith("_design/"):
@@ -86,7 +86,7 @@ def _read_local(call: Call, doc_id: str, query: DocumentQuery) -> Response:
 
 
 def _read_leaves(call: Call, doc_id: str, query: DocumentQuery) -> Response:
-    """Answer ``open_revs``: what is found by revision, then what is missing, as JSON or as parts."""
+    """Answer ``open_revs``: the leaves by revision, then the missing revisions, as JSON or as multipart."""
     revisions = list(query.open_revs) if isinstance(query.open_revs, list) else None
     record, opened = open_leaves(call.db, doc_id, revisions, latest=query.latest)
     if revisions is None and not opened:
@@ -110,7 +110,7 @@ def _history(leaf: Node) -> tuple[int, list[bytes]]:
 
 
 def write(call: Call) -> Response:
-    """PUT: a new document or revision, or with ``new_edits=false`` one that was made elsewhere."""
+    """PUT: write a new revision or, with ``new_edits=false``, one made elsewhere."""
     query = document_query(call)
     db = call.db
     doc_id = validate_doc_id(call.doc_id)
@@ -136,7 +136,7 @@ def write(call: Call) -> Response:
 
 
 def _sent(call: Call) -> tuple[JSON, list[bytes] | None]:
-    """Return the document's JSON value and, where the body has parts, the data that follows it."""
+    """Return the JSON value of the document and, from a multipart body, the data of its attachments."""
     content_type = call.header("content-type") or ""
     if not content_type.startswith("multipart/related;"):
         return call.json(), None
@@ -155,7 +155,7 @@ def refuse_local_attachment(call: Call) -> Response:
 
 
 def post_form(call: Call) -> Response:
-    """POST: a form with attachments from a page of this server's, which the emulator has none of."""
+    """POST: a form with attachments. Only CouchDB's own web interface sends it, which the emulator does not have."""
     referer = call.header("referer")
     if referer is None:
         raise BadRequest("Referer header required.")
@@ -168,7 +168,7 @@ def post_form(call: Call) -> Response:
 
 
 def delete(call: Call) -> Response:
-    """DELETE: one more revision, with nothing in it but the deletion."""
+    """DELETE: write a revision that deletes the document."""
     db = call.db
     doc_id = call.doc_id
     if doc_id.startswith("_local/"):
@@ -180,7 +180,7 @@ def delete(call: Call) -> Response:
 
 
 def copy(call: Call) -> Response:
-    """COPY to the id, and optionally onto the revision, that the Destination header names."""
+    """COPY: copy to the id and the optional revision in the Destination header."""
     text = call.param("rev")
     revision = header_revision(call, None if text is None else parse_revision(text))
     target_id, target_revision = _destination(call)
@@ -209,16 +209,16 @@ def _destination(call: Call) -> tuple[str, Revision | None]:
     if destination.startswith(("http://", "https://")):
         raise BadRequest("Destination URL must be relative.")
     with suppress(UnicodeError):
-        # What a socket brings is Latin-1 by name, and UTF-8 in fact.
+        # Headers arrive as Latin-1 text, but hold UTF-8.
         destination = destination.encode("latin-1").decode("utf-8")
     path, *queries = _split(destination, "?")
-    # Whatever the parameter is called, it is the revision.
+    # CouchDB ignores the name of the parameter.
     revision = parse_revision(_split(queries[0], "=")[1]) if queries else None
     return unquote_form(path), revision
 
 
 def _split(text: str, separator: str) -> list[str]:
-    """Return the one or two parts of a text; raises ``ServerError`` where there are more, or not two of a parameter."""
+    """Return the parts of a text. Raise ``ServerError`` for more than two, or for a parameter without a value."""
     parts = text.split(separator)
     if len(parts) > 2 or (separator == "=" and len(parts) < 2):
         raise ServerError("".join(parts), error="badmatch")

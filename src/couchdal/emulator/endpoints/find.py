@@ -1,4 +1,4 @@
-"""``/{db}/_find`` and ``/{db}/_explain``: queries by selector, and what becomes of them. Source: ``mango_httpd``."""
+"""``/{db}/_find`` and ``/{db}/_explain``: run and explain Mango queries. Source: ``mango_httpd``."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from couchdal.http.messages import Response
 
 
 def query(call: Call) -> Response:
-    """POST ``{"selector": ...}``: the documents that match."""
+    """POST ``{"selector": ...}``: the matching documents."""
     parsed = _parse_body(call)
     return json_response(find(call.db, parsed))
 
 
 def explain_query(call: Call) -> Response:
-    """POST the same: which index answers it, and why."""
+    """POST the same: the index that the query uses, and why."""
     parsed = _parse_body(call)
     return json_response(explain(call.db, parsed))
 

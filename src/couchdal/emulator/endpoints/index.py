@@ -1,4 +1,4 @@
-"""``/{db}/_index``: Mango's indexes, listed, created and deleted. Source: ``mango_httpd:handle_index_req``."""
+"""``/{db}/_index``: list, create and delete Mango indexes. Source: ``mango_httpd:handle_index_req``."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _UNAVAILABLE = ("text", "nouveau")
 
 
 def read(call: Call) -> Response:
-    """GET: the indexes, the special one first; ``limit`` and ``skip`` page through them."""
+    """GET: the indexes, with the special one first. ``limit`` and ``skip`` page through them."""
     bounds = {name: _bound(value) for name, value in reversed(call.params) if name in ("limit", "skip")}
     indexes = call.db.indexes.definitions(call.db)
     limit, skip = bounds.get("limit", len(indexes)), bounds.get("skip", 0)
@@ -52,12 +52,12 @@ def _bad_bounds() -> CouchError:
 
 
 def create(call: Call) -> Response:
-    """POST ``{"index": ...}``: write the index into its design document, unless it is there already."""
+    """POST ``{"index": ...}``: write the index into its design document, unless it already has it."""
     call.require_json_type()
     try:
         return _create(call, parse_index_request(call.json_object()))
     except OverflowError:
-        # CouchDB names no index that has a number which no double can hold.
+        # CouchDB cannot generate a name for an index with a number that does not fit a double.
         raise ServerError("function_clause", error="unknown_error") from None
 
 
@@ -85,9 +85,9 @@ def _create(call: Call, request: Mapping[str, object]) -> Response:
 
 
 def _load(call: Call, doc_id: str) -> tuple[Node | None, Mapping[str, object]]:
-    """Return a design document's winner and its body, or what a new one begins with.
+    """Return the winner and the body of a design document. For a new one, the body is empty.
 
-    Raises ``BadRequest`` (``invalid_ddoc_lang``) for one that holds something else than indexes.
+    Raise ``BadRequest`` (``invalid_ddoc_lang``) if it does not hold indexes.
     """
     record = call.db.get(doc_id)
     if record is None or record.deleted:
@@ -115,7 +115,7 @@ def _not_saved(error: CouchError) -> CouchError:
 
 
 def delete(call: Call) -> Response:
-    """DELETE ``_index/{ddoc}/{type}/{name}``: take the index out of its design document."""
+    """DELETE ``_index/{ddoc}/{type}/{name}``: remove the index from its design document."""
     doc_id, kind, name = _design_id(call.args["design"]), call.args["type"], call.args["name"]
     for index in call.db.indexes.definitions(call.db):
         if (index.ddoc, index.name) == (doc_id, name) and kind == "json":
@@ -129,7 +129,7 @@ def _design_id(name: str) -> str:
 
 
 def _delete(call: Call, index: IndexDefinition) -> None:
-    """Take one index out, and delete the design document with its last. CouchDB doesn't look at what became of it."""
+    """Remove an index, and delete the design document with its last one. CouchDB ignores the outcome."""
     doc_id = index.ddoc or ""
     node, body = _load(call, doc_id)
     body = without_index(body, index.name)
@@ -138,9 +138,9 @@ def _delete(call: Call, index: IndexDefinition) -> None:
 
 
 def bulk_delete(call: Call) -> Response:
-    """POST ``_index/_bulk_delete`` with ``{"docids": [...]}``: delete by design document.
+    """POST ``_index/_bulk_delete`` with ``{"docids": [...]}``: delete the indexes of several design documents.
 
-    One after the other, by the list of indexes as it was before: a failure leaves the earlier ones deleted.
+    CouchDB deletes them one by one, so a failure leaves the earlier ones deleted. It reads the list of indexes once.
     """
     call.require_json_type()
     db = call.db

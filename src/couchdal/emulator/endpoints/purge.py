@@ -1,4 +1,4 @@
-"""``_purge``, ``_purged_infos`` and its limit, ``_compact``, ``_view_cleanup``. Source: ``chttpd_db``."""
+"""``_purge``, ``_purged_infos``, ``_purged_infos_limit``, ``_compact``, ``_view_cleanup``. Source: ``chttpd_db``."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _MAX_REVISIONS = 1000
 
 
 def write(call: Call) -> Response:
-    """POST ``{doc_id: [rev, ...]}``: take leaves out as if they had never been."""
+    """POST ``{doc_id: [rev, ...]}``: remove leaves as if they had never existed."""
     call.require_json_type()
     requests = {doc_id: _revisions(value) for doc_id, value in call.json_object().items()}
     if len(requests) > _MAX_DOCUMENTS:
@@ -27,7 +27,7 @@ def write(call: Call) -> Response:
         call.db.check_located(doc_id)
     purged = purge(call.db, requests)
     shown = {doc_id: [format_revision(*rev) for rev in revisions] for doc_id, revisions in purged.items()}
-    # As for other writes, more copies are asked for than there are; but only a number is read as one.
+    # As for other writes, 202 means fewer copies than ``w`` asks for. Here a ``w`` that is not a number is ignored.
     wanted = call.param("w") or ""
     short = bool(requests) and (parse_integer(wanted) or 0) > 1
     return json_response({"purge_seq": None, "purged": shown}, 202 if short else 201)
@@ -40,19 +40,19 @@ def _revisions(value: object) -> list[Revision]:
 
 
 def read_infos(call: Call) -> Response:
-    """GET: what was purged: a set, and so in the order of ids and revisions, each pair once."""
+    """GET: the purged revisions, each once, in the order of ids and revisions."""
     infos = {(info.doc_id, info.revisions) for info in call.db.purges}
     rows = [{"id": doc_id, "revs": [format_revision(*rev) for rev in revisions]} for doc_id, revisions in sorted(infos)]
     return json_response({"purged_infos": rows})
 
 
 def read_infos_limit(call: Call) -> Response:
-    """GET: how many purges the database remembers after a compaction."""
+    """GET: the number of purges that the database remembers after a compaction."""
     return json_response(call.db.purged_infos_limit)
 
 
 def write_infos_limit(call: Call) -> Response:
-    """PUT: a positive integer."""
+    """PUT: set that number."""
     limit = call.json()
     if type(limit) is not int or limit <= 0:
         raise BadRequest("`purged_infos_limit` must be positive integer")
@@ -62,19 +62,19 @@ def write_infos_limit(call: Call) -> Response:
 
 
 def compact_database(call: Call) -> Response:
-    """POST: forget the bodies of old revisions, at once instead of some time later."""
+    """POST: drop the bodies of old revisions. CouchDB does so later, the emulator at once."""
     call.require_json_type()
     compact(call.db)
     return json_response({"ok": True}, 202)
 
 
 def compact_view(call: Call) -> Response:
-    """POST to a design document's name: there is nothing to compact in the emulator."""
+    """POST: compact the views of a design document. The emulator has nothing to compact."""
     call.require_json_type()
     open_winner(call.db, "_design/" + call.args["name"])
     return json_response({"ok": True}, 202)
 
 
 def clean_up_views(call: Call) -> Response:
-    """POST: there are no old index files in the emulator."""
+    """POST: delete old index files. The emulator has none."""
     return json_response({"ok": True}, 202)

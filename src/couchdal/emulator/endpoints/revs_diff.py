@@ -1,4 +1,4 @@
-"""``/{db}/_revs_diff`` and ``/{db}/_missing_revs``: which revisions a replicator still has to send."""
+"""``/{db}/_revs_diff`` and ``/{db}/_missing_revs``: the revisions that a replicator still has to send."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from couchdal.http.messages import Response
 
 
 def revs_diff(call: Call) -> Response:
-    """POST ``{id: [rev]}``: for each id that lacks some, ``missing``, and ``possible_ancestors`` if any."""
+    """POST ``{id: [rev]}``: the missing revisions of each document, with their possible ancestors."""
     answer: dict[str, object] = {}
     for doc_id, (missing, ancestors) in _lacking(call).items():
         answer[doc_id] = {"missing": missing, "possible_ancestors": ancestors} if ancestors else {"missing": missing}
@@ -19,7 +19,7 @@ def revs_diff(call: Call) -> Response:
 
 
 def missing_revs(call: Call) -> Response:
-    """POST ``{id: [rev]}``: the same without ancestors, as ``{"missing_revs": {id: [rev]}}``."""
+    """POST ``{id: [rev]}``: the missing revisions of each document."""
     return json_response({"missing_revs": {doc_id: missing for doc_id, (missing, _) in _lacking(call).items()}})
 
 
@@ -42,7 +42,7 @@ def _revisions(value: object) -> list[Revision]:
 
 
 def _revision(rev: object) -> Revision:
-    # CouchDB has no clause for anything but a text, which may be an array of bytes, and fails with an internal error.
+    # CouchDB takes an array of bytes for text, and crashes on anything else.
     if type(rev) is not list:
         raise ServerError("function_clause")
     return parse_revision(rev)

@@ -1,4 +1,4 @@
-"""``_security`` and ``_revs_limit``: a database's settings. Source: ``chttpd_db`` and ``fabric_db_meta``."""
+"""``_security`` and ``_revs_limit``: the settings of a database. Sources: ``chttpd_db``, ``fabric_db_meta``."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ _NOT_ADMIN = "You are not a db or server admin."
 
 
 def read(call: Call) -> Response:
-    """GET the security object: to all who may read the database."""
+    """GET: the security object."""
     return json_response(copy_json(call.db.security))
 
 
 def write(call: Call) -> Response:
-    """PUT a security object.
+    """PUT: replace the security object.
 
-    The shards of a database vote on it, and each refuses a malformed one, or one from a user who is no administrator:
-    both show as a missing majority.
+    CouchDB asks each shard to store it. The shards refuse a malformed object, or a user who is not an administrator,
+    and CouchDB reports either as a missing majority.
     """
     if call.db.name == "_users":
         raise Forbidden("You can't edit the security object of the user database.")
@@ -34,12 +34,12 @@ def write(call: Call) -> Response:
 
 
 def read_revs_limit(call: Call) -> Response:
-    """GET how many revisions of a branch's history are kept."""
+    """GET: the number of revisions that are kept of a branch."""
     return json_response(call.db.revs_limit)
 
 
 def write_revs_limit(call: Call) -> Response:
-    """PUT a positive integer. CouchDB crashes over everything else, and over users who may not."""
+    """PUT: set that number. CouchDB crashes on anything but a positive integer, and on a user without the right."""
     limit = call.json()
     if type(limit) is not int or limit <= 0:
         raise ServerError("function_clause", error="unknown_error")

@@ -1,4 +1,4 @@
-"""``/``, ``_up``, ``_uuids``, ``_active_tasks``, ``_membership``: the server's own. Source: ``chttpd_misc``."""
+"""``/``, ``_up``, ``_uuids``, ``_active_tasks``, ``_membership``. Source: ``chttpd_misc``."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _NODE = "nonode@nohost"
 
 
 def welcome(call: Call) -> Response:
-    """GET: which CouchDB this behaves like, and that it is not one."""
+    """GET: the version of CouchDB that is emulated. ``vendor`` names the emulator."""
     return json_response(
         {
             "couchdb": "Welcome",
@@ -30,12 +30,12 @@ def welcome(call: Call) -> Response:
 
 
 def up(call: Call) -> Response:
-    """GET: always well."""
+    """GET: the server is always up."""
     return json_response({"status": "ok", "seeds": {}})
 
 
 def uuids(call: Call) -> Response:
-    """GET: ``count`` new ids, from the same run as the ids that documents get."""
+    """GET: ``count`` new ids, from the same sequence as the ids of documents."""
     text = call.param("count")
     count = 1 if text is None else parse_integer(text)
     if count is not None and count > _MAX_UUIDS:
@@ -56,7 +56,7 @@ def uuids(call: Call) -> Response:
 
 
 def active_tasks(call: Call) -> Response:
-    """GET: none, ever: what takes a real server a while is done at once here."""
+    """GET: an empty list, because the emulator finishes every task at once."""
     call.require_server_admin()
     return json_response([])
 
@@ -67,5 +67,5 @@ def membership(call: Call) -> Response:
 
 
 def temporary_view(call: Call) -> Response:
-    """Any method: CouchDB gave them up with version 2."""
+    """Any method: CouchDB 2 removed temporary views."""
     raise Gone("Temporary views are not supported in CouchDB")

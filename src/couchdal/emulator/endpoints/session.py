@@ -1,4 +1,4 @@
-"""``/_session``: who is logged in, login with a cookie, and logout. Source: ``couch_httpd_auth:handle_session_req``."""
+"""``/_session``: the current user, login and logout. Source: ``couch_httpd_auth:handle_session_req``."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _FORM_TYPE = "application/x-www-form-urlencoded"
 
 
 def read(call: Call) -> Response:
-    """GET: the user context; with ``basic=true``, 401 where there is none."""
+    """GET: the current user. With ``basic=true``, 401 for an anonymous one."""
     user = call.user
     if user.name is None and call.param("basic") == "true":
         raise Unauthorized("Please login.")
@@ -34,7 +34,7 @@ def read(call: Call) -> Response:
 
 
 def log_in(call: Call) -> Response:
-    """POST of a name and a password, as a form or as JSON: the answer sets the cookie."""
+    """POST: log in with a name and a password, as a form or as JSON. The answer sets a cookie."""
     from couchdal.emulator.engine.auth.sessions import make_cookie, set_cookie  # few requests bring credentials
 
     form = _form(call)
@@ -52,7 +52,7 @@ def log_in(call: Call) -> Response:
 
 
 def log_out(call: Call) -> Response:
-    """DELETE: has the client forget its cookie. The server keeps no sessions, so the cookie itself stays valid."""
+    """DELETE: clear the client's cookie. The server keeps no sessions, so the cookie itself stays valid."""
     from couchdal.emulator.engine.auth.sessions import set_cookie
 
     cookie = set_cookie("", int(call.server.clock.now()))
@@ -70,7 +70,7 @@ def _redirected(call: Call, parameter: str, response: Response) -> Response:
 
 
 def _form(call: Call) -> dict[str, str]:
-    """Return the members of a login; of a repeated one the first."""
+    """Return the fields of a login. The first of a repeated field counts."""
     kind = call.header("content-type") or ""
     if kind.startswith(_FORM_TYPE):
         return _fields(call.request.content().decode("utf-8", "surrogateescape"))
@@ -95,7 +95,7 @@ def _fields(text: str) -> dict[str, str]:
 
 
 def _erlang_text(value: JSON) -> str:
-    """Return a JSON value as CouchDB shows it in a reason: text, and lists of text and bytes, as they are."""
+    """Return a JSON value as CouchDB shows it in a reason. Text, and lists of text and bytes, stay as they are."""
     text = _flattened(value) if isinstance(value, (list, str)) else None
     return pretty_term(value) if text is None else text.decode("utf-8", "replace")
 

@@ -1,4 +1,4 @@
-"""Who asks: the user context of a request, from its cookie or its Basic credentials. Source: ``couch_httpd_auth``."""
+"""Authentication: the user of a request, from its cookie or its Basic credentials. Source: ``couch_httpd_auth``."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ WRONG_PASSWORD = "Name or password is incorrect."
 
 
 def identify(server: Server, request: Request) -> UserContext:
-    """Return the user of a request: that of its cookie, else of its credentials, else nobody.
+    """Return the user of a request: from the cookie, from the credentials, or anonymous.
 
-    Where the server has no administrators, who shows nothing is one. Raises ``Unauthorized`` for wrong credentials,
-    ``Forbidden`` after too many of them, ``BadRequest`` for malformed ones.
+    On a server without administrators, an anonymous user is one. Raise ``Unauthorized`` for wrong credentials,
+    ``Forbidden`` after too many attempts, and ``BadRequest`` for malformed credentials.
     """
     cookie = request.headers.get("cookie")
     if cookie:
@@ -48,9 +48,9 @@ def roles_of(properties: Mapping[str, object]) -> tuple[str, ...]:
 
 
 def user_properties(server: Server, name: str) -> Mapping[str, object] | None:
-    """Return what is known of a user: of an administrator, who may have a document as well, or from the document.
+    """Return the properties of a user: those of an administrator, or those in the user's document.
 
-    Raises ``Unauthorized`` for a document in conflict: which of its passwords counts must not depend on chance.
+    Raise ``Unauthorized`` for a document in conflict, because it is undefined which password counts.
     """
     from couchdal.emulator.engine.auth.users import ID_PREFIX, USERS
 
@@ -70,7 +70,7 @@ def user_properties(server: Server, name: str) -> Mapping[str, object] | None:
 
 
 def authenticate(server: Server, peer: str, name: str, password: str, properties: Mapping[str, object]) -> bool:
-    """Whether a password is a user's; raises ``Forbidden`` after too many wrong ones from one address."""
+    """Return whether the password is right. Raise ``Forbidden`` after too many wrong ones from one address."""
     from couchdal.emulator.engine.auth.sessions import count_failure, is_locked
     from couchdal.emulator.engine.auth.users import verify_password
 
@@ -87,12 +87,12 @@ def authenticate(server: Server, peer: str, name: str, password: str, properties
 
 
 def session_secret(server: Server) -> str:
-    """Return the key with which this server signs cookies."""
+    """Return the key that signs this server's cookies."""
     return server.ids.named("secret")
 
 
 def _from_cookie(server: Server, header: str) -> UserContext | None:
-    """Return the user of a session cookie; None for a request without one, or with one that does not count."""
+    """Return the user of a session cookie. Return None without a valid one."""
     from couchdal.emulator.engine.auth.sessions import check_cookie, make_cookie, parse_cookie, set_cookie
 
     parts = (part.strip().partition("=") for part in header.replace(",", ";").split(";"))
@@ -113,19 +113,19 @@ def _from_cookie(server: Server, header: str) -> UserContext | None:
 
 
 def _basic_credentials(header: str) -> tuple[str, str] | None:
-    """Return name and password of an Authorization header; None for one of another scheme, or without a colon.
+    """Return the name and the password in an Authorization header.
 
-    Raises ``BadRequest`` or ``ServerError`` for bad base64.
+    Return None for another scheme or without a colon. Raise ``BadRequest`` or ``ServerError`` for bad base64.
     """
     if not header.startswith("Basic "):
         return None
     name, colon, password = decode_base64(header[6:]).decode("utf-8", "surrogateescape").partition(":")
-    # "_:_" is how browsers are made to forget their credentials.
+    # Web applications send "_:_" to make a browser forget its credentials.
     return (name, password) if colon and (name, password) != ("_", "_") else None
 
 
 def decode_base64(text: str) -> bytes:
-    """Return what base64 says; raises ``BadRequest`` or ``ServerError``, by what is wrong with it."""
+    """Decode base64. Raise ``BadRequest`` or ``ServerError``, depending on the mistake."""
     from base64 import b64decode
 
     try:
@@ -138,7 +138,7 @@ _BASE64 = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
 
 
 def _base64_error(text: bytes) -> CouchError:
-    """Return what comes of text that is no base64: CouchDB expects some errors of Erlang's decoder, and not others."""
+    """Return the error for bad base64: CouchDB handles some errors of Erlang's decoder and crashes on others."""
     padding, group, ended = -2, [], False
     for byte in text:
         if byte in b"\t\n\r ":

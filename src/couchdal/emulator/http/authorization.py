@@ -1,6 +1,6 @@
-"""Who may send a request to a path at all, before any endpoint sees it. Source: ``chttpd_auth_request``.
+"""Authorization by path, before any endpoint runs. Source: ``chttpd_auth_request``.
 
-What an endpoint itself refuses (design documents, settings of a database) stands there.
+Endpoints check further rights themselves, for example to write design documents.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ _ADMIN_ONLY = frozenset(("_purge", "_purged_infos_limit", "_sync_shards"))
 
 
 def authorize(server: Server, user: UserContext, method: str, segments: Sequence[str]) -> None:
-    """Raise ``Unauthorized`` or ``Forbidden`` where a user may not send this request.
+    """Raise ``Unauthorized`` or ``Forbidden`` if the user may not send this request.
 
-    Raises ``NotFound`` where the rights depend on a database that does not exist.
+    Raise ``NotFound`` if the rights depend on a database that does not exist.
     """
     if user.is_admin or not segments or segments[0] == "favicon.ico":
         return
@@ -28,7 +28,7 @@ def authorize(server: Server, user: UserContext, method: str, segments: Sequence
     elif below is None and method in ("PUT", "DELETE"):
         raise _not_server_admin()
     elif first.startswith("_"):
-        # Lists of users and of replications are the administrator's, but their settings are any member's to ask for.
+        # Only administrators may list users and replications, but every member may read the settings.
         if below in ("_all_docs", "_changes"):
             raise _not_server_admin()
         _require_member(server, user, first)

@@ -1,7 +1,4 @@
-"""One request on its way through an endpoint: path arguments, parameters, body, user, database.
-
-It knows the wire and the engine's state, and no endpoint.
-"""
+"""The argument of every endpoint: a request with its path arguments, parameters, body, user and database."""
 
 from __future__ import annotations
 
@@ -56,7 +53,7 @@ class Call:
 
     @property
     def doc_id(self) -> str:
-        """The id of the document that the path names; in paths, the slash of two kinds of ids may stand bare."""
+        """The id of the document in the path. The slash of design and local ids may be unescaped there."""
         args = self.args
         if "doc_id" in args:
             return args["doc_id"]
@@ -64,13 +61,13 @@ class Call:
 
     @property
     def params(self) -> list[tuple[str, str]]:
-        """The decoded query parameters, in order, repeated ones too."""
+        """The decoded query parameters, in order and with repetitions."""
         if self._params is None:
             self._params = parse_query(self.request.query)
         return self._params
 
     def param(self, name: str) -> str | None:
-        """Return the first value of a parameter: CouchDB looks them up from the front."""
+        """Return the first value of a parameter, or None."""
         if not self.request.query:
             return None
         return next((value for key, value in self.params if key == name), None)
@@ -79,43 +76,43 @@ class Call:
         return self.request.headers.get(name)
 
     def has_etag(self, tag: str) -> bool:
-        """Whether the client has the representation with this ETag already."""
+        """Return whether the client already has the representation with this ETag."""
         header = self.request.headers.get("if-none-match")
         if header is None:
             return False
         return tag in (known.removeprefix("W/") for known in header.replace(",", " ").split())
 
     def absolute_uri(self, path: str) -> str:
-        """Return the address of a path, as the client names this server."""
+        """Return the absolute address of a path, with the host that the client named."""
         return absolute_uri(self.request, path)
 
     def json(self) -> JSON:
-        """Return the decoded body; raises ``BadRequest``: "Missing request body" where none was announced."""
+        """Return the decoded body. Raise ``BadRequest`` if there is none, or if it is not JSON."""
         if not self.request.announces_body:
             raise BadRequest("Missing request body")
         return self.decoded_body()
 
     def decoded_body(self) -> JSON:
-        """Return the decoded body; raises ``BadRequest("invalid UTF-8 JSON")``, for an empty one too."""
+        """Return the decoded body. Raise ``BadRequest("invalid UTF-8 JSON")``, also for an empty body."""
         if self.request.json is not ABSENT:
             return cast(JSON, self.request.json)
         encoding = self.header("content-encoding")
         return decode_request(self.request.body if encoding is None else decompress(self.request.body, encoding))
 
     def json_object(self) -> dict[str, JSON]:
-        """Return the body where it must be an object; raises ``BadRequest``."""
+        """Return the decoded body. Raise ``BadRequest`` if it is not an object."""
         value = self.json()
         if type(value) is not dict:
             raise BadRequest("Request body must be a JSON object")
         return value
 
     def has_empty_body(self) -> bool:
-        """Whether a body was announced and has nothing in it."""
+        """Return whether a body was announced and is empty."""
         request = self.request
         return request.announces_body and request.json is ABSENT and not request.body
 
     def require_json_type(self) -> None:
-        """Raise ``BadContentType`` unless the body is said to be JSON."""
+        """Raise ``BadContentType`` unless the content type is JSON."""
         kind = self.header("content-type") or ""
         if kind.lstrip(";").partition(";")[0] != JSON_TYPE:
             raise BadContentType("Content-Type must be application/json")
@@ -130,14 +127,14 @@ class Call:
             raise error
 
     def db_admin_error(self, reason: str) -> CouchError | None:
-        """Return the error for a user who administers neither the server nor this database."""
+        """Return the error for a user who is neither a server administrator nor one of this database, or None."""
         if is_db_admin(self.user, self.db.security):
             return None
         return Unauthorized(reason) if self.user.name is None else Forbidden(reason)
 
 
 def document_etag(doc_id: str, rev: str, body: dict[str, object]) -> str:
-    """Return the ETag of a revision: its text; of a local document, whose revisions repeat, a hash of all of it."""
+    """Return the ETag of a document: its revision, or a hash for a local document, whose revisions repeat."""
     if not doc_id.startswith("_local/"):
         return f'"{rev}"'
     return f'"{md5(rev.encode() + encode_term(body), usedforsecurity=False).hexdigest()}"'

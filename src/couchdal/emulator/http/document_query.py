@@ -46,9 +46,9 @@ class DocumentQuery:
             if name in _FLAGS and value == "true":
                 flags |= _FLAGS[name]
             elif name == "latest" and value == "true":
-                self.latest: bool = True
+                self.latest = True
             elif name == "deleted" and value == "true":
-                self.deleted: bool = True
+                self.deleted = True
             elif name == "new_edits" and value in ("true", "false"):
                 self.new_edits = value == "true"
             elif name == "rev":

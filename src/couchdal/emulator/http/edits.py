@@ -1,4 +1,4 @@
-"""Writes with the rights of the user who makes them, and their answers; every endpoint that writes uses these."""
+"""Writes with the rights of the user, and their answers. Every endpoint that writes documents uses these."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from couchdal.http.urls import quote_like_couchdb
 
 
 def document_from(call: Call, doc_id: str, document: Document) -> Document:
-    """Give a document the id of its path and the revision of its query or If-Match; raises ``BadRequest``.
+    """Return a document with the id in the path and the revision in the query or in If-Match.
 
-    The three places in which a revision may stand must agree.
+    Raise ``BadRequest`` if the revisions in the body, the query and If-Match differ.
     """
     check_names(document.attachments)
     text = call.param("rev")
@@ -40,7 +40,7 @@ def document_from(call: Call, doc_id: str, document: Document) -> Document:
 
 
 def header_revision(call: Call, revision: Revision | None) -> Revision | None:
-    """Return the revision that If-Match names, or the given one; raises ``BadRequest`` where they differ."""
+    """Return the revision in If-Match, or the given one. Raise ``BadRequest`` if they differ."""
     text = call.header("if-match")
     if text is None:
         return revision
@@ -51,24 +51,24 @@ def header_revision(call: Call, revision: Revision | None) -> Revision | None:
 
 
 def design_error(call: Call) -> CouchError | None:
-    """Return the error that a design document of this user's gets."""
+    """Return the error for a design document that this user may not write, or None."""
     return call.db_admin_error("You are not a db or server admin.")
 
 
 def edit(call: Call, documents: Sequence[Document]) -> list[Outcome]:
-    """Make edits with this user's rights, and return what became of each."""
+    """Make edits with this user's rights, and return the outcome of each."""
     return update_documents(call.db, _prepared(call, documents), design_error(call), _validate(call))
 
 
 def replicate(call: Call, documents: Sequence[Document]) -> list[tuple[Document, CouchError]]:
-    """Take in revisions made elsewhere with this user's rights, and return those that were refused."""
+    """Store revisions made elsewhere with this user's rights, and return the refused ones with their errors."""
     return replicate_documents(call.db, _prepared(call, documents), design_error(call), _validate(call))
 
 
 def _prepared(call: Call, documents: Sequence[Document]) -> Sequence[Document]:
-    """Return documents as they are stored: in the users database without their passwords.
+    """Return documents as they are stored. In the users database, passwords are replaced by hashes.
 
-    Raises ``NotFound`` for the documents of other users, and ``NotSupported`` for a replication to be run.
+    Raise ``NotFound`` for the documents of other users, and ``NotSupported`` for replication documents.
     """
     name = call.db.name
     if call.db.partitioned:
@@ -96,7 +96,7 @@ def _prepared(call: Call, documents: Sequence[Document]) -> Sequence[Document]:
 
 
 def _validate(call: Call) -> Validate | None:
-    """Return what the documents of a database have to pass, beside the rules that hold for all."""
+    """Return the validation functions of a database as one function, or None."""
     validate: Validate | None = None
     if call.db.name == "_users":
         from couchdal.emulator.engine.auth.users import validate_user_document
@@ -110,14 +110,14 @@ def _validate(call: Call) -> Validate | None:
 
 
 def batched(call: Call, document: Document) -> Response:
-    """Make one edit without telling what became of it."""
+    """Make one edit and ignore its outcome."""
     with suppress(CouchError):
         edit(call, [document])
     return json_response({"ok": True, "id": document.doc_id}, 202)
 
 
 def saved(call: Call, document: Document, *, located: bool = False) -> Response:
-    """Make one edit, and return its answer; raises what the edit is refused with."""
+    """Make one edit and return its answer. Raise the error of a refused edit."""
     (outcome,) = edit(call, [document])
     status = acknowledged(call, 200 if document.deleted else 201)
     if isinstance(outcome, CouchError):
@@ -126,9 +126,9 @@ def saved(call: Call, document: Document, *, located: bool = False) -> Response:
 
 
 def acknowledged(call: Call, status: int, copies: object = None) -> int:
-    """Return the status of a write: 202 where more copies are asked for (``w``) than the one that there is.
+    """Return the status of a write: 202 if ``w`` asks for more copies than one, since there is one node.
 
-    Raises ``ServerError`` where that is no number; the write is made nevertheless.
+    Raise ``ServerError`` if ``w`` is not a number. The write has been made by then.
     """
     if type(copies) is not int:
         text = call.param("w")
@@ -137,7 +137,7 @@ def acknowledged(call: Call, status: int, copies: object = None) -> int:
 
 
 def parse_count(text: str) -> int:
-    """Return how many copies a request asks to be written or read; raises ``ServerError("badarg")``."""
+    """Return the number of copies that ``r`` or ``w`` asks for. Raise ``ServerError("badarg")``."""
     count = parse_integer(text)
     if count is None:
         raise ServerError("badarg", error="unknown_error")
@@ -153,5 +153,5 @@ def written(call: Call, document: Document, rev: str, status: int, *, located: b
 
 
 def location(call: Call, doc_id: str) -> str:
-    """Return the absolute address of a document, as the client names this server."""
+    """Return the absolute address of a document."""
     return call.absolute_uri(f"/{quote_like_couchdb(call.args['db'])}/{quote_like_couchdb(doc_id)}")

@@ -1,7 +1,6 @@
-"""Multipart bodies as CouchDB writes and reads them: a document with its attachments, or several such documents.
+"""Multipart bodies: a document with its attachments, several such documents, or ranges of an attachment.
 
-It knows documents only as JSON text and attachments, and nothing of requests. Source: ``couch_httpd_multipart``,
-``couch_doc:doc_to_multi_part_stream`` and ``couch_httpd:parse_multipart_request``.
+Sources: ``couch_httpd_multipart``, ``couch_doc:doc_to_multi_part_stream``, ``couch_httpd:parse_multipart_request``.
 """
 
 from __future__ import annotations
@@ -17,10 +16,10 @@ _JSON_PART = b"\r\nContent-Type: application/json\r\n\r\n"
 
 
 def parse_related(content_type: str, body: bytes) -> tuple[bytes, list[bytes]]:
-    """Return the first part of a body, which must be JSON, and the data of the others.
+    """Return the first part of a body and the data of the other parts.
 
-    Raises ``ServerError`` without a boundary or where the first part has no end, ``BadContentType`` for a first part
-    that is not said to be JSON, and ``BadRequest`` for a line of its header without a colon.
+    Raise ``ServerError`` without a boundary or if the first part has no end, ``BadContentType`` if the first part is
+    not JSON, and ``BadRequest`` for a line without a colon in its header.
     """
     boundary = b"--" + _boundary(content_type)
     at = body.find(boundary)
@@ -65,9 +64,9 @@ def _header_value(header: bytes, wanted: str) -> str:
 def write_related(
     boundary: str, document: Mapping[str, object], attachments: Iterable[Attachment]
 ) -> tuple[str, bytes]:
-    """Return content type and text of a document and those of its attachments that it says follow, as they are stored.
+    """Return the content type and the text of a document with the attachments that it says follow.
 
-    Where none follows it is the document alone, as JSON.
+    Without such an attachment, it is the document alone, as JSON.
     """
     members = cast("Mapping[str, Mapping[str, object]]", document.get("_attachments", {}))
     delimiter = b"\r\n--" + boundary.encode()
@@ -90,7 +89,7 @@ def write_related(
 
 
 def write_mixed(boundary: str, parts: Sequence[tuple[str, bytes]]) -> tuple[str, bytes]:
-    """Return content type and text of several parts, each a content type and its text."""
+    """Return the content type and the text of several parts. Each part is a content type and its text."""
     delimiter = b"--" + boundary.encode()
     pieces = [delimiter]
     for content_type, text in parts:
@@ -100,7 +99,7 @@ def write_mixed(boundary: str, parts: Sequence[tuple[str, bytes]]) -> tuple[str,
 
 
 def write_bulk(boundary: str, parts: Sequence[tuple[bytes, bytes]]) -> tuple[str, bytes]:
-    """Return content type and text of the parts of ``_bulk_get``, each its header and its text; none are no text."""
+    """Return the content type and the text of the parts of ``_bulk_get``. Each part is its header and its text."""
     delimiter = b"\r\n--" + boundary.encode()
     pieces = [b"%b\r\n%b\r\n\r\n%b" % (delimiter, header, text) for header, text in parts]
     if pieces:
@@ -109,7 +108,7 @@ def write_bulk(boundary: str, parts: Sequence[tuple[bytes, bytes]]) -> tuple[str
 
 
 def write_ranges(boundary: str, content_type: str, data: bytes, ranges: Sequence[tuple[int, int]]) -> tuple[str, bytes]:
-    """Return content type and text of several ranges of bytes, each its first and last."""
+    """Return the content type and the text of several ranges of bytes. Each range is its first and last byte."""
     delimiter = b"--" + boundary.encode()
     pieces = [delimiter]
     for first, last in ranges:

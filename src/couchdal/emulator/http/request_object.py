@@ -1,4 +1,4 @@
-"""The request as functions of design documents see it. Source: ``chttpd_external:json_req_obj``."""
+"""The request object that functions of design documents get. Source: ``chttpd_external:json_req_obj``."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from couchdal.emulator.engine.auth.security import user_object
 from couchdal.emulator.http.call import Call
 from couchdal.http.headers import CREDENTIALS, PROXY_ROLES, PROXY_TOKEN, PROXY_USER
 from couchdal.http.json_text import copy_json, decode_request
-from couchdal.http.urls import split_path, unquote_form
+from couchdal.http.urls import parse_query, split_path, unquote_form
 
-# Parameters that views take as JSON are JSON here, too.
+# These parameters are JSON for views, and so they are decoded here too.
 _DECODED = frozenset(("startkey", "endkey", "key", "descending"))
 _HIDDEN_HEADERS = CREDENTIALS | {PROXY_USER, PROXY_ROLES, PROXY_TOKEN}
 _METHODS = frozenset(("GET", "HEAD", "PUT", "POST", "DELETE", "OPTIONS", "TRACE", "CONNECT", "COPY"))
@@ -16,21 +16,24 @@ _FORM = "application/x-www-form-urlencoded"
 
 
 def request_object(call: Call, doc_id: str | None = None) -> dict[str, object]:
-    """Return the ``req`` of a function; without the credentials, which no function is told."""
+    """Return the ``req`` argument of a function. It does not hold the credentials."""
     request, db = call.request, call.db
     path, raw_path = split_path(request.path), request.path + (f"?{request.query}" if request.query else "")
+    if "partition" in call.args:
+        # Functions see the path without the partition, and the query as the client sent it.
+        path = [path[0], *path[3:]]
     announced = request.announces_body and (call.method in ("POST", "PUT") or bool(request.body))
     body = request.content() if announced else b"undefined"
     return {
         "info": db.info(),
         "uuid": call.server.ids.next(),
         "id": doc_id,
-        # To Erlang, the name of any other method is a list.
+        # Erlang encodes the name of any other method as a list of characters.
         "method": call.method if call.method in _METHODS else list(call.method.encode()),
         "requested_path": split_path(raw_path),
         "path": path,
         "raw_path": raw_path,
-        "query": {name: _value(name, text) for name, text in call.params},
+        "query": {name: _value(name, text) for name, text in parse_query(request.query)},
         "headers": {name.title(): text for name, text in request.headers.items() if name not in _HIDDEN_HEADERS},
         "body": body.decode("utf-8", "replace"),
         "peer": request.peer,

@@ -1,6 +1,6 @@
-"""The parameters of ``_all_docs`` and its relatives: from the query string, a POST body, or a member of ``queries``.
+"""The parameters of listings and views, from the query string, a POST body, or a member of ``queries``.
 
-It knows nothing of documents. Source: ``couch_mrview_http:parse_param``, ``couch_mrview_util:validate_args``.
+Sources: ``couch_mrview_http:parse_param``, ``couch_mrview_util:validate_args``.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _FALSE = ("false", False)
 
 @dataclass(frozen=True, slots=True)
 class ViewQuery:
-    """Which rows of a listing are wanted. Keys that were not given are ``ABSENT``, which is not the key ``null``."""
+    """The rows that a request asks for. A missing key is ``ABSENT``, which differs from the key ``null``."""
 
     keys: object = ABSENT
     start_key: object = ABSENT
@@ -50,14 +50,14 @@ class ViewQuery:
 
     @property
     def groups_by_key(self) -> bool:
-        """Whether each key is a group of its own: a level counts for more."""
+        """Whether each key is its own group. ``group_level`` takes precedence over ``group``."""
         return self.group is True and self.group_level is None
 
 
 def parse_parameters(query: ViewQuery, parameters: Iterable[tuple[str, object]], *, decoded: bool) -> ViewQuery:
-    """Return a query with parameters applied in order, the later of two winning; unknown ones are ignored.
+    """Return a query with parameters applied in order. The last of a name counts, and unknown names are ignored.
 
-    ``decoded`` says that values are JSON values already, as in a body, and not JSON texts. Raises ``BadRequest`` or
+    With ``decoded``, values are JSON values, as in a body. Without it, they are JSON texts. Raise ``BadRequest`` or
     ``QueryParseError``.
     """
     for name, value in parameters:
@@ -81,7 +81,7 @@ def _key(*names: str) -> Callable[[object, bool], _Changes]:
 def _keys(value: object, decoded: bool) -> _Changes:
     keys = _json(value, decoded)
     if type(keys) is list and len(keys) == 1:
-        # A list of one is the same as that key.
+        # A list with one key is the same as that key.
         return {"start_key": keys[0], "end_key": keys[0]}
     return {"keys": keys}
 
@@ -91,7 +91,7 @@ def _text(name: str) -> Callable[[object, bool], _Changes]:
 
 
 def _refused(reason: str, value: object, decoded: bool) -> QueryParseError:
-    # To Erlang, a text of a query string is a list of its bytes.
+    # In Erlang, text from a query string is a list of bytes.
     shown = value if decoded or not isinstance(value, str) else list(value.encode("utf-8", "surrogateescape"))
     return QueryParseError(f"{reason}: {pretty_term(shown, len(reason) + 3)}")
 
@@ -102,7 +102,7 @@ def _boolean(name: str) -> Callable[[object, bool], _Changes]:
         if text in ("true", "false") or type(text) is bool:
             return {name: text in _TRUE}
         if value is None or type(value) in (dict, float):
-            # What Erlang cannot turn to lower case.
+            # Erlang cannot convert these to lower case.
             raise ServerError("function_clause", error="unknown_error")
         raise _refused("Invalid boolean parameter", value, decoded and not isinstance(value, str))
 
@@ -177,7 +177,7 @@ _PARAMETERS: Final[Mapping[str, Callable[[object, bool], _Changes]]] = {
 
 
 def validate_listing(query: ViewQuery, *, partitioned: bool) -> None:
-    """Raise ``QueryParseError`` for a combination that a listing of documents doesn't take."""
+    """Raise ``QueryParseError`` for parameters that a listing of documents does not allow."""
     _validate_map(query)
     if query.partition is not None and not partitioned:
         raise QueryParseError("`partition` parameter is not supported on this db")
@@ -186,7 +186,7 @@ def validate_listing(query: ViewQuery, *, partitioned: bool) -> None:
 
 
 def validate_view(query: ViewQuery, *, reduces: bool, partitioned: bool) -> None:
-    """Raise ``QueryParseError`` for a combination that a view doesn't take, be it one that is reduced or not."""
+    """Raise ``QueryParseError`` for parameters that a view does not allow."""
     if query.limit > MAX_LIMIT:
         raise QueryParseError(f"Limit is too large, must not exceed {MAX_LIMIT}")
     if reduces:
