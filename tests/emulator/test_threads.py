@@ -14,12 +14,11 @@ from typing import Any, cast
 
 import pytest
 
-from couchdal.backends.base import make_request
 from couchdal.backends.memory import MemoryBackend
 from couchdal.emulator.engine.changes.changes_feed import ChangesFeed
 from couchdal.emulator.engine.server.server import Clock, Server
 from couchdal.errors import Conflict
-from couchdal.http.messages import ABSENT
+from couchdal.http.messages import ABSENT, Request
 
 WRITERS = 6
 ROUNDS = 25
@@ -51,7 +50,9 @@ class Load:
         self.send("/db/_bulk_docs", "POST", {"docs": [{"_id": doc_id, "n": 0} for doc_id in (*COUNTERS, *PAIR)]})
 
     def send(self, path: str, method: str = "GET", payload: object = ABSENT) -> Any:
-        return self.backend.send(make_request(method, path, payload)).result()
+        path, _, query = path.partition("?")
+        headers = {"content-type": "application/json"}
+        return self.backend.send(Request(method, path, query, headers, json=payload)).result()
 
     def run(self) -> list[str]:
         """Run all threads and return the inconsistencies."""
@@ -121,7 +122,7 @@ class Load:
     def follow(self) -> None:
         rows: list[dict[str, Any]] = []
         self.followed.append(rows)
-        response = self.backend.send(make_request("GET", "/db/_changes?feed=continuous&timeout=2000"))
+        response = self.backend.send(Request("GET", "/db/_changes", "feed=continuous&timeout=2000"))
         feed = cast(ChangesFeed, response.stream)
         for chunk in feed:
             rows += [json.loads(line) for line in chunk.split(b"\n") if line]

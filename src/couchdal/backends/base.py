@@ -131,7 +131,8 @@ class Backend:
     ) -> Request:
         """Return the request for a path that is relative to this backend's database.
 
-        ``/_find`` becomes ``/{db}/_find`` and ``/`` becomes ``/{db}``; ``/_session`` stays as it is. Raise
+        ``/_find`` becomes ``/{db}/_find`` and ``/`` becomes ``/{db}``; ``/_session`` stays as it is. The path may have
+        a query string. The payload is copied and checked here, so later changes by the caller have no effect. Raise
         ``NotConfigured`` if no database was named, and ``TypeError`` or ``ValueError`` for what cannot be sent.
         """
         path = path.lstrip("/")
@@ -144,7 +145,18 @@ class Backend:
                 )
             root = database_path(database)
             path = f"{root}/{path}" if first else root + path
-        return make_request(method, path, payload, headers, body)
+        else:
+            path = "/" + path
+        if UNSENDABLE.search(path) is not None:
+            path = quote_unsendable(path)
+        path, _, query = path.partition("?")
+        sent = {"accept": "application/json"}
+        if payload is not ABSENT:
+            sent["content-type"] = "application/json"
+            payload = copy_json(payload, MOST_DEPTH)
+        if headers:
+            sent.update((name.lower(), value) for name, value in headers.items())
+        return Request(method.upper(), path, query, sent, body, payload)
 
     def result(self, response: Response) -> JSON:
         """Return the decoded body, or raise the ``CouchError`` of a status >= 400, or ``NotJSON``."""
@@ -267,29 +279,6 @@ async def collect(response: Response) -> Response:
     if response.stream is not None:
         response.body, response.stream = b"".join([chunk async for chunk in response.achunks()]), None
     return response
-
-
-def make_request(
-    method: str,
-    path: str,
-    payload: object = ABSENT,
-    headers: Mapping[str, str] | None = None,
-    body: bytes = b"",
-) -> Request:
-    """Return the request for a server's path, which may have a query string, with a JSON payload or a body.
-
-    The payload is copied and checked here, so later changes by the caller have no effect.
-    """
-    if UNSENDABLE.search(path) is not None:
-        path = quote_unsendable(path)
-    path, _, query = path.partition("?")
-    sent = {"accept": "application/json"}
-    if payload is not ABSENT:
-        sent["content-type"] = "application/json"
-        payload = copy_json(payload, MOST_DEPTH)
-    if headers:
-        sent.update((name.lower(), value) for name, value in headers.items())
-    return Request(method.upper(), path if path.startswith("/") else "/" + path, query, sent, body, payload)
 
 
 @lru_cache(maxsize=256)
