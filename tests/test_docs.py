@@ -1,20 +1,27 @@
-"""README, ARCHITECTURE and CONTRIBUTING: examples run, links work, commands and settings are described."""
+"""README and docs: examples run, links work, commands are described, and generated parts are current."""
 
 from __future__ import annotations
 
 import re
 import subprocess
 import sys
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
+from pkgutil import resolve_name
+from types import ModuleType
+from typing import Any
 
 import pytest
 from hatchling.metadata.core import ProjectMetadata
 from hatchling.plugin.manager import PluginManager
 
+import couchdal
 from couchdal.cli import SUBCOMMANDS
 from couchdal.config import BACKENDS
 
 ROOT = Path(__file__).parent.parent
+DOCS = ROOT / "docs"
+PAGES = sorted(DOCS.rglob("*.md"))
 README = (ROOT / "README.md").read_text("utf-8")
 ARCHITECTURE = (ROOT / "ARCHITECTURE.md").read_text("utf-8")
 CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
@@ -84,3 +91,38 @@ def test_documents_name_files_that_exist() -> None:
     for text in (README, ARCHITECTURE, CONTRIBUTING):
         named = re.findall(r"`((?:src|tests|bench|requirements|docs)/[\w./-]*)`", text)
         assert not [name for name in named if not (ROOT / name).exists()]
+
+
+def test_generated_parts_are_current() -> None:
+    for path, text in load_tool("make_docs").generated().items():
+        assert path.read_text("utf-8") == text, f"{path.name} is out of date: run python tools/make_docs.py"
+
+
+def load_tool(name: str) -> Any:
+    """Import a module of ``tools/``, which is not a package."""
+    found = spec_from_file_location(name, ROOT / "tools" / f"{name}.py")
+    assert found
+    assert found.loader
+    module = module_from_spec(found)
+    found.loader.exec_module(module)
+    return module
+
+
+def test_every_public_name_is_in_the_reference() -> None:
+    described = "\n".join(page.read_text("utf-8") for page in (DOCS / "reference").glob("*.md"))
+    named = set()
+    for path in re.findall(r"^::: (\S+)$", described, re.MULTILINE):
+        found = resolve_name(path)
+        # A module's page shows all that is defined in it.
+        named |= {path.rpartition(".")[2]} if not isinstance(found, ModuleType) else set(vars(found))
+    assert not set(couchdal.__all__) - named - {"__version__"}
+
+
+def test_index_links_every_page() -> None:
+    linked = set(re.findall(r"\]\(([\w/-]+\.md)\)", (DOCS / "index.md").read_text("utf-8")))
+    assert linked == {page.relative_to(DOCS).as_posix() for page in PAGES} - {"index.md"}
+
+
+def test_every_page_is_in_the_contents() -> None:
+    listed = set(re.findall(r"(\S+\.md)$", (ROOT / "mkdocs.yml").read_text("utf-8"), re.MULTILINE))
+    assert listed == {page.relative_to(DOCS).as_posix() for page in PAGES}

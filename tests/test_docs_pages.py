@@ -1,4 +1,4 @@
-"""The documentation's pages: every code block runs, generated parts are current, and the site builds."""
+"""The documentation's pages: every code block runs, and the site builds."""
 
 from __future__ import annotations
 
@@ -8,15 +8,10 @@ import re
 import shlex
 import subprocess
 import sys
-from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
-from pkgutil import resolve_name
-from types import ModuleType
-from typing import Any
 
 import pytest
 
-import couchdal
 from couchdal.cli import build_parser
 from couchdal.server.options import read_options
 from couchdal.transcripts.scenario import RECORDED_ADMIN
@@ -61,41 +56,13 @@ def test_blocks_of_a_page_run(page: Path, tmp_path: Path, served_address: str) -
         assert re.search(r"\d+ passed", run([], tmp_path, served_address))
 
 
-def test_generated_parts_are_current() -> None:
-    for path, text in load_tool("make_docs").generated().items():
-        assert path.read_text("utf-8") == text, f"{path.name} is out of date: run python tools/make_docs.py"
-
-
-def load_tool(name: str) -> Any:
-    """Import a module of ``tools/``, which is not a package."""
-    found = spec_from_file_location(name, ROOT / "tools" / f"{name}.py")
-    assert found
-    assert found.loader
-    module = module_from_spec(found)
-    found.loader.exec_module(module)
-    return module
-
-
-def test_every_public_name_is_in_the_reference() -> None:
-    described = "\n".join(page.read_text("utf-8") for page in (DOCS / "reference").glob("*.md"))
-    named = set()
-    for path in re.findall(r"^::: (\S+)$", described, re.MULTILINE):
-        found = resolve_name(path)
-        # A module's page shows all that is defined in it.
-        named |= {path.rpartition(".")[2]} if not isinstance(found, ModuleType) else set(vars(found))
-    assert not set(couchdal.__all__) - named - {"__version__"}
-
-
-def test_index_links_every_page() -> None:
-    linked = set(re.findall(r"\]\(([\w/-]+\.md)\)", (DOCS / "index.md").read_text("utf-8")))
-    assert linked == {page.relative_to(DOCS).as_posix() for page in PAGES} - {"index.md"}
-
-
 def test_site_builds_without_a_warning(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path / "site")]
     built = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
     assert built.returncode == 0, built.stdout + built.stderr
-    assert (tmp_path / "site/llms.txt").is_file()
+    linked = re.findall(r"\]\(([^)]+)\)", (tmp_path / "site/llms.txt").read_text("utf-8"))
+    assert linked
+    assert not [link for link in linked if not (tmp_path / "site" / link).is_file()]
 
 
 def test_unit_for_systemd_starts_what_there_is() -> None:
@@ -133,8 +100,3 @@ def run(arguments: list[str], folder: Path, served_address: str) -> str:
     )
     assert ended.returncode == 0, ended.stdout + ended.stderr
     return ended.stdout
-
-
-def test_every_page_is_in_the_contents() -> None:
-    listed = set(re.findall(r"(\S+\.md)$", (ROOT / "mkdocs.yml").read_text("utf-8"), re.MULTILINE))
-    assert listed == {page.relative_to(DOCS).as_posix() for page in PAGES}
