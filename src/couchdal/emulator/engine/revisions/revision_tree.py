@@ -1,12 +1,13 @@
-"""The revision tree of one document: merging, winners, stemming, and removing leaves.
+"""The revision tree of one document: merging, winners, stemming and removing leaves.
 
-Replicas that edit the same document apart make branches, and each must be able to take in the others' branches in any
-order and arrive at the same tree and the same winner. So a document is a forest: branches share the revisions from
-before they parted, and history that was cut off (stemmed) leaves trees that start above position 1.
+Replicas edit the same document independently, which creates branches. Each replica may receive the branches of the
+others in any order, and all must arrive at the same tree and the same winner. A document is really a forest: branches
+share the revisions from before they parted, and stemming cuts off old history, which leaves trees that start above
+position 1.
 
-A tree is the tuple of its leaves, each linked to its parents and never changed; an edit makes a new tuple that shares
-the old nodes. The order of the leaves is CouchDB's (``couch_key_tree``): roots from the highest start down, siblings
-by id, depth first. ``revision_lookup`` finds revisions in it. Nothing here knows of documents,
+A tree is the tuple of its leaves. Each leaf links to its ancestors. Nodes never change; an edit makes a new tuple that
+shares the old nodes. The leaves are in the order of CouchDB's ``couch_key_tree``: roots from the highest start down,
+siblings by id, depth first. ``revision_lookup`` finds revisions in a tree. The module knows nothing of documents,
 sequences or storage.
 """
 
@@ -29,10 +30,10 @@ Copier: TypeAlias = Callable[[Any], object]
 
 
 class Node:
-    """One revision in a tree. ``body`` is None where only the id is known. Never changed once it is in a tree.
+    """One revision in a tree. ``body`` is None if only the id is known. Immutable once it is in a tree.
 
-    ``copiers`` are the members of the body that readers must copy, each with the function that does; None until the
-    first reader has looked.
+    ``copiers`` are the members of the body that readers must copy, each with the function that copies it. The first
+    reader sets them.
     """
 
     __slots__ = ("_rev", "attachments", "body", "copiers", "deleted", "id", "parent", "position")
@@ -61,7 +62,7 @@ class Node:
 
     @property
     def rev(self) -> str:
-        """The revision's text, made once."""
+        """The revision's text, such as ``2-abc``."""
         if self._rev is None:
             self._rev = format_revision(self.position, self.id)
         return self._rev
@@ -85,7 +86,7 @@ Children: TypeAlias = dict["Node | None", list[Node]]
 
 
 class Merged(Enum):
-    """What a merged path did to the tree: CouchDB's ``new_leaf``, ``new_branch`` and ``internal_node``."""
+    """The effect of a merge on the tree: CouchDB's ``new_leaf``, ``new_branch`` or ``internal_node``."""
 
     NEW_LEAF = "new_leaf"
     NEW_BRANCH = "new_branch"
@@ -101,14 +102,18 @@ def winner(tree: RevisionTree) -> Node:
 
     Live leaves beat deleted ones, then the longer history, then the greater id. Replicas must agree from the tree
     alone, so neither arrival order nor a clock may enter here.
+
+    >>> ancient, recent = Node(9, b"f"), Node(10, b"a")
+    >>> winner((ancient, recent)).rev
+    '10-a'
     """
     return tree[0] if len(tree) == 1 else max(reversed(tree), key=_rank)
 
 
 def ranked_leaves(tree: RevisionTree) -> list[Node]:
-    """Return the leaves, winner first, each one the winner among those after it.
+    """Return the leaves, winner first. Each leaf would win among those after it.
 
-    Of leaves that are one revision with two histories, the last in the tree comes first.
+    If one revision is the leaf of two histories, the last one in the tree comes first.
     """
     if len(tree) == 1:
         return [*tree]
@@ -125,15 +130,15 @@ def merge(
     body: dict[str, object] | None,
     attachments: tuple[Attachment, ...] = (),
 ) -> tuple[RevisionTree, Merged]:
-    """Merge the path that ends in revision ``(position, ids[0])`` and whose ancestors are ``ids[1:]``, newest first.
+    """Merge a path into a tree: revision ``(position, ids[0])`` and its ancestors ``ids[1:]``, newest first.
 
-    Known revisions keep what is known of them; one of which only the id was known takes the new body. A tree that
-    starts above the path's start gains the older history.
+    Known revisions keep their bodies. A revision of which only the id was known takes the new body. A tree that starts
+    above the path gains its older history.
     """
     if not tree:
         return (_chain(None, position, ids, (deleted, body, attachments)),), Merged.NEW_LEAF
     if len(ids) == 2 and len(tree) == 1:
-        # The everyday edit: one more revision on top of the only leaf.
+        # The usual edit: one more revision on top of the only leaf.
         leaf = tree[0]
         if leaf.position == position - 1 and leaf.id == ids[1]:
             return (Node(position, ids[0], leaf, deleted, body, attachments),), Merged.NEW_LEAF
@@ -152,14 +157,14 @@ _Content: TypeAlias = tuple[bool, "dict[str, object] | None", "tuple[Attachment,
 
 
 def _chain(parent: Node | None, position: int, ids: Sequence[bytes], content: _Content) -> Node:
-    """Return the tip of a new line of nodes above ``parent``; ``ids`` newest first, all but the tip missing."""
+    """Return the tip of a new line of nodes above ``parent``. ``ids`` are newest first; only the tip has a body."""
     for offset in range(len(ids) - 1, 0, -1):
         parent = Node(position - offset, ids[offset], parent)
     return Node(position, ids[0], parent, *content)
 
 
 def _children(tree: Iterable[Node]) -> Children:
-    """Return the children of each node in order of id; of None: the roots, lowest start first."""
+    """Return the children of each node by id. The children of None are the roots, lowest start first."""
     children: Children = {None: []}
     for leaf in tree:
         for node in leaf.path():
@@ -175,7 +180,7 @@ def _children(tree: Iterable[Node]) -> Children:
 
 
 def _align(children: Children, root: Node, start: int, ids: list[bytes]) -> tuple[Node, int] | None:
-    """Return the first node of a tree that the path shares, and its index in the path; None: they share none."""
+    """Return the first node that a tree shares with the path, and its index in the path. Return None without one."""
     if start <= root.position:
         index = root.position - start
         return (root, index) if index < len(ids) and ids[index] == root.id else None
@@ -200,7 +205,7 @@ def _merge_into(
     replaced: dict[Node, Node] = {}
     below: Node | None = None
     if index > 0:
-        # The path knows what came before this tree's first node.
+        # The path contains the history before this tree's root.
         below = _chain(None, root.position - 1, list(reversed(ids[:index])), (False, None, ()))
         replaced[root] = root.with_parent(below)
     while index + 1 < len(ids):
@@ -224,7 +229,7 @@ def _merge_into(
 
 
 def _rebuild(leaves: RevisionTree, replaced: dict[Node, Node]) -> RevisionTree:
-    """Return the leaves over the replaced nodes: whatever descends from one has to be made again."""
+    """Return the leaves on top of replaced nodes. All descendants of a replaced node are made again."""
     if not replaced:
         return leaves
     return tuple(_rebuilt(leaf, replaced) for leaf in leaves)
@@ -246,7 +251,7 @@ def _rebuilt(leaf: Node, replaced: dict[Node, Node]) -> Node:
 
 
 def _ordered(leaves: Iterable[Node]) -> RevisionTree:
-    """Return leaves in CouchDB's order. Branches of one root compare at the id where they part."""
+    """Return leaves in CouchDB's order. Branches of one root compare by the id where they part."""
     keyed = []
     for leaf in leaves:
         line = [node.id for node in leaf.path()]
@@ -260,9 +265,9 @@ def _ordered(leaves: Iterable[Node]) -> RevisionTree:
 
 
 def stem(tree: RevisionTree, limit: int) -> RevisionTree:
-    """Keep of each leaf's history the ``limit`` newest revisions. No leaf is lost.
+    """Keep the ``limit`` newest revisions of each leaf's history. No leaf is lost.
 
-    A path that bridges two trees leaves revisions in both of them; stemming is where CouchDB finds and joins these.
+    A path that bridges two trees leaves the same revisions in both. CouchDB joins them when it stems.
     """
     if len(tree) == 1:
         if tree[0].position <= limit:
@@ -284,13 +289,13 @@ def stem(tree: RevisionTree, limit: int) -> RevisionTree:
 
 
 def _holds_twice(tree: RevisionTree) -> bool:
-    # CouchDB looks at ids alone, so it finds the same one at two positions as well.
+    # CouchDB compares only ids, so the same id at two positions counts too.
     known = {node for leaf in tree for node in leaf.path()}
     return len({node.id for node in known}) < len(known)
 
 
 def is_same(tree: RevisionTree, other: RevisionTree) -> bool:
-    """Whether two trees hold the same revisions, and know the bodies of the same ones."""
+    """Return whether two trees contain the same revisions, with bodies for the same ones."""
     if len(tree) != len(other):
         return False
     for leaf, known in zip(tree, other, strict=True):
@@ -304,8 +309,8 @@ def _outline(tree: RevisionTree) -> list[list[tuple[int, bytes, bool]]]:
 
 
 def _joined(tree: RevisionTree, limit: int) -> RevisionTree:
-    """Merge the paths of all leaves anew, from the lowest start up, each with what is known of its revisions."""
-    # Where cut histories are the same, the whole ones decide which comes first.
+    """Merge the paths of all leaves again, from the lowest start up, with the bodies of their revisions."""
+    # If two stemmed histories are equal, the full ones decide the order.
     leaves = sorted(tree, key=lambda leaf: [node.id for node in leaf.path()])
     lines = [list(islice(leaf.path(), min(limit, maxsize))) for leaf in leaves]
     lines.sort(key=lambda line: (line[-1].position, [node.id for node in line]))
@@ -320,7 +325,7 @@ def _joined(tree: RevisionTree, limit: int) -> RevisionTree:
 
 
 def nodes(tree: RevisionTree) -> Iterator[Node]:
-    """Yield every node once: roots from the lowest start up, each before its children, these by id."""
+    """Yield every node once: roots from the lowest start up, parents before children, children by id."""
     children = _children(tree)
     pending = list(reversed(children[None]))
     while pending:
@@ -330,6 +335,6 @@ def nodes(tree: RevisionTree) -> Iterator[Node]:
 
 
 def remove_leaves(tree: RevisionTree, revisions: Collection[Revision]) -> tuple[RevisionTree, list[Revision]]:
-    """Take out the branches that end in the given leaves; return the rest, and which of them were leaves."""
+    """Remove the branches that end in the given leaves. Return the rest, and the revisions that were leaves."""
     removed = [leaf.revision for leaf in tree if leaf.revision in revisions]
     return tuple(leaf for leaf in tree if leaf.revision not in revisions), removed
