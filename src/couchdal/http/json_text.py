@@ -163,15 +163,3 @@ def _copy_subclass(value: object, left: int) -> JSON:
     if isinstance(value, (list, tuple)):
         return _copy(list(value), left)
     raise TypeError(f"a {type(value).__name__} is not JSON")
-
-
-# Python reads no number of more than 4,300 digits, since the time that it takes grows with their square.
-MOST_DIGITS = 4000
-
-
-def parse_integer(text: str) -> int:
-    """Return the number that digits say; of more than ``MOST_DIGITS``, what the first of them say.
-
-    For bounds and counts, beyond all of which either number is.
-    """
-    return int(text[:MOST_DIGITS])

@@ -109,7 +109,9 @@ def test_compaction_of_a_missing_design_document_s_views_is_not_found(send, db):
     assert (response.status, response.value()) == (404, {"error": "not_found", "reason": "missing"})
 
 
-@pytest.mark.parametrize(("query", "status"), [("", 201), ("?w=1", 201), ("?w=2", 202), ("?w=x", 201)])
+@pytest.mark.parametrize(
+    ("query", "status"), [("", 201), ("?w=1", 201), ("?w=2", 202), ("?w=%2B2", 202), ("?w=x", 201)]
+)
 def test_purge_is_accepted_where_more_copies_are_asked_for_than_there_are(send, db, query, status):
     rev = put(send, f"{db}/a")
     response = send("POST", f"{db}/_purge{query}", {"a": [rev]})

@@ -6,7 +6,6 @@ It knows nothing of requests. The caller has parsed every document of a request 
 
 from __future__ import annotations
 
-import re
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -16,6 +15,7 @@ from typing import TypeAlias
 
 from couchdal.emulator.engine.documents.attachment import Attachment, merge_stubs, stored
 from couchdal.emulator.engine.documents.document import Document, DocumentRecord
+from couchdal.emulator.engine.erlang.integers import MOST_DIGITS, parse_integer
 from couchdal.emulator.engine.revisions.revision import Revision, format_revision, new_revision_id
 from couchdal.emulator.engine.revisions.revision_lookup import find
 from couchdal.emulator.engine.revisions.revision_tree import Merged, Node, RevisionTree, is_same, merge, stem, winner
@@ -23,9 +23,6 @@ from couchdal.emulator.engine.server.database import Database
 from couchdal.emulator.engine.views.design_document import check_design_document
 from couchdal.emulator.storage.base import LocalDocument
 from couchdal.errors import BadRequest, Conflict, CouchError, ServerError
-from couchdal.http.json_text import MOST_DIGITS
-
-_NUMBER = re.compile(rb"[+-]?[0-9]+\Z")
 
 # The result of one edit: the new revision, or the error for its row.
 Outcome: TypeAlias = "str | CouchError"
@@ -285,9 +282,10 @@ def write_local(db: Database, document: Document) -> Outcome:
     number = 0
     if not document.deleted:
         text = document.ids[0] if document.ids else b"0"
-        if document.position != 0 or not _NUMBER.match(text) or len(text) > MOST_DIGITS:
+        found = parse_integer(text.decode("latin-1"))
+        if document.position != 0 or found is None or len(text) > MOST_DIGITS:
             return ServerError("Invalid rev format", error="error")
-        number = int(text) + 1
+        number = found + 1
     local = None if document.deleted else LocalDocument(str(number), document.body)
     db.storage.write_local(document.doc_id, local)
     return f"0-{number}"

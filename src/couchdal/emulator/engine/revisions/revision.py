@@ -12,8 +12,8 @@ from hashlib import md5
 from typing import TypeAlias
 
 from couchdal.emulator.engine.erlang.external_term import binary, integer
+from couchdal.emulator.engine.erlang.integers import MOST_DIGITS
 from couchdal.errors import BadRequest, DocValidation
-from couchdal.http.json_text import MOST_DIGITS
 
 Revision: TypeAlias = tuple[int, bytes]
 

@@ -14,9 +14,9 @@ from typing import Any, NamedTuple, Protocol, TypeAlias, cast
 
 from couchdal.emulator.engine.collation.collation import Key, json_key
 from couchdal.emulator.engine.erlang.external_term import encode_term
+from couchdal.emulator.engine.erlang.integers import parse_integer
 from couchdal.emulator.engine.erlang.term_text import pretty_members, pretty_term, print_term
 from couchdal.errors import ServerError
-from couchdal.http.json_text import parse_integer
 
 Number: TypeAlias = "int | float"
 
@@ -256,4 +256,6 @@ def reduce_rows(source: str, rows: Sequence[Reducible]) -> object:
     if source.startswith(("_first", "_last")):
         return _extreme(rows, last=source.startswith("_last"))
     top = source.startswith("_top_")
-    return _ranked(values, parse_integer(source.removeprefix("_top_" if top else "_bottom_")), top=top)
+    most = parse_integer(source.removeprefix("_top_" if top else "_bottom_"))
+    assert most is not None
+    return _ranked(values, most, top=top)
