@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+import couchdal
+
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text("utf-8")
 # It installs a package `dal` too.
@@ -44,6 +46,7 @@ def sdist(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_wheel_holds_one_package_and_one_module(wheel: Path) -> None:
     # With a folder `dal/`, removing couchdal would delete files of the other distribution.
     names = zipfile.ZipFile(wheel).namelist()
+    assert wheel.name == f"couchdal-{couchdal.__version__}-py3-none-any.whl"
     tops = {name.partition("/")[0] for name in names}
     (info,) = {top for top in tops if top.endswith(".dist-info")}
     assert tops == {"couchdal", "dal.py", info}
@@ -99,7 +102,9 @@ class Environment:
         subprocess.run([self._python, "-m", "pip", "-qq", *arguments], check=True, timeout=600)
 
     def run(self, code: str) -> str:
-        ended = subprocess.run([self._python, "-c", code], cwd="/", capture_output=True, text=True, check=False)
+        # Without PYTHONPATH and the current folder: only what is installed.
+        command = [self._python, "-I", "-c", code]
+        ended = subprocess.run(command, cwd="/", capture_output=True, text=True, check=False)
         return ended.stdout.strip() if ended.returncode == 0 else ended.stderr.splitlines()[-1]
 
     def uses_couchdal_as(self, module: str) -> bool:
@@ -107,8 +112,11 @@ class Environment:
 
     def has_the_other(self) -> bool:
         """Return whether the other package `dal` is imported, and works."""
-        setup = "import django; from django.conf import settings; settings.configure(); django.setup(); "
-        return self.run(setup + "import dal.autocomplete; print(dal.autocomplete.Select2.__name__)") == "Select2"
+        setup = (
+            "import django; from django.conf import settings; settings.configure(INSTALLED_APPS=['dal', 'dal_select2'])"
+        )
+        use = "django.setup(); import dal.autocomplete; print(dal.autocomplete.Select2.__name__)"
+        return self.run(f"{setup}; {use}") == "Select2"
 
 
 @pytest.fixture

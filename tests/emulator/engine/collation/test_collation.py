@@ -149,6 +149,8 @@ SCRIPTS = {
 }
 # ICU 72 sorts these differently: ideographs whose strokes were corrected, and one letter.
 ELSEWHERE = set("奔㚔奟㚜𦚹𪱞㬺䶽汷㲽𫠉𩡧𪏯𬓸ⱹᶉ")
+# Python 3.12 and later know characters that the table, of Unicode 14, does not have.
+ELSEWHERE.add("\u0ece")
 MARKS = [chr(code) for code in range(0x300, 0x370)] + list(
     "\u0591\u05bc\u064b\u093c\u0e38\u0e48\u3099\u20d0\ufe0f\u200d"
 )
