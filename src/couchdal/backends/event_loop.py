@@ -59,7 +59,7 @@ class InlineBackend(AsyncBackend):
 
     async def send(self, request: Request) -> Response:
         response = self.wrapped.send(request)
-        if isinstance(response.stream, Feed):
+        if response.stream is not None and isinstance(response.stream, Feed):
             response.stream = feed_chunks(response.stream)
         return response
 
