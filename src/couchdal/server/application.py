@@ -13,8 +13,8 @@ from couchdal.errors import BackendError, BrokenOff, CouchError, ServerError, Un
 from couchdal.http.json_text import encode_json
 from couchdal.http.messages import ABSENT, Request, Response, is_feed
 from couchdal.server.access_log import AccessLog
-from couchdal.server.cors import Cors, add_cors_headers, preflight
-from couchdal.server.framing import Headers, Limits, Receive, Scope, Send, headers_of, to_request
+from couchdal.server.cors import Cors, preflight
+from couchdal.server.framing import Limits, Receive, Scope, Send, headers_of, to_request
 from couchdal.server.operational import PREFIX, Service
 from couchdal.server.transfer import Connection, Disconnected, Incoming, Outgoing
 
@@ -144,11 +144,6 @@ class Application:
                 spent_s=time.perf_counter() - cycle.begun,
             )
 
-    def headers_of(self, request: Request, response: Response, content: bytes | None) -> Headers:
-        """Return the headers of an answer; ``content`` is its whole body, or ``None`` if the body is a stream."""
-        headers = headers_of(response, request.method, content)
-        return headers if self.cors is None else add_cors_headers(request, headers, self.cors)
-
     async def _respond(self, cycle: RequestCycle, incoming: Incoming | None = None) -> Response:
         """Return the answer, its JSON encoded. Without ``incoming``, the request is complete.
 
@@ -214,12 +209,12 @@ class Application:
             await self._stream(request, response, incoming, outgoing)
             return
         content = response.content()
-        headers = self.headers_of(request, response, content)
+        headers = headers_of(request, response, content, self.cors)
         await outgoing.send_whole(response.status, headers, b"" if request.method == "HEAD" else content)
 
     async def _stream(self, request: Request, response: Response, incoming: Incoming, outgoing: Outgoing) -> None:
         """Send chunks until the stream ends, the client disconnects, or the server stops."""
-        await outgoing.start(response.status, self.headers_of(request, response, None))
+        await outgoing.start(response.status, headers_of(request, response, None, self.cors))
         pump = asyncio.create_task(_pump(response, outgoing))
         if is_feed(request):
             self._open_feeds.add(pump)
@@ -242,7 +237,7 @@ class Application:
             raise broken
         if isinstance(broken.received, Response):
             content = broken.received.content()
-            await outgoing.start(broken.received.status, self.headers_of(request, broken.received, content))
+            await outgoing.start(broken.received.status, headers_of(request, broken.received, content, self.cors))
             await outgoing.send(content[: len(content) // 2], more=True)
         outgoing.connection.close()
         await incoming.disconnection()

@@ -11,6 +11,7 @@ from couchdal.api import VERSION
 from couchdal.http.headers import FRAMING, without_control_characters
 from couchdal.http.messages import Request, Response
 from couchdal.http.urls import quote_path
+from couchdal.server.cors import Cors, add_cors_headers
 
 Message: TypeAlias = MutableMapping[str, Any]
 Scope: TypeAlias = Mapping[str, Any]
@@ -73,7 +74,7 @@ def read_head(
     return Request(method, path, query, headers, body, peer=peer, announces_body=announces_body)
 
 
-def headers_of(response: Response, method: str, content: bytes | None) -> Headers:
+def headers_of(request: Request, response: Response, content: bytes | None, cors: Cors | None) -> Headers:
     """Return the headers of an answer as a web server sends them.
 
     ``content`` is the whole body, or ``None`` if the body is a stream. An answer to HEAD has the length of GET's body.
@@ -85,12 +86,12 @@ def headers_of(response: Response, method: str, content: bytes | None) -> Header
             headers.append(pair)
     if response.headers.get("connection") == "close":
         headers.append((b"connection", b"close"))
-    length = response.headers.get("content-length") if content is None or method == "HEAD" else None
+    length = response.headers.get("content-length") if content is None or request.method == "HEAD" else None
     if length is None and content is not None:
         length = str(len(content))
     if length is not None:
         headers.append((b"content-length", length.encode("ascii")))
-    return headers
+    return headers if cors is None else add_cors_headers(request, headers, cors)
 
 
 # Most headers are the same in all answers.

@@ -21,7 +21,7 @@ from uvicorn.server import ServerState
 from couchdal.http.json_text import encode_json
 from couchdal.http.messages import Request
 from couchdal.server.application import Application, RequestCycle
-from couchdal.server.framing import Headers, Receive, Scope, Send, read_head
+from couchdal.server.framing import Headers, Receive, Scope, Send, headers_of, read_head
 from couchdal.server.transfer import PART
 
 # Headers with which a client offers to change to another protocol.
@@ -153,10 +153,26 @@ class HttpProtocol(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         body, self._body = self._body, None
         self._has_ended = True
-        if body is not None:
-            self._answer_at_once(body)
-        elif not self.parser.should_upgrade() or self.parser.get_method() == b"CONNECT":
+        if body is None:
+            if not self.parser.should_upgrade() or self.parser.get_method() == b"CONNECT":
+                super().on_message_complete()
+            return
+        application = self.application
+        ours = RequestCycle(self._read_request(body), complete=True)
+        response = application.answer_at_once(ours)
+        if response is None or response.stream is not None or len(response.body) > PART:
+            self._begin(ours)
             super().on_message_complete()
+            return
+        try:
+            headers = headers_of(ours.request, response, response.body, application.cors)
+            content = b"" if ours.request.method == "HEAD" else response.body
+            keep_alive = self.parser.get_http_version() != "1.0" and self.parser.should_keep_alive()
+            self._write(response.status, headers, content, keep_alive)
+            ours.sent = len(content)
+            self.on_response_complete()
+        finally:
+            application.end(ours)
 
     def _read_request(self, body: bytes) -> Request:
         target = httptools.parse_url(self.url)
@@ -168,25 +184,6 @@ class HttpProtocol(HttpToolsProtocol):
             peer=self.client[0] if self.client else "",
             body=body,
         )
-
-    def _answer_at_once(self, body: bytes) -> None:
-        """Answer a complete request, or start a task for what would have to wait."""
-        application = self.application
-        ours = RequestCycle(self._read_request(body), complete=True)
-        response = application.answer_at_once(ours)
-        if response is None or response.stream is not None or len(response.body) > PART:
-            self._begin(ours)
-            super().on_message_complete()
-            return
-        try:
-            headers = application.headers_of(ours.request, response, response.body)
-            content = b"" if ours.request.method == "HEAD" else response.body
-            keep_alive = self.parser.get_http_version() != "1.0" and self.parser.should_keep_alive()
-            self._write(response.status, headers, content, keep_alive)
-            ours.sent = len(content)
-            self.on_response_complete()
-        finally:
-            application.end(ours)
 
     def _begin(self, ours: RequestCycle) -> None:
         """Start a task that answers a request, or put it into the pipeline."""
