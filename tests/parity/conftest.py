@@ -22,9 +22,9 @@ from couchdal.transcripts.scenario import RECORDED_ADMIN
 def proxied_address(served_address: str) -> str:
     """The address of a proxy that forwards every request to the served emulator."""
     flags = {"backend": "couch", "upstream": [served_address], "allow": ["/", "/{rest...}"], "databases": ["*"]}
-    standing = Served.__new__(Served)
-    standing.start(build_application(read_options(flags, {})))
-    return f"http://127.0.0.1:{standing.port}"
+    served = Served.__new__(Served)
+    served.start(build_application(read_options(flags, {})))
+    return f"http://127.0.0.1:{served.port}"
 
 
 @pytest.fixture(scope="session")

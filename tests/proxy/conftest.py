@@ -1,4 +1,4 @@
-"""A proxy before servers of the tests' own, over real sockets."""
+"""Fixtures: a proxy in front of the tests' own servers, over real sockets."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from couchdal.server.options import read_options
 
 
 class Standing(Served):
-    """The application that options describe, on a port."""
+    """The application for some options, on a port."""
 
     def __init__(self, **flags: object) -> None:
         quiet = {"backend": "couch", "health_interval": "3600", "breaker_pause": "60"}
@@ -28,15 +28,15 @@ def upstream() -> Iterator[Upstream]:
 
 
 @pytest.fixture
-def stand(upstream: Upstream) -> Iterator[Callable[..., Wire]]:
-    """A function that puts a proxy with some options before the upstream, or others, and connects to it."""
+def serve_proxy(upstream: Upstream) -> Iterator[Callable[..., Wire]]:
+    """A function that starts a proxy with some options for the upstream, or for others, and connects to it."""
     with ExitStack() as opened:
 
         def make(*others: Upstream, **flags: object) -> Wire:
             servers = others or (upstream,)
             standing = Standing(upstream=[server.url for server in servers], **flags)
             wire = opened.enter_context(closing(Wire(standing.port)))
-            wire.standing = standing
+            wire.served = standing
             return wire
 
         yield make

@@ -1,4 +1,4 @@
-"""What passes the proxy: by the routing table, by rules, by database, and when it is read-only."""
+"""Requests that the proxy allows: by the API's table, by rules, by database, and when it is read-only."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def passes(method: str, path: str, allowed: AllowList) -> bool:
 
 
 # Documents, queries, and what replication needs.
-PASSES = """
+ALLOWED = """
 GET /
 GET /_up
 GET /_uuids
@@ -65,7 +65,7 @@ POST /db/_partition/p/_find
 GET /db/_partition/p/_all_docs
 GET /a%2Fb/doc
 """.strip().splitlines()
-STAYS = """
+REFUSED = """
 PUT /db
 DELETE /db
 GET /_all_dbs
@@ -110,28 +110,28 @@ CONNECT /db
 """.strip().splitlines()
 
 
-@pytest.mark.parametrize("request_line", PASSES)
-def test_documents_queries_and_replication_pass(request_line: str) -> None:
+@pytest.mark.parametrize("request_line", ALLOWED)
+def test_documents_queries_and_replication_are_allowed(request_line: str) -> None:
     assert passes(*request_line.split(" "), AllowList())
 
 
-@pytest.mark.parametrize("request_line", STAYS)
-def test_everything_else_stays(request_line: str) -> None:
+@pytest.mark.parametrize("request_line", REFUSED)
+def test_everything_else_is_refused(request_line: str) -> None:
     assert not passes(*request_line.split(" "), AllowList())
 
 
-def test_nothing_passes_that_the_table_does_not_answer() -> None:
+def test_everything_allowed_is_in_the_table() -> None:
     for route in ROUTES:
         if route.unsupported:
             path = route.pattern.replace("{", "").replace("...}", "").replace("}", "")
             assert not any(passes(method, path, AllowList()) for method in ("GET", "PUT", "POST", "DELETE", "OPTIONS"))
 
 
-def test_refusal_says_what_does_not_pass() -> None:
+def test_refusal_names_the_method_and_the_route() -> None:
     with pytest.raises(Forbidden) as refused:
         AllowList().check("PUT", ["db"])
     assert (refused.value.status, refused.value.error) == (403, "forbidden")
-    assert refused.value.reason == "PUT /{db} does not pass the proxy"
+    assert refused.value.reason == "the proxy does not allow PUT /{db}"
 
 
 @pytest.mark.parametrize(
@@ -146,7 +146,7 @@ def test_refusal_says_what_does_not_pass() -> None:
         ("GET /{db}/_security", "GET /db/_security"),
     ],
 )
-def test_rule_lets_pass_what_it_names(rule: str, request_line: str) -> None:
+def test_rule_allows_what_it_names(rule: str, request_line: str) -> None:
     assert not passes(*request_line.split(" "), AllowList())
     assert passes(*request_line.split(" "), AllowList([rule]))
 
@@ -162,17 +162,17 @@ def test_rule_lets_pass_what_it_names(rule: str, request_line: str) -> None:
         ("/{db}", "PUT /_users"),
     ],
 )
-def test_rule_lets_nothing_else_pass(rule: str, request_line: str) -> None:
+def test_rule_allows_nothing_else(rule: str, request_line: str) -> None:
     assert not passes(*request_line.split(" "), AllowList([rule]))
 
 
 @pytest.mark.parametrize("rule", ["", "db", "put /db", "PUT", "PUT /a b"])
-def test_rule_that_is_none_is_refused(rule: str) -> None:
-    with pytest.raises(NotConfigured, match="is no rule"):
+def test_invalid_rule_is_an_error(rule: str) -> None:
+    with pytest.raises(NotConfigured, match="is not a rule"):
         AllowList([rule])
 
 
-def test_databases_are_chosen_by_patterns() -> None:
+def test_databases_are_allowed_by_pattern() -> None:
     allowed = AllowList(databases=["app_*", "_users"])
     assert passes("GET", "/app_1/doc", allowed)
     assert passes("GET", "/_users/org.couchdb.user:x", allowed)
@@ -181,12 +181,12 @@ def test_databases_are_chosen_by_patterns() -> None:
         assert not passes("GET", other, allowed)
 
 
-READS = [line for line in PASSES if line.startswith(("GET", "HEAD", "OPTIONS"))]
+READS = [line for line in ALLOWED if line.startswith(("GET", "HEAD", "OPTIONS"))]
 READS_BY_POST = ["_find", "_explain", "_all_docs", "_bulk_get", "_changes", "_revs_diff", "_partition/p/_find"]
 
 
 @pytest.mark.parametrize("request_line", [*READS, *(f"POST /db/{name}" for name in READS_BY_POST), "POST /_session"])
-def test_reads_pass_when_read_only(request_line: str) -> None:
+def test_reads_are_allowed_when_read_only(request_line: str) -> None:
     assert passes(*request_line.split(" "), AllowList(read_only=True))
 
 
@@ -196,17 +196,17 @@ def test_reads_pass_when_read_only(request_line: str) -> None:
      "PUT /db/doc/file", "PUT /db/_local/c", "DELETE /db/_index/_design/d/json/i", "POST /db/_index/_bulk_delete",
      "POST /db/_partition/p/_index", "PUT /db"],
 )  # fmt: skip
-def test_writes_stay_when_read_only_whatever_rules_say(request_line: str) -> None:
+def test_writes_are_refused_when_read_only_even_if_a_rule_allows_them(request_line: str) -> None:
     assert not passes(*request_line.split(" "), AllowList(["/{db}", "/{db}/{doc_id}"], read_only=True))
 
 
-def test_queries_of_views_pass_when_read_only() -> None:
+def test_view_queries_are_allowed_when_read_only() -> None:
     allowed = AllowList(["/{db}/_design/{name}/_view/{view}"], read_only=True)
     assert passes("POST", "/db/_design/d/_view/v", allowed)
     assert not passes("PUT", "/db/_design/d/_view/v", allowed)
 
 
-def test_nobody_logs_in_where_the_proxy_has_an_account() -> None:
+def test_clients_cannot_log_in_if_the_proxy_uses_its_account() -> None:
     allowed = AllowList(sessions=False)
     assert passes("GET", "/_session", allowed)
     assert not passes("POST", "/_session", allowed)

@@ -1,4 +1,4 @@
-"""Whose request CouchDB sees, and that no credentials are seen elsewhere."""
+"""Whose credentials CouchDB sees, and that they appear nowhere else."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from couchdal.proxy.identity import Vouched
 from couchdal.server.assembly import build_application
 from couchdal.server.options import read_options
 
-Stand = Callable[..., Wire]
+ServeProxy = Callable[..., Wire]
 PASSWORD = "hunter2"
 OWN = f"Basic {b64encode(f'proxy:{PASSWORD}'.encode()).decode()}"
 CLIENTS = "\nAuthorization: Basic Y2xpZW50OnNlY3JldA==\nCookie: AuthSession=clients; other=1"
@@ -27,35 +27,37 @@ CLIENTS = "\nAuthorization: Basic Y2xpZW50OnNlY3JldA==\nCookie: AuthSession=clie
     "credentials",
     ["Authorization: Basic Y2xpZW50OnNlY3JldA==", "Authorization: Bearer a.b.c", "Cookie: AuthSession=clients"],
 )
-def test_clients_own_credentials_pass(credentials: str, stand: Stand, upstream: Upstream) -> None:
-    stand().ask(f"GET /db/doc HTTP/1.1\n{credentials}")
+def test_clients_credentials_are_forwarded(credentials: str, serve_proxy: ServeProxy, upstream: Upstream) -> None:
+    serve_proxy().ask(f"GET /db/doc HTTP/1.1\n{credentials}")
     name, _, value = credentials.partition(": ")
     assert upstream.received[0].header(name.lower()) == value
 
 
-def test_client_without_credentials_stays_without(stand: Stand, upstream: Upstream) -> None:
+def test_client_without_credentials_stays_without(serve_proxy: ServeProxy, upstream: Upstream) -> None:
     upstream.url = upstream.url.replace("//", f"//proxy:{PASSWORD}@")
-    stand(upstream, auth="client").ask("GET /db/doc HTTP/1.1")
+    serve_proxy(upstream, auth="client").ask("GET /db/doc HTTP/1.1")
     assert upstream.received[0].header("authorization") is None
 
 
-def test_clients_get_their_cookies(stand: Stand, upstream: Upstream) -> None:
+def test_clients_get_their_cookies(serve_proxy: ServeProxy, upstream: Upstream) -> None:
     upstream.script = [answering(200, Set_Cookie="AuthSession=abc; Version=1; Path=/; HttpOnly")]
-    answer = stand().ask("POST /_session HTTP/1.1")
+    answer = serve_proxy().ask("POST /_session HTTP/1.1")
     assert answer.headers["set-cookie"] == "AuthSession=abc; Version=1; Path=/; HttpOnly"
 
 
 @pytest.mark.parametrize("in_address", [True, False])
-def test_proxys_account_takes_the_place_of_the_clients(in_address: bool, stand: Stand, upstream: Upstream) -> None:
+def test_proxys_account_replaces_the_clients(in_address: bool, serve_proxy: ServeProxy, upstream: Upstream) -> None:
     account = {} if in_address else {"user": "proxy", "password": PASSWORD}
     if in_address:
         upstream.url = upstream.url.replace("//", f"//proxy:{PASSWORD}@")
-    stand(upstream, **account).ask(f"GET /db/doc HTTP/1.1{CLIENTS}")
+    serve_proxy(upstream, **account).ask(f"GET /db/doc HTTP/1.1{CLIENTS}")
     assert upstream.received[0].header("authorization") == OWN
     assert upstream.received[0].header("cookie") is None
 
 
-def test_cookie_of_the_proxys_account_is_renewed_and_stays_with_it(stand: Stand, upstream: Upstream) -> None:
+def test_cookie_of_the_proxys_account_is_renewed_and_hidden_from_clients(
+    serve_proxy: ServeProxy, upstream: Upstream
+) -> None:
     cookie = "AuthSession={}; Version=1; Max-Age=600; Path=/; HttpOnly"
     upstream.script = [
         answering(200, Set_Cookie=cookie.format("first")),
@@ -64,7 +66,7 @@ def test_cookie_of_the_proxys_account_is_renewed_and_stays_with_it(stand: Stand,
         answering(200, Set_Cookie=cookie.format("third")),
         answering(200),
     ]
-    wire = stand(auth="cookie", user="proxy", password=PASSWORD)
+    wire = serve_proxy(auth="cookie", user="proxy", password=PASSWORD)
     for _ in range(2):
         answer = wire.ask(f"GET /db/doc HTTP/1.1{CLIENTS}")
         assert (answer.status, answer.headers.get("set-cookie")) == (200, None)
@@ -82,8 +84,8 @@ def token(user: str, secret: str) -> str:
     return hmac.new(secret.encode(), user.encode(), hashlib.sha256).hexdigest()
 
 
-def test_proxy_authentication_names_the_user_and_proves_it(stand: Stand, upstream: Upstream) -> None:
-    wire = stand(auth="proxy", proxy_secret="s3", proxy_user="reader", proxy_roles=["a", "b"])
+def test_proxy_authentication_names_the_user_and_sends_a_token(serve_proxy: ServeProxy, upstream: Upstream) -> None:
+    wire = serve_proxy(auth="proxy", proxy_secret="s3", proxy_user="reader", proxy_roles=["a", "b"])
     wire.ask(f"GET /db/doc HTTP/1.1{CLIENTS}\nX-Auth-CouchDB-UserName: admin\nX-Auth-CouchDB-Roles: _admin")
     headers = dict(upstream.received[0].headers)
     assert headers["x-auth-couchdb-username"] == "reader"
@@ -92,8 +94,8 @@ def test_proxy_authentication_names_the_user_and_proves_it(stand: Stand, upstrea
     assert not {"authorization", "cookie"} & headers.keys()
 
 
-def test_gateway_before_the_proxy_names_the_user(stand: Stand, upstream: Upstream) -> None:
-    wire = stand(auth="proxy", proxy_secret="s3", proxy_user_header="X-Remote-User")
+def test_gateway_in_front_of_the_proxy_names_the_user(serve_proxy: ServeProxy, upstream: Upstream) -> None:
+    wire = serve_proxy(auth="proxy", proxy_secret="s3", proxy_user_header="X-Remote-User")
     wire.ask("GET /db/doc HTTP/1.1\nX-Remote-User: writer")
     assert upstream.received[0].header("x-auth-couchdb-token") == token("writer", "s3")
     assert upstream.received[0].header("x-remote-user") is None
@@ -111,15 +113,15 @@ def test_gateway_before_the_proxy_names_the_user(stand: Stand, upstream: Upstrea
         ({"user": "u"}, "COUCHDB_PASSWORD"),
     ],
 )
-def test_identity_that_lacks_something_is_refused(flags: dict[str, str], said: str) -> None:
+def test_incomplete_identity_is_an_error(flags: dict[str, str], said: str) -> None:
     options = read_options({"backend": "couch", "upstream": ["http://127.0.0.1:1"], **flags}, {})
     with pytest.raises(NotConfigured, match=said):
         build_application(options)
 
 
-def test_sessions_of_a_served_couchdb_work_through_the_proxy(stand: Stand, upstream: Upstream) -> None:
+def test_sessions_of_a_served_couchdb_work_through_the_proxy(serve_proxy: ServeProxy, upstream: Upstream) -> None:
     upstream.url = f"http://127.0.0.1:{Served(MemoryBackend(admin=('root', PASSWORD))).port}"
-    wire = stand(upstream, allow=["PUT /{db}"])
+    wire = serve_proxy(upstream, allow=["PUT /{db}"])
     assert wire.ask("PUT /db HTTP/1.1").status == 401
     login = wire.ask("POST /_session HTTP/1.1\nContent-Type: application/json",
                      json.dumps({"name": "root", "password": PASSWORD}).encode())  # fmt: skip
@@ -135,11 +137,11 @@ def test_no_repr_shows_a_secret() -> None:
 
 @pytest.mark.parametrize("auth", ["basic", "cookie", "proxy"])
 def test_credentials_are_in_no_answer_log_or_metric(
-    auth: str, stand: Stand, upstream: Upstream, capfd: pytest.CaptureFixture[str]
+    auth: str, serve_proxy: ServeProxy, upstream: Upstream, capfd: pytest.CaptureFixture[str]
 ) -> None:
     upstream.url = upstream.url.replace("//", f"//proxy:{PASSWORD}@")
     upstream.script = [answering(200), lambda connection: connection.close()]
-    wire = stand(upstream, auth=auth, proxy_secret=PASSWORD, proxy_user="u", access_log="true", metrics="true")
+    wire = serve_proxy(upstream, auth=auth, proxy_secret=PASSWORD, proxy_user="u", access_log="true", metrics="true")
     said = [wire.ask(f"GET /db/doc?token={PASSWORD}&pass%77ord={PASSWORD} HTTP/1.1\nAuthorization: Basic {PASSWORD}")]
     said += [wire.ask(f"PUT /db/doc HTTP/1.1\nCookie: AuthSession={PASSWORD}", b"{}")]
     said += [wire.ask("GET /_couchdal/metrics HTTP/1.1"), wire.ask("GET /_couchdal/health HTTP/1.1")]

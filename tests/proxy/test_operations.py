@@ -1,4 +1,4 @@
-"""What an operator relies on: health, metrics, access logs, limits, TLS, and an end that loses nothing."""
+"""Operation: health, metrics, access logs, limits, TLS, and stopping without loss."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ from couchdal.errors import NotConfigured
 from couchdal.server.application import Application
 from couchdal.server.framing import Limits
 
-Stand = Callable[..., Wire]
+ServeProxy = Callable[..., Wire]
 
 
-def test_health_counts_nodes(stand: Stand, upstream: Upstream) -> None:
+def test_health_counts_nodes(serve_proxy: ServeProxy, upstream: Upstream) -> None:
     with closing(socket.create_server(("127.0.0.1", 0))) as listener:
         gone = f"http://127.0.0.1:{listener.getsockname()[1]}"
     other = Upstream()
     other.url = gone
-    wire = stand(upstream, other, breaker_failures="1")
+    wire = serve_proxy(upstream, other, breaker_failures="1")
     answer = wire.ask("GET /_couchdal/health HTTP/1.1")
     assert (answer.status, answer.json()) == (
         200,
@@ -48,9 +48,9 @@ def test_health_counts_nodes(stand: Stand, upstream: Upstream) -> None:
     assert (answer.status, answer.json()["status"]) == (503, "failing")  # type: ignore[call-overload, index]
 
 
-def test_up_is_the_servers_own(stand: Stand, upstream: Upstream) -> None:
+def test_up_is_answered_by_couchdb(serve_proxy: ServeProxy, upstream: Upstream) -> None:
     upstream.script = [answering(200, {"status": "ok", "seeds": {}}), answering(404, {"status": "maintenance_mode"})]
-    wire = stand()
+    wire = serve_proxy()
     assert wire.ask("GET /_up HTTP/1.1").json() == {"status": "ok", "seeds": {}}
     assert wire.ask("GET /_up HTTP/1.1").status == 404
 
@@ -60,13 +60,15 @@ def test_up_is_the_servers_own(stand: Stand, upstream: Upstream) -> None:
     [("GET /_couchdal/unknown", 404), ("GET /_couchdal/metrics", 404), ("PUT /_couchdal/health", 405),
      ("GET /_couchdal/health/x", 404), ("HEAD /_couchdal/health", 200)],
 )  # fmt: skip
-def test_own_paths_are_those_alone(request_line: str, status: int, stand: Stand, upstream: Upstream) -> None:
-    assert stand().ask(f"{request_line} HTTP/1.1").status == status
+def test_only_operational_paths_are_the_proxys_own(
+    request_line: str, status: int, serve_proxy: ServeProxy, upstream: Upstream
+) -> None:
+    assert serve_proxy().ask(f"{request_line} HTTP/1.1").status == status
     assert upstream.received == []
 
 
-def test_metrics_are_there_when_asked_for(stand: Stand, upstream: Upstream) -> None:
-    wire = stand(metrics="true")
+def test_metrics_are_served_if_enabled(serve_proxy: ServeProxy, upstream: Upstream) -> None:
+    wire = serve_proxy(metrics="true")
     wire.ask("GET /db/doc HTTP/1.1")
     wire.ask("PROPFIND /db/doc HTTP/1.1")
     answer = wire.ask("GET /_couchdal/metrics HTTP/1.1")
@@ -79,9 +81,9 @@ def test_metrics_are_there_when_asked_for(stand: Stand, upstream: Upstream) -> N
 
 
 def test_access_log_has_a_line_of_json_for_each_answer(
-    stand: Stand, upstream: Upstream, capfd: pytest.CaptureFixture[str]
+    serve_proxy: ServeProxy, upstream: Upstream, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    wire = stand(access_log="true")
+    wire = serve_proxy(access_log="true")
     wire.ask("PUT /db/doc?rev=1-a HTTP/1.1", b'{"x": 1}')
     wire.ask("DELETE /db HTTP/1.1")
     logged: list[dict[str, object]] = []
@@ -104,7 +106,7 @@ def test_access_log_has_a_line_of_json_for_each_answer(
 
 @pytest.fixture
 def certified(tmp_path: Path) -> Iterator[tuple[str, str]]:
-    """An upstream with TLS: its address, and the file of the authority that vouches for it."""
+    """An upstream with TLS: its URL, and the certificate file of its authority."""
     authority = trustme.CA()
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("127.0.0.1").configure_cert(context)
@@ -127,20 +129,20 @@ def certified(tmp_path: Path) -> Iterator[tuple[str, str]]:
         yield f"https://127.0.0.1:{listener.getsockname()[1]}", str(tmp_path / "ca.pem")
 
 
-def test_authority_of_ones_own_is_trusted_and_others_are_not(
-    certified: tuple[str, str], stand: Stand, upstream: Upstream
+def test_only_the_configured_authority_is_trusted(
+    certified: tuple[str, str], serve_proxy: ServeProxy, upstream: Upstream
 ) -> None:
     upstream.url, authority = certified
-    assert stand(upstream, upstream_ca=authority).ask("GET /db/doc HTTP/1.1").status == 200
-    refused = stand(upstream).ask("GET /db/doc HTTP/1.1")
+    assert serve_proxy(upstream, upstream_ca=authority).ask("GET /db/doc HTTP/1.1").status == 200
+    refused = serve_proxy(upstream).ask("GET /db/doc HTTP/1.1")
     assert refused.status == 502
     assert "certificate" in str(refused.json())
 
 
-def test_file_without_certificates_is_refused(tmp_path: Path, stand: Stand) -> None:
+def test_file_without_certificates_is_an_error(tmp_path: Path, serve_proxy: ServeProxy) -> None:
     (tmp_path / "ca.pem").write_text("nothing")
     with pytest.raises(NotConfigured, match="cannot read certificates"):
-        stand(upstream_ca=str(tmp_path / "ca.pem"))
+        serve_proxy(upstream_ca=str(tmp_path / "ca.pem"))
 
 
 # --- limits, on the embedded server as before a real one --------------------------------------------------------------
@@ -149,8 +151,8 @@ Serve = Callable[..., Wire]
 
 
 @pytest.fixture(params=["memory", "proxy"])
-def serve(request: pytest.FixtureRequest, stand: Stand, upstream: Upstream) -> Iterator[Serve]:
-    """A function that serves an emulator with some limits, by itself or behind a proxy, and connects to it."""
+def serve(request: pytest.FixtureRequest, serve_proxy: ServeProxy, upstream: Upstream) -> Iterator[Serve]:
+    """A function that serves an emulator with some limits, alone or behind a proxy, and connects to it."""
     embedded = Served(MemoryBackend())
     upstream.url = f"http://127.0.0.1:{embedded.port}"
     Wire(embedded.port).ask("PUT /db HTTP/1.1")
@@ -159,10 +161,10 @@ def serve(request: pytest.FixtureRequest, stand: Stand, upstream: Upstream) -> I
         def make(limits: Limits | None = None) -> Wire:
             served = Served.__new__(Served)
             proxied = request.param == "proxy"
-            backend = stand(upstream).standing.application.backend if proxied else embedded.backend
+            backend = serve_proxy(upstream).served.application.backend if proxied else embedded.backend
             served.start(Application(backend, limits=limits))
             wire = opened.enter_context(closing(Wire(served.port)))
-            wire.standing = served
+            wire.served = served
             return wire
 
         yield make
@@ -172,7 +174,7 @@ def connect(wire: Wire) -> Wire:
     return Wire(wire.port)
 
 
-def test_feeds_are_bounded_and_requests_go_on(serve: Serve) -> None:
+def test_number_of_feeds_is_limited_and_requests_go_on(serve: Serve) -> None:
     wire = serve(Limits(feeds=3))
     open_feeds = [connect(wire).send("GET /db/_changes?feed=continuous HTTP/1.1\nHost: x\n\n") for _ in range(3)]
     for feed in open_feeds:
@@ -188,7 +190,7 @@ def test_feeds_are_bounded_and_requests_go_on(serve: Serve) -> None:
     assert wire.ask("GET /db/_changes?feed=longpoll&timeout=1 HTTP/1.1").status == 200
 
 
-def test_requests_are_bounded(serve: Serve) -> None:
+def test_number_of_requests_is_limited(serve: Serve) -> None:
     wire = serve(Limits(requests=2))
     slow = [connect(wire).send("PUT /db/a HTTP/1.1\nHost: x\nContent-Length: 2\n\n{") for _ in range(2)]
     end = time.monotonic() + 5
@@ -199,7 +201,7 @@ def test_requests_are_bounded(serve: Serve) -> None:
     assert wire.ask("GET /db HTTP/1.1").status == 200
 
 
-def test_body_that_does_not_come_in_time_is_told(serve: Serve) -> None:
+def test_body_that_does_not_arrive_in_time_is_a_request_timeout(serve: Serve) -> None:
     wire = serve(Limits(body_timeout_s=0.2)).send("PUT /db/slow HTTP/1.1\nHost: x\nContent-Length: 9\n\n{")
     answer = wire.answer()
     assert (answer.status, answer.json()["error"]) == (408, "request_timeout")  # type: ignore[call-overload, index]
@@ -207,7 +209,7 @@ def test_body_that_does_not_come_in_time_is_told(serve: Serve) -> None:
     assert connect(wire).ask("GET /db/slow HTTP/1.1").status == 404
 
 
-def test_long_body_that_stops_coming_is_told(serve: Serve) -> None:
+def test_long_body_that_stops_arriving_is_a_request_timeout(serve: Serve) -> None:
     wire = serve(Limits(body_timeout_s=0.3)).send(
         "PUT /db/slow HTTP/1.1\nHost: x\nContent-Type: application/json\nContent-Length: 999999\n\n"
     )
@@ -216,7 +218,7 @@ def test_long_body_that_stops_coming_is_told(serve: Serve) -> None:
 
 
 @pytest.mark.parametrize("begun", [b"GET /db HT", b"GET /db HTTP/1.1\r\nHost: x\r\nX-Slow: "])
-def test_head_that_does_not_come_in_time_ends_the_connection(begun: bytes, serve: Serve) -> None:
+def test_head_that_does_not_arrive_in_time_ends_the_connection(begun: bytes, serve: Serve) -> None:
     wire = serve(Limits(header_timeout_s=0.2))
     # An idle connection waits longer.
     time.sleep(0.3)
@@ -236,21 +238,21 @@ def test_head_that_is_too_large_is_refused(serve: Serve) -> None:
     assert connect(wire).ask(f"GET /db HTTP/1.1\nX-Long: {'x' * 3000}").status == 200
 
 
-def test_client_that_reads_nothing_is_let_go(serve: Serve) -> None:
+def test_client_that_reads_nothing_is_disconnected(serve: Serve) -> None:
     wire = serve(Limits(send_timeout_s=0.3))
     assert wire.ask("PUT /db/big/file HTTP/1.1", b"x" * 30_000_000).status == 201
     stalled = connect(wire).send("GET /db/big/file HTTP/1.1\nHost: x\n\n")
     assert stalled.socket.recv(1)
     end = time.monotonic() + 5
-    while wire.standing.application.requests and time.monotonic() < end:
+    while wire.served.application.requests and time.monotonic() < end:
         time.sleep(0.02)
-    assert wire.standing.application.requests == 0
-    # What had come is followed by no end of the answer.
+    assert wire.served.application.requests == 0
+    # The answer has no end.
     with pytest.raises((EOFError, ConnectionResetError)):
         stalled.take(30_000_000)
 
 
-def test_hundreds_of_stalled_feeds_keep_nobody_waiting(serve: Serve) -> None:
+def test_hundreds_of_stalled_feeds_delay_nobody(serve: Serve) -> None:
     wire = serve()
     with ExitStack() as opened:
         for _ in range(500):
@@ -260,7 +262,7 @@ def test_hundreds_of_stalled_feeds_keep_nobody_waiting(serve: Serve) -> None:
         begun = time.monotonic()
         for number in range(50):
             assert wire.ask(f"PUT /db/doc{number} HTTP/1.1", document).status == 201
-        # Each write wakes 500 feeds: that is the work, and there is an end to it.
+        # Each write wakes 500 feeds, which takes a bounded time.
         assert time.monotonic() - begun < 60
     assert wire.ask("GET /db HTTP/1.1").json()["doc_count"] >= 50  # type: ignore[call-overload, index]
 
@@ -281,7 +283,7 @@ def proxy_process(upstream: Upstream, *flags: str) -> Iterator[tuple[int, subpro
 
 
 @pytest.mark.skipif(os.name == "nt", reason="signals are sent otherwise on Windows")
-def test_termination_waits_for_what_is_being_answered(upstream: Upstream) -> None:
+def test_termination_waits_for_open_requests(upstream: Upstream) -> None:
     upstream.script = [lambda connection: (time.sleep(1), connection.sendall(answering()))]
     with proxy_process(upstream) as (port, process):
         wire = Wire(port).send("GET /db/doc HTTP/1.1\nHost: x\n\n")
@@ -297,7 +299,7 @@ def test_termination_waits_for_what_is_being_answered(upstream: Upstream) -> Non
 
 
 @pytest.mark.skipif(os.name == "nt", reason="signals are sent otherwise on Windows")
-def test_termination_ends_when_its_time_is_up(upstream: Upstream) -> None:
+def test_termination_stops_waiting_after_the_timeout(upstream: Upstream) -> None:
     upstream.script = [lambda _: time.sleep(30)]
     with proxy_process(upstream, "--shutdown-timeout", "1") as (port, process):
         wire = Wire(port).send("GET /db/doc HTTP/1.1\nHost: x\n\n")
@@ -313,9 +315,9 @@ def test_termination_ends_when_its_time_is_up(upstream: Upstream) -> None:
 # --- browsers ---------------------------------------------------------------------------------------------------------
 
 
-def test_browsers_are_answered_by_the_proxys_settings_and_not_by_the_servers(stand: Stand, upstream: Upstream) -> None:
+def test_proxys_cors_settings_replace_couchdbs(serve_proxy: ServeProxy, upstream: Upstream) -> None:
     upstream.script = [answering(200, Access_Control_Allow_Origin="*")]
-    wire = stand(cors_origins=["http://page"], cors_credentials="true", cors_max_age="7")
+    wire = serve_proxy(cors_origins=["http://page"], cors_credentials="true", cors_max_age="7")
     asked = wire.ask("OPTIONS /db/doc HTTP/1.1\nOrigin: http://page\nAccess-Control-Request-Method: PUT")
     assert (asked.status, asked.headers["access-control-max-age"]) == (204, "7")
     assert upstream.received == []
@@ -327,9 +329,9 @@ def test_browsers_are_answered_by_the_proxys_settings_and_not_by_the_servers(sta
     assert "access-control-allow-origin" not in wire.ask("GET /db/doc HTTP/1.1\nOrigin: http://other").headers
 
 
-def test_browsers_are_answered_by_the_server_where_the_proxy_has_no_settings(stand: Stand, upstream: Upstream) -> None:
+def test_couchdbs_cors_settings_apply_if_the_proxy_has_none(serve_proxy: ServeProxy, upstream: Upstream) -> None:
     upstream.script = [answering(200, Access_Control_Allow_Origin="http://page")]
-    wire = stand()
+    wire = serve_proxy()
     asked = wire.ask("OPTIONS /db/doc HTTP/1.1\nOrigin: http://page\nAccess-Control-Request-Method: PUT")
     assert asked.headers["access-control-allow-origin"] == "http://page"
     assert [received.method for received in upstream.received] == ["OPTIONS"]

@@ -1,4 +1,4 @@
-"""What a client sends can change neither the database nor the endpoint nor the headers that CouchDB sees."""
+"""CouchDB sees the database, endpoint and headers that the proxy checked, whatever a client sends."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from couchdal.http.urls import parse_query, split_path
 from couchdal.proxy.allow_list import AllowList
 from couchdal.proxy.outgoing import outgoing
 
-Stand = Callable[..., Wire]
+ServeProxy = Callable[..., Wire]
 
 
 @pytest.mark.parametrize(
@@ -41,12 +41,12 @@ Stand = Callable[..., Wire]
         ("/db/_all_docs?a=%0D%0A", "/db/_all_docs?a=%0D%0A"),
     ],
 )
-def test_target_is_built_anew(target: str, arrives: str, stand: Stand, upstream: Upstream) -> None:
-    wire = stand()
+def test_target_is_rebuilt(target: str, arrives: str, serve_proxy: ServeProxy, upstream: Upstream) -> None:
+    wire = serve_proxy()
     wire.send(b"GET " + target.encode("latin-1") + b" HTTP/1.1\r\nHost: x\r\n\r\n")
     answer = wire.answer()
     if not target.isascii():
-        # The web server reads ASCII only.
+        # The web server accepts only ASCII.
         assert answer.status == 400
         return
     assert answer.status == 200
@@ -56,18 +56,20 @@ def test_target_is_built_anew(target: str, arrives: str, stand: Stand, upstream:
 @pytest.mark.parametrize(
     "target", ["/db/doc%", "/db/%zz", "/db/doc?a=%", "/db/../_node/_local", "/../_all_dbs", "/db/doc/../../_users/x"]
 )
-def test_what_cannot_be_read_or_leads_elsewhere_does_not_arrive(target: str, stand: Stand, upstream: Upstream) -> None:
-    answer = stand().ask(f"GET {target} HTTP/1.1")
+def test_invalid_or_misleading_target_is_not_forwarded(
+    target: str, serve_proxy: ServeProxy, upstream: Upstream
+) -> None:
+    answer = serve_proxy().ask(f"GET {target} HTTP/1.1")
     if answer.status != 200:
         assert answer.status in (400, 403)
         assert upstream.received == []
     else:
-        # Dots are names like others, never directions.
+        # Dots are ordinary names here.
         assert upstream.received[0].target == target.replace("..", "%2E%2E")
 
 
-def test_headers_of_the_connection_and_of_others_do_not_pass(stand: Stand, upstream: Upstream) -> None:
-    stand().ask(
+def test_headers_of_connections_and_gateways_are_not_forwarded(serve_proxy: ServeProxy, upstream: Upstream) -> None:
+    serve_proxy().ask(
         'GET /db/doc HTTP/1.1\nAccept: application/json\nIf-None-Match: "1-a"\nConnection: X-Hop, keep-alive'
         "\nX-Hop: 1\nTE: trailers\nX-Auth-CouchDB-UserName: admin"
         "\nX-Auth-CouchDB-Roles: _admin\nX-Auth-CouchDB-Token: t"
@@ -84,15 +86,15 @@ def test_headers_of_the_connection_and_of_others_do_not_pass(stand: Stand, upstr
 
 
 @pytest.mark.parametrize(("announced", "arrives"), [("", None), ("\nContent-Length: 0", "0")])
-def test_body_that_is_not_announced_is_not_announced_to_couchdb(
-    announced: str, arrives: str | None, stand: Stand, upstream: Upstream
+def test_request_without_a_body_has_none_at_couchdb(
+    announced: str, arrives: str | None, serve_proxy: ServeProxy, upstream: Upstream
 ) -> None:
-    stand().ask(f"PUT /db/doc HTTP/1.1{announced}")
+    serve_proxy().ask(f"PUT /db/doc HTTP/1.1{announced}")
     assert upstream.received[0].header("content-length") == arrives
 
 
-def test_overridden_method_is_the_one_that_is_judged(stand: Stand, upstream: Upstream) -> None:
-    wire = stand()
+def test_overridden_method_is_the_one_that_is_checked(serve_proxy: ServeProxy, upstream: Upstream) -> None:
+    wire = serve_proxy()
     assert wire.ask("POST /db HTTP/1.1\nX-HTTP-Method-Override: DELETE").status == 403
     assert upstream.received == []
     assert wire.ask("POST /db/doc HTTP/1.1\nX-HTTP-Method-Override: GET").status == 200
@@ -100,9 +102,9 @@ def test_overridden_method_is_the_one_that_is_judged(stand: Stand, upstream: Ups
 
 
 @pytest.fixture
-def guarded(stand: Stand) -> int:
-    """The port of a proxy that lets one database pass."""
-    return stand(databases=["db"]).port
+def guarded(serve_proxy: ServeProxy) -> int:
+    """The port of a proxy that allows one database."""
+    return serve_proxy(databases=["db"]).port
 
 
 RESERVED = ["..", ".", "_users", "_node", "_all_dbs", "_design", "_local", "_view", "_security", "db", "other", ""]
@@ -120,7 +122,7 @@ QUERIES = st.lists(PIECES, max_size=4).map("&".join)
 @given(path=PATHS, query=QUERIES)
 @example(path="/db/../other/doc", query="")
 @example(path="/db/%2E%2E/other", query="x=%26y")
-def test_path_and_query_mean_to_couchdb_what_was_judged(path: str, query: str) -> None:
+def test_path_and_query_mean_to_couchdb_what_was_checked(path: str, query: str) -> None:
     request = Request("GET", path, query)
     try:
         segments = split_path(path)
@@ -128,12 +130,12 @@ def test_path_and_query_mean_to_couchdb_what_was_judged(path: str, query: str) -
         sent = outgoing(request, "GET", segments)
     except (BadRequest, Forbidden):
         return
-    # Nothing but what a request line may hold, and no step up.
+    # Only characters that a request line may contain, and no parent directory.
     assert all(33 <= ord(letter) <= 126 for letter in sent.path + sent.query)
     assert not {"..", "."} & set(sent.path.split("/"))
     assert "?" not in sent.path
     assert "#" not in sent.path + sent.query
-    # As whoever decodes it once reads it: the same segments, of which the first is the database.
+    # Decoded once, it has the same segments; the first is the database.
     assert [unquote(part, errors="surrogateescape") for part in sent.path.split("/")[1:]] == segments
     assert segments[0] == "db"
     assert parse_query(sent.query) == parse_query(query)
@@ -146,7 +148,7 @@ def test_path_and_query_mean_to_couchdb_what_was_judged(path: str, query: str) -
     header=st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=20),
     method=st.sampled_from(["GET", "PUT", "POST", "DELETE", "COPY", "OPTIONS"]),
 )
-def test_whatever_arrives_is_for_the_same_database(
+def test_every_forwarded_request_is_for_the_allowed_database(
     path: str, query: str, header: str, method: str, guarded: int, upstream: Upstream
 ) -> None:
     upstream.received.clear()

@@ -1,4 +1,4 @@
-"""Bodies pass as they come, both ways: none is collected, and each end learns when the other is gone."""
+"""Bodies are streamed both ways, and each side learns that the other has disconnected."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from raw_http import Upstream, Wire, answering
 
-Stand = Callable[..., Wire]
+ServeProxy = Callable[..., Wire]
 MEGABYTE = 1_000_000
 SIZE = 200 * MEGABYTE
 MOST_GROWTH_MB = 30
@@ -34,7 +34,7 @@ def within(seconds: float, happened: Callable[[], object]) -> bool:
 
 @contextmanager
 def proxy_process(upstream: Upstream) -> Iterator[tuple[int, Callable[[], float]]]:
-    """A proxy in a process of its own: its port, and how many megabytes it has grown to at most since it began."""
+    """A proxy process: its port, and a function for its peak memory growth in megabytes."""
     command = [
         sys.executable,
         "-m",
@@ -84,7 +84,7 @@ def measured(connection: socket.socket) -> None:
 
 
 def read_all(wire: Wire) -> int:
-    """Read an answer to the end of its connection; returns how many bytes that were."""
+    """Read an answer to the end of its connection and return the number of bytes."""
     size = len(wire.rest)
     while part := wire.socket.recv(1 << 20):
         size += len(part)
@@ -136,7 +136,7 @@ def test_long_body_is_not_collected(framing: str, upstream: Upstream) -> None:
     assert taken >= SIZE
 
 
-def test_client_that_does_not_read_holds_the_server_back(stand: Stand, upstream: Upstream) -> None:
+def test_client_that_does_not_read_slows_the_server_down(serve_proxy: ServeProxy, upstream: Upstream) -> None:
     sent = 0
 
     def endless(connection: socket.socket) -> None:
@@ -147,20 +147,20 @@ def test_client_that_does_not_read_holds_the_server_back(stand: Stand, upstream:
             sent += len(PART)
 
     upstream.script = [endless]
-    wire = stand().send("GET /db/_all_docs HTTP/1.1\nHost: x\n\n")
+    wire = serve_proxy().send("GET /db/_all_docs HTTP/1.1\nHost: x\n\n")
     assert within(5, lambda: sent > MEGABYTE)
     time.sleep(0.5)
     held = sent
     time.sleep(0.5)
-    # What the sockets' buffers hold, and no more.
+    # No more than the buffers of the sockets hold.
     assert sent == held < 60 * MEGABYTE
     assert sum(len(wire.socket.recv(MEGABYTE)) for _ in range(100)) > MEGABYTE
     assert within(5, lambda: sent > held)
 
 
-def test_upload_is_held_back_by_a_server_that_does_not_read(stand: Stand, upstream: Upstream) -> None:
+def test_server_that_does_not_read_slows_the_upload_down(serve_proxy: ServeProxy, upstream: Upstream) -> None:
     upstream.swallow = lambda _: time.sleep(5)
-    wire = stand().send(f"PUT /db/doc/file HTTP/1.1\nHost: x\nContent-Length: {SIZE}\n\n")
+    wire = serve_proxy().send(f"PUT /db/doc/file HTTP/1.1\nHost: x\nContent-Length: {SIZE}\n\n")
     wire.socket.settimeout(1)
     sent = 0
     with suppress(TimeoutError):
@@ -170,7 +170,7 @@ def test_upload_is_held_back_by_a_server_that_does_not_read(stand: Stand, upstre
 
 
 @pytest.mark.parametrize("feed", ["continuous", "eventsource", "longpoll"])
-def test_feed_passes_row_by_row_with_heartbeats(feed: str, stand: Stand, upstream: Upstream) -> None:
+def test_feed_is_forwarded_row_by_row_with_heartbeats(feed: str, serve_proxy: ServeProxy, upstream: Upstream) -> None:
     rows = [b'{"seq":"1"}\n', b"\n", b"\n", b'{"seq":"2"}\n']
     go = [False] * len(rows)
 
@@ -182,7 +182,7 @@ def test_feed_passes_row_by_row_with_heartbeats(feed: str, stand: Stand, upstrea
         connection.sendall(b"0\r\n\r\n")
 
     upstream.script = [follow]
-    wire = stand().send(f"GET /db/_changes?feed={feed}&heartbeat=1000 HTTP/1.1\nHost: x\n\n")
+    wire = serve_proxy().send(f"GET /db/_changes?feed={feed}&heartbeat=1000 HTTP/1.1\nHost: x\n\n")
     head = wire.read_until(b"\r\n\r\n")
     assert b"200" in head
     assert b"chunked" in head
@@ -194,7 +194,7 @@ def test_feed_passes_row_by_row_with_heartbeats(feed: str, stand: Stand, upstrea
 
 
 def silent(connection: socket.socket) -> None:
-    """Begin a feed, and notice who leaves it."""
+    """Start a feed, and note that the client disconnects."""
     connection.sendall(HEAD + b"transfer-encoding: chunked\r\n\r\n1\r\n\n\r\n")
     connection.settimeout(10)
     connection.recv(1)
@@ -204,23 +204,25 @@ def silent(connection: socket.socket) -> None:
     ("step", "target"),
     [
         (silent, "/db/_changes?feed=continuous"),
-        # Not even a status has come.
+        # Not even a status arrived.
         (lambda connection: connection.recv(1), "/db/_find"),
         (chunked, "/db/_all_docs"),
     ],
 )
-def test_client_that_goes_away_ends_what_it_asked_for(
-    step: Callable[[socket.socket], None], target: str, stand: Stand, upstream: Upstream
+def test_disconnected_client_ends_its_request(
+    step: Callable[[socket.socket], None], target: str, serve_proxy: ServeProxy, upstream: Upstream
 ) -> None:
     upstream.script = [step]
-    wire = stand().send(f"{'POST' if 'find' in target else 'GET'} {target} HTTP/1.1\nHost: x\n\n")
+    wire = serve_proxy().send(f"{'POST' if 'find' in target else 'GET'} {target} HTTP/1.1\nHost: x\n\n")
     assert within(5, lambda: upstream.received)
     time.sleep(0.1)
     wire.close()
     assert within(1, lambda: upstream.closed == 1)
 
 
-def test_client_that_goes_away_amid_its_body_ends_the_request(stand: Stand, upstream: Upstream) -> None:
+def test_client_that_disconnects_while_it_sends_a_body_ends_the_request(
+    serve_proxy: ServeProxy, upstream: Upstream
+) -> None:
     ended = []
 
     def swallow(stream: object) -> None:
@@ -230,7 +232,9 @@ def test_client_that_goes_away_amid_its_body_ends_the_request(stand: Stand, upst
         ended.append(True)
 
     upstream.swallow = swallow
-    wire = stand().send(f"PUT /db/doc/file HTTP/1.1\nHost: x\nContent-Length: {MEGABYTE}\n\n").send(bytes(200_000))
+    wire = (
+        serve_proxy().send(f"PUT /db/doc/file HTTP/1.1\nHost: x\nContent-Length: {MEGABYTE}\n\n").send(bytes(200_000))
+    )
     assert within(5, lambda: upstream.received)
     wire.close()
     assert within(1, lambda: ended)
@@ -238,43 +242,45 @@ def test_client_that_goes_away_amid_its_body_ends_the_request(stand: Stand, upst
 
 @pytest.mark.parametrize("target", ["/db/_changes?feed=continuous", "/db/_all_docs", "/db/doc/file"])
 @pytest.mark.parametrize("framing", [b"transfer-encoding: chunked\r\n\r\n186a0\r\n", b"content-length: 999999\r\n\r\n"])
-def test_server_that_goes_away_is_no_end_of_the_answer(
-    target: str, framing: bytes, stand: Stand, upstream: Upstream
+def test_server_that_disconnects_leaves_the_answer_incomplete(
+    target: str, framing: bytes, serve_proxy: ServeProxy, upstream: Upstream
 ) -> None:
     upstream.script = [lambda connection: connection.sendall(HEAD + framing + b"x" * 90_000)]
-    wire = stand().send(f"GET {target} HTTP/1.1\nHost: x\n\n")
+    wire = serve_proxy().send(f"GET {target} HTTP/1.1\nHost: x\n\n")
     with pytest.raises(EOFError):
         wire.answer()
 
 
-def test_server_that_goes_away_before_its_answer_grows_long_is_a_bad_gateway(stand: Stand, upstream: Upstream) -> None:
+def test_server_that_disconnects_during_a_short_answer_is_a_bad_gateway(
+    serve_proxy: ServeProxy, upstream: Upstream
+) -> None:
     upstream.script = [lambda connection: connection.sendall(HEAD + b"content-length: 999\r\n\r\nxxx")]
-    assert stand().ask("PUT /db/doc HTTP/1.1", b"{}").status == 502
+    assert serve_proxy().ask("PUT /db/doc HTTP/1.1", b"{}").status == 502
 
 
-def test_length_that_the_server_told_is_told(stand: Stand, upstream: Upstream) -> None:
+def test_content_length_is_forwarded(serve_proxy: ServeProxy, upstream: Upstream) -> None:
     content = b"x" * 300_000
     upstream.script = [HEAD + b"content-length: 300000\r\n\r\n" + content]
-    answer = stand().ask("GET /db/doc/file HTTP/1.1")
+    answer = serve_proxy().ask("GET /db/doc/file HTTP/1.1")
     assert (answer.headers["content-length"], answer.body) == ("300000", content)
     assert "transfer-encoding" not in answer.headers
 
 
-def test_head_tells_the_length_and_ends(stand: Stand, upstream: Upstream) -> None:
+def test_head_has_the_length_and_ends(serve_proxy: ServeProxy, upstream: Upstream) -> None:
     upstream.script = [b'HTTP/1.1 200 OK\r\ncontent-length: 300000\r\netag: "1-a"\r\n\r\n']
-    answer = stand().ask("HEAD /db/doc/file HTTP/1.1")
+    answer = serve_proxy().ask("HEAD /db/doc/file HTTP/1.1")
     assert (answer.status, answer.headers["content-length"], answer.headers["etag"]) == (200, "300000", '"1-a"')
 
 
-def test_compressed_answer_passes_as_it_is(stand: Stand, upstream: Upstream) -> None:
+def test_compressed_answer_is_forwarded_unchanged(serve_proxy: ServeProxy, upstream: Upstream) -> None:
     upstream.script = [HEAD + b"content-encoding: gzip\r\ncontent-length: 5\r\n\r\n\x1f\x8b\x08\x00\x00"]
-    answer = stand().ask("GET /db/doc/file HTTP/1.1\nAccept-Encoding: gzip")
+    answer = serve_proxy().ask("GET /db/doc/file HTTP/1.1\nAccept-Encoding: gzip")
     assert upstream.received[0].header("accept-encoding") == "gzip"
     assert (answer.headers["content-encoding"], answer.body) == ("gzip", b"\x1f\x8b\x08\x00\x00")
 
 
-def test_connections_are_kept_on_both_sides(stand: Stand, upstream: Upstream) -> None:
-    wire = stand()
+def test_connections_are_kept_on_both_sides(serve_proxy: ServeProxy, upstream: Upstream) -> None:
+    wire = serve_proxy()
     for _ in range(5):
         assert wire.ask("GET /db/doc HTTP/1.1").status == 200
     assert upstream.accepted == 1

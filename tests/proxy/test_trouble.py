@@ -1,4 +1,4 @@
-"""Servers that fail: what is sent again, what is left alone, where else is asked, and what the client is told."""
+"""Servers that fail: repeated requests, circuit breakers, other nodes, and the answers that clients get."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from couchdal.proxy.breaker import Breaker
 from couchdal.proxy.nodes import Node, Nodes
 from couchdal.proxy.retries import Retries
 
-Stand = Callable[..., Wire]
+ServeProxy = Callable[..., Wire]
 BUSY = answering(503, {"error": "service_unavailable"})
 CLOSES = socket.socket.close
 
@@ -43,11 +43,11 @@ def statuses_of(wire: Wire, request: str, body: bytes = b"", count: int = 1) -> 
         ("POST /db/_partition/p/_find", "{}"),
     ],
 )
-def test_what_may_be_repeated_is_sent_again(
-    trouble: bytes, request_line: str, body: str, stand: Stand, upstream: Upstream
+def test_repeatable_request_is_repeated(
+    trouble: bytes, request_line: str, body: str, serve_proxy: ServeProxy, upstream: Upstream
 ) -> None:
     upstream.script = [trouble, trouble, answering()]
-    answer = stand().ask(f"{request_line} HTTP/1.1\nContent-Type: application/json", body.encode())
+    answer = serve_proxy().ask(f"{request_line} HTTP/1.1\nContent-Type: application/json", body.encode())
     assert answer.status == 200
     assert [received.body.decode() for received in upstream.received] == [body] * 3
 
@@ -68,38 +68,38 @@ def test_what_may_be_repeated_is_sent_again(
     ],
 )
 def test_other_writes_are_sent_once(
-    trouble: bytes, status: int, request_line: str, body: str, stand: Stand, upstream: Upstream
+    trouble: bytes, status: int, request_line: str, body: str, serve_proxy: ServeProxy, upstream: Upstream
 ) -> None:
     upstream.script = [trouble, answering()]
-    answer = stand().ask(f"{request_line} HTTP/1.1\nContent-Type: application/json", body.encode())
+    answer = serve_proxy().ask(f"{request_line} HTTP/1.1\nContent-Type: application/json", body.encode())
     assert answer.status == status
     assert len(upstream.received) == 1
 
 
 @pytest.mark.parametrize("status", [400, 404, 409, 500, 502, 504])
-def test_other_answers_are_the_clients(status: int, stand: Stand, upstream: Upstream) -> None:
+def test_other_answers_go_to_the_client(status: int, serve_proxy: ServeProxy, upstream: Upstream) -> None:
     upstream.script = [answering(status, {"error": "said", "reason": "so"})]
-    answer = stand().ask("GET /db/doc HTTP/1.1")
+    answer = serve_proxy().ask("GET /db/doc HTTP/1.1")
     assert (answer.status, answer.json()) == (status, {"error": "said", "reason": "so"})
     assert len(upstream.received) == 1
 
 
-def test_long_body_is_sent_once_since_it_is_not_kept(stand: Stand, upstream: Upstream) -> None:
+def test_long_body_is_sent_once_because_it_is_not_kept(serve_proxy: ServeProxy, upstream: Upstream) -> None:
     upstream.script = [BUSY, answering()]
     body = b'{"selector": {"x": "%s"}}' % (b"x" * 200_000)
-    assert stand().ask("POST /db/_find HTTP/1.1", body).status == 503
+    assert serve_proxy().ask("POST /db/_find HTTP/1.1", body).status == 503
     assert [len(received.body) for received in upstream.received] == [len(body)]
 
 
-def test_retries_end(stand: Stand, upstream: Upstream) -> None:
+def test_retries_end(serve_proxy: ServeProxy, upstream: Upstream) -> None:
     upstream.script = [BUSY]
-    assert stand(retries="1").ask("GET /db/doc HTTP/1.1").status == 503
+    assert serve_proxy(retries="1").ask("GET /db/doc HTTP/1.1").status == 503
     assert len(upstream.received) == 2
-    assert stand(retries="0").ask("GET /db/doc HTTP/1.1").status == 503
+    assert serve_proxy(retries="0").ask("GET /db/doc HTTP/1.1").status == 503
     assert len(upstream.received) == 3
 
 
-def test_pauses_are_chance_within_doubling_limits_and_as_long_as_the_server_asks() -> None:
+def test_pauses_are_random_within_doubling_limits_and_as_long_as_the_server_asks() -> None:
     retries = Retries(first_s=0.1, longest_s=1.0)
     assert all(0 <= retries.pause_s(1, None) <= 0.2 for _ in range(100))
     assert max(retries.pause_s(3, None) for _ in range(1000)) > 0.4
@@ -115,23 +115,25 @@ def unused_url() -> str:
         return f"http://127.0.0.1:{listener.getsockname()[1]}"
 
 
-def test_server_that_is_not_there_is_a_bad_gateway(stand: Stand, upstream: Upstream) -> None:
+def test_unreachable_server_is_a_bad_gateway(serve_proxy: ServeProxy, upstream: Upstream) -> None:
     upstream.url = unused_url()
-    answer = stand(upstream).ask("GET /db/doc HTTP/1.1")
+    answer = serve_proxy(upstream).ask("GET /db/doc HTTP/1.1")
     assert (answer.status, answer.json()["error"]) == (502, "bad_gateway")  # type: ignore[call-overload, index]
     assert answer.headers["content-type"] == "application/json"
 
 
-def test_server_that_does_not_answer_is_a_gateway_timeout_and_not_asked_again(stand: Stand, upstream: Upstream) -> None:
+def test_server_that_does_not_answer_is_a_gateway_timeout_without_a_retry(
+    serve_proxy: ServeProxy, upstream: Upstream
+) -> None:
     upstream.script = [lambda _: time.sleep(2)]
-    answer = stand(timeout="0.2").ask("GET /db/doc HTTP/1.1")
+    answer = serve_proxy(timeout="0.2").ask("GET /db/doc HTTP/1.1")
     assert (answer.status, answer.json()["error"]) == (504, "gateway_timeout")  # type: ignore[call-overload, index]
     assert len(upstream.received) == 1
 
 
-def test_connections_are_bounded(stand: Stand, upstream: Upstream) -> None:
+def test_number_of_connections_is_limited(serve_proxy: ServeProxy, upstream: Upstream) -> None:
     upstream.script = [lambda connection: (time.sleep(1), connection.sendall(answering()))]
-    wire = stand(max_connections="1", connect_timeout="0.2", retries="0")
+    wire = serve_proxy(max_connections="1", connect_timeout="0.2", retries="0")
     other = Wire(wire.port)
     wire.send("GET /db/a HTTP/1.1\nHost: x\n\n")
     while not upstream.received:
@@ -142,16 +144,16 @@ def test_connections_are_bounded(stand: Stand, upstream: Upstream) -> None:
     assert wire.answer().status == 200
 
 
-def test_breaker_leaves_a_failing_server_alone(stand: Stand, upstream: Upstream) -> None:
+def test_open_breaker_sends_nothing(serve_proxy: ServeProxy, upstream: Upstream) -> None:
     upstream.script = [CLOSES]
-    wire = stand(breaker_failures="3", breaker_pause="60", retries="0")
+    wire = serve_proxy(breaker_failures="3", breaker_pause="60", retries="0")
     assert statuses_of(wire, "GET /db/doc HTTP/1.1", count=3) == [502, 502, 502]
     answer = wire.ask("GET /db/doc HTTP/1.1")
     assert (answer.status, answer.json()["error"]) == (503, "service_unavailable")  # type: ignore[call-overload, index]
     assert len(upstream.received) == 3
 
 
-def test_breaker_lets_one_request_try_after_its_pause() -> None:
+def test_breaker_allows_one_request_after_its_pause() -> None:
     now = 0.0
     breaker = Breaker(2, 5.0, monotonic=lambda: now)
     breaker.fail()
@@ -161,7 +163,7 @@ def test_breaker_lets_one_request_try_after_its_pause() -> None:
     now = 5.0
     assert breaker.wait_s() == 0
     breaker.begin()
-    # The next one waits until it is known how that one ended.
+    # The next request waits for the result of that one.
     assert breaker.wait_s() == 5.0
     breaker.succeed()
     assert (breaker.is_open, breaker.wait_s()) == (False, 0.0)
@@ -169,9 +171,9 @@ def test_breaker_lets_one_request_try_after_its_pause() -> None:
     assert not breaker.is_open
 
 
-def test_breaker_closes_when_the_server_is_back(stand: Stand, upstream: Upstream) -> None:
+def test_breaker_closes_when_the_server_is_back(serve_proxy: ServeProxy, upstream: Upstream) -> None:
     upstream.script = [CLOSES, CLOSES, answering()]
-    wire = stand(breaker_failures="2", breaker_pause="0.2", retries="0")
+    wire = serve_proxy(breaker_failures="2", breaker_pause="0.2", retries="0")
     assert statuses_of(wire, "GET /db/doc HTTP/1.1", count=3) == [502, 502, 503]
     time.sleep(0.3)
     assert statuses_of(wire, "GET /db/doc HTTP/1.1", count=3) == [200, 200, 200]
@@ -182,32 +184,32 @@ def second() -> Upstream:
     return Upstream(answering(200, {"node": 2}))
 
 
-def test_nodes_take_turns(stand: Stand, upstream: Upstream, second: Upstream) -> None:
-    assert statuses_of(stand(upstream, second), "GET /db/doc HTTP/1.1", count=6) == [200] * 6
+def test_nodes_take_turns(serve_proxy: ServeProxy, upstream: Upstream, second: Upstream) -> None:
+    assert statuses_of(serve_proxy(upstream, second), "GET /db/doc HTTP/1.1", count=6) == [200] * 6
     assert (len(upstream.received), len(second.received)) == (3, 3)
 
 
 @pytest.mark.parametrize("request_line", ["GET /db/doc", "PUT /db/doc", "POST /db/_bulk_docs"])
-def test_another_node_is_asked_where_none_answers_the_connection(
-    request_line: str, stand: Stand, upstream: Upstream, second: Upstream
+def test_request_goes_to_another_node_if_one_refuses_the_connection(
+    request_line: str, serve_proxy: ServeProxy, upstream: Upstream, second: Upstream
 ) -> None:
     upstream.url = unused_url()
-    # Nothing was sent, so that even a write may go to the other.
-    assert statuses_of(stand(upstream, second), f"{request_line} HTTP/1.1", b"{}", count=6) == [200] * 6
+    # Nothing was sent, so even a write may go to the other node.
+    assert statuses_of(serve_proxy(upstream, second), f"{request_line} HTTP/1.1", b"{}", count=6) == [200] * 6
     assert len(second.received) == 6
 
 
 def test_write_that_may_have_been_applied_is_not_sent_to_another_node(
-    stand: Stand, upstream: Upstream, second: Upstream
+    serve_proxy: ServeProxy, upstream: Upstream, second: Upstream
 ) -> None:
     upstream.script = [CLOSES]
-    wire = stand(upstream, second)
+    wire = serve_proxy(upstream, second)
     assert sorted(statuses_of(wire, "PUT /db/doc HTTP/1.1", b"{}", count=4)) == [200, 200, 502, 502]
     assert len(second.received) == 2
 
 
 def nodes_of(*answers: int | None, interval_s: float = 1.0) -> tuple[Nodes, list[list[str]]]:
-    """Nodes that answer so, None for none at all, and what each was asked."""
+    """Nodes with these answers (None for no answer), and the requests that each got."""
     asked: list[list[str]] = [[] for _ in answers]
 
     class Answering(AsyncBackend):
@@ -250,7 +252,7 @@ def test_health_checks_find_nodes_that_are_down_or_in_maintenance() -> None:
     assert all(paths[0] == "/_up" for paths in asked)
 
 
-def test_no_node_is_left_when_all_breakers_are_open() -> None:
+def test_request_fails_if_all_breakers_are_open() -> None:
     nodes, asked = nodes_of(None, None)
     nodes.retries = Retries(5, first_s=0.0)
 
@@ -264,9 +266,9 @@ def test_no_node_is_left_when_all_breakers_are_open() -> None:
     assert [len(paths) for paths in asked] == [2, 2]
 
 
-def test_reason_names_the_server_without_its_password(stand: Stand, upstream: Upstream) -> None:
+def test_reason_names_the_server_without_its_password(serve_proxy: ServeProxy, upstream: Upstream) -> None:
     url = unused_url()
     upstream.url = url.replace("//", "//user:hunter2@")
-    answer = stand(upstream).ask("GET /db/doc HTTP/1.1")
+    answer = serve_proxy(upstream).ask("GET /db/doc HTTP/1.1")
     assert answer.status == 502
     assert "hunter2" not in json.dumps(answer.json())

@@ -1,4 +1,4 @@
-"""Browsers of other origins: which requests are answered before any other rule, and what every answer allows."""
+"""CORS: the answers to preflights, and the headers of other answers."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def test_preflight_is_allowed(settings: Cors, request_: Request, allowed: dict[s
         pytest.param(ONE, Request("OPTIONS", "/", "x=%zz", asking().headers), id="a query that cannot be decoded"),
     ],
 )
-def test_request_goes_on_its_way_where_it_is_no_preflight_or_not_allowed(settings: Cors, request_: Request) -> None:
+def test_other_requests_and_forbidden_preflights_reach_the_backend(settings: Cors, request_: Request) -> None:
     assert preflight(request_, settings) is None
 
 
@@ -115,7 +115,7 @@ def test_answer_allows_what_the_settings_say(
     assert answered == ({} if headers is None else headers | exposed)
 
 
-def test_exposed_headers_take_the_place_of_couchdbs_own() -> None:
+def test_exposed_headers_replace_couchdbs() -> None:
     settings = Cors((APP,), exposed_headers=("ETag", "X-Mine"))
     answered = cors_headers(Request("GET", "/", headers={"origin": APP}), [], settings)
     assert answered["access-control-expose-headers"] == "content-type, etag, x-mine"
@@ -156,7 +156,7 @@ def test_served_preflight_needs_no_credentials_and_no_database(wire: Wire) -> No
         ("GET /x?y=%zz", 400),
     ],
 )
-def test_served_answers_may_be_read_by_accepted_origins_only(wire: Wire, head: str, status: int) -> None:
+def test_only_accepted_origins_may_read_answers(wire: Wire, head: str, status: int) -> None:
     plain = wire.ask(f"{head} HTTP/1.1")
     other = wire.ask(f"{head} HTTP/1.1\nOrigin: https://other.example")
     accepted = wire.ask(f"{head} HTTP/1.1\nOrigin: {APP}")
@@ -168,7 +168,7 @@ def test_served_answers_may_be_read_by_accepted_origins_only(wire: Wire, head: s
     }
 
 
-def test_served_streams_may_be_read(wire: Wire) -> None:
+def test_accepted_origin_may_read_a_stream(wire: Wire) -> None:
     admin = "Authorization: Basic YWRtaW46c2VjcmV0"
     assert wire.ask(f"PUT /streamed HTTP/1.1\n{admin}").status == 201
     answer = wire.ask(f"GET /streamed/_changes?feed=continuous&timeout=1 HTTP/1.1\n{admin}\nOrigin: {APP}")
@@ -176,7 +176,7 @@ def test_served_streams_may_be_read(wire: Wire) -> None:
     assert answer.headers["access-control-allow-origin"] == APP
 
 
-def test_what_another_server_allows_is_replaced_by_what_this_one_does() -> None:
+def test_cors_headers_of_another_server_are_replaced() -> None:
     upstream = Upstream(answering(200, access_control_allow_origin="*", Access_Control_Max_Age="1"))
     with closing(CouchBackend(upstream.url)) as backend:
         proxy = Served(backend)

@@ -1,4 +1,4 @@
-"""The served emulator over raw sockets: what is well and ill formed, and clients that dawdle or go away."""
+"""The served emulator over raw sockets: well-formed and malformed requests, slow and disconnecting clients."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_answer_has_couchdbs_headers_and_ends_with_a_newline(wire: Wire) -> None
     assert answer.json()["couchdb"] == "Welcome"  # type: ignore[index,call-overload]
 
 
-def test_request_that_announces_no_body_is_told_so_where_one_is_needed(wire: Wire, db: str) -> None:
+def test_request_without_the_body_it_needs_is_a_bad_request(wire: Wire, db: str) -> None:
     as_json = "\nContent-Type: application/json"
     for head in (f"PUT /{db}/doc HTTP/1.1", *(f"POST /{db}/{one} HTTP/1.1{as_json}" for one in ("_find", "_changes"))):
         answer = wire.ask(head)
@@ -77,7 +77,7 @@ def test_request_that_announces_no_body_is_told_so_where_one_is_needed(wire: Wir
     empty = wire.ask(f"PUT /{db}/doc HTTP/1.1\nContent-Length: 0")
     assert (empty.status, empty.json()) == (400, {"error": "bad_request", "reason": "invalid UTF-8 JSON"})
     assert wire.ask(f"POST /{db}/_changes HTTP/1.1{as_json}\nContent-Length: 0").status == 200
-    # Sessions are CouchDB's oldest part, and say it otherwise.
+    # Sessions are CouchDB's oldest part, with another message.
     assert wire.ask(f"POST /_session HTTP/1.1{as_json}").json() == empty.json()
 
 
@@ -115,14 +115,14 @@ def test_pipelined_requests_of_all_kinds_are_answered_in_order(wire: Wire, db: s
     assert [answer.json()["_id"] for answer in answers[1::4]] == [str(number) for number in range(8)]  # type: ignore[index,call-overload]
 
 
-def test_request_that_follows_the_last_one_is_not_heeded(wire: Wire, db: str, connect: Callable[[], Wire]) -> None:
+def test_request_after_connection_close_is_ignored(wire: Wire, db: str, connect: Callable[[], Wire]) -> None:
     late = f"DELETE /{db} HTTP/1.1\nHost: x\n\n"
     answer = wire.send(f"GET /_up HTTP/1.1\nHost: x\nConnection: close\n\n{late}").answer()
     assert (answer.status, answer.closed, wire.at_end()) == (200, True, True)
     assert connect().ask(f"GET /{db} HTTP/1.1").status == 200
 
 
-def test_answer_of_many_parts_is_whole_and_in_turn(wire: Wire, db: str) -> None:
+def test_long_answer_is_complete_and_in_order(wire: Wire, db: str) -> None:
     text = "x" * (LIMIT - 100)
     count = 600_000 // LIMIT
     for number in range(count):
@@ -147,7 +147,7 @@ def test_encoded_slash_survives_in_a_path(wire: Wire, db: str) -> None:
     assert wire.ask(f"GET /{db}/a/b%20c HTTP/1.1").status == 404
 
 
-def test_address_may_stand_in_the_request_line(wire: Wire) -> None:
+def test_request_line_may_contain_a_url(wire: Wire) -> None:
     assert wire.ask("GET http://elsewhere:1/_up?x=1 HTTP/1.1").json() == {"status": "ok", "seeds": {}}
 
 
@@ -157,7 +157,7 @@ def test_chunked_body_is_read(wire: Wire, db: str) -> None:
     assert wire.ask(f"GET /{db}/a HTTP/1.1").json()["x"] == 1  # type: ignore[index,call-overload]
 
 
-def test_body_is_asked_for_where_the_client_waits_to_be(wire: Wire, db: str) -> None:
+def test_expect_100_continue_is_answered(wire: Wire, db: str) -> None:
     wire.send(f"PUT /{db}/a HTTP/1.1\nHost: x\nContent-Length: 2\nExpect: 100-continue\n\n")
     assert wire.read_until(b"\r\n\r\n").startswith(b"HTTP/1.1 100 ")
     wire.send("{}")
@@ -184,22 +184,20 @@ def test_offer_of_another_protocol_is_declined(wire: Wire, db: str, parts: int) 
 
 
 @pytest.mark.parametrize("more", ["", OFFER])
-def test_thousands_of_requests_at_once_are_answered_one_by_one(wire: Wire, more: str) -> None:
+def test_thousands_of_pipelined_requests_are_answered(wire: Wire, more: str) -> None:
     wire.send(f"GET /_up HTTP/1.1\nHost: x\n{more}\n" * 2000)
     assert [wire.answer().status for _ in range(2000)] == [200] * 2000
 
 
-def test_emulator_answers_without_a_task_what_has_come_whole(
-    wire: Wire, db: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_complete_request_is_answered_without_a_task(wire: Wire, db: str, monkeypatch: pytest.MonkeyPatch) -> None:
     begun: list[bytes] = []
     begin = HttpProtocol._begin
 
-    def told(protocol: HttpProtocol, *args: Any) -> None:
+    def record(protocol: HttpProtocol, *args: Any) -> None:
         begun.append(protocol.url)
         begin(protocol, *args)
 
-    monkeypatch.setattr(HttpProtocol, "_begin", told)
+    monkeypatch.setattr(HttpProtocol, "_begin", record)
     # Another test may have installed middleware for all backends.
     monkeypatch.setattr(Backend, "drivers", None)
     wire.send(f"PUT /{db}/a HTTP/1.1\nHost: x\nContent-Length: 7\n\n" + '{"x":1}')
@@ -220,7 +218,7 @@ def test_http_1_0_is_answered_and_closed(wire: Wire) -> None:
     assert wire.at_end()
 
 
-def test_answer_of_no_known_length_ends_with_the_connection_of_http_1_0(wire: Wire, db: str) -> None:
+def test_answer_of_unknown_length_ends_with_the_http_1_0_connection(wire: Wire, db: str) -> None:
     wire.ask(f"PUT /{db}/a HTTP/1.1", b"{}")
     wire.send(f"GET /{db}/_changes?feed=longpoll HTTP/1.0\nConnection: keep-alive\n\n")
     head = wire.read_until(b"\r\n\r\n").lower()
@@ -236,7 +234,7 @@ def test_request_needs_no_host(wire: Wire) -> None:
     assert wire.send("GET /_up HTTP/1.1\n\n").answer().status == 200
 
 
-def test_header_that_would_be_two_is_not_sent(wire: Wire, db: str) -> None:
+def test_line_break_in_a_header_is_not_sent(wire: Wire, db: str) -> None:
     attachment = {"content_type": "text/plain\r\nX-Evil: 1", "data": "aGk="}
     wire.ask(f"PUT /{db}/a HTTP/1.1", json.dumps({"_attachments": {"x": attachment}}).encode())
     answer = wire.ask(f"GET /{db}/a/x HTTP/1.1")
@@ -272,7 +270,7 @@ def test_unknown_content_encoding_is_couchdbs_error(wire: Wire, db: str) -> None
         b"GET /" + b"a" * 100_000,
     ],
 )
-def test_broken_request_is_told_and_closes_nothing_else(
+def test_malformed_request_is_a_bad_request_and_closes_only_its_connection(
     wire: Wire, connect: Callable[[], Wire], text: str | bytes
 ) -> None:
     other = connect()
@@ -307,13 +305,13 @@ def test_body_over_the_limit_is_too_large(wire: Wire, db: str, connect: Callable
     assert connect().ask(f"GET /{db}/a HTTP/1.1").status == 404
 
 
-def test_body_at_the_limit_is_taken(wire: Wire, db: str) -> None:
+def test_body_at_the_limit_is_accepted(wire: Wire, db: str) -> None:
     body = b'{"x":"' + b"a" * (LIMIT - 8) + b'"}'
     assert len(body) == LIMIT
     assert wire.ask(f"PUT /{db}/a HTTP/1.1", body).status == 201
 
 
-def test_client_that_sends_slowly_keeps_nobody_waiting(wire: Wire, db: str, connect: Callable[[], Wire]) -> None:
+def test_client_that_sends_slowly_delays_nobody(wire: Wire, db: str, connect: Callable[[], Wire]) -> None:
     wire.send(f"PUT /{db}/slow HTTP/1.1\nHost: x\nContent-Length: 7\n\n")
     for byte in b'{"x":1}':
         assert connect().ask("GET /_up HTTP/1.1").status == 200
@@ -321,7 +319,9 @@ def test_client_that_sends_slowly_keeps_nobody_waiting(wire: Wire, db: str, conn
     assert wire.answer().status == 201
 
 
-def test_client_that_leaves_amid_its_body_stores_nothing(wire: Wire, db: str, connect: Callable[[], Wire]) -> None:
+def test_client_that_disconnects_while_it_sends_a_body_stores_nothing(
+    wire: Wire, db: str, connect: Callable[[], Wire]
+) -> None:
     wire.send(f"PUT /{db}/half HTTP/1.1\nHost: x\nContent-Length: 100\n\n{{}}").close()
     assert connect().ask(f"GET /{db}/half HTTP/1.1").status == 404
 
@@ -332,7 +332,7 @@ def open_feed(wire: Wire, db: str, feed: str = "continuous") -> Wire:
     return wire
 
 
-def test_access_log_tells_of_every_way_to_answer(db: str, served: Served) -> None:
+def test_access_log_has_a_line_for_each_way_to_answer(db: str, served: Served) -> None:
     lines: list[str] = []
     logged = Served.__new__(Served)
     logged.start(Application(served.backend, access_log=AccessLog(lines.append)))
@@ -361,7 +361,7 @@ def test_access_log_tells_of_every_way_to_answer(db: str, served: Served) -> Non
     assert sent[1] > 400_000
 
 
-def test_feed_is_sent_as_it_comes(served: Served, wire: Wire, db: str, connect: Callable[[], Wire]) -> None:
+def test_feed_is_sent_without_delay(served: Served, wire: Wire, db: str, connect: Callable[[], Wire]) -> None:
     for kind in ("continuous", "eventsource", "longpoll"):
         feed = open_feed(connect(), db, kind) if kind != "longpoll" else connect()
         if kind == "longpoll":
@@ -373,14 +373,14 @@ def test_feed_is_sent_as_it_comes(served: Served, wire: Wire, db: str, connect: 
         served.wait_for_followers(0)
 
 
-def test_client_that_goes_away_frees_its_feed(served: Served, db: str, connect: Callable[[], Wire]) -> None:
+def test_disconnected_client_ends_its_feed(served: Served, db: str, connect: Callable[[], Wire]) -> None:
     feeds = [open_feed(connect(), db, ("continuous", "eventsource", "longpoll")[n % 3]) for n in range(100)]
     served.wait_for_followers(100)
     for feed in feeds[:50]:
         feed.close()
     served.wait_for_followers(50)
     for feed in feeds[50:]:
-        # An abortive close: a reset, and no end of file.
+        # An abortive close sends a reset instead of an end of file.
         feed.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\x00\x00\x00\x00\x00\x00\x00")
         feed.close()
     served.wait_for_followers(0)
@@ -395,7 +395,7 @@ def test_feed_whose_parameter_is_encoded_is_a_feed(served: Served, db: str, conn
     served.wait_for_followers(0)
 
 
-def test_client_that_never_reads_its_feed_keeps_nobody_waiting(
+def test_client_that_never_reads_its_feed_delays_nobody(
     served: Served, wire: Wire, db: str, connect: Callable[[], Wire]
 ) -> None:
     wire.ask(f"PUT /{db}/big HTTP/1.1", b'{"x":"' + b"a" * (LIMIT - 100) + b'"}')
@@ -425,7 +425,7 @@ def test_head_of_a_feed_ends_at_once(served: Served, wire: Wire, db: str) -> Non
 
 
 class Failing(BaseBackend):
-    """Fails in the way that the path names."""
+    """Fails as the path says."""
 
     def send(self, request: Request) -> Response:
         failures: dict[str, Exception] = {

@@ -1,4 +1,4 @@
-"""HTTP by hand, for what clients and servers rarely do: connections, a served backend, a server to stand before."""
+"""HTTP over raw sockets: connections, a served backend, and a scripted server for the proxy."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from couchdal.server.listener import listen, serve
 
 @dataclass
 class Answer:
-    """One response as it came: ``closed`` where the server ended the connection after it."""
+    """One response. ``closed`` means that the server closes the connection after it."""
 
     status: int
     headers: dict[str, str]
@@ -37,8 +37,8 @@ class Wire:
     port: int
     socket: socket.socket = field(init=False)
     rest: bytes = b""
-    #: What is served there, where a test wants to look inside.
-    standing: Served | None = None
+    #: The served application, for tests that look inside.
+    served: Served | None = None
 
     def __post_init__(self) -> None:
         self.socket = socket.create_connection(("127.0.0.1", self.port), timeout=10)
@@ -88,7 +88,7 @@ class Wire:
         return found
 
     def at_end(self) -> bool:
-        """Whether the server closes the connection, now or soon."""
+        """Return whether the server closes the connection, now or soon."""
         with suppress(ConnectionResetError):
             return self.rest == b"" and self.socket.recv(1) == b""
         return True
@@ -122,7 +122,7 @@ class Served:
 
 @dataclass
 class Received:
-    """One request as it arrived: its target byte for byte, and its headers with names in lower case."""
+    """One request: its target unchanged, and its headers with names in lower case."""
 
     method: str
     target: str
@@ -134,7 +134,7 @@ class Received:
 
 
 def answering(status: int = 200, body: object = None, **headers: str) -> bytes:
-    """Return the bytes of an answer in JSON."""
+    """Return the bytes of a JSON answer."""
     content = json.dumps({"ok": True} if body is None else body).encode()
     lines = [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
     head = [f"HTTP/1.1 {status} Whatever", "content-type: application/json", f"content-length: {len(content)}", *lines]
@@ -142,18 +142,18 @@ def answering(status: int = 200, body: object = None, **headers: str) -> bytes:
 
 
 class Upstream:
-    """A server that keeps what it is sent and does what its script says, one step a request, the last one for good.
+    """A server that records requests and follows a script: one step for each request, the last step repeatedly.
 
-    A step is the bytes of an answer, after which a connection stays open; or a function of the connection, after which
-    it is closed. Without a script everything is answered with ``{"ok": true}``.
+    A step is the bytes of an answer, after which the connection stays open, or a function of the connection, after
+    which it is closed. Without a script, every answer is ``{"ok": true}``.
     """
 
     def __init__(self, *script: bytes | Callable[[socket.socket], object]) -> None:
         self.received: list[Received] = []
         self.script = list(script) or [answering()]
-        #: What reads bodies in place of keeping them.
+        #: Reads bodies without recording them.
         self.swallow: Callable[[io.BufferedReader], object] | None = None
-        #: How many connections there were, and how many of them the other side has left.
+        #: How many connections were opened, and how many are closed.
         self.accepted = self.closed = 0
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
@@ -183,7 +183,7 @@ class Upstream:
                     return
                 connection.sendall(step)
                 if self.swallow is not None:
-                    # It need not have read to the end.
+                    # It may have stopped before the end.
                     return
 
     @contextmanager

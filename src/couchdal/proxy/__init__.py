@@ -1,1 +1,1 @@
-"""What stands before a real CouchDB: which requests pass, whose they are, and what is done when a server fails."""
+"""The proxy in front of a real CouchDB: allowed requests, credentials, and nodes that fail."""

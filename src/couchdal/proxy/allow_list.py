@@ -1,6 +1,6 @@
-"""Which requests pass: what the routing table gives to everybody, and what the operator adds or takes away.
+"""Decide which requests the proxy forwards, from the method and the decoded path.
 
-It looks at methods and decoded paths only, and asks nobody.
+The API's table defines what everybody may do. The operator adds rules or restricts them.
 """
 
 from __future__ import annotations
@@ -13,18 +13,18 @@ from couchdal.api.routes import Pattern, Route, find_route
 from couchdal.errors import Forbidden, NotConfigured, NotFound
 
 _RULE = re.compile(r"(?:([A-Z]+|\*) )?(/\S*)")
-# What documents are called whose ids begin with an underscore. Other such names are endpoints, known here or not.
+# Prefixes of document ids. Other names that begin with an underscore are endpoints, whether we know them or not.
 _DOCUMENTS = ("_design/", "_local/")
 
 
 class AllowList:
-    """What passes.
+    """The requests that the proxy forwards.
 
-    ``allow`` adds rules such as ``PUT /{db}`` or ``GET /{db}/_design/{name}/_view/{view}``: a method (``*``, or none,
-    for all) and a pattern of the routing table's kind, ``{name}`` for one segment, ``{name...}`` for the rest.
-    ``read_only`` refuses whatever changes data, rules or not. ``databases`` are names with ``*`` and ``?`` in them;
-    without any, all databases may be asked but CouchDB's own. Without ``sessions`` nobody logs in or out: where
-    requests are not the clients' own, their cookies go nowhere. Raises ``NotConfigured`` for a rule that is none.
+    ``allow`` adds rules such as ``PUT /{db}`` or ``GET /{db}/_design/{name}/_view/{view}``. A rule has a method (``*``
+    or nothing means all) and a pattern as in the API's table: ``{name}`` is one segment, ``{name...}`` the rest.
+    ``read_only`` refuses every request that changes data, even if a rule allows it. ``databases`` are names with the
+    wildcards ``*`` and ``?``; without any, all databases are allowed except CouchDB's own. Without ``sessions``,
+    clients cannot log in or out. Raise ``NotConfigured`` for an invalid rule.
     """
 
     def __init__(
@@ -41,17 +41,17 @@ class AllowList:
         self._databases = tuple(databases)
 
     def check(self, method: str, segments: Sequence[str]) -> Route:
-        """Return the row of the routing table that a request belongs to; raises ``Forbidden`` where it stays."""
+        """Return the route of a request. Raise ``Forbidden`` if the proxy does not forward it."""
         try:
             route, args = find_route(segments)
         except NotFound:
-            raise Forbidden("this path does not pass the proxy") from None
+            raise Forbidden("the proxy does not allow this path") from None
         self._check_database(args.get("db"))
         if route.pattern == "/_session" and method not in ("GET", "HEAD", "OPTIONS") and not self._sessions:
-            raise Forbidden("the proxy has an account of its own: nobody logs in or out")
+            raise Forbidden("the proxy uses its own account, so clients cannot log in or out")
         asked = "GET" if method == "HEAD" else method
-        if not self._passes(asked, segments, route, args):
-            raise Forbidden(f"{method} {route.pattern} does not pass the proxy")
+        if not self._allows(asked, segments, route, args):
+            raise Forbidden(f"the proxy does not allow {method} {route.pattern}")
         if self._read_only and not _only_reads(asked, route):
             raise Forbidden("the proxy is read-only")
         return route
@@ -61,15 +61,15 @@ class AllowList:
             return
         patterns = self._databases or (() if name.startswith("_") else ("*",))
         if not any(fnmatchcase(name, pattern) for pattern in patterns):
-            raise Forbidden("this database does not pass the proxy")
+            raise Forbidden("the proxy does not allow this database")
 
-    def _passes(self, method: str, segments: Sequence[str], route: Route, args: dict[str, str]) -> bool:
+    def _allows(self, method: str, segments: Sequence[str], route: Route, args: dict[str, str]) -> bool:
         if any(allowed in ("*", method) and pattern.match(segments) is not None for allowed, pattern in self._rules):
             return True
         if route.unsupported or _is_unknown_endpoint(args):
             return False
         if method == "OPTIONS":
-            # A browser asks before it sends what would be refused; the server says what its settings are.
+            # A browser's preflight. The server answers it from its CORS settings.
             return True
         return method in route.endpoints and method != "*" and method not in route.withheld
 
@@ -77,12 +77,14 @@ class AllowList:
 def _parse_rule(text: str) -> tuple[str, Pattern]:
     found = _RULE.fullmatch(text.strip())
     if found is None:
-        raise NotConfigured(f"{text!r} is no rule, such as 'PUT /{{db}}' or '/{{db}}/_design/{{name}}/_view/{{view}}'")
+        raise NotConfigured(
+            f"{text!r} is not a rule; rules look like 'PUT /{{db}}' or '/{{db}}/_design/{{name}}/_view/{{view}}'"
+        )
     return found[1] or "*", Pattern(found[2])
 
 
 def _is_unknown_endpoint(args: dict[str, str]) -> bool:
-    """Whether a name that only CouchDB could know stands where a document or an attachment would."""
+    """Return whether the name of a document or attachment is the name of an endpoint that only CouchDB knows."""
     name = args.get("doc_id", "")
     if name.startswith("_") and not name.startswith(_DOCUMENTS):
         return True

@@ -1,4 +1,4 @@
-"""A circuit breaker: a server that fails again and again is left alone for a while."""
+"""A circuit breaker: a server that fails repeatedly gets no requests for a while."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 
 class Breaker:
-    """Open after ``failures`` in a row, for ``pause_s`` seconds; then one request tries whether the server is back."""
+    """Opens after ``failures`` in a row, for ``pause_s`` seconds; then one request tries the server again."""
 
     def __init__(self, failures: int, pause_s: float, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._limit = failures
@@ -21,11 +21,11 @@ class Breaker:
         return self._failures >= self._limit
 
     def wait_s(self) -> float:
-        """Return in how many seconds the server may be asked; 0 for now."""
+        """Return the seconds until the server may get a request; 0 means now."""
         return max(0.0, self._retry_at - self._monotonic()) if self.is_open else 0.0
 
     def begin(self) -> None:
-        """Say that a request is sent: while the breaker is open, it is the only one of a pause."""
+        """Note that a request is sent. While the breaker is open, it is the only one in a pause."""
         if self.is_open:
             self._retry_at = self._monotonic() + self._pause_s
 

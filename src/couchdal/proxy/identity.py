@@ -1,6 +1,6 @@
-"""Whose request it is that CouchDB sees: the client's own, the proxy's, or that of somebody for whom the proxy vouches.
+"""Decide whose credentials CouchDB sees: the client's, the proxy's, or those of a user whom the proxy names.
 
-No secret is shown by any ``repr`` here.
+No ``repr`` here shows a secret.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from couchdal.http.messages import Request, Response
 
 
 class Identity(Protocol):
-    """Has a request carry what it shall, and an answer only what is the client's."""
+    """Puts credentials into requests, and removes from answers what the client must not get."""
 
     def sign(self, request: Request) -> Request: ...
 
@@ -23,7 +23,7 @@ class Identity(Protocol):
 
 
 class OfClient:
-    """The client's own credentials pass: Basic, a session's cookie, a token."""
+    """Forwards the client's own credentials: Basic, a session cookie, a token."""
 
     def sign(self, request: Request) -> Request:
         return request
@@ -33,7 +33,7 @@ class OfClient:
 
 
 class OfProxy:
-    """The proxy's own account: no credentials of the client's pass, and no cookies that CouchDB gives the proxy."""
+    """Uses the proxy's own account. Removes the client's credentials, and the cookies that CouchDB gives the proxy."""
 
     def sign(self, request: Request) -> Request:
         return request.with_headers(_anonymous(request.headers))
@@ -45,10 +45,10 @@ class OfProxy:
 
 @dataclass(frozen=True, slots=True)
 class Vouched(OfProxy):
-    """CouchDB's proxy authentication: the proxy names the user, and proves by a token that it knows the secret.
+    """CouchDB's proxy authentication: the proxy names the user, and a token proves that it knows the secret.
 
-    The user is ``user`` or, where ``user_header`` is given, what a gateway before the proxy says in that header;
-    without either a request stays anonymous. Source: couch_httpd_auth:proxy_auth_user.
+    With ``user_header``, a gateway in front of the proxy names the user in that header; otherwise the user is ``user``.
+    Without either, a request stays anonymous. Source: couch_httpd_auth:proxy_auth_user.
     """
 
     secret: str = field(repr=False)
@@ -62,7 +62,7 @@ class Vouched(OfProxy):
         if self.user_header is not None:
             user = headers.pop(self.user_header.lower(), None) or self.user
         if user:
-            # Header values are Latin-1 in transit, and CouchDB takes their bytes.
+            # Header values are Latin-1 in transit, and CouchDB uses their bytes.
             name = user.encode("latin-1", "replace")
             headers[PROXY_USER] = user
             headers[PROXY_ROLES] = ",".join(self.roles)

@@ -1,6 +1,6 @@
-"""The nodes of one CouchDB cluster: which of them is asked, and what is done when it does not answer.
+"""The nodes of one CouchDB cluster: choose one for each request, and repeat requests that fail.
 
-Nodes take turns. One whose breaker is open, or that did not answer ``/_up`` well, is asked only when no other is left.
+Nodes take turns. A node with an open breaker or a failed health check gets requests only if no other node is left.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _HEALTH_TIMEOUT_S = 5.0
 
 @dataclass(slots=True, eq=False)
 class Node:
-    """One server. ``healthy`` is what the last check said."""
+    """One server. ``healthy`` is the result of the last health check."""
 
     backend: AsyncBackend
     breaker: Breaker
@@ -29,13 +29,13 @@ class Node:
 
 @dataclass(slots=True)
 class Nodes:
-    """What is asked as if it were one server. ``pause`` waits, ``check_interval_s`` is the time between two checks."""
+    """Several nodes as one server. ``pause`` waits; ``check_interval_s`` is the time between two health checks."""
 
     nodes: Sequence[Node]
     retries: Retries = field(default_factory=Retries)
     check_interval_s: float = 10.0
     pause: Callable[[float], Awaitable[object]] = asyncio.sleep
-    #: How many requests were sent again.
+    #: How many requests were repeated.
     repeated: int = 0
     _turn: int = 0
 
@@ -44,11 +44,11 @@ class Nodes:
         return ", ".join(node.backend.name for node in self.nodes)
 
     def count_up(self) -> int:
-        """Return how many nodes would be asked without misgivings."""
+        """Return the number of healthy nodes."""
         return sum(1 for node in self.nodes if node.healthy and not node.breaker.is_open)
 
     async def send(self, request: Request, is_repeatable: Callable[[], bool]) -> Response:
-        """Return the answer of one of the nodes; raises ``BackendError`` where none gave one."""
+        """Return the answer of one of the nodes. Raise ``BackendError`` if none answered."""
         tried: list[Node] = []
         made = 0
         while True:
@@ -65,7 +65,7 @@ class Nodes:
                 await response.aclose()
             except NotConnected as error:
                 _count_failure(node, error)
-                # Nothing was sent: whatever it is, another node may be asked.
+                # Nothing was sent, so any request may go to another node.
                 if made > self.retries.most:
                     raise
             except (Unreachable, TimedOut) as error:
@@ -80,18 +80,18 @@ class Nodes:
         return made <= self.retries.most and is_repeatable()
 
     def _choose(self, tried: Sequence[Node]) -> Node:
-        """Return the node whose turn it is, of the best that there are; raises ``Unavailable``."""
+        """Return the next of the best nodes. Raise ``Unavailable`` if every breaker is open."""
         ready = [node for node in self.nodes if node.breaker.wait_s() == 0]
         if not ready:
             wait_s = min(node.breaker.wait_s() for node in self.nodes)
-            raise Unavailable(f"{self.name} failed repeatedly, and is asked again in {wait_s:.0f} s", self.name)
-        misgivings = [(node in tried, not node.healthy, node.breaker.is_open) for node in ready]
-        best = [node for node, doubts in zip(ready, misgivings, strict=True) if doubts == min(misgivings)]
+            raise Unavailable(f"{self.name} failed repeatedly; the proxy tries again in {wait_s:.0f} s", self.name)
+        doubts = [(node in tried, not node.healthy, node.breaker.is_open) for node in ready]
+        best = [node for node, doubt in zip(ready, doubts, strict=True) if doubt == min(doubts)]
         self._turn += 1
         return best[self._turn % len(best)]
 
     async def attend(self) -> None:
-        """Check all nodes again and again, until cancelled."""
+        """Check all nodes repeatedly, until cancelled."""
         while True:
             await self.pause(self.check_interval_s)
             await asyncio.gather(*map(self._check, self.nodes))
@@ -103,7 +103,7 @@ class Nodes:
         except (BackendError, TimeoutError):
             node.healthy = False
             return
-        # A node in maintenance says 404. One that wants credentials is up.
+        # A node in maintenance answers 404. A node that demands credentials is up.
         node.healthy = answer.status < 500 and answer.status != 404
         if node.healthy:
             node.breaker.succeed()
@@ -114,6 +114,6 @@ class Nodes:
 
 
 def _count_failure(node: Node, error: BackendError) -> None:
-    # That all connections are in use says nothing about the node.
+    # If all connections are in use, the node may be fine.
     if not isinstance(error, Unavailable):
         node.breaker.fail()

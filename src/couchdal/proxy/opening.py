@@ -1,4 +1,4 @@
-"""From options to a proxy: its nodes, whose requests they see, and what passes."""
+"""Build the proxy that the options of ``couchdal serve`` describe."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from couchdal.proxy.retries import Retries
 
 
 def open_proxy(options: Mapping[str, Any]) -> Proxy:
-    """Return the proxy that options of ``server_options`` describe; raises ``NotConfigured``."""
+    """Return the proxy for the values of ``server.options``. Raise ``NotConfigured``."""
     if not options["upstream"]:
-        raise NotConfigured("no CouchDB is named: set COUCHDB_URL or pass --upstream")
+        raise NotConfigured("no CouchDB is configured; set COUCHDB_URL or pass --upstream")
     auth = options["auth"] or ("basic" if _has_account(options) else "client")
     nodes = Nodes(
         [
@@ -46,7 +46,7 @@ def _has_account(options: Mapping[str, Any]) -> bool:
 def _open_node(url: str, auth: str, options: Mapping[str, Any]) -> AsyncCouchBackend:
     own = auth in ("basic", "cookie")
     if own and not _has_account(options):
-        raise NotConfigured(f"--auth {auth} needs an account: set COUCHDB_USER and COUCHDB_PASSWORD")
+        raise NotConfigured(f"--auth {auth} needs an account; set COUCHDB_USER and COUCHDB_PASSWORD")
     connections = Connections(
         limit=options["max_connections"],
         connect_timeout_s=options["connect_timeout"],
@@ -69,7 +69,7 @@ def _identity(auth: str, options: Mapping[str, Any]) -> Identity:
     if auth != "proxy":
         return OfProxy()
     if options["proxy_secret"] is None:
-        raise NotConfigured("--auth proxy needs the secret that CouchDB has: set COUCHDAL_PROXY_SECRET")
+        raise NotConfigured("--auth proxy needs CouchDB's secret; set COUCHDAL_PROXY_SECRET")
     if options["proxy_user"] is None and options["proxy_user_header"] is None:
         raise NotConfigured("--auth proxy needs --proxy-user or --proxy-user-header")
     return Vouched(options["proxy_secret"], options["proxy_user"], options["proxy_roles"], options["proxy_user_header"])

@@ -1,7 +1,7 @@
-"""The request that CouchDB sees, built anew from what was understood of the client's.
+"""Build the request that CouchDB gets from the parsed request of the client.
 
-Nothing is pasted: a path is put together from decoded segments, a query from decoded pairs, and of the headers only
-those go on that are about the request itself.
+The path is built from decoded segments and the query from decoded pairs, so CouchDB sees what the proxy has checked.
+Only headers about the request itself are forwarded.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from couchdal.http.urls import check_encoding, parse_query, quote
 
 _PLAIN_PATH = re.compile(r"(?:/(?!\.{1,2}(?:/|\Z))[A-Za-z0-9._~-]+)+")
 _PLAIN_QUERY = re.compile(r"[A-Za-z0-9._~-]+=[A-Za-z0-9._~%-]*(?:&[A-Za-z0-9._~-]+=[A-Za-z0-9._~%-]*)*")
-# About this connection or another server's rules, said to CouchDB only by the proxy, or asking for more than the path.
+# Headers about this connection, headers that only the proxy may send, and headers that change the path or method.
 _DROPPED = (HOP_BY_HOP - {"content-length"}) | FORWARDED | REWRITTEN | {METHOD_OVERRIDE}
-# With these a gateway tells CouchDB who somebody is.
+# With these headers, a gateway tells CouchDB who the user is.
 _IDENTITY = "x-auth-couchdb-"
 
 
 def outgoing(request: Request, method: str, segments: Sequence[str]) -> Request:
-    """Return the request to send; raises ``BadRequest`` for a query or a header that cannot be."""
+    """Return the request to send. Raise ``BadRequest`` for an invalid query or header."""
     path, query = _path(request.path, segments), _query(request.query)
     return request.with_head(method, path, query, _headers(request))
 
@@ -56,6 +56,6 @@ def _headers(request: Request) -> Mapping[str, str]:
     if request.peer:
         sent["x-forwarded-for"] = request.peer
     if "host" in headers:
-        # CouchDB builds the addresses of its answers from it, and chooses no virtual host by it.
+        # CouchDB builds the URLs in its answers from this header, and does not choose a virtual host by it.
         sent["x-forwarded-host"] = headers["host"]
     return sent

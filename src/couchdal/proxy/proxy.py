@@ -1,4 +1,4 @@
-"""The proxy as a backend: a request that passes is built anew, signed, and put to one of the nodes."""
+"""The proxy as a backend: it checks a request, builds a new one, signs it and sends it to one of the nodes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from couchdal.proxy.retries import is_repeatable
 
 
 class Proxy(AsyncBackend):
-    """What stands before ``nodes``; bodies pass through it as they come."""
+    """Forwards allowed requests to ``nodes``, and streams bodies both ways."""
 
     streams = True
 

@@ -1,4 +1,4 @@
-"""Which requests may be sent again, and how long to wait before that."""
+"""Decide which requests the proxy may repeat, and how long it waits before."""
 
 from __future__ import annotations
 
@@ -9,30 +9,30 @@ from couchdal.api.routes import Route
 from couchdal.http.messages import Request, Response
 from couchdal.http.urls import parse_query
 
-# Of statuses, those that say that nothing was done.
+# Statuses which mean that the server did nothing.
 REPEATED = frozenset((429, 503))
 
 
 @dataclass(frozen=True, slots=True)
 class Retries:
-    """``most`` times beside the first; each pause is chance, between 0 and a limit that doubles (full jitter)."""
+    """Up to ``most`` repetitions. Each pause is random, between 0 and a limit that doubles (full jitter)."""
 
     most: int = 2
     first_s: float = 0.05
     longest_s: float = 2.0
 
     def pause_s(self, made: int, response: Response | None) -> float:
-        """Return the seconds to wait after ``made`` requests; no shorter than the server asks for, within bounds."""
+        """Return the seconds to wait after ``made`` requests: at least what the server asks for, within bounds."""
         asked = "" if response is None else response.headers.get("retry-after", "")
         least = float(asked) if asked.isdigit() else 0.0
         return min(self.longest_s, max(least, random() * self.first_s * 2.0**made))
 
 
 def is_repeatable(request: Request, route: Route) -> bool:
-    """Whether a request does no more when it is sent twice than when it is sent once.
+    """Return whether a request that is sent twice changes no more than one that is sent once.
 
-    Reads are, and so are writes of revisions that others made (``new_edits: false``). A body that is passed on as it
-    comes can be sent only once.
+    Reads are repeatable, and so are writes of existing revisions (``new_edits: false``). A streamed body can be sent
+    only once.
     """
     if request.stream is not None:
         return False

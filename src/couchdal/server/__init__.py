@@ -1,1 +1,1 @@
-"""The HTTP server: one ASGI application for any backend, and what `couchdal serve` adds to it."""
+"""The HTTP server: one ASGI application for any backend, and ``couchdal serve``."""

@@ -1,6 +1,6 @@
-"""Which origins browsers may ask from: what CouchDB's settings ``[chttpd] enable_cors`` and ``[cors]`` come to.
+"""CORS: which origins browsers may send requests from, as CouchDB's settings ``enable_cors`` and ``[cors]`` define.
 
-Requests and headers in, headers out; it asks nobody. Source: chttpd_cors.
+Requests and headers in, headers out. Source: chttpd_cors.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ METHODS = ("CONNECT", "COPY", "DELETE", "GET", "HEAD", "OPTIONS", "POST", "PUT",
 EXPOSED_HEADERS = (
     *("accept-ranges", "etag", "server", "x-couch-request-id", "x-couch-update-newrev", "x-couchdb-body-time"),
 )
-# What an answer has of these is named to the browser, and content-type whether it has it or not.
+# Of these, the ones in an answer are exposed to the browser. content-type always is.
 _SIMPLE_HEADERS = frozenset(("cache-control", "content-language", "expires", "last-modified", "pragma"))
 _COMMA = re.compile(r",\s*", re.ASCII)
 _PREFIX = b"access-control-"
@@ -32,10 +32,10 @@ _PREFIX = b"access-control-"
 
 @dataclass(frozen=True, slots=True)
 class Cors:
-    """The settings of a server whose ``enable_cors`` is true, with CouchDB's defaults.
+    """The CORS settings of a server, with CouchDB's defaults.
 
-    ``origins`` are compared letter by letter, scheme and port included; ``*`` is any. ``headers`` are those that
-    browsers may send, ``methods`` those that they may use, and both take the place of the defaults.
+    ``origins`` are the allowed origins, with scheme and port; ``*`` allows any. ``headers`` and ``methods`` are those
+    that browsers may use, and replace the defaults. ``max_age`` is how long browsers may cache a preflight's answer.
     """
 
     origins: tuple[str, ...] = ()
@@ -46,14 +46,14 @@ class Cors:
     exposed_headers: tuple[str, ...] = EXPOSED_HEADERS
 
     def accepts(self, origin: str) -> bool:
-        # Without any origins, CouchDB accepts the empty one, which no browser sends.
+        # Without origins, CouchDB accepts the empty one, which no browser sends.
         return "*" in self.origins or origin in (self.origins or ("",))
 
 
 def preflight(request: Request, settings: Cors) -> Response | None:
-    """Return the answer to a browser that asks what it may send; ``None`` where the request is to go on its way.
+    """Return the answer to a preflight that is allowed, or ``None`` for every other request.
 
-    Anybody may ask: credentials are not looked at, and neither is the path, as long as it can be decoded.
+    Neither credentials nor the path matter, as long as the path can be decoded.
     """
     origin, method = request.headers.get("origin"), request.headers.get("access-control-request-method")
     if request.method != "OPTIONS" or origin is None or method is None:
@@ -65,7 +65,7 @@ def preflight(request: Request, settings: Cors) -> Response | None:
     except BadRequest:
         return None
     wanted = request.headers.get("access-control-request-headers", "")
-    # CouchDB takes each of its own headers off the list once, so a header that is named twice is one too many.
+    # CouchDB removes each of its headers from the list once, so a header that is named twice is refused.
     if Counter(_names(wanted)) - Counter(name.lower() for name in settings.headers):
         return None
     headers = {
@@ -78,9 +78,9 @@ def preflight(request: Request, settings: Cors) -> Response | None:
 
 
 def cors_headers(request: Request, names: Iterable[str], settings: Cors) -> dict[str, str]:
-    """Return the headers that an answer has to have besides those of these ``names``, so that a page may read it.
+    """Return the headers that let a page read an answer which has headers of these ``names``.
 
-    There are none where the request has no origin, or one that is not accepted: the browser then keeps the answer.
+    Return none if the request has no accepted origin: the browser then hides the answer.
     """
     origin = request.headers.get("origin")
     if origin is None or not settings.accepts(origin):
@@ -91,7 +91,7 @@ def cors_headers(request: Request, names: Iterable[str], settings: Cors) -> dict
 
 
 def add_cors_headers(request: Request, headers: list[tuple[bytes, bytes]], settings: Cors) -> list[tuple[bytes, bytes]]:
-    """Return the headers of any answer as they are sent: in place of what another server allows, what this one does."""
+    """Return the headers of an answer with this server's CORS headers in place of another server's."""
     if preflight(request, settings) is not None:
         return [(name, value) for name, value in headers if name != b"cache-control"]
     kept = [(name, value) for name, value in headers if not name.lower().startswith(_PREFIX)]
