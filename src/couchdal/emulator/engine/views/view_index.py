@@ -49,7 +49,7 @@ class ViewIndex(FollowingIndex[_Rows]):
         self.partitioned = partitioned
         self.rows: list[SortedList[ViewRow]] = [SortedList() for _ in group.views]
         # For each view, the update sequence at which its rows last changed.
-        self.changed_at = [0] * len(group.views)
+        self.changed_at: list[int] = [0] * len(group.views)
         # For each view, True if all values were numbers. Built-in functions do not fail for numbers.
         self._has_numbers = [True] * len(group.views)
         self._of_document: dict[str, _Rows] = {}
