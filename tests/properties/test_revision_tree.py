@@ -43,7 +43,7 @@ def histories(draw: st.DrawFn) -> list[Path]:
 def grown(paths: list[Path]) -> RevisionTree:
     tree: RevisionTree = ()
     for position, ids, deleted in paths:
-        tree, _ = merge(tree, position, ids, deleted, {"body": position})
+        tree, _ = merge(tree, position, ids, deleted=deleted, body={"body": position})
     return tree
 
 
@@ -71,7 +71,7 @@ def test_merge_result_does_not_depend_on_the_order(paths: list[Path], chance: ra
 def test_merge_of_a_known_revision_changes_nothing(paths: list[Path], data: st.DataObject) -> None:
     tree = grown(paths)
     position, ids, deleted = data.draw(st.sampled_from(paths))
-    again, merged = merge(tree, position, ids, deleted, {"body": position})
+    again, merged = merge(tree, position, ids, deleted=deleted, body={"body": position})
     assert described(again) == described(tree)
     assert merged is Merged.INTERNAL_NODE
 

@@ -233,7 +233,8 @@ def _document(call: Call, doc_id: str) -> tuple[Document, tuple[Attachment, ...]
         _, node = open_revision(call.db, doc_id, revision)
     except NotFound:
         raise Conflict("missing_rev", error="not_found") from None
-    document = Document(doc_id, node.body or {}, revision[0], (revision[1],), node.deleted)
+    position, rev_id = revision
+    document = Document(doc_id, node.body or {}, position=position, ids=(rev_id,), deleted=node.deleted)
     return document, node.attachments
 
 

@@ -191,10 +191,17 @@ def copy(call: Call) -> Response:
     if doc_id.startswith("_local/"):
         if revision is not None:
             raise NotFound("missing")
-        document = Document(target_id, dict(open_local(call.db, doc_id).body), position, ids)
+        document = Document(target_id, dict(open_local(call.db, doc_id).body), position=position, ids=ids)
     else:
         _, node = open_winner(call.db, doc_id) if revision is None else open_revision(call.db, doc_id, revision)
-        document = Document(target_id, node.body or {}, position, ids, node.deleted, node.attachments)
+        document = Document(
+            target_id,
+            node.body or {},
+            position=position,
+            ids=ids,
+            deleted=node.deleted,
+            attachments=node.attachments,
+        )
     (outcome,) = edit(call, [document])
     if isinstance(outcome, CouchError):
         raise outcome

@@ -102,7 +102,8 @@ def _load(call: Call, doc_id: str) -> tuple[Node | None, Mapping[str, object]]:
 
 def _save(call: Call, doc_id: str, node: Node | None, body: dict[str, object], deleted: bool = False) -> Outcome:
     position, ids, attachments = (node.position, (node.id,), node.attachments) if node is not None else (0, (), ())
-    (outcome,) = edit(call, [Document(doc_id, body, position, ids, deleted, attachments)])
+    document = Document(doc_id, body, position=position, ids=ids, deleted=deleted, attachments=attachments)
+    (outcome,) = edit(call, [document])
     return outcome
 
 

@@ -104,7 +104,14 @@ def hash_password(document: Document, new_salt: str, known: dict[str, bytes]) ->
         "derived_key": derived_key,
     }
     hashed.update((name, member) for name, member in body.items() if name not in _PASSWORD_FIELDS)
-    return Document(document.doc_id, hashed, document.position, document.ids, document.deleted, document.attachments)
+    return Document(
+        document.doc_id,
+        hashed,
+        position=document.position,
+        ids=document.ids,
+        deleted=document.deleted,
+        attachments=document.attachments,
+    )
 
 
 def check_writable(doc_id: str, user: UserContext, security: Mapping[str, object]) -> None:

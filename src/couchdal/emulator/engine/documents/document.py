@@ -64,6 +64,7 @@ class Document:
         self,
         doc_id: str,
         body: dict[str, object],
+        *,
         position: int = 0,
         ids: Sequence[bytes] = (),
         deleted: bool = False,
@@ -152,7 +153,7 @@ def _parse_members(doc_id: str, value: dict[str, object]) -> Document:
             attachments = _parse_attachments(member)
         elif name not in _DROPPED and name not in _KEPT:
             raise DocValidation(f"Bad special document member: {name}")
-    return Document(doc_id, value, position, ids, deleted, attachments)
+    return Document(doc_id, value, position=position, ids=ids, deleted=deleted, attachments=attachments)
 
 
 def parse_revisions(member: Mapping[str, object]) -> tuple[int, tuple[bytes, ...]]:

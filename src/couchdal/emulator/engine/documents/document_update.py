@@ -141,11 +141,11 @@ def _with_attachments(document: Document, attachments: tuple[Attachment, ...]) -
     return Document(
         document.doc_id,
         document.body,
-        document.position,
-        document.ids,
-        document.deleted,
-        attachments,
-        document.term,
+        position=document.position,
+        ids=document.ids,
+        deleted=document.deleted,
+        attachments=attachments,
+        term=document.term,
     )
 
 
@@ -176,11 +176,11 @@ def _edit(tree: RevisionTree, document: Document, attachments: tuple[Attachment,
         unknown: list[tuple[str, str, bytes] | None] = [None] * len(attachments)
         revision_id = new_revision_id(document.deleted, last.revision, document.term, unknown)
         position = last.position + 1
-        merged, result = merge(tree, position, (revision_id, last.id), False, document.body, attachments)
+        ids: tuple[bytes, ...] = (revision_id, last.id)
     else:
         revision_id = _revision_id(document, document.revision, attachments)
         ids = (revision_id, *document.ids)
-        merged, result = merge(tree, position, ids, document.deleted, document.body, attachments)
+    merged, result = merge(tree, position, ids, deleted=document.deleted, body=document.body, attachments=attachments)
     if result is not Merged.NEW_LEAF:
         return tree, Conflict()
     return merged, format_revision(position, revision_id)
@@ -227,7 +227,7 @@ def replicate_documents(
         before = tree = old.tree if old is not None else ()
         for _, index, document in own:
             found = attachments.get(index, ())
-            tree, _ = merge(tree, document.position, document.ids, document.deleted, document.body, found)
+            tree, _ = _merge_replica(tree, document, found)
         _store(db, doc_id, old, before, tree)
     for _, _, document in locals_:
         write_local(db, document)
@@ -235,6 +235,19 @@ def replicate_documents(
         db.validation_loaded = False
     db.changed()
     return refused
+
+
+def _merge_replica(
+    tree: RevisionTree, document: Document, attachments: tuple[Attachment, ...]
+) -> tuple[RevisionTree, Merged]:
+    return merge(
+        tree,
+        document.position,
+        document.ids,
+        deleted=document.deleted,
+        body=document.body,
+        attachments=attachments,
+    )
 
 
 def _checked_replicas(
@@ -250,9 +263,7 @@ def _checked_replicas(
         old = db.storage.get(doc_id)
         if old is not None:
             tree = trees.get(doc_id, old.tree)
-            trees[doc_id], _ = merge(
-                tree, document.position, document.ids, document.deleted, document.body, document.attachments
-            )
+            trees[doc_id], _ = _merge_replica(tree, document, document.attachments)
     accepted = []
     for doc_id, index, document in edits:
         old = db.storage.get(doc_id)

@@ -106,5 +106,5 @@ def merge_answers(
         answers.sort(key=lambda answer: (answer[0] - len(answer[1]), answer[1][::-1]))
     tree: RevisionTree = ()
     for position, ids, body in answers:
-        tree, _ = merge(tree, position, ids, False, body)
+        tree, _ = merge(tree, position, ids, deleted=False, body=body)
     return [cast(Node, leaf.body["leaf"]) if leaf.body is not None else leaf.revision for leaf in tree]

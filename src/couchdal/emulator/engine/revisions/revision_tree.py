@@ -43,6 +43,7 @@ class Node:
         position: int,
         id: bytes,
         parent: Node | None = None,
+        *,
         deleted: bool = False,
         body: dict[str, object] | None = None,
         attachments: tuple[Attachment, ...] = (),
@@ -75,7 +76,7 @@ class Node:
             node = node.parent
 
     def with_parent(self, parent: Node | None) -> Node:
-        return Node(self.position, self.id, parent, self.deleted, self.body, self.attachments)
+        return Node(self.position, self.id, parent, deleted=self.deleted, body=self.body, attachments=self.attachments)
 
     def __repr__(self) -> str:
         return f"Node({self.rev!r}{', deleted' if self.deleted else ''})"
@@ -126,6 +127,7 @@ def merge(
     tree: RevisionTree,
     position: int,
     ids: Sequence[bytes],
+    *,
     deleted: bool,
     body: dict[str, object] | None,
     attachments: tuple[Attachment, ...] = (),
@@ -135,32 +137,31 @@ def merge(
     Known revisions keep their bodies. A revision of which only the id was known takes the new body. A tree that starts
     above the path gains its older history.
     """
+    tip = Node(position, ids[0], deleted=deleted, body=body, attachments=attachments)
     if not tree:
-        return (_chain(None, position, ids, (deleted, body, attachments)),), Merged.NEW_LEAF
+        return (_chain(None, tip, ids),), Merged.NEW_LEAF
     if len(ids) == 2 and len(tree) == 1:
         # The usual edit: one more revision on top of the only leaf.
         leaf = tree[0]
         if leaf.position == position - 1 and leaf.id == ids[1]:
-            return (Node(position, ids[0], leaf, deleted, body, attachments),), Merged.NEW_LEAF
-    tip_content = (deleted, body, attachments)
+            tip.parent = leaf
+            return (tip,), Merged.NEW_LEAF
     children = _children(tree)
     oldest_first = list(reversed(ids))
     start = position - len(ids) + 1
     for root in children[None]:
         found = _align(children, root, start, oldest_first)
         if found is not None:
-            return _merge_into(tree, children, root, found, start, oldest_first, tip_content)
-    return _ordered((*tree, _chain(None, position, ids, tip_content))), Merged.NEW_BRANCH
+            return _merge_into(tree, children, found, tip, oldest_first)
+    return _ordered((*tree, _chain(None, tip, ids))), Merged.NEW_BRANCH
 
 
-_Content: TypeAlias = tuple[bool, "dict[str, object] | None", "tuple[Attachment, ...]"]
-
-
-def _chain(parent: Node | None, position: int, ids: Sequence[bytes], content: _Content) -> Node:
-    """Return the tip of a new line of nodes above ``parent``. ``ids`` are newest first; only the tip has a body."""
+def _chain(parent: Node | None, tip: Node, ids: Sequence[bytes]) -> Node:
+    """Put a new node on top of ``parent``, and nodes without bodies between them. ``ids`` are newest first."""
     for offset in range(len(ids) - 1, 0, -1):
-        parent = Node(position - offset, ids[offset], parent)
-    return Node(position, ids[0], parent, *content)
+        parent = Node(tip.position - offset, ids[offset], parent)
+    tip.parent = parent
+    return tip
 
 
 def _children(tree: Iterable[Node]) -> Children:
@@ -193,39 +194,35 @@ def _align(children: Children, root: Node, start: int, ids: list[bytes]) -> tupl
 
 
 def _merge_into(
-    tree: RevisionTree,
-    children: Children,
-    root: Node,
-    found: tuple[Node, int],
-    start: int,
-    ids: list[bytes],
-    content: _Content,
+    tree: RevisionTree, children: Children, found: tuple[Node, int], tip: Node, ids: list[bytes]
 ) -> tuple[RevisionTree, Merged]:
+    """Merge a path into the tree with which it shares a node. ``found`` is that node and its index in the path."""
     node, index = found
     replaced: dict[Node, Node] = {}
     below: Node | None = None
     if index > 0:
         # The path contains the history before this tree's root.
-        below = _chain(None, root.position - 1, list(reversed(ids[:index])), (False, None, ()))
-        replaced[root] = root.with_parent(below)
+        oldest = node.position - index
+        for offset, rev_id in enumerate(ids[:index]):
+            below = Node(oldest + offset, rev_id, below)
+        replaced[node] = node.with_parent(below)
     while index + 1 < len(ids):
         following = next((child for child in children[node] if child.id == ids[index + 1]), None)
         if following is None:
             break
         node, index = following, index + 1
     if index + 1 == len(ids):
-        if node.body is None and content[1] is not None:
-            parent = _rebuilt(node.parent, replaced) if node.parent is not None else below
-            replaced[node] = Node(node.position, node.id, parent, *content)
+        if node.body is None and tip.body is not None:
+            tip.parent = _rebuilt(node.parent, replaced) if node.parent is not None else below
+            replaced[node] = tip
         rebuilt = _rebuild(tree, replaced)
         return (_ordered(rebuilt) if below is not None else rebuilt), Merged.INTERNAL_NODE
-    is_leaf = not children[node]
     leaves = _rebuild((*tree, node), replaced)
-    tip = _chain(leaves[-1], start + len(ids) - 1, list(reversed(ids[index + 1 :])), content)
-    if is_leaf:
-        kept = tuple(leaf for leaf in leaves[:-1] if leaf is not leaves[-1])
-        return _ordered((*kept, tip)), Merged.NEW_LEAF
-    return _ordered((*leaves[:-1], tip)), Merged.NEW_BRANCH
+    tip = _chain(leaves[-1], tip, ids[:index:-1])
+    if children[node]:
+        return _ordered((*leaves[:-1], tip)), Merged.NEW_BRANCH
+    kept = tuple(leaf for leaf in leaves[:-1] if leaf is not leaves[-1])
+    return _ordered((*kept, tip)), Merged.NEW_LEAF
 
 
 def _rebuild(leaves: RevisionTree, replaced: dict[Node, Node]) -> RevisionTree:
@@ -320,7 +317,9 @@ def _joined(tree: RevisionTree, limit: int) -> RevisionTree:
             node = line[index]
             if node.body is not None or index == 0:
                 ids = [ancestor.id for ancestor in line[index:]]
-                joined, _ = merge(joined, node.position, ids, node.deleted, node.body, node.attachments)
+                joined, _ = merge(
+                    joined, node.position, ids, deleted=node.deleted, body=node.body, attachments=node.attachments
+                )
     return joined
 
 

@@ -136,7 +136,12 @@ class View:
         first_bound = None if start is NO_KEY else (key_of(start), start_id)
         last_bound = None if end is NO_KEY else (key_of(end), last)
         return _Range(
-            self._rows, self._partition(query), first_bound, last_bound, query.inclusive_end, query.descending
+            self._rows,
+            self._partition(query),
+            first=first_bound,
+            last=last_bound,
+            inclusive_end=query.inclusive_end,
+            descending=query.descending,
         )
 
     def _partition(self, query: RowQuery) -> str | None:
@@ -207,6 +212,7 @@ class _Range:
         self,
         rows: SortedList[ViewRow],
         partition: str | None,
+        *,
         first: _Bound | None,
         last: _Bound | None,
         inclusive_end: bool,
