@@ -1,4 +1,4 @@
-"""What every storage promises, whatever it keeps its documents in."""
+"""The storage contract, tested on every storage."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ def storage(request: pytest.FixtureRequest) -> Storage[Kept]:
     if request.param == "overlay":
         return OverlayStorage(MemoryStorage())
     if request.param == "overlays":
-        # Whatever is written lies in another layer than what was there before.
+        # Each write goes to another layer than the record that it replaces.
         return Layered()
     return MemoryStorage() if request.param == "memory" else flattened(OverlayStorage(MemoryStorage[Kept]()))
 
 
 class Layered(OverlayStorage[Kept]):
-    """An overlay whose every write goes to a new layer above the last one."""
+    """An overlay that puts each write into a new layer above the last one."""
 
     def __init__(self) -> None:
         super().__init__(MemoryStorage())
@@ -63,7 +63,7 @@ def ids(records: object) -> list[str]:
     return [record.doc_id for record in records]  # type: ignore[attr-defined]
 
 
-def test_get_gives_the_last_record_written(storage: Storage[Kept]) -> None:
+def test_get_returns_the_last_record_written(storage: Storage[Kept]) -> None:
     (old,) = fill(storage, "a")
     new = Kept("a", 2)
     storage.write(old, new)
@@ -76,7 +76,7 @@ def test_live_sorts_ids_by_their_bytes(storage: Storage[Kept]) -> None:
     assert ids(storage.live()) == ["B", "_design/x", "b", "é", "\uffff", "\U0001f600"]
 
 
-def test_live_keeps_to_its_bounds(storage: Storage[Kept]) -> None:
+def test_live_respects_its_bounds(storage: Storage[Kept]) -> None:
     fill(storage, *"edcba")
     assert ids(storage.live("b", "d")) == ["b", "c", "d"]
     assert ids(storage.live("b", "d", inclusive_end=False)) == ["b", "c"]
@@ -85,7 +85,7 @@ def test_live_keeps_to_its_bounds(storage: Storage[Kept]) -> None:
     assert ids(storage.live("bb", "cc")) == ["c"]
 
 
-def test_live_leaves_out_deleted_documents_until_they_return(storage: Storage[Kept]) -> None:
+def test_live_omits_deleted_documents_until_they_return(storage: Storage[Kept]) -> None:
     records = fill(storage, *"abc")
     deleted = Kept("b", 4, deleted=True)
     storage.write(records[1], deleted)
@@ -95,14 +95,14 @@ def test_live_leaves_out_deleted_documents_until_they_return(storage: Storage[Ke
     assert ids(storage.live()) == ["a", "b", "c"]
 
 
-def test_live_before_counts_what_sorts_lower(storage: Storage[Kept]) -> None:
+def test_live_before_counts_lower_ids(storage: Storage[Kept]) -> None:
     fill(storage, *"ace")
     assert storage.live_before("c") == 1
     assert storage.live_before("c", inclusive=True) == 2
     assert storage.live_before("d") == storage.live_before("d", inclusive=True) == 2
 
 
-def test_changes_gives_each_document_once_at_its_last_sequence(storage: Storage[Kept]) -> None:
+def test_changes_yields_each_document_once_at_its_last_sequence(storage: Storage[Kept]) -> None:
     records = fill(storage, *"abc")
     storage.write(records[0], Kept("a", 4))
     assert ids(storage.changes()) == ["b", "c", "a"]
@@ -112,7 +112,7 @@ def test_changes_gives_each_document_once_at_its_last_sequence(storage: Storage[
 
 
 def test_changes_survive_many_updates_of_few_documents(storage: Storage[Kept]) -> None:
-    """Superseded entries are cleared away behind the scenes; nobody may notice."""
+    """The log removes superseded entries, which readers must not notice."""
     last = dict(zip("abc", fill(storage, *"abc"), strict=True))
     for seq in range(4, 1000):
         doc_id = "abc"[seq % 3]
@@ -123,7 +123,7 @@ def test_changes_survive_many_updates_of_few_documents(storage: Storage[Kept]) -
     assert storage.changes_after(998) == 1
 
 
-def test_write_without_a_new_record_forgets_the_document(storage: Storage[Kept]) -> None:
+def test_write_without_a_new_record_removes_the_document(storage: Storage[Kept]) -> None:
     records = fill(storage, *"ab")
     storage.write(records[0], None)
     assert storage.get("a") is None

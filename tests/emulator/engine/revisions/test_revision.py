@@ -1,4 +1,4 @@
-"""Revision ids: their text, their order, and the ids that CouchDB computes."""
+"""Parsing and formatting of revisions, and the ids that CouchDB computes."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_list_of_bytes_is_an_erlang_string() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "1", "a-b", "-1-a", "1.0-a", "1-" + "g" * 32, " 1-a", "1_0-a"])
-def test_parse_refuses_what_is_no_revision(text: str) -> None:
+def test_parse_refuses_a_malformed_revision(text: str) -> None:
     with pytest.raises(BadRequest) as refused:
         parse_revision(text)
     assert (refused.value.status, refused.value.reason) == (400, "Invalid rev format")
@@ -56,7 +56,7 @@ def test_parse_normalises_hex_zeros_and_plus() -> None:
     assert format_revision(*parse_revision("+01-" + "AB" * 16)) == "1-" + "ab" * 16
 
 
-def test_sixteen_bytes_are_hex_however_they_were_written() -> None:
+def test_sixteen_bytes_are_written_as_hex() -> None:
     assert format_revision(*parse_revision("1-abcdefghijklmnop")) == "1-6162636465666768696a6b6c6d6e6f70"
 
 
@@ -67,7 +67,7 @@ def test_ids_of_hex_digits_compare_as_bytes() -> None:
 
 
 @given(st.integers(0, 10**9), st.binary(min_size=16, max_size=16))
-def test_text_of_a_revision_names_it(position: int, rev_id: bytes) -> None:
+def test_parse_reads_what_format_writes(position: int, rev_id: bytes) -> None:
     assert parse_revision(format_revision(position, rev_id)) == (position, rev_id)
 
 

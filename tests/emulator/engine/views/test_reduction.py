@@ -1,4 +1,4 @@
-"""The built-in reduce functions by themselves: what they make of values, and where they fall over them."""
+"""The built-in reduce functions: their results and their errors."""
 
 from __future__ import annotations
 
@@ -34,20 +34,20 @@ def test_sum_adds_numbers_arrays_and_objects(values: list[object], total: object
 
 
 @pytest.mark.parametrize(("values", "cause"), [([1, "s"], "s"), ([None], None), ([[[1]]], [0]), ([{"a": 1}, [1]], [1])])
-def test_sum_of_what_cannot_be_added_is_an_object_that_says_so(values: list[object], cause: object) -> None:
+def test_sum_of_values_that_cannot_be_added_is_an_error_object(values: list[object], cause: object) -> None:
     found = reduced("_sum", *values)
     assert isinstance(found, dict)
     assert (found["error"], found["caused_by"]) == ("builtin_reduce_error", cause)
 
 
 @pytest.mark.parametrize("values", [[[1], {"a": 1}], [1, {"a": 1}], [{"error": "x"}]])
-def test_sum_falls_over_objects_among_others(values: list[object]) -> None:
+def test_sum_fails_for_objects_among_other_values(values: list[object]) -> None:
     with pytest.raises(ServerError) as failed:
         reduced("_sum", *values)
     assert failed.value.error == "case_clause"
 
 
-def test_stats_count_and_measure_numbers_and_what_was_counted_before() -> None:
+def test_stats_accepts_numbers_and_earlier_stats() -> None:
     prepared = {"sum": 10, "count": 2, "min": 3, "max": 7, "sumsqr": 58}
     assert reduced("_stats", 1, prepared) == {"sum": 11, "count": 3, "min": 1, "max": 7, "sumsqr": 59}
     assert reduced("_stats", [1, 2], [3, 4]) == [
@@ -63,30 +63,30 @@ def test_stats_count_and_measure_numbers_and_what_was_counted_before() -> None:
         ([1, None], "invalid_value", "or arrays of numbers, not 'null'"),
         ([[1], 7], "invalid_value", "or arrays of numbers, not '{7,1,7,7,49}'"),
         ([{"sum": 1}], "invalid_value", 'user _stats input missing required field count ([{<<"sum">>,1}])'),
-        # It just fits on a line, which for the braces of an object would have no room.
+        # It just fits on one line. With the braces of an object it would not.
         ([{"x": 18446744073709552000}], "invalid_value", 'required field sum ([{<<"x">>,18446744073709552000}])'),
         ([[1], [1, 2]], "function_clause", ""),
     ],
 )
-def test_stats_fall_over_what_is_no_number(values: list[object], error: str, reason: str) -> None:
+def test_stats_fails_for_values_that_are_not_numbers(values: list[object], error: str, reason: str) -> None:
     with pytest.raises(ServerError) as failed:
         reduced("_stats", *values)
     assert failed.value.error == error
     assert failed.value.reason.endswith(reason)
 
 
-def test_ranks_leave_out_what_collates_equal() -> None:
+def test_ranks_omit_values_that_collate_equal() -> None:
     assert reduced("_top_2", 3, 1, 3.0, 2) == [3, 2]
     assert reduced("_bottom_3", "b", "a", None) == [None, "a", "b"]
 
 
-def test_first_and_last_are_those_by_key_and_document() -> None:
+def test_first_and_last_go_by_key_and_document() -> None:
     rows = [Row("b", 1, "x"), Row("a", 2, "y"), Row("a", 3, "z"), Row("b", 4, "y")]
     assert (reduce_rows("_first", rows), reduce_rows("_last", rows)) == (2, 4)
 
 
 @pytest.mark.parametrize("count", [1, 20, 300, 1500])
-def test_distinct_keys_are_counted_roughly(count: int) -> None:
+def test_distinct_keys_are_estimated(count: int) -> None:
     rows = [Row(f"key{n}", None) for n in range(count)] * 2
     found = reduce_rows("_approx_count_distinct", rows)
     assert isinstance(found, int)
