@@ -1,4 +1,4 @@
-"""An extension of mkdocstrings: show the ``>>>`` examples of docstrings as code."""
+"""An extension of mkdocstrings: examples are shown as code, and the keys of typed dictionaries as a list."""
 
 from __future__ import annotations
 
@@ -11,9 +11,20 @@ import griffe
 _EXAMPLE = re.compile(r"^>>> (?:.+\n?)+", re.MULTILINE)
 
 
-class Examples(griffe.Extension):
-    """Put each example between fences, as Markdown needs it."""
+class Docstrings(griffe.Extension):
+    """Bring docstrings into the form that Markdown needs."""
 
     def on_object(self, *, obj: griffe.Object, **_: Any) -> None:
+        """Put each ``>>>`` example between fences."""
         if obj.docstring is not None:
             obj.docstring.value = _EXAMPLE.sub(r"```pycon\n\g<0>\n```\n", obj.docstring.value)
+
+    def on_class_members(self, *, cls: griffe.Class, **_: Any) -> None:
+        """Move the keys of a typed dictionary from its members into its docstring."""
+        if not any(str(base) == "TypedDict" for base in cls.bases) or cls.docstring is None:
+            return
+        keys = list(cls.attributes.values())
+        listed = "".join(f"- `{key.name}`: `{key.annotation}`\n" for key in keys)
+        cls.docstring.value = f"{cls.docstring.value}\n\n{listed}"
+        for key in keys:
+            cls.del_member(key.name)
