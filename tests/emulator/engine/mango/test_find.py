@@ -1,4 +1,4 @@
-"""Queries over an index: what they read, and how the index follows the documents."""
+"""Queries with an index: the rows that they read, and the updates of the index."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ def ids(answer: Any) -> list[str]:
     return [doc["_id"] for doc in answer["docs"]]
 
 
-def test_page_of_an_index_reads_no_more_than_it_shows(dal: CouchDAL) -> None:
+def test_page_of_an_index_reads_one_row_more_than_it_returns(dal: CouchDAL) -> None:
     answer = find(dal, selector={"n": {"$gt": 100}}, sort=[{"n": "desc"}], limit=25)
     assert len(answer["docs"]) == 25
-    # The one after the page tells that there are more.
+    # The query reads one row beyond the page.
     assert answer["execution_stats"]["total_keys_examined"] == 26
     assert ids(answer)[:3] == ["d0999", "d0499", "d0998"]
     assert "warning" not in answer
 
 
-def test_pages_over_an_index_follow_each_other(dal: CouchDAL) -> None:
+def test_pages_of_an_index_are_consecutive(dal: CouchDAL) -> None:
     found: list[str] = []
     bookmark = None
     while True:
@@ -63,14 +63,14 @@ def test_index_follows_updates_deletions_and_purges(dal: CouchDAL) -> None:
     assert ids(find(dal, selector=selector)) == ["d0001"]
 
 
-def test_index_that_is_defined_anew_is_built_anew(dal: CouchDAL) -> None:
+def test_redefined_index_is_rebuilt(dal: CouchDAL) -> None:
     assert ids(find(dal, selector={"n": 3})) == ["d0003", "d0503"]
     dal.create_index(["even"], ddoc="by-n", name="by-n")
     assert ids(find(dal, selector={"even": True}, limit=2)) == ["d0000", "d0002"]
     assert "No matching index" in find(dal, selector={"n": 3})["warning"]
 
 
-def test_covered_query_reads_no_document(dal: CouchDAL) -> None:
+def test_covered_query_does_not_read_documents(dal: CouchDAL) -> None:
     answer = find(dal, selector={"n": {"$lt": 1}}, fields=["n", "_id"])
     assert answer["docs"] == [{"n": 0, "_id": "d0000"}, {"n": 0, "_id": "d0500"}]
     assert answer["execution_stats"]["total_docs_examined"] == 0
@@ -84,7 +84,7 @@ def test_result_of_a_covered_query_is_a_copy(dal: CouchDAL) -> None:
     assert dal.get_document("list")["n"] == [1, {"a": 2}]
 
 
-def test_bookmark_behind_the_range_is_refused(dal: CouchDAL) -> None:
+def test_bookmark_beyond_the_range_is_refused(dal: CouchDAL) -> None:
     bookmark = find(dal, selector={"n": 400}, limit=1)["bookmark"]
     with pytest.raises(CouchError) as refused:
         find(dal, selector={"n": {"$lt": 300}}, bookmark=bookmark)
@@ -94,7 +94,7 @@ def test_bookmark_behind_the_range_is_refused(dal: CouchDAL) -> None:
     )
 
 
-def test_partial_index_that_fails_on_a_document_fails_the_query_and_recovers(dal: CouchDAL) -> None:
+def test_partial_index_fails_while_a_document_makes_its_filter_fail(dal: CouchDAL) -> None:
     definition = {"fields": ["n"], "partial_filter_selector": {"m": {"$mod": [0, 0]}}}
     dal.get("/_index", "POST", {"index": definition, "ddoc": "partial", "name": "partial"})
     query = {"selector": {"n": {"$gte": 0}}, "use_index": "partial"}
