@@ -13,9 +13,11 @@ NODE_READY := $(CLIENTS)/node_modules/.ready
 BENCH_READY := bench/express/node_modules/.ready
 PYRIGHT_READY := tools/pyright/node_modules/.ready
 PYRIGHT := PATH="$(CURDIR)/$(BIN):$$PATH" PYTHONPATH=src tools/pyright/node_modules/.bin/pyright
+PYRIGHT_READY := tools/pyright/node_modules/.ready
+PYRIGHT := PATH="$(CURDIR)/$(BIN):$$PATH" PYTHONPATH=src tools/pyright/node_modules/.bin/pyright
 NODE_TARGET := $(if $(and $(shell command -v node),$(shell command -v npm)),$(NODE_READY),without-node)
 
-.PHONY: help setup run test soak check versions format docs parity bench without-node
+.PHONY: help setup run test soak check types without-pyright versions format docs parity bench without-node
 
 help:
 	@echo "make run       serve an emulated CouchDB on port 5984 (PORT=... takes another)"
@@ -94,6 +96,21 @@ check: $(PYTHON_READY)
 	$(BIN)/mypy
 	@$(MAKE) --no-print-directory $(if $(findstring $(NODE_READY),$(NODE_TARGET)),types,without-pyright)
 	$(BIN)/python -m pytest -q tests/test_tidy.py tests/test_docs.py
+
+# The types that users' checkers see: in the example applications, and of every public name.
+types: $(PYTHON_READY) $(PYRIGHT_READY)
+	@$(PYRIGHT) examples
+	@report=$$($(PYRIGHT) --verifytypes couchdal --ignoreexternal) \
+	  || { echo "$$report" | sed -n '/^Symbols used/,$$p'; exit 1; }
+
+without-pyright:
+	@echo "Without Node.js 18 or later and npm, pyright does not run (Debian and Ubuntu: apt-get install nodejs npm)."
+	@test -z "$$CI"
+
+$(PYRIGHT_READY): tools/pyright/package.json tools/pyright/package-lock.json
+	@echo "Installing pyright ..."
+	@cd tools/pyright && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
+	@touch $@
 
 versions: $(PYTHON_READY)
 	@.ci/versions

@@ -30,7 +30,11 @@ class BaseClient(Generic[B]):
 
     @property
     def name(self) -> str | None:
-        """The database that this handle's paths are relative to."""
+        """The database that this handle's paths are relative to.
+
+        >>> CouchDAL("memory", database="tasks").name
+        'tasks'
+        """
         return self.backend.database or self.backend.fallback_database
 
     @property
@@ -67,7 +71,7 @@ class BaseClient(Generic[B]):
         """Raise ``AssertionError`` with the list of requests if those of a ``with`` block are not as expected.
 
         >>> with db.expect(requests=1, statuses={200}):
-        ...     db.info()
+        ...     info = db.info()
         """
         from couchdal.middleware.request_log import expecting
 
@@ -112,7 +116,7 @@ class BaseClient(Generic[B]):
         This includes all databases and changes through other handles.
 
         >>> with db.rollback():
-        ...     db.put_document("temporary", {})
+        ...     written = db.put_document("temporary", {})
         """
         return self.backend.require_emulator("rollback()").rollback()
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from couchdal import (
+    AsyncCouchDAL,
     Conflict,
     CouchDAL,
     CouchError,
@@ -77,16 +78,21 @@ def test_unknown_backend_is_refused_by_name(argument: str | None, environ: dict[
         choose_backend(argument, environ, set())
 
 
-def test_couch_without_an_address_says_what_to_set(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_address_names_the_arguments_that_each_constructor_takes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DAL_BACKEND", "couch")
-    with pytest.raises(NotConfigured, match="COUCHDB_URL"):
-        CouchDAL()
+    for client in (CouchDAL, AsyncCouchDAL):
+        with pytest.raises(NotConfigured) as caught:
+            client()
+        message = str(caught.value)
+        assert "set COUCHDB_URL" in message
+        example = message[message.index("CouchDAL(") :]
+        assert eval(example, {"CouchDAL": CouchDAL, "CouchBackend": CouchBackend}).name == "tasks"
 
 
-def test_couch_without_a_database_says_what_to_set_but_knows_the_server(served_address: str) -> None:
+def test_missing_database_names_what_to_set_and_the_server_still_answers(served_address: str) -> None:
     dal = CouchDAL(CouchBackend(served_address))
     assert dal.get("/_up")["status"] == "ok"
-    with pytest.raises(NotConfigured, match="COUCHDB_DATABASE"):
+    with pytest.raises(NotConfigured, match=r"set COUCHDB_DATABASE, or pass a name, as in CouchDAL\(database="):
         dal.get("/")
 
 

@@ -210,6 +210,30 @@ class TestAsync:
 
         self.run(dal.backend, dal.name, use)
 
+    def test_awaited_feed_says_what_to_write(self, dal: CouchDAL) -> None:
+        async def use(handle: AsyncCouchDAL) -> None:
+            with pytest.raises(TypeError, match=r'write `async for change in db\.changes\("continuous"\)'):
+                await handle.changes("continuous")  # type: ignore[misc]
+
+        self.run(dal.backend, dal.name, use)
+
+    def test_feed_is_a_context_and_ends_when_it_is_closed(self, dal: CouchDAL) -> None:
+        async def use(handle: AsyncCouchDAL) -> None:
+            await handle.put_document("a", {})
+            async with handle.changes("continuous", heartbeat=1000) as feed:
+                assert (await anext(feed))["id"] == "a"
+            assert [change async for change in feed] == []
+
+        self.run(dal.backend, dal.name, use)
+
+    def test_client_is_closed_by_either_name(self, dal: CouchDAL) -> None:
+        async def use(handle: AsyncCouchDAL) -> None:
+            await handle.close()
+            assert (await handle.info())["doc_count"] == 0
+            await handle.aclose()
+
+        self.run(dal.backend, dal.name, use)
+
     def test_backend_that_only_blocks_answers_and_streams_from_threads(self) -> None:
         class Blocking(BaseBackend):
             def send(self, request: Request) -> Response:

@@ -48,7 +48,8 @@ def find_address(
     settings = _complete(url, user, password, database, timeout)
     if settings.url is None:
         raise NotConfigured(
-            "no CouchDB server is configured: set COUCHDB_URL, or pass url= to CouchBackend or AsyncCouchBackend"
+            'no CouchDB is named: set COUCHDB_URL, or pass a backend, as in CouchDAL(CouchBackend("http://localhost:5984",'
+            ' user="admin", password="..."), database="tasks")'
         )
     parts = _split_url(settings.url)
     host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname

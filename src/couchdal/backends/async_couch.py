@@ -21,7 +21,7 @@ _COLLECTED = 65536
 class AsyncCouchBackend(AsyncBackend):
     """A CouchDB over HTTP for callers on an event loop. It takes the arguments of ``CouchBackend``.
 
-    >>> AsyncCouchDAL(AsyncCouchBackend("http://localhost:5984", database="tasks"))
+    >>> db = AsyncCouchDAL(AsyncCouchBackend("http://localhost:5984", database="tasks"))
     """
 
     def __init__(

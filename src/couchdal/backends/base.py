@@ -141,7 +141,9 @@ class Backend:
             database = self.database or self.fallback_database
             if database is None:
                 raise NotConfigured(
-                    f"no database is named for {self.name}: set COUCHDB_DATABASE or pass database=", self.name
+                    f"no database is named for {self.name}: set COUCHDB_DATABASE, or pass a name, as in"
+                    ' CouchDAL(database="tasks")',
+                    self.name,
                 )
             root = database_path(database)
             path = f"{root}/{path}" if first else root + path

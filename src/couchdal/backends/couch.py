@@ -25,7 +25,7 @@ class CouchBackend(BaseBackend):
     ``auth="basic"`` each request carries the credentials; with ``auth="cookie"`` a session cookie replaces them. Raise
     ``NotConfigured`` if something is missing.
 
-    >>> CouchDAL(CouchBackend("http://localhost:5984", user="admin", password="secret", database="tasks"))
+    >>> db = CouchDAL(CouchBackend("http://localhost:5984", user="admin", password="secret", database="tasks"))
     """
 
     def __init__(

@@ -140,8 +140,9 @@ def _pattern(path: str) -> str | None:
 class Faults:
     """The faults of one server, as ``dal.faults`` gives them. See ``Choice`` for the options of every method.
 
-    >>> with dal.faults.answer(409, method="PUT", times=1):
-    ...     save_with_retry(dal)
+    >>> with db.faults.answer(409, method="PUT", times=1):
+    ...     db.request("PUT", "/a", json={}).status, db.request("PUT", "/a", json={}).status
+    (409, 201)
     """
 
     def __init__(self, server: object) -> None:

@@ -30,6 +30,7 @@ class SuggestedIndex(NamedTuple):
 
     @property
     def definition(self) -> dict[str, object]:
+        """The body of ``POST /_index`` that creates the index."""
         return {"index": {"fields": list(self.fields)}}
 
 

@@ -48,8 +48,10 @@ class LoggedRequest(NamedTuple):
 class RequestLog:
     """The last thousand requests to one server, from any handle, the oldest first.
 
-    >>> dal.requests[-1].path
-    '/tasks/_find'
+    >>> log = db.requests
+    >>> rows = db.all_docs()["rows"]
+    >>> log[-1].path
+    '/default/_all_docs'
     """
 
     def __init__(self) -> None:
@@ -85,6 +87,7 @@ class RequestLog:
             self._blocks[:] = [block for block in self._blocks if block is not made]
 
     def record(self, backend: BaseBackend | AsyncBackend, request: Request) -> Steps:
+        """Log a request and forward it: the middleware of the log."""
         start = time.perf_counter()
         counted, added = _counting(request)
         status = examined = None

@@ -45,7 +45,7 @@ class AsyncDocumentOperations(AsyncOperations):
         """Return a document: its winning revision, or the revision ``rev``. Raise ``NotFound`` if it does not exist.
 
         >>> (await db.put_document("a", {"n": 1}))["rev"]
-        '1-1db11dadb8e7fea99be20a8a54b1d86d'
+        '1-731bef401491606a3b246ed178e697c1'
         >>> (await db.get_document("a"))["n"]
         1
         """

@@ -46,6 +46,7 @@ class Cors:
     exposed_headers: tuple[str, ...] = EXPOSED_HEADERS
 
     def accepts(self, origin: str) -> bool:
+        """Return whether pages of this origin may read answers."""
         # Without origins, CouchDB accepts the empty one, which no browser sends.
         return "*" in self.origins or origin in (self.origins or ("",))
 
