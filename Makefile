@@ -24,6 +24,7 @@ help:
 	@echo "make test      run the tests (ARGS=... is passed to pytest)"
 	@echo "make soak      run the long tests, and the random tests with more examples"
 	@echo "make check     check format, lint, types and the documentation"
+	@echo "make types     check with pyright that every public name is typed"
 	@echo "make versions  run the quick tests on each supported Python that is installed"
 	@echo "make format    format the code"
 	@echo "make docs      build the documentation in site/"

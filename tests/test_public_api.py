@@ -16,7 +16,7 @@ import couchdal
 import dal
 
 SOURCE = Path(couchdal.__file__).parents[1]
-# Too slow, or of no use, to whoever has no server.
+# Slow imports that only programs with a server need.
 UNWANTED = ("httpx2", "httpcore2", "h11", "uvicorn", "starlette", "anyio", "asyncio", "ssl", "sqlite3", "urllib.parse")
 
 
@@ -114,14 +114,6 @@ def test_memory_path_imports_neither_http_nor_an_event_loop() -> None:
         for name in loaded
         if name in UNWANTED or name in ("couchdal.backends.couch", "couchdal.backends.event_loop")
     ]
-
-
-def test_emulator_starts_without_dataclasses() -> None:
-    loaded = python(
-        "from couchdal.backends.memory import MemoryBackend; MemoryBackend(); import sys; print(*sys.modules)"
-    )
-    # With all that it imports, it would take half as long again.
-    assert "dataclasses" not in loaded.split()
 
 
 def test_writing_imports_nothing_of_views_or_collation() -> None:

@@ -1,7 +1,7 @@
-"""A light proxy before CouchDB: tasks over HTTP, kept by the data-access layer.
+"""A small HTTP API for tasks that are documents in CouchDB.
 
-uvicorn proxy:app          on the CouchDB that COUCHDB_URL names
-DAL_BACKEND=memory ...     on the emulator
+uvicorn proxy:app                       uses the CouchDB that COUCHDB_URL names
+DAL_BACKEND=memory uvicorn proxy:app    uses the emulator
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pydantic import BaseModel
 
 from couchdal import AsyncCouchDAL, Conflict, CouchError, FileExists, Unreachable
 
-dal = AsyncCouchDAL(database="tasks")
+db = AsyncCouchDAL(database="tasks")
 
 INDEX = {"index": {"fields": ["state", "due"]}, "ddoc": "tasks", "name": "by-state-and-due"}
 
@@ -30,8 +30,8 @@ class Task(BaseModel):
 @asynccontextmanager
 async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     with suppress(FileExists):
-        await dal.create_database()
-    await dal.get("/_index", "POST", INDEX)
+        await db.create_database()
+    await db.get("/_index", "POST", INDEX)
     yield
 
 
@@ -50,28 +50,28 @@ async def answer_bad_gateway(request: Request, error: Unreachable) -> JSONRespon
 
 @app.post("/tasks", status_code=201)
 async def add(task: Task) -> dict[str, Any]:
-    return dict(await dal.post_document(task.model_dump()))
+    return dict(await db.post_document(task.model_dump()))
 
 
 @app.get("/tasks")
 async def list_open(limit: int = 25) -> list[dict[str, Any]]:
     selector = {"state": "open", "due": {"$gt": None}}
-    found = await dal.find(selector, sort=["state", "due"], limit=limit)
+    found = await db.find(selector, sort=["state", "due"], limit=limit)
     return [dict(document) for document in found["docs"]]
 
 
 @app.get("/tasks/{task_id}")
 async def read(task_id: str) -> dict[str, Any]:
-    return dict(await dal.get_document(task_id))
+    return dict(await db.get_document(task_id))
 
 
 @app.post("/tasks/{task_id}/done")
 async def finish(task_id: str) -> dict[str, Any]:
-    """Mark a task as done, again where somebody else changes it at the same time."""
+    """Mark a task as done. Try again if somebody else changes it at the same time."""
     for attempt in range(3):
-        task = dict(await dal.get_document(task_id))
+        task = dict(await db.get_document(task_id))
         try:
-            return dict(await dal.put_document(task_id, {**task, "state": "done"}))
+            return dict(await db.put_document(task_id, {**task, "state": "done"}))
         except Conflict:
             if attempt == 2:
                 raise

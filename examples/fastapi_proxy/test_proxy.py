@@ -1,4 +1,4 @@
-"""The proxy's own tests. They need no CouchDB; with DAL_BACKEND=couch and COUCHDB_URL, they run on one."""
+"""The proxy's tests. They need no CouchDB; with DAL_BACKEND=couch and COUCHDB_URL they run on one."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def client() -> Iterator[TestClient]:
 
 @pytest.fixture
 def tasks() -> CouchDAL:
-    """The proxy's database, past the proxy."""
+    """A handle on the database that the proxy uses."""
     return CouchDAL(database="tasks")
 
 
@@ -60,5 +60,5 @@ def test_missing_task_is_couchdbs_own_error(client: TestClient) -> None:
     assert (missing.status_code, missing.json()) == (404, {"error": "not_found", "reason": "missing"})
 
 
-def test_each_test_starts_without_tasks(client: TestClient) -> None:
+def test_each_test_starts_with_an_empty_database(client: TestClient) -> None:
     assert client.get("/tasks").json() == []

@@ -1,6 +1,6 @@
-"""Settings and the choice of backend; the only reader of the environment.
+"""Settings and the choice of backend. No other module reads the environment.
 
-It opens nothing and knows no backend but by its name.
+It opens nothing, and knows backends only by name.
 """
 
 from __future__ import annotations
@@ -8,8 +8,8 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Container, Mapping
+from dataclasses import dataclass, field
 from math import isfinite
-from typing import NamedTuple
 
 from couchdal.errors import NotConfigured
 
@@ -18,25 +18,22 @@ BACKENDS = ("memory", "couch")
 INDEX_MODES = ("watch", "require")
 
 
-# A named tuple, because everybody imports this module and a dataclass takes five times as long to make.
-class Settings(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Settings:
     """``COUCHDB_URL``, ``COUCHDB_USER``, ``COUCHDB_PASSWORD``, ``COUCHDB_DATABASE`` and ``COUCHDB_TIMEOUT``."""
 
-    url: str | None = None
+    # The repr hides the address too: it may contain credentials.
+    url: str | None = field(default=None, repr=False)
     user: str | None = None
-    password: str | None = None
+    password: str | None = field(default=None, repr=False)
     database: str | None = None
     timeout_s: float = DEFAULT_TIMEOUT_S
 
-    def __repr__(self) -> str:
-        # The address may still carry credentials, so it is no more shown than the password is.
-        return f"<Settings of {self.user!r} for {self.database!r}>"
-
 
 def read_settings(environ: Mapping[str, str] | None = None) -> Settings:
-    """Return the settings that the environment holds; an empty variable counts as none.
+    """Return the settings of the environment. An empty variable counts as unset.
 
-    Raises ``NotConfigured`` for a time-out that is not a positive number of seconds.
+    Raise ``NotConfigured`` for a time-out that is not a positive number of seconds.
     """
     found = os.environ if environ is None else environ
     return Settings(
@@ -49,7 +46,7 @@ def read_settings(environ: Mapping[str, str] | None = None) -> Settings:
 
 
 def environment() -> Mapping[str, str]:
-    """Return the environment itself, for options that have a table of their own."""
+    """Return the environment, for code that has its own table of options."""
     return os.environ
 
 
@@ -71,7 +68,7 @@ def choose_backend(
     modules: Container[str] | None = None,
     known: Container[str] = BACKENDS,
 ) -> str:
-    """Return ``"memory"`` or ``"couch"``: the argument, else ``DAL_BACKEND``, else memory under pytest, else couch.
+    """Return the name of the backend: the argument, else ``DAL_BACKEND``, else memory under pytest, else couch.
 
     Raise ``ValueError`` for a name that is not ``known``.
     """
@@ -79,14 +76,14 @@ def choose_backend(
     if named:
         if named not in known:
             origin = "backend" if argument else "DAL_BACKEND"
-            raise ValueError(f"{origin} is {named!r}, and must be one of: {', '.join(BACKENDS)}")
+            raise ValueError(f"{origin} is {named!r}; it must be one of: {', '.join(BACKENDS)}")
         return named
-    # Tests run without a server unless they ask for one.
+    # Tests use the emulator unless they ask for a server.
     return "memory" if "pytest" in (sys.modules if modules is None else modules) else "couch"
 
 
 def is_reachable(host: str, environ: Mapping[str, str] | None = None, modules: Container[str] | None = None) -> bool:
-    """Whether a host may be reached: under pytest, only this machine and what ``DAL_ALLOWED_HOSTS`` lists."""
+    """Return whether requests to a host are allowed: under pytest, only to this machine and ``DAL_ALLOWED_HOSTS``."""
     if "pytest" not in (sys.modules if modules is None else modules):
         return True
     if host in ("localhost", "::1") or host.startswith("127.") or host.endswith(".localhost"):
@@ -96,12 +93,12 @@ def is_reachable(host: str, environ: Mapping[str, str] | None = None, modules: C
 
 
 def choose_indexes(argument: str | None = None, environ: Mapping[str, str] | None = None) -> str | None:
-    """Return ``"watch"`` or ``"require"``: the argument, else ``DAL_INDEXES``; None where queries are not watched.
+    """Return ``"watch"`` or ``"require"``: the argument, else ``DAL_INDEXES``; ``None`` if queries are not watched.
 
-    Raises ``ValueError`` for another word.
+    Raise ``ValueError`` for any other word.
     """
     named = argument or (os.environ if environ is None else environ).get("DAL_INDEXES", "").strip().lower()
     if named and named not in INDEX_MODES:
         origin = "indexes" if argument else "DAL_INDEXES"
-        raise ValueError(f"{origin} is {named!r}, and must be one of: {', '.join(INDEX_MODES)}")
+        raise ValueError(f"{origin} is {named!r}; it must be one of: {', '.join(INDEX_MODES)}")
     return named or None

@@ -20,19 +20,19 @@
       BadContentType                    415 bad_content_type
       ServerError                       500 and above
         NotSupported                    501 not_implemented
-    BackendError                        no answer of CouchDB's at all
-      NotConfigured                     no server or no database is named
+    BackendError                        no answer from CouchDB
+      NotConfigured                     no server or no database is configured
       HostRefused                       a host that tests may not reach
       Unreachable                       no connection, or one that broke off
         NotConnected                    no connection: nothing was sent
-          Unavailable                   no server is asked for now, or no connection is free
-        BrokenOff                       one that a fault closed on purpose
+          Unavailable                   all servers are suspended, or no connection is free
+        BrokenOff                       a connection that an injected fault closed
       TimedOut                          no answer in time
-      NotJSON                           an answer, but not one of CouchDB's
-      MemoryOnly                        what only the emulator can do
+      NotJSON                           an answer that CouchDB does not give
+      MemoryOnly                        a feature of the emulator, asked of a real server
         ResetRefused                    ``reset()`` of a real server
 
-It knows nothing of requests, backends or documents.
+This module knows nothing about requests, backends or documents.
 """
 
 from __future__ import annotations
@@ -44,16 +44,22 @@ _Error = TypeVar("_Error", bound="CouchError")
 
 
 class CouchError(Exception):
-    """An answer of CouchDB's with a status >= 400.
+    """An answer with a status >= 400.
 
-    ``status`` is the HTTP status, ``error`` CouchDB's error word, ``reason`` its reason, ``body`` the whole JSON
-    body, ``headers`` what the answer carries beside its content type.
+    ``status`` is the HTTP status, ``error`` CouchDB's error word and ``reason`` its reason. ``body`` is the whole JSON
+    body, and ``headers`` are the answer's headers without its content type.
+
+    >>> try:
+    ...     db.get_document("missing")
+    ... except CouchError as error:
+    ...     print(error.status, error.error, error.reason)
+    404 not_found missing
     """
 
     status: int = 500
     error: str = "unknown_error"
     reason: str = ""
-    #: Whether a 500 tells the hash of a stack trace; what functions of design documents throw has none.
+    #: Whether a 500 reports the hash of a stack trace. Errors thrown by design functions have none.
     is_traced = True
 
     def __init__(
@@ -77,12 +83,12 @@ class CouchError(Exception):
 
     @classmethod
     def of_value(cls: type[_Error], reason: object, *, status: int | None = None, error: str | None = None) -> _Error:
-        """Return the error whose reason is any JSON value, as functions of design documents give them."""
+        """Return an error whose reason is any JSON value, as a design function may throw it."""
         text = reason if isinstance(reason, str) else str(reason)
         return cls(text, status=status, error=error, body={"error": error or cls.error, "reason": reason})
 
     def __reduce__(self) -> tuple[object, ...]:
-        # Exceptions travel between processes (xdist); the keyword arguments have to travel with them.
+        # Exceptions are pickled between processes (pytest-xdist), with their keyword arguments.
         return (_restore, (type(self), self.reason, self.status, self.error, self.body, self.headers))
 
 
@@ -93,99 +99,135 @@ def _restore(
 
 
 class BadRequest(CouchError):
+    """400: the request is invalid."""
+
     status = 400
     error = "bad_request"
 
 
 class DocValidation(BadRequest):
+    """400: a document has an unknown member that starts with an underscore."""
+
     error = "doc_validation"
 
 
 class IllegalDocId(BadRequest):
+    """400: no document can have this id."""
+
     error = "illegal_docid"
 
 
 class IllegalDatabaseName(BadRequest):
+    """400: no database can have this name."""
+
     error = "illegal_database_name"
 
 
 class IllegalPartition(BadRequest):
+    """400: no partition can have this name."""
+
     error = "illegal_partition"
 
 
 class QueryParseError(BadRequest):
+    """400: a query parameter is invalid."""
+
     error = "query_parse_error"
 
 
 class Unauthorized(CouchError):
+    """401: the credentials are missing or wrong, or a validation function rejected the user."""
+
     status = 401
     error = "unauthorized"
 
 
 class Forbidden(CouchError):
+    """403: the user may not do this, or a validation function rejected the document."""
+
     status = 403
     error = "forbidden"
 
 
 class NotFound(CouchError):
+    """404: the document, database or path does not exist, or the document is deleted."""
+
     status = 404
     error = "not_found"
     reason = "missing"
 
 
 class MethodNotAllowed(CouchError):
+    """405: the path does not have this method."""
+
     status = 405
     error = "method_not_allowed"
 
 
 class Conflict(CouchError):
+    """409: the document has another revision than the one that was given."""
+
     status = 409
     error = "conflict"
     reason = "Document update conflict."
 
 
 class Gone(CouchError):
+    """410: the resource is no longer available."""
+
     status = 410
     error = "gone"
 
 
 class PreconditionFailed(CouchError):
+    """412: a precondition does not hold."""
+
     status = 412
     error = "precondition_failed"
 
 
 class FileExists(PreconditionFailed):
+    """412: the database exists."""
+
     error = "file_exists"
     reason = "The database could not be created, the file already exists."
 
 
 class MissingStub(PreconditionFailed):
+    """412: an attachment stub names an attachment that the document does not have."""
+
     error = "missing_stub"
 
 
 class TooLarge(CouchError):
+    """413: the document or the request is too large."""
+
     status = 413
     error = "too_large"
 
 
 class BadContentType(CouchError):
+    """415: the content type or encoding is not supported."""
+
     status = 415
     error = "bad_content_type"
 
 
 class ServerError(CouchError):
+    """500 and above: the server failed."""
+
     status = 500
 
 
 def thrown(word: str, reason: str) -> ServerError:
-    """Return the error of a request for which a function of a design document threw something that is no answer."""
+    """Return the error for a design function that threw something other than an answer."""
     error = ServerError(reason, error=word)
     error.is_traced = False
     return error
 
 
 class NotSupported(ServerError):
-    """A route or option of CouchDB's that the emulator does not answer. It never guesses."""
+    """A route or option of CouchDB that the emulator does not implement. It never guesses."""
 
     status = 501
     error = "not_implemented"
@@ -219,16 +261,15 @@ _BY_STATUS: dict[int, type[CouchError]] = {
 
 
 def error_class(status: int, word: str) -> type[CouchError]:
-    """Return the class for an answer: by status and error word, else by status, else by its hundred."""
+    """Return the exception class for an answer: by status and error word, or else by status."""
     fallback: type[CouchError] = ServerError if status >= 500 else CouchError
     return _BY_WORD.get((status, word)) or _BY_STATUS.get(status, fallback)
 
 
 def from_answer(status: int, body: object, headers: Mapping[str, str] | None = None) -> CouchError:
-    """Return the exception for an answer with a status >= 400, whatever its body is.
+    """Return the exception for an answer with a status >= 400, whatever its body.
 
-    A body that is not CouchDB's ``{"error", "reason"}`` object (a row list, a gateway's page) is kept in ``.body``
-    under ``"body"``.
+    If the body is not an object (a list of rows, a gateway's page), ``.body`` has it under ``"body"``.
     """
     if isinstance(body, Mapping):
         word, reason = str(body.get("error", "unknown_error")), str(body.get("reason", ""))
@@ -237,9 +278,9 @@ def from_answer(status: int, body: object, headers: Mapping[str, str] | None = N
 
 
 class BackendError(Exception):
-    """No usable answer came. ``server`` names who was asked, without a password.
+    """No usable answer came. ``server`` is the server's address, without a password.
 
-    ``status`` and ``error`` are what a gateway answers in its place.
+    A proxy answers with ``status`` and ``error`` instead.
     """
 
     status = 502
@@ -254,11 +295,11 @@ class BackendError(Exception):
 
 
 class NotConfigured(BackendError):
-    """What is needed to reach a server is not set."""
+    """No server, database or password is configured, or a setting is invalid."""
 
 
 class Unreachable(BackendError):
-    """No connection, or one that broke off."""
+    """There was no connection, or it broke off."""
 
 
 class NotConnected(Unreachable):
@@ -266,14 +307,14 @@ class NotConnected(Unreachable):
 
 
 class Unavailable(NotConnected):
-    """No server is asked for now, because the last requests failed, or all connections are in use."""
+    """All servers are suspended because their last requests failed, or all connections are in use."""
 
     status = 503
     error = "service_unavailable"
 
 
 class BrokenOff(Unreachable):
-    """A connection that was closed on purpose, by a fault. ``received`` is the answer of which a half had come."""
+    """An injected fault closed the connection. ``received`` is the answer, half of which had arrived."""
 
     def __init__(self, reason: str, server: str, *, received: object = None) -> None:
         super().__init__(reason, server)
@@ -281,7 +322,7 @@ class BrokenOff(Unreachable):
 
 
 class HostRefused(BackendError):
-    """Under pytest: the server is on another machine, and nobody has allowed tests to reach it."""
+    """Under pytest: the server is on another machine, and ``DAL_ALLOWED_HOSTS`` does not list it."""
 
 
 class TimedOut(BackendError):
@@ -292,15 +333,15 @@ class TimedOut(BackendError):
 
 
 class NotJSON(BackendError):
-    """What came is no answer of CouchDB's: a gateway's page, say, or text cut short."""
+    """The answer is not JSON: a gateway's page, for example, or text that was cut short."""
 
 
 class MemoryOnly(BackendError):
-    """A real server was asked for what only the emulator can do."""
+    """Only the emulator has this feature, and the handle uses a real server."""
 
 
 class ResetRefused(MemoryOnly):
-    """Only the emulator may be emptied."""
+    """``reset()`` empties the emulator only, never a real server."""
 
 
 # CouchDB's warning in the answer to a query without an index. The emulator sends it, and the index watch looks for it.

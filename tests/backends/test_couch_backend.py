@@ -292,7 +292,6 @@ def test_async_backend_holds_nothing_of_an_ended_event_loop(served_address: str)
         await dal.request("GET", "/_up")
         await asyncio.gather(*(dal.request("GET", "/_up") for _ in range(3)))
 
-    gc.collect()  # Earlier tests left feeds open.
     with pytest.MonkeyPatch.context() as patch:
         unraisable: list[object] = []
         patch.setattr(sys, "unraisablehook", unraisable.append)

@@ -1,4 +1,4 @@
-"""Handles on every backend, for the tests of this folder."""
+"""Fixtures of this folder: handles on every backend."""
 
 from handles import backend, couch, dal, plain_environment
 

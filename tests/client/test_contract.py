@@ -1,4 +1,4 @@
-"""What users of ``CouchDAL`` rely on: the calls as they write them, the choice of backend, errors and copies."""
+"""The contract of ``CouchDAL``: the calls, the choice of backend, errors and copies."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Feeds that go on, on both clients: changes come as they happen, and what is left behind is given back."""
+"""Continuous feeds on both clients: changes arrive as they happen, and a closed feed frees its connection."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def after(seconds: float, call: Callable[[], object]) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("feed", ["continuous", "eventsource"])
-def test_changes_come_as_they_happen(dal: CouchDAL, feed: Any) -> None:
+def test_changes_arrive_as_they_happen(dal: CouchDAL, feed: Any) -> None:
     dal.put_document("a", {})
     changes = dal.changes(feed, heartbeat=1000)
     assert next(changes)["id"] == "a"
@@ -49,7 +49,7 @@ def test_changes_come_as_they_happen(dal: CouchDAL, feed: Any) -> None:
 
 
 @pytest.mark.parametrize("feed", ["continuous", "eventsource"])
-def test_feed_ends_at_its_timeout_with_no_row_of_its_own(dal: CouchDAL, feed: Any) -> None:
+def test_feed_ends_at_its_timeout_without_a_last_row(dal: CouchDAL, feed: Any) -> None:
     dal.put_document("a", {})
     begun = time.monotonic()
     assert [change["id"] for change in dal.changes(feed, timeout=100)] == ["a"]
@@ -71,7 +71,7 @@ def test_longpoll_waits_for_a_change(dal: CouchDAL) -> None:
         assert 0.05 < time.monotonic() - begun < 3
 
 
-def test_error_of_a_feed_comes_with_the_call(dal: CouchDAL) -> None:
+def test_error_of_a_feed_is_raised_by_the_call(dal: CouchDAL) -> None:
     with pytest.raises(NotFound, match=r"Database does not exist\."):
         dal.database("nowhere-at-all").changes("continuous")
     with pytest.raises(CouchError) as caught:
@@ -89,7 +89,7 @@ def test_feed_outlives_the_timeout_for_answers(couch: Callable[..., CouchBackend
     dal.delete_database()
 
 
-def test_many_feeds_leave_connections_for_others(couch: Callable[..., CouchBackend]) -> None:
+def test_many_open_feeds_leave_connections_for_other_requests(couch: Callable[..., CouchBackend]) -> None:
     dal = CouchDAL(couch(timeout=5), database="many-feeds")
     dal.create_database()
     feeds = [dal.changes("continuous", since="now", heartbeat=1000) for _ in range(120)]
@@ -115,7 +115,7 @@ def test_feed_closed_by_another_thread_ends(dal: CouchDAL) -> None:
         assert time.monotonic() - begun < 3
 
 
-def test_feed_that_nobody_went_through_gives_its_connection_back(couch: Callable[..., CouchBackend]) -> None:
+def test_feed_closed_before_its_first_change_frees_its_connection(couch: Callable[..., CouchBackend]) -> None:
     dal = CouchDAL(couch(), database="given-back")
     dal.create_database()
     for _ in range(3):
@@ -132,7 +132,7 @@ def test_change_between_the_answer_and_its_reading_is_not_missed(dal: CouchDAL) 
         assert time.monotonic() - begun < 3
 
 
-def test_closed_memory_feed_is_forgotten_by_its_database() -> None:
+def test_database_forgets_a_closed_feed() -> None:
     backend = MemoryBackend()
     dal = CouchDAL(backend)
     feed = dal.changes("continuous", heartbeat=1000)
@@ -154,7 +154,7 @@ class TestAsync:
 
         asyncio.run(main())
 
-    def test_changes_come_as_they_happen(self, dal: CouchDAL) -> None:
+    def test_changes_arrive_as_they_happen(self, dal: CouchDAL) -> None:
         async def use(handle: AsyncCouchDAL) -> None:
             seen: list[str] = []
 
@@ -173,14 +173,14 @@ class TestAsync:
 
         self.run(dal.backend, dal.name, use)
 
-    def test_write_of_another_thread_wakes_the_loop(self, dal: CouchDAL) -> None:
+    def test_write_in_another_thread_wakes_the_event_loop(self, dal: CouchDAL) -> None:
         async def use(handle: AsyncCouchDAL) -> None:
             with after(0.1, lambda: dal.put_document("a", {})):
                 assert (await handle.changes("longpoll", since="now"))["results"][0]["id"] == "a"
 
         self.run(dal.backend, dal.name, use)
 
-    def test_feed_does_not_keep_the_loop_from_other_work(self, dal: CouchDAL) -> None:
+    def test_waiting_feed_does_not_block_the_event_loop(self, dal: CouchDAL) -> None:
         async def use(handle: AsyncCouchDAL) -> None:
             waiting = asyncio.ensure_future(handle.changes("longpoll", since="now", timeout=400))
             for _ in range(5):
@@ -190,7 +190,7 @@ class TestAsync:
 
         self.run(dal.backend, dal.name, use)
 
-    def test_cancelled_feed_is_forgotten(self) -> None:
+    def test_database_forgets_a_cancelled_feed(self) -> None:
         backend = MemoryBackend()
 
         async def use(handle: AsyncCouchDAL) -> None:
@@ -203,7 +203,7 @@ class TestAsync:
 
         self.run(backend, None, use)
 
-    def test_error_of_a_feed_comes_with_its_first_step(self, dal: CouchDAL) -> None:
+    def test_error_of_a_feed_is_raised_by_its_first_step(self, dal: CouchDAL) -> None:
         async def use(handle: AsyncCouchDAL) -> None:
             with pytest.raises(NotFound, match=r"Database does not exist\."):
                 await anext(handle.database("nowhere-at-all").changes("continuous"))
@@ -249,7 +249,7 @@ class TestAsync:
         self.run(Blocking(), "db", use)
 
 
-def test_feed_that_breaks_off_says_so(couch: Callable[..., CouchBackend]) -> None:
+def test_feed_raises_when_its_connection_breaks_off(couch: Callable[..., CouchBackend]) -> None:
     import socket
 
     with socket.create_server(("127.0.0.1", 0)) as listener:
@@ -284,7 +284,7 @@ class TestChangeLines:
     )
 
     @pytest.mark.parametrize("text", [ROWS, EVENTS])
-    def test_rows_are_the_same_however_chunks_are_cut(self, text: bytes) -> None:
+    def test_rows_do_not_depend_on_where_chunks_are_cut(self, text: bytes) -> None:
         for size in (1, 2, 7, 1000):
             lines = ChangeLines()
             chunks = [text[start : start + size] for start in range(0, len(text), size)]

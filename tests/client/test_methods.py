@@ -1,4 +1,4 @@
-"""The typed methods, on the blocking and the asynchronous client alike: each sends what its name says."""
+"""The typed methods of both clients."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from couchdal import AsyncCouchDAL, Conflict, CouchDAL, IllegalDocId, NotFound
 
 
 class Both:
-    """Calls a method by name, on either client."""
+    """Calls a method of either client by its name."""
 
     def __init__(self, call: Callable[..., Any], name: str) -> None:
         self._call, self.name = call, name
@@ -78,7 +78,7 @@ def test_open_revs_lists_leaves(client: Both) -> None:
     assert client.get_document("a", conflicts=True)["_conflicts"] == ["1-aa"]
 
 
-def test_local_document_goes_by_its_id_with_or_without_prefix(client: Both) -> None:
+def test_prefix_of_a_local_documents_id_is_optional(client: Both) -> None:
     assert client.put_local("a/b", {"seq": 1})["id"] == "_local/a/b"
     assert client.get_local("_local/a/b")["seq"] == client.get_local("a/b")["seq"] == 1
     client.delete_local("a/b")
@@ -116,7 +116,7 @@ def test_bulk_get_takes_ids_and_revisions(client: Both) -> None:
     assert found[2]["docs"][0]["error"]["reason"] == "missing"
 
 
-def test_revs_diff_tells_what_is_missing(client: Both) -> None:
+def test_revs_diff_returns_missing_revisions(client: Both) -> None:
     rev = client.put_document("a", {})["rev"]
     assert client.revs_diff({"a": [rev, "2-x"]}) == {"a": {"missing": ["2-x"], "possible_ancestors": [rev]}}
 
@@ -162,7 +162,7 @@ def test_security_revs_limit_purge_and_compaction(client: Both) -> None:
     assert client.compact() == {"ok": True}
 
 
-def test_server_is_asked_for_its_databases_session_and_ids(client: Both) -> None:
+def test_server_lists_databases_session_and_ids(client: Both) -> None:
     assert client.name in client.all_dbs()
     assert client.session()["userCtx"]["roles"] == ["_admin"]
     assert len(client.uuids(3)["uuids"]) == 3
@@ -173,7 +173,7 @@ def test_server_is_asked_for_its_databases_session_and_ids(client: Both) -> None
 
 
 @pytest.mark.parametrize("doc_id", ["", "_all_docs", "_design", "_design/", "_local/", "_x"])
-def test_id_that_no_document_has_is_refused_before_it_names_something_else(client: Both, doc_id: str) -> None:
+def test_id_that_no_document_can_have_is_refused(client: Both, doc_id: str) -> None:
     for call in (client.get_document, lambda key: client.put_document(key, {})):
         with pytest.raises(IllegalDocId) as caught:
             call(doc_id)

@@ -1,4 +1,4 @@
-"""Loading and dumping: documents come from files in several formats, and go to files with all that belongs to them."""
+"""``load`` reads files in several formats; ``dump`` writes documents with conflicts, histories and attachments."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_load_of_a_malformed_file_names_the_line_and_writes_nothing(
     assert dal.info()["doc_count"] == 0
 
 
-def test_load_raises_what_a_document_is_refused_with(dal: CouchDAL, tmp_path: Path) -> None:
+def test_load_raises_the_error_of_a_refused_document(dal: CouchDAL, tmp_path: Path) -> None:
     file = tmp_path / "seed.json"
     file.write_text('[{"_id": "a"}]', "utf-8")
     dal.load(file)

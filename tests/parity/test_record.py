@@ -1,4 +1,4 @@
-"""Recording: what is written down can be replayed, and what changes from run to run is refused."""
+"""Recording: a transcript can be replayed, and a scenario whose answers differ between runs is refused."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_recorded_scenario_agrees_when_it_is_replayed(tmp_path: Path, url: str, 
     assert all(played.agrees() for played in player.play(parse_scenario(text)))
 
 
-def test_scenario_is_recorded_in_place_when_no_folder_is_named(tmp_path: Path, url: str) -> None:
+def test_scenario_is_recorded_in_place_without_an_output_folder(tmp_path: Path, url: str) -> None:
     file = write(tmp_path / "made.json", STEPS[:1])
     assert main(["record", str(file), "--url", url]) == 0
     assert json.loads(file.read_text())["steps"][0]["response"]["status"] == 201
@@ -64,7 +64,7 @@ def test_scenario_is_refused_when_two_runs_differ(tmp_path: Path, url: str, caps
 
 
 @pytest.mark.parametrize("text", ["", "{}", "[]", '{"name": "x", "steps": [{}]}'])
-def test_file_is_refused_when_it_is_no_scenario(
+def test_file_is_refused_when_it_is_not_a_scenario(
     tmp_path: Path, url: str, text: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "made.json").write_text(text)
@@ -72,7 +72,9 @@ def test_file_is_refused_when_it_is_no_scenario(
     assert "made.json" in capsys.readouterr().err
 
 
-def test_unreachable_server_is_told_without_its_password(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_unreachable_server_is_reported_without_its_password(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     file = write(tmp_path / "made.json", STEPS)
     assert main(["record", str(file), "--url", "http://admin:hidden@127.0.0.1:1"]) == 1
     told = capsys.readouterr().err
@@ -81,7 +83,7 @@ def test_unreachable_server_is_told_without_its_password(tmp_path: Path, capsys:
 
 
 def test_replay_finds_every_kind_of_difference(served_address: str) -> None:
-    """A comparison that let something pass would show agreement everywhere."""
+    """A comparison that misses a difference would report agreement everywhere."""
     request = {"method": "PUT", "path": "/a", "body": {"n": 1.0, "list": [1, 2]}}
     body = {"ok": True, "id": "a", "rev": "1-c3d84ab4ba2ba3ba2ba3ba2ba3ba2ba3"}
     recorded = [

@@ -1,4 +1,4 @@
-"""Backends for the client's tests: the emulator in process, the same over real HTTP, and what ``COUCHDB_URL`` names."""
+"""Fixtures with handles on every backend: the emulator, the emulator over HTTP, and the server of ``COUCHDB_URL``."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ LIVE = os.environ.get("COUCHDB_URL")
 
 @pytest.fixture(autouse=True)
 def plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the shell that runs the tests says about a server must not decide what they see."""
+    """Remove the shell's settings: they must not decide which server the tests use."""
     for name in ("DAL_BACKEND", *(f"COUCHDB_{part}" for part in ("URL", "USER", "PASSWORD", "DATABASE", "TIMEOUT"))):
         monkeypatch.delenv(name, raising=False)
 
 
 @pytest.fixture
 def couch(served_address: str) -> Callable[..., CouchBackend]:
-    """Makes HTTP backends of the served emulator, with its admin's credentials."""
+    """Return a function that makes HTTP backends of the served emulator, with its admin's credentials."""
 
     def make(**options: object) -> CouchBackend:
         user, password = RECORDED_ADMIN

@@ -1,1 +1,1 @@
-"""Recorded scenarios: how they are read, replayed through a backend, compared, and recorded from a server."""
+"""Transcripts: parse recorded scenarios, replay them on a backend, compare answers, and record new ones."""

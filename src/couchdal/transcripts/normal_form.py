@@ -1,7 +1,6 @@
-"""The normal form of answers: what may differ between two servers is replaced by a word for what it stands for.
+"""The normal form of answers: replaces values that differ between servers by placeholders.
 
-It compares text and knows nothing of requests, backends or CouchDB's rules. The placeholders are listed in
-``tests/parity/README.md``.
+``tests/parity/README.md`` lists the placeholders.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from couchdal.http.json_text import JSON
 
 
 def expand(value: JSON, values: Mapping[str, JSON]) -> JSON:
-    """Replace placeholders by their values; a string that is nothing but one placeholder becomes the value itself."""
+    """Return a value with its placeholders replaced. A text that is one placeholder becomes its value."""
     if isinstance(value, str):
         for placeholder, known in values.items():
             if value == placeholder:
@@ -31,8 +30,9 @@ def expand(value: JSON, values: Mapping[str, JSON]) -> JSON:
 
 
 def contract(value: JSON, values: Mapping[str, JSON]) -> JSON:
+    """Return a value with known values replaced by their placeholders: the opposite of ``expand``."""
     if isinstance(value, str):
-        # Longer values first: a saved id may contain the database's name.
+        # Replace longer values first: a saved id may contain the database's name.
         for placeholder, known in sorted(values.items(), key=lambda item: -len(str(item[1]))):
             if isinstance(known, str) and known:
                 value = value.replace(known, placeholder)
@@ -45,7 +45,7 @@ def contract(value: JSON, values: Mapping[str, JSON]) -> JSON:
 
 
 def normalize(answer: Mapping[str, JSON], ignore: Sequence[str] = ()) -> dict[str, JSON]:
-    """Return an answer with the values that may differ between servers replaced by what they stand for."""
+    """Return an answer with placeholders for the values that may differ between servers."""
     shown = dict(answer)
     headers = dict(cast("dict[str, str]", answer.get("headers", {})))
     if "etag" in headers and not re.fullmatch(r'"\d+-[^"]*"', headers["etag"]):
@@ -63,7 +63,7 @@ def _normalize(value: JSON, path: tuple[str, ...]) -> JSON:
     if isinstance(value, list):
         return [_normalize(item, (*path, "*")) for item in value]
     if isinstance(value, dict):
-        # An internal error's "ref" is a checksum; in a document it is a field like another.
+        # The "ref" of an internal error is a checksum. In a document it is an ordinary field.
         return {
             name: "<number>" if name == "ref" and "error" in value and type(member) is int
             else _normalize(member, (*path, name))
@@ -88,6 +88,7 @@ def _normalize(value: JSON, path: tuple[str, ...]) -> JSON:
 
 
 def in_order(answer: Mapping[str, JSON], unordered: Sequence[str]) -> dict[str, JSON]:
+    """Return an answer with the lists at these paths sorted by their text."""
     shown = dict(answer)
     for dotted in unordered:
         shown = cast("dict[str, JSON]", _replace(shown, dotted.split("."), _in_text_order))
@@ -99,7 +100,7 @@ def _in_text_order(value: JSON) -> JSON:
 
 
 def _replace(value: JSON, path: Sequence[str], change: Callable[[JSON], JSON]) -> JSON:
-    """Return a copy in which what stands at a path is changed; ``*`` is every item."""
+    """Return a copy with the value at a path changed. ``*`` in the path means every item."""
     if not path:
         return change(value)
     part, rest = path[0], path[1:]
@@ -113,5 +114,5 @@ def _replace(value: JSON, path: Sequence[str], change: Callable[[JSON], JSON]) -
 
 
 def canonical_text(value: JSON) -> str:
-    """Return text that is equal for equal values of equal JSON types, whatever the order of their keys."""
+    """Return the value as JSON text with sorted keys: equal values have equal texts."""
     return json.dumps(value, sort_keys=True, ensure_ascii=False)

@@ -1,6 +1,6 @@
-"""`couchdal record`: runs scenarios on a live server and writes down what it answered, as transcripts.
+"""``couchdal record``: runs scenarios on a live server and writes its answers to transcripts.
 
-It decides only what is deterministic; how requests are sent and answers written is ``couchdal.transcripts.scenario``'s.
+Each scenario runs twice, and is refused if the answers differ.
 """
 
 from __future__ import annotations
@@ -23,25 +23,29 @@ from couchdal.transcripts.scenario import Credentials, Player, Scenario, basic_c
 
 
 class NotDeterministic(Exception):
-    """Two runs of a scenario got different answers."""
+    """Two runs of a scenario gave different answers."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "scenarios", metavar="SCENARIOS", nargs="+", type=Path, help="scenario files, or folders of them"
     )
-    parser.add_argument("--url", required=True, help="the server, with its admin: http://admin:password@host:5984")
-    parser.add_argument("--out", metavar="DIR", type=Path, help="where to write (default: over the scenario files)")
+    parser.add_argument(
+        "--url", required=True, help="the server's address with its admin, such as http://admin:password@host:5984"
+    )
+    parser.add_argument(
+        "--out", metavar="DIR", type=Path, help="the folder to write to (default: overwrite the scenario files)"
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Record every scenario; returns 1 where one could not be recorded, and says which."""
-    from couchdal.backends.couch import CouchBackend  # the HTTP client is needed by this command alone
+    """Record every scenario. Print those that cannot be recorded, and return 1 if there are any."""
+    from couchdal.backends.couch import CouchBackend  # only this command needs the HTTP client
 
     parts = urlsplit(arguments.url)
     admin = (unquote_userinfo(parts.username or "admin"), unquote_userinfo(parts.password or ""))
     try:
-        # Without credentials of its own: every request says itself who sends it.
+        # The backend has no credentials: every request has its own.
         backend = CouchBackend(f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}")
         version = _version(backend, admin)
         refused = [
@@ -69,7 +73,7 @@ def _recorded(source: Path, target: Path, backend: BaseBackend, admin: Credentia
 
 
 def record(scenario: Scenario, backend: BaseBackend, admin: Credentials, version: str) -> dict[str, JSON]:
-    """Return the transcript of a scenario; raises ``NotDeterministic`` where a second run gets another answer."""
+    """Return the transcript of a scenario. Raise ``NotDeterministic`` if a second run gives another answer."""
     runs = [list(Player(backend, f"record{uuid.uuid4().hex[:12]}", admin).play(scenario)) for _ in range(2)]
     steps: list[JSON] = []
     for number, (first, second) in enumerate(zip(*runs, strict=True)):
@@ -90,7 +94,7 @@ def _version(backend: BaseBackend, admin: Credentials) -> str:
 
 
 def _files(scenarios: Sequence[Path], out: Path | None) -> list[tuple[Path, Path]]:
-    """Return each scenario file and the transcript it becomes; below ``out`` the folders stay as they are."""
+    """Return each scenario file and its transcript's path. Subfolders are kept below ``out``."""
     found = []
     for given in scenarios:
         for source in sorted(given.rglob("*.json")) if given.is_dir() else [given]:

@@ -1,7 +1,6 @@
-"""Transcripts: scenarios of requests and answers, read from files and sent through any backend.
+"""Scenarios of requests and answers: parses their files and replays them on any backend.
 
-It knows the format of the files and nothing of CouchDB's rules: whether two answers agree is a matter of text.
-The format is described in ``tests/parity/README.md``.
+Answers are compared as text, without knowledge of CouchDB's rules. ``tests/parity/README.md`` describes the format.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from couchdal.transcripts.normal_form import canonical_text, contract, expand, i
 
 Credentials = tuple[str, str]
 
-# The server admin of every recording; requests that spell it out are rewritten for a server with another password.
+# The server admin of every recording. Requests that contain it are rewritten for a server with another password.
 RECORDED_ADMIN: Final[Credentials] = ("admin", "pw")
 
 SHOWN_HEADERS: Final = (
@@ -38,7 +37,7 @@ SHOWN_HEADERS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """One transcript file: what it shows, how its database is made, and its steps."""
+    """One transcript file: its name, the parameters that create its database, and its steps."""
 
     name: str
     create_query: Mapping[str, JSON]
@@ -48,7 +47,7 @@ class Scenario:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One request, what to keep of its answer, and the answer that was recorded, if one was."""
+    """One request, the values to save from its answer, and the recorded answer, if there is one."""
 
     request: Mapping[str, JSON]
     save: Mapping[str, str]
@@ -60,6 +59,7 @@ class Step:
 
     @classmethod
     def parse(cls, source: Mapping[str, Any]) -> Step:
+        """Return the step that a member of ``steps`` describes."""
         return cls(
             request=source["request"],
             save=source.get("save", {}),
@@ -73,7 +73,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Played:
-    """A step after it was sent: the answer as it came, and the values that stand for placeholders from here on."""
+    """A step that was sent: its answer, and the values of the placeholders after it."""
 
     step: Step
     request: Request
@@ -81,7 +81,7 @@ class Played:
     values: Mapping[str, JSON]
 
     def expected(self) -> str:
-        """Return the recorded answer in normal form, its placeholders replaced by this run's values."""
+        """Return the recorded answer in normal form, with this run's values for its placeholders."""
         recorded = cast("dict[str, JSON]", expand({"headers": {}, **(self.step.response or {})}, self.values))
         return canonical_text(in_order(normalize(recorded, self.step.ignore), self.step.unordered))
 
@@ -90,7 +90,7 @@ class Played:
         return canonical_text(in_order(self._loosened(normalize(self.answer, self.step.ignore)), self.step.unordered))
 
     def _loosened(self, shown: dict[str, JSON]) -> dict[str, JSON]:
-        """Write ``<etag>`` where the transcript does, which recordings do for some ETags of revisions too."""
+        """Write ``<etag>`` if the transcript does. Recordings do so for some ETags of revisions too."""
         recorded, headers = (self.step.response or {}).get("headers"), cast("dict[str, JSON]", shown["headers"])
         if (
             isinstance(recorded, dict)
@@ -101,21 +101,19 @@ class Played:
         return shown
 
     def agrees(self) -> bool:
+        """Return whether the answer agrees with the recorded one."""
         return self.expected() == self.actual()
 
     def recorded(self) -> dict[str, JSON]:
-        """Return the answer as a transcript holds it: values that differ from run to run as placeholders."""
+        """Return the answer as a transcript holds it: with placeholders for values that differ between runs."""
         shown = normalize(self.answer, self.step.ignore)
         if not shown["headers"]:
             del shown["headers"]
         return cast("dict[str, JSON]", contract(shown, self.values))
 
 
-# --- files -----------------------------------------------------------------------------------------------------------
-
-
 def parse_scenario(text: str) -> Scenario:
-    """Read a transcript, or a scenario whose steps have no answers yet; raises ``ValueError`` where it is not one."""
+    """Parse a transcript, or a scenario whose steps have no answers yet. Raise ``ValueError`` for any other text."""
     document = json.loads(text)
     try:
         steps = tuple(Step.parse(step) for step in document["steps"])
@@ -124,14 +122,11 @@ def parse_scenario(text: str) -> Scenario:
         raise ValueError(f"not a scenario: {problem!r}") from None
 
 
-# --- sending ---------------------------------------------------------------------------------------------------------
-
-
 @dataclass(slots=True)
 class Player:
-    """Runs a scenario's requests on a database of its own, which it makes before and removes after.
+    """Sends a scenario's requests to a new database, and deletes the database afterwards.
 
-    ``pause`` waits for so many seconds.
+    ``pause`` waits for a number of seconds.
     """
 
     backend: BaseBackend
@@ -141,6 +136,7 @@ class Player:
     values: dict[str, JSON] = field(default_factory=dict)
 
     def play(self, scenario: Scenario) -> Iterator[Played]:
+        """Send the requests one by one, and yield each with its answer."""
         self.create(scenario.create_query)
         try:
             for step in scenario.steps:
@@ -149,12 +145,12 @@ class Player:
             self.remove()
 
     def create(self, query: Mapping[str, JSON]) -> None:
-        """Make the database; raises ``CouchError`` where the server will not."""
+        """Create the database. Raise ``CouchError`` if the server refuses."""
         self.values = {"{db}": self.database}
         self._send_as_admin("PUT", f"/{self.database}", _encode_query({"q": "1", **query})).result()
 
     def send(self, step: Step) -> Played:
-        """Send one request, and keep from its answer what the step saves."""
+        """Send one request, and save the values that the step names."""
         if step.wait_ms:
             self.pause(step.wait_ms / 1000)
         request = self._request(step)
@@ -203,7 +199,7 @@ class Player:
             body["password"] = self.admin[1] if body["password"] == password else body["password"]
         try:
             return json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
-        except UnicodeEncodeError:  # a lone surrogate can travel only as an escape
+        except UnicodeEncodeError:  # only an escape can represent a lone surrogate
             return json.dumps(body, separators=(",", ":")).encode()
 
     def _send_as_admin(self, method: str, path: str, query: str = "") -> Response:
@@ -211,7 +207,7 @@ class Player:
         return self.backend.send(Request(method, path, query, headers))
 
     def remove(self) -> None:
-        """Delete what the scenario left: databases that begin with its name, and users that bear it."""
+        """Delete what the scenario left: databases that start with its name, and users with that name."""
         names = cast("list[str]", self._send_as_admin("GET", "/_all_dbs").value())
         for name in names:
             if name.startswith(self.database):
@@ -273,7 +269,7 @@ def _parse(text: str) -> object:
 
 
 def _pick(answer: Mapping[str, JSON], response: Response, place: str) -> JSON:
-    """Return the value at ``header:NAME`` or at a dotted path of the body; ``None`` where there is none."""
+    """Return the value of ``header:NAME`` or of a dotted path in the body; ``None`` if it is missing."""
     if place.lower().startswith("header:"):
         return {name.lower(): value for name, value in response.headers.items()}.get(place[7:].lower())
     value: JSON = answer.get("body")
