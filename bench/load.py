@@ -1,14 +1,14 @@
-"""A load: so many connections put the same requests to servers, each as soon as the last is answered.
+"""Load servers with requests from several connections; each sends its next request when it has the answer.
 
-The servers take short turns, so that whatever else the machine does meanwhile falls on all of them. What the load
-costs itself is part of every figure, and hides how servers differ: hence ``uvloop`` and ``httptools``. To be woken
-takes as long as many an answer: where there is a processor to spare, the load can stay awake.
+The servers take short turns, so other work on the machine affects all of them alike. The cost of the load itself is
+part of every figure and hides differences between servers, so it uses ``uvloop`` and ``httptools``. Waking a sleeping
+client takes as long as many an answer; with a processor to spare, the client can poll instead.
 
-    python bench/load.py awake|asleep CONNECTIONS TURNS SECONDS PORT... < requests.json
+    python bench/load.py poll|sleep CONNECTIONS TURNS SECONDS PORT... < requests.json
 
-The input is a list of [method, target, body or null]; ``{n}`` in them is a number that no other request to the server
-has. Prints for each server, as a list in JSON: requests a second, the 50th and 99th percentile of their times in
-milliseconds, and how many failed.
+The input is a list of [method, target, body or null]. ``{n}`` in them becomes a number that is unique for the server.
+Prints a JSON list with one object for each server: requests per second, the 50th and 99th percentile of their times in
+milliseconds, and the number of failed requests.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ Request = tuple[str, str, str | None]
 
 
 class Connection(asyncio.Protocol):
-    """One connection: it asks again when the answer is whole, as long as it is its server's turn."""
+    """One connection. It sends its next request when the answer is complete, as long as its server has the turn."""
 
     def __init__(self, load: Load) -> None:
         self.load = load
@@ -35,7 +35,7 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = transport
 
-    def ask(self) -> None:
+    def send_request(self) -> None:
         self.begun = perf_counter()
         self.answer = httptools.HttpResponseParser(self)
         self.transport.write(self.load.next_request())  # type: ignore[attr-defined]
@@ -48,7 +48,7 @@ class Connection(asyncio.Protocol):
         load.times.append(now - self.begun)
         load.failed += self.answer.get_status_code() >= 400
         if now < load.until:
-            self.ask()
+            self.send_request()
         else:
             load.asking -= 1
             if not load.asking:
@@ -60,7 +60,7 @@ class Connection(asyncio.Protocol):
 
 
 class Load:
-    """What one server is asked, and how long it took."""
+    """The requests to one server, and the times of their answers."""
 
     def __init__(self, requests: list[Request]) -> None:
         self.requests = requests
@@ -76,8 +76,8 @@ class Load:
         self.count += 1
         number = f"{self.count:07d}"
         content = (body or "").replace("{n}", number)
-        told = f"content-type: application/json\r\ncontent-length: {len(content)}\r\n" if body is not None else ""
-        return f"{method} {target.replace('{n}', number)} HTTP/1.1\r\nhost: x\r\n{told}\r\n{content}".encode()
+        more = f"content-type: application/json\r\ncontent-length: {len(content)}\r\n" if body is not None else ""
+        return f"{method} {target.replace('{n}', number)} HTTP/1.1\r\nhost: x\r\n{more}\r\n{content}".encode()
 
     async def connect(self, port: int, connections: int) -> None:
         loop = asyncio.get_running_loop()
@@ -85,20 +85,20 @@ class Load:
             _, connection = await loop.create_connection(lambda: Connection(self), "127.0.0.1", port)
             self.connections.append(connection)
 
-    async def take_turn(self, seconds: float, awake: bool) -> None:
+    async def take_turn(self, seconds: float, poll: bool) -> None:
         self.over.clear()
         begun = perf_counter()
         self.until, self.asking = begun + seconds, len(self.connections)
         for connection in self.connections:
-            connection.ask()
-        while awake and not self.over.is_set():
+            connection.send_request()
+        while poll and not self.over.is_set():
             yield_processor()
             await asyncio.sleep(0)
         await self.over.wait()
         assert not self.is_lost, "the server closed a connection"
         self.spent += perf_counter() - begun
 
-    def forget(self) -> None:
+    def reset(self) -> None:
         self.times, self.spent = [], 0.0
 
     def figures(self) -> dict[str, float]:
@@ -112,22 +112,27 @@ class Load:
 
 
 async def run(
-    requests: list[Request], ports: list[int], connections: int, turns: int, seconds: float, awake: bool
+    requests: list[Request], ports: list[int], *, connections: int, turns: int, seconds: float, poll: bool
 ) -> list[Load]:
     loads = [Load(requests) for _ in ports]
     for load, port in zip(loads, ports, strict=True):
         await load.connect(port, connections)
-        await load.take_turn(seconds, awake)
-        load.forget()
+        await load.take_turn(seconds, poll)
+        load.reset()
     for turn in range(turns):
         for load in loads if turn % 2 else reversed(loads):
-            await load.take_turn(seconds, awake)
+            await load.take_turn(seconds, poll)
     return loads
 
 
 if __name__ == "__main__":
-    manner, connections, turns, seconds, *ports = sys.argv[1:]
-    asked = run(
-        json.load(sys.stdin), list(map(int, ports)), int(connections), int(turns), float(seconds), manner == "awake"
+    wait, connections, turns, seconds, *ports = sys.argv[1:]
+    measuring = run(
+        json.load(sys.stdin),
+        list(map(int, ports)),
+        connections=int(connections),
+        turns=int(turns),
+        seconds=float(seconds),
+        poll=wait == "poll",
     )
-    print(json.dumps([load.figures() for load in uvloop.run(asked)]))
+    print(json.dumps([load.figures() for load in uvloop.run(measuring)]))

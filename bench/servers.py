@@ -1,4 +1,4 @@
-"""What the served couchdal is measured beside: a trivial server, and a pass-through of Starlette and httpx2.
+"""Servers to compare with couchdal: a trivial one, and a pass-through made of Starlette and httpx2.
 
     python bench/servers.py upstream
     python bench/servers.py bare URL
@@ -18,7 +18,7 @@ _ANSWER = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length:
 
 
 class Trivial(asyncio.Protocol):
-    """Gives the same answer to every request."""
+    """Sends the same answer to every request."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = transport
@@ -52,7 +52,7 @@ def serve_bare(upstream: str) -> None:
     client = httpx2.AsyncClient(base_url=upstream)
     dropped = ("host", "content-length", "connection")
 
-    async def pass_on(request: Request) -> Response:
+    async def forward(request: Request) -> Response:
         headers = [(name, value) for name, value in request.headers.items() if name not in dropped]
         answer = await client.request(
             request.method, request.url.path, params=request.query_params, headers=headers, content=await request.body()
@@ -61,12 +61,12 @@ def serve_bare(upstream: str) -> None:
         return Response(answer.content, answer.status_code, kept)
 
     @asynccontextmanager
-    async def live(_: Starlette) -> AsyncIterator[None]:
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
         yield
         await client.aclose()
 
     methods = ["GET", "HEAD", "POST", "PUT", "DELETE"]
-    application = Starlette(routes=[Route("/{path:path}", pass_on, methods=methods)], lifespan=live)
+    application = Starlette(routes=[Route("/{path:path}", forward, methods=methods)], lifespan=lifespan)
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.bind(("127.0.0.1", 0))
     listener.listen(1024)

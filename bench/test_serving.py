@@ -1,4 +1,4 @@
-"""How fast couchdal is over HTTP: the proxy beside a bare pass-through, the emulator beside express-pouchdb."""
+"""The speed of couchdal over HTTP: the proxy beside a bare pass-through, the emulator beside express-pouchdb."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ HERE = Path(__file__).parent
 CONNECTIONS = (1, 32)
 TURNS, SECONDS = 60, 0.1
 DOCUMENT = json.dumps({**make_documents(1)[0], "_id": None, "number": 1}).replace('"_id": null, ', "")
-PASSED_ON = {
+FORWARDED = {
     "document reads": ["GET", "/db/doc000500", None],
     "document writes": ["PUT", "/db/x{n}", DOCUMENT],
 }
@@ -36,7 +36,7 @@ Figures = dict[tuple[str, str, int], dict[str, float]]
 
 
 class Started:
-    """A server in a process of its own, which prints its port."""
+    """A server process that prints its port."""
 
     def __init__(self, opened: ExitStack, *command: str) -> None:
         process = opened.enter_context(
@@ -54,23 +54,25 @@ class Started:
         urllib.request.urlopen(urllib.request.Request(self.address + path, content, headers, method=method)).read()
 
 
-def measured(servers: dict[str, Started], requests: dict[str, list[Any]], manner: str) -> Figures:
-    """Requests a second, and the 99th percentile, of servers that take turns."""
+def measured(servers: dict[str, Started], requests: dict[str, list[Any]], wait: str) -> Figures:
+    """Return the requests per second and the 99th percentile of servers that take turns."""
     figures: Figures = {}
     for what, request in requests.items():
         for connections in CONNECTIONS:
-            told = json.dumps([[part if part is None else part.replace("{run}", str(connections)) for part in request]])
+            requests_json = json.dumps(
+                [[part if part is None else part.replace("{run}", str(connections)) for part in request]]
+            )
             ports = [server.port for server in servers.values()]
             command = [
                 sys.executable,
                 str(HERE / "load.py"),
-                manner,
+                wait,
                 str(connections),
                 str(TURNS),
                 str(SECONDS),
                 *ports,
             ]
-            ended = subprocess.run(command, input=told, stdout=subprocess.PIPE, text=True, check=True)
+            ended = subprocess.run(command, input=requests_json, stdout=subprocess.PIPE, text=True, check=True)
             for role, found in zip(servers, json.loads(ended.stdout), strict=True):
                 assert found["failed"] == 0
                 figures[role, what, connections] = found
@@ -84,8 +86,8 @@ def proxies() -> Iterator[Figures]:
         yardstick = Started(opened, sys.executable, str(HERE / "servers.py"), "bare", upstream.address)
         serve = ["serve", "--backend", "couch", "--upstream", upstream.address, "--port", "0"]
         proxy = Started(opened, sys.executable, "-m", "couchdal.cli", *serve)
-        # A proxy and its upstream need two processors.
-        yield measured({"couchdal": proxy, "yardstick": yardstick, "direct": upstream}, PASSED_ON, "asleep")
+        # The proxy and its upstream use both processors.
+        yield measured({"couchdal": proxy, "yardstick": yardstick, "direct": upstream}, FORWARDED, "sleep")
 
 
 @pytest.fixture(scope="module")
@@ -103,13 +105,13 @@ def emulators() -> Iterator[Figures]:
             server.post("/found", None, "PUT")
             server.post("/found/_bulk_docs", {"docs": make_documents(1_000)})
             server.post("/found/_index", {"index": {"fields": ["owner"]}})
-        yield measured(servers, SERVED, "awake")
+        yield measured(servers, SERVED, "poll")
 
 
-def tell(benchmark: Any, role: str, target: float, found: dict[str, float], seconds: float) -> None:
+def report(benchmark: Any, role: str, target: float, found: dict[str, float], seconds: float) -> None:
     benchmark.extra_info.update(role=role, target=target, requests_a_second=found["a_second"], p99_ms=found["p99_ms"])
     benchmark.pedantic(lambda: None, rounds=1)
-    # pytest-benchmark keeps a list of measured seconds: put there what the loads measured.
+    # pytest-benchmark keeps a list of measured seconds. Replace it with what the load measured.
     benchmark.stats.stats.data[:] = [seconds]
 
 
@@ -117,21 +119,23 @@ each_load = pytest.mark.parametrize("connections", CONNECTIONS)
 
 
 @each_load
-@pytest.mark.parametrize("what", PASSED_ON)
+@pytest.mark.parametrize("what", FORWARDED)
 @pytest.mark.parametrize("role", ["couchdal", "yardstick", "direct"])
 def test_proxy(benchmark: Any, role: str, what: str, connections: int, proxies: Figures) -> None:
     benchmark.group = f"proxy, {what}, {connections} connections: a request / a bare pass-through's"
     found = proxies[role, what, connections]
-    tell(benchmark, role, 1.25, found, 1 / found["a_second"])
+    report(benchmark, role, 1.25, found, 1 / found["a_second"])
 
 
 @each_load
-@pytest.mark.parametrize("what", PASSED_ON)
+@pytest.mark.parametrize("what", FORWARDED)
 @pytest.mark.parametrize("role", ["couchdal", "yardstick", "direct"])
-def test_proxys_slowest(benchmark: Any, role: str, what: str, connections: int, proxies: Figures) -> None:
+def test_slowest_requests_of_the_proxy(
+    benchmark: Any, role: str, what: str, connections: int, proxies: Figures
+) -> None:
     benchmark.group = f"proxy, {what}, {connections} connections: p99 / a bare pass-through's"
     found = proxies[role, what, connections]
-    tell(benchmark, role, 1.25, found, found["p99_ms"] / 1000)
+    report(benchmark, role, 1.25, found, found["p99_ms"] / 1000)
 
 
 @each_load
@@ -140,4 +144,4 @@ def test_proxys_slowest(benchmark: Any, role: str, what: str, connections: int, 
 def test_served_emulator(benchmark: Any, role: str, what: str, connections: int, emulators: Figures) -> None:
     benchmark.group = f"served, {what}, {connections} connections: a request / express-pouchdb's"
     found = emulators[role, what, connections]
-    tell(benchmark, role, 0.5, found, 1 / found["a_second"])
+    report(benchmark, role, 0.5, found, 1 / found["a_second"])

@@ -12,7 +12,7 @@ from couchdal.server.assembly import build_application
 from couchdal.server.options import read_options
 
 
-class Standing(Served):
+class ServedOptions(Served):
     """The application for some options, on a port."""
 
     def __init__(self, **flags: object) -> None:
@@ -34,9 +34,9 @@ def serve_proxy(upstream: Upstream) -> Iterator[Callable[..., Wire]]:
 
         def make(*others: Upstream, **flags: object) -> Wire:
             servers = others or (upstream,)
-            standing = Standing(upstream=[server.url for server in servers], **flags)
-            wire = opened.enter_context(closing(Wire(standing.port)))
-            wire.served = standing
+            served = ServedOptions(upstream=[server.url for server in servers], **flags)
+            wire = opened.enter_context(closing(Wire(served.port)))
+            wire.served = served
             return wire
 
         yield make

@@ -13,7 +13,7 @@ import couchdal
 from couchdal import MemoryBackend
 
 SOURCE = str(Path(couchdal.__file__).parent)
-MOST = 52
+MOST = 50
 CODECS = ("encode_json", "decode_json", "decode_request", "copy_json")
 
 

@@ -208,17 +208,6 @@ class HttpProtocol(HttpToolsProtocol):
     def abort(self) -> None:
         self.transport.abort()
 
-    def write_whole(self, status: int, headers: Headers, content: bytes) -> bool:
-        cycle = self.cycle
-        if self.pipeline or self.flow.write_paused or cycle.disconnected:
-            # If several requests are open, the answer may belong to an earlier one than this cycle's.
-            return False
-        self._write(status, headers, content, cycle.keep_alive)
-        cycle.response_started = cycle.response_complete = True
-        cycle.message_event.set()
-        cycle.on_response()
-        return True
-
     def _write(self, status: int, headers: Headers, content: bytes, keep_alive: bool) -> None:
         parts = [STATUS_LINE[status]]
         for name, value in (*self.server_state.default_headers, *headers):

@@ -14,6 +14,7 @@ class StandardError:
         self._descriptor = descriptor
         self._waiting: queue.Queue[bytes | None] = queue.Queue(most)
         self._dropped = 0
+        self._lock = threading.Lock()
         # ``sys.stderr`` has a lock, on which the interpreter's exit would wait for a blocked thread.
         self._thread = threading.Thread(target=self._write_all, name="standard error", daemon=True)
         self._thread.start()
@@ -22,7 +23,8 @@ class StandardError:
         try:
             self._waiting.put_nowait(text.encode("utf-8", "backslashreplace"))
         except queue.Full:
-            self._dropped += 1
+            with self._lock:
+                self._dropped += 1
 
     def close(self, timeout_s: float = 1.0) -> None:
         """Write what waits, unless that takes too long."""
@@ -33,15 +35,20 @@ class StandardError:
         self._thread.join(timeout_s)
 
     def _write_all(self) -> None:
-        while (data := self._waiting.get()) is not None:
+        data: bytes | None = b""
+        while data is not None:
+            data = self._waiting.get()
             try:
-                self._write(data)
-                if self._dropped:
-                    dropped, self._dropped = self._dropped, 0
-                    self._write(f"couchdal: {dropped} messages were dropped, because nobody read them\n".encode())
+                self._write(data or b"")
+                self._write(self._report())
             except OSError:
                 # Standard error is closed. The server goes on without it.
                 continue
+
+    def _report(self) -> bytes:
+        with self._lock:
+            dropped, self._dropped = self._dropped, 0
+        return f"couchdal: {dropped} messages were dropped, because nobody read them\n".encode() if dropped else b""
 
     def _write(self, data: bytes) -> None:
         while data:

@@ -30,12 +30,6 @@ class Connection(Protocol):
     def abort(self) -> None:
         """Close the connection now. ASGI waits until a client has read everything, and this client does not read."""
 
-    def write_whole(self, status: int, headers: Headers, content: bytes) -> bool:
-        """Send a whole answer at once and return true, or return false if that would have to wait.
-
-        ASGI takes two messages for an answer, and a socket two writes, which the proxy's speed shows.
-        """
-
 
 class Incoming:
     """The body of a request as it arrives, and the client's disconnection.
@@ -136,10 +130,6 @@ class Outgoing:
 
     async def send_whole(self, status: int, headers: Headers, content: bytes) -> None:
         """Send a whole answer. Raise ``Disconnected`` if the client does not read it in time."""
-        connection = self.connection if len(content) <= PART else None
-        if connection is not None and connection.write_whole(status, headers, content):
-            self.sent = len(content)
-            return
         await self.start(status, headers)
         for start in range(0, len(content) - PART, PART):
             await self.send(content[start : start + PART], more=True)
