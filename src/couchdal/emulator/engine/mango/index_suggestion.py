@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import cast
 
 from couchdal.emulator.engine.mango.find_query import parse_sort
@@ -33,23 +33,26 @@ def suggest_fields(query: Mapping[str, object]) -> tuple[str, ...]:
     return tuple(fields)
 
 
-def _conditions(selectors: Sequence[Selector]) -> dict[str, str]:
-    """Return the fields that every match must have, each with its condition: ``equal``, ``range`` or ``other``."""
+def _conditions(selectors: object) -> dict[str, str]:
+    """Return the fields that every match must have, each with its condition: ``equal``, ``range`` or ``other``.
+
+    ``selectors`` is a list of normalised selectors that must all match.
+    """
     found: dict[str, str] = {}
-    for selector in selectors:
+    for selector in selectors if isinstance(selectors, list) else ():
         if not selector:
             continue
         name, argument = next(iter(selector.items()))
         if name == "$and":
-            for field, kind in _conditions(cast("list[Selector]", argument)).items():
+            for field, kind in _conditions(argument).items():
                 found.setdefault(field, kind)
         elif name == "$or":
-            branches = [_conditions([item]) for item in cast("list[Selector]", argument)]
+            branches = [_conditions([branch]) for branch in argument]
             for field in branches[0] if branches else ():
                 if all(field in branch for branch in branches):
                     found.setdefault(field, "other")
         elif name and not name.startswith("$") and argument != {"$exists": False}:
-            found.setdefault(name, _kind(cast(Selector, argument)))
+            found.setdefault(name, _kind(argument))
     return found
 
 

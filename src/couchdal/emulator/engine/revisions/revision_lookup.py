@@ -10,7 +10,6 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import islice
 from sys import maxsize
-from typing import cast
 
 from couchdal.emulator.engine.revisions.revision import Revision
 from couchdal.emulator.engine.revisions.revision_tree import Node, RevisionTree, merge, nodes
@@ -107,4 +106,8 @@ def merge_answers(
     tree: RevisionTree = ()
     for position, ids, body in answers:
         tree, _ = merge(tree, position, ids, deleted=False, body=body)
-    return [cast(Node, leaf.body["leaf"]) if leaf.body is not None else leaf.revision for leaf in tree]
+    shown: list[Node | Revision] = []
+    for leaf in tree:
+        original = leaf.body["leaf"] if leaf.body is not None else None
+        shown.append(original if isinstance(original, Node) else leaf.revision)
+    return shown
