@@ -78,7 +78,7 @@ def test_event_of_a_request_without_an_answer_names_the_exception(dal: CouchDAL,
     assert [(event.status, event.error) for event in events] == [(None, "BrokenOff")]
 
 
-def test_event_has_couchdbs_error_word_when_an_interceptor_raises(dal: CouchDAL, events: list[RequestEvent]) -> None:
+def test_event_has_couchdbs_error_word_when_middleware_raises(dal: CouchDAL, events: list[RequestEvent]) -> None:
     def refuse(backend: BaseBackend | AsyncBackend, request: Request) -> Steps:
         yield request
         raise Conflict()

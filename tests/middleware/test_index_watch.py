@@ -6,8 +6,11 @@ import asyncio
 
 import pytest
 
-from couchdal import AsyncCouchDAL, BadRequest, BaseBackend, CouchDAL
+from couchdal import AsyncCouchDAL, BadRequest, BaseBackend, CouchDAL, Request, Response
+from couchdal.backends.base import collect
 from couchdal.config import choose_indexes
+from couchdal.server.assembly import build_application
+from couchdal.server.options import read_options
 
 QUERY = {"type": "task", "due": {"$lt": 9}}
 
@@ -67,6 +70,21 @@ def test_async_handle_watches_too(backend: BaseBackend, dal: CouchDAL) -> None:
             await strict.aclose()
 
     asyncio.run(query())
+
+
+def test_served_backend_watches_with_the_option_indexes() -> None:
+    async def query() -> Response:
+        application = build_application(read_options({"backend": "memory", "indexes": "require"}, {}))
+        backend = application.backend
+        await backend.exchange(Request("PUT", "/served"))
+        headers = {"content-type": "application/json"}
+        return await collect(
+            await backend.exchange(Request("POST", "/served/_find", headers=headers, json={"selector": QUERY}))
+        )
+
+    answer = asyncio.run(query()).value()
+    assert isinstance(answer, dict)
+    assert answer["error"] == "index_required"
 
 
 def test_mode_is_the_argument_or_the_variable() -> None:
