@@ -1,4 +1,4 @@
-"""The description of the API is OpenAPI, says what the tables say, and what a server answers to random requests."""
+"""The OpenAPI description is valid, agrees with the tables, and describes what a server answers to random requests."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_every_endpoint_and_method_is_described() -> None:
     assert described == there - refused
 
 
-def test_parameters_are_those_of_the_table() -> None:
+def test_every_parameter_is_described() -> None:
     for pattern, names in PARAMETERS.items():
         found: set[str] = set()
         for path, _, operation in operations():
@@ -77,18 +77,18 @@ def test_parameters_are_those_of_the_table() -> None:
         assert not missing, pattern
 
 
-def test_operations_have_names_of_their_own_and_say_what_they_do() -> None:
+def test_operations_have_unique_names_and_descriptions() -> None:
     names = [operation["operationId"] for _, _, operation in operations()]
     assert len(names) == len(set(names))
     assert not [operation["operationId"] for _, _, operation in operations() if not operation["description"]]
 
 
 @pytest.mark.parametrize("name", SCHEMAS)
-def test_schema_is_one(name: str) -> None:
+def test_schema_is_valid(name: str) -> None:
     jsonschema_rs.meta.validate({**SCHEMAS[name], "components": {"schemas": dict(SCHEMAS)}})
 
 
-def test_references_lead_somewhere() -> None:
+def test_references_are_defined() -> None:
     text = json.dumps(DESCRIPTION)
     for kind, name in re.findall(r'"#/components/(\w+)/(\w+)"', text):
         assert name in DESCRIPTION["components"][kind]  # type: ignore[index, call-overload]
@@ -112,7 +112,7 @@ def ask(url: str, method: str, body: object = None) -> None:
 
 
 def fill(server: str) -> None:
-    """Make two databases anew, the second with partitions: documents, an attachment, an index, local documents."""
+    """Create two databases, the second with partitions, with documents, an attachment, an index and local documents."""
     docs: list[dict[str, object]] = [{"_id": name, "type": "task", "n": n} for n, name in enumerate("abcdefgh")]
     docs[0]["_attachments"] = {"x": {"data": "aGk=", "content_type": "text/plain"}}
     design = {"_id": "_design/d", "_attachments": {"x": {"data": "aGk=", "content_type": "text/plain"}}}
@@ -126,7 +126,8 @@ def fill(server: str) -> None:
         ask(f"{server}/{name}{'?partitioned=true' if name == 'parts' else ''}", "PUT")
         ask(f"{server}/{name}/_index", "POST", {"index": {"fields": ["type"]}, "ddoc": "a", "name": "x"})
     ask(f"{server}/db/_bulk_docs", "POST", {"docs": [*docs, design]})
-    ask(f"{server}/parts/_bulk_docs", "POST", {"docs": [{"_id": f"p:{n}", "type": "task"} for n in range(5)]})
+    parts = [{"_id": f"p:{n}", "type": "task", "n": n} for n in range(5)]
+    ask(f"{server}/parts/_bulk_docs", "POST", {"docs": [*parts, design]})
     for name in "abcdefgh":
         ask(f"{server}/db/_local/{name}", "PUT", {})
 
@@ -139,7 +140,7 @@ def filled(server: str) -> str:
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[str]:
-    """An emulator with some documents, which must neither complain nor grow without end."""
+    """An emulator with some documents. It must log nothing, and its memory must not grow without end."""
     command = [sys.executable, "-m", "couchdal.cli", "serve", "--port", "0"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         try:
@@ -167,7 +168,7 @@ KNOWN = {"name": "x", "type": "json", "partition": "p", "view": "v", "function":
 
 
 def aim(case: Any) -> None:
-    """Have most requests meet something, and feeds end."""
+    """Aim most requests at something that exists, and let feeds end."""
     deleting_index, creating = "/_index/" in case.path, case.method == "PUT"
     for name, value in case.path_parameters.items():
         if not sum(map(ord, value)) % 13:

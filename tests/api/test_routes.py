@@ -1,4 +1,4 @@
-"""The table of endpoints: every row leads somewhere."""
+"""The table of routes: every route has an endpoint or a reason."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def test_named_endpoint_exists_and_takes_one_call(name: str) -> None:
 
 
 @pytest.mark.parametrize("route", ROUTES, ids=lambda route: route.pattern)
-def test_row_answers_or_says_why_not(route: object) -> None:
+def test_route_answers_or_gives_a_reason(route: object) -> None:
     assert bool(route.endpoints) != bool(route.unsupported)  # type: ignore[attr-defined]
 
 
@@ -34,6 +34,6 @@ def test_row_answers_or_says_why_not(route: object) -> None:
         ("/db/..%2F..%2Fother", "/{db}/{doc_id}", {"db": "db", "doc_id": "../../other"}),
     ],
 )
-def test_path_finds_its_row(path: str, pattern: str, args: dict[str, str]) -> None:
+def test_path_finds_its_route(path: str, pattern: str, args: dict[str, str]) -> None:
     route, found = find_route(split_path(path))
     assert (route.pattern, found) == (pattern, args)

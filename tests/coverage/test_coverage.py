@@ -1,4 +1,4 @@
-"""The coverage of the data-access layer: counted, put together from several processes, and reported."""
+"""API coverage: counted, merged from several processes, and reported."""
 
 from __future__ import annotations
 
@@ -59,14 +59,14 @@ def test_counts_are_by_endpoint(coverage: Coverage) -> None:
     assert counts["/{db}/_all_docs"]["parameters"] == {"start_key": 1}
 
 
-def test_counts_of_several_processes_add_up(coverage: Coverage) -> None:
+def test_counts_of_several_processes_are_added(coverage: Coverage) -> None:
     both = Coverage()
     for _ in range(2):
         both.merge(json.loads(json.dumps(coverage.to_json())))
     assert both.to_json()[DOCUMENT]["methods"] == {"GET": 2, "PUT": 4}
 
 
-def test_summary_tells_what_was_never_met(coverage: Coverage) -> None:
+def test_summary_names_what_was_never_used(coverage: Coverage) -> None:
     found = summary(coverage)
     document = found["endpoints"][DOCUMENT]
     assert document["never"]["methods"] == ["DELETE", "COPY", "POST"]
@@ -81,7 +81,7 @@ def test_summary_tells_what_was_never_met(coverage: Coverage) -> None:
     assert found["met"] == (2 + 1 + 1) + (1 + 2 + 1) + (1 + 1)
 
 
-def test_report_names_what_was_met_and_what_never(coverage: Coverage) -> None:
+def test_report_names_what_was_used_and_what_was_not(coverage: Coverage) -> None:
     text = "\n".join(lines(coverage))
     assert "/{db}/{doc_id}  (3 requests)\n  methods    GET 1, PUT 2\n             never: DELETE, COPY, POST" in text
     assert "errors     409 conflict 1" in text
@@ -89,7 +89,7 @@ def test_report_names_what_was_met_and_what_never(coverage: Coverage) -> None:
 
 
 class Page(HTMLParser):
-    """What a page holds: its chips by class, and what it would fetch."""
+    """The chips of a page by class, and the addresses that it would load."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -121,7 +121,7 @@ def test_page_is_self_contained_and_escapes_what_it_shows(coverage: Coverage) ->
     assert parsed.chips["never"] > 50
 
 
-def test_every_operator_that_is_known_is_answered_and_the_other_way_round() -> None:
+def test_known_operators_are_those_that_are_answered() -> None:
     arguments = {"$in": [1], "$nin": [1], "$all": [1], "$exists": True, "$type": "null", "$size": 1, "$mod": [2, 1]}
     arguments |= {"$and": [{"b": 1}], "$or": [{"b": 1}], "$nor": [{"b": 1}], "$regex": "a", "$beginsWith": "a"}
     arguments |= {"$not": {"$eq": 1}, "$elemMatch": {"$eq": 1}, "$allMatch": {"$eq": 1}, "$keyMapMatch": {"$eq": 1}}
@@ -132,7 +132,7 @@ def test_every_operator_that_is_known_is_answered_and_the_other_way_round() -> N
         normalize_selector({"a": {"$unknown": 1}})
 
 
-def test_errors_that_are_known_are_those_that_were_recorded() -> None:
+def test_known_errors_are_those_of_the_transcripts() -> None:
     seen: dict[str, set[str]] = {}
     for file in TRANSCRIPTS.glob("*/*.json"):
         for step in json.loads(file.read_text("utf-8"))["steps"]:
@@ -150,8 +150,8 @@ def test_errors_that_are_known_are_those_that_were_recorded() -> None:
     }
 
 
-def test_parameters_that_recorded_requests_use_are_known() -> None:
-    """What CouchDB was asked with success, by endpoint, is in the table, but for what it takes no notice of."""
+def test_parameters_of_the_transcripts_are_known() -> None:
+    """The table lists every parameter of a successful request, except those that CouchDB ignores."""
     ignored = {"deleted", "frobnicate", "stale"}
     unknown: dict[str, set[str]] = {}
     for file in TRANSCRIPTS.glob("documents/*.json"):
@@ -188,7 +188,7 @@ READ_FOR = {
 
 
 def parameters_read(tree: ast.Module) -> Iterator[str]:
-    """Yield the names that a module compares a parameter's name with, looks up, or has a table of."""
+    """Yield the names of parameters that a module looks up, compares with, or lists in a table."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "param":
             yield from constants(node.args[0])
@@ -204,7 +204,7 @@ def constants(node: ast.AST) -> Iterator[str]:
     return (leaf.value for leaf in ast.walk(node) if isinstance(leaf, ast.Constant) and isinstance(leaf.value, str))
 
 
-def test_parameters_that_endpoints_read_are_known() -> None:
+def test_parameters_of_the_endpoints_are_known() -> None:
     reached: dict[str, set[str]] = {}
     for route in ROUTES:
         for function in route.endpoints.values():
@@ -218,7 +218,7 @@ def test_parameters_that_endpoints_read_are_known() -> None:
     assert not {module: names for module, names in unknown.items() if names}
 
 
-def test_options_of_queries_and_indexes_are_known() -> None:
+def test_parameters_of_queries_and_indexes_are_known() -> None:
     assert {*find_query._FIND} == {*PARAMETERS[FIND]}
     assert {*find_query._INDEX_REQUEST, "limit", "skip"} == {*PARAMETERS["/{db}/_index"]}
     assert {*find_query._BULK_DELETE} == {*PARAMETERS["/{db}/_index/_bulk_delete"]}
@@ -236,7 +236,7 @@ def test_other():
 
 
 @pytest.mark.parametrize("workers", [(), ("-n", "2")])
-def test_option_reports_over_all_workers(workers: tuple[str, ...], tmp_path: Path) -> None:
+def test_option_reports_for_all_workers(workers: tuple[str, ...], tmp_path: Path) -> None:
     (tmp_path / "test_it.py").write_text(TESTS)
     command = ["-q", "-p", "no:cacheprovider", *workers, "--dal-coverage=html,json", "--dal-coverage", "--", "."]
     printed = subprocess.run(
@@ -250,7 +250,7 @@ def test_option_reports_over_all_workers(workers: tuple[str, ...], tmp_path: Pat
 
 
 @pytest.mark.parametrize("option", ["--dal-coverage=pdf", "--dal-coverage test_it.py"])
-def test_unknown_format_is_refused_and_a_path_is_none(option: str, tmp_path: Path) -> None:
+def test_unknown_format_and_path_are_refused(option: str, tmp_path: Path) -> None:
     (tmp_path / "test_it.py").write_text(TESTS)
     ended = subprocess.run(
         [sys.executable, "-m", "pytest", *option.split()],

@@ -42,7 +42,11 @@ ERRORS: Mapping[str, tuple[str, ...]] = {
         " invalid_non_neg_integer invalid_operator invalid_pos_integer invalid_selector invalid_selector_json"
         " invalid_sort_field invalid_sort_json missing_required_key no_usable_index not_supported query_parse_error"
         " unsupported_mixed_sort; 401 unauthorized; 404 not_found; 415 bad_content_type",
-        "/{db}/_partition/{partition}/_find": "400 bad_request no_usable_index",
+        "/{db}/_partition/{partition}": "400 illegal_partition",
+        "/{db}/_partition/{partition}/_all_docs": "400 bad_request illegal_partition",
+        "/{db}/_partition/{partition}/_find": "400 bad_request illegal_partition no_usable_index",
+        "/{db}/_partition/{partition}/_index/_design/{design}/{type}/{name}": "404 not_found",
+        "/{db}/_partition/{partition}/_design/{name}/_view/{view}": "404 not_found",
         "/{db}/_explain": "400 bad_request invalid_index invalid_index_name invalid_key invalid_non_neg_integer"
         " invalid_operator invalid_selector_json missing_required_key; 404 not_found; 415 bad_content_type",
         "/{db}/_index": "400 bad_arg bad_request invalid_ddoc_lang invalid_empty_string invalid_index invalid_key"

@@ -125,7 +125,11 @@ def _path_parameters(pattern: str) -> Iterator[JSON]:
 
 
 def _query_parameters(route: Route, method: str) -> Iterator[JSON]:
-    for name in parameters_of(route, method).query:
+    parameters = parameters_of(route, method)
+    for name in parameters.query:
+        if name in parameters.body:
+            # CouchDB takes it in either place; one description is enough.
+            continue
         if name in VALUES:
             yield {"name": name, "in": "query", "content": {"application/json": {"schema": ANY}}}
         else:

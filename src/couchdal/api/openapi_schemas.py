@@ -48,9 +48,15 @@ def parameter(name: str) -> Schema:
     return {**TEXT, "enum": list(WORDS[name])} if name in WORDS else TEXT
 
 
-def _members(endpoint: str, *, required: tuple[str, ...] = (), **schemas: Schema) -> Schema:
-    """Return the schema of a body whose members are an endpoint's parameters, some with a schema of their own."""
-    members = {name: schemas.get(name) or parameter(name) for name in BY_ENDPOINT[endpoint].body}
+def _members(
+    endpoint: str, *, required: tuple[str, ...] = (), without: tuple[str, ...] = (), **schemas: Schema
+) -> Schema:
+    """Return the schema of a body whose members are an endpoint's parameters, ``without`` some of them.
+
+    ``schemas`` replaces the schemas of some parameters.
+    """
+    names = [name for name in BY_ENDPOINT[endpoint].body if name not in without]
+    members = {name: schemas.get(name) or parameter(name) for name in names}
     return {"type": "object", "required": list(required), "properties": dict(members)}
 
 
@@ -65,7 +71,6 @@ _QUERY = _members(
     use_index={"anyOf": [TEXT, array(TEXT)]},
     r={"type": "integer", "minimum": 1},
     update=FLAG,
-    stable=FLAG,
 )
 _INDEX = _members(
     "index.create",
@@ -76,8 +81,10 @@ _ROW = obj(
     {"key": ANY},
     {"id": TEXT, "value": {"type": ["object", "null"]}, "doc": {"type": ["object", "null"]}, "error": TEXT},
 )
-_LISTING = _members("all_docs.documents", keys={"type": "array"})
-_VIEW_QUERY = _members("views.read", keys={"type": "array"})
+# CouchDB refuses these beside ``keys``.
+_RANGE = ("key", "start_key", "end_key")
+_LISTING = _members("all_docs.documents", without=_RANGE, keys={"type": "array"})
+_VIEW_QUERY = _members("views.read", without=_RANGE, keys={"type": "array"})
 _USER = obj({"name": {"type": ["string", "null"]}, "roles": array(TEXT)})
 
 #: The schemas below ``components/schemas``, by name.

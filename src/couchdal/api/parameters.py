@@ -114,7 +114,7 @@ FLAGS: Final = frozenset(
     (
         *("descending", "include_docs", "inclusive_end", "update_seq", "conflicts", "attachments"),
         *("att_encoding_info", "revs", "revs_info", "deleted_conflicts", "latest", "local_seq", "meta", "new_edits"),
-        *("partitioned", "basic", "reduce", "group", "sorted", "execution_stats", "allow_fallback"),
+        *("partitioned", "basic", "reduce", "group", "sorted", "stable", "execution_stats", "allow_fallback"),
     )
 )
 #: Parameters that are numbers.
@@ -129,6 +129,8 @@ WORDS: Final[Mapping[str, tuple[str, ...]]] = {
     "style": ("main_only", "all_docs"),
     "batch": ("ok",),
     "type": ("json",),
+    "stale": ("ok", "update_after"),
+    "update": ("true", "false", "lazy"),
 }
 
 #: The operators of selectors.

@@ -17,7 +17,7 @@ ADMIN = ("admin", "secret")
 
 
 class Send(Protocol):
-    """Sends one request; as the administrator, where no other user is given."""
+    """Send one request, as the administrator unless another user is given."""
 
     def __call__(
         self,
@@ -61,7 +61,7 @@ def send(backend: MemoryBackend) -> Send:
 
 @pytest.fixture
 def add_user(send: Send) -> Callable[..., tuple[str, str]]:
-    """Make users: ``add_user("reader", roles=["dev"])`` gives the name and the password."""
+    """Create users: ``add_user("reader", roles=["dev"])`` returns the name and the password."""
 
     def add_user(name: str, roles: list[str] | None = None) -> tuple[str, str]:
         document = {"name": name, "password": "pw", "roles": roles or [], "type": "user"}

@@ -1,4 +1,4 @@
-"""Attachments: read, written and deleted alone, and sent and received with their documents."""
+"""Attachments, by themselves and together with their documents."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def db(send):
 
 @pytest.fixture
 def attach(send, db):
-    """Put an attachment, and return the new revision."""
+    """Write an attachment and return the new revision."""
 
     def attach(path, data=HELLO, content_type="image/png", **headers):
         response = send("PUT", f"{db}/{path}", body=data, content_type=content_type, **headers)
@@ -37,7 +37,7 @@ def failure(response):
 # --- reading ---------------------------------------------------------------------------------------------------------
 
 
-def test_attachment_comes_back_with_its_type_and_the_etag_of_its_digest(send, db, attach):
+def test_attachment_is_returned_with_its_type_and_the_etag_of_its_digest(send, db, attach):
     attach("a/f")
     response = send("GET", f"{db}/a/f")
     tag = f'"{b64encode(md5(HELLO).digest()).decode()}"'
@@ -48,7 +48,7 @@ def test_attachment_comes_back_with_its_type_and_the_etag_of_its_digest(send, db
     assert send("GET", f"{db}/a/f", if_none_match=f'"other", {tag}').status == 304
 
 
-def test_text_is_stored_gzipped_and_sent_so_to_who_takes_it(send, db, attach):
+def test_text_is_stored_gzipped_and_sent_gzipped_if_the_client_accepts_it(send, db, attach):
     attach("a/f", content_type="text/plain; charset=utf-8")
     packed = send("GET", f"{db}/a/f", accept_encoding="gzip")
     assert packed.headers["content-encoding"] == "gzip"
@@ -66,7 +66,7 @@ def test_text_is_stored_gzipped_and_sent_so_to_who_takes_it(send, db, attach):
     ("header", "reason"),
     [("identity;q=0", "unacceptable_encoding"), ("gzip;q=x", "bad_accept_encoding_value")],
 )
-def test_encodings_that_leave_no_choice_are_an_error(send, db, attach, header, reason):
+def test_request_that_accepts_no_encoding_is_an_error(send, db, attach, header, reason):
     attach("a/f")
     response = send("GET", f"{db}/a/f", accept_encoding=header)
     assert (response.status, response.value()) == (500, {"error": "unknown_error", "reason": reason})
@@ -81,7 +81,7 @@ def test_encodings_that_leave_no_choice_are_an_error(send, db, attach, header, r
         ("bytes=8-100", "bytes 8-10/11", b"rld"),
     ],
 )
-def test_range_is_sent_alone(send, db, attach, header, content_range, data):
+def test_one_range_is_returned(send, db, attach, header, content_range, data):
     attach("a/f")
     response = send("GET", f"{db}/a/f", range=header)
     assert (response.status, response.headers["content-range"], response.content()) == (206, content_range, data)
@@ -95,13 +95,13 @@ def test_range_beyond_the_end_is_not_satisfiable(send, db, attach, header):
 
 
 @pytest.mark.parametrize("header", ["bytes=0-", "bytes=a-b", "items=0-1", "bytes=1-2-3", "bytes=" + "0-0," * 10])
-def test_range_that_says_nothing_gives_all(send, db, attach, header):
+def test_meaningless_range_returns_everything(send, db, attach, header):
     attach("a/f")
     response = send("GET", f"{db}/a/f", range=header)
     assert (response.status, response.content()) == (200, HELLO)
 
 
-def test_several_ranges_come_in_parts(send, db, attach):
+def test_several_ranges_are_returned_as_multipart(send, db, attach):
     attach("a/f")
     response = send("GET", f"{db}/a/f", range="bytes=0-0,6-7")
     boundary = response.headers["content-type"].partition('boundary="')[2].rstrip('"')
@@ -128,7 +128,7 @@ def test_missing_attachment_and_missing_document_have_their_own_reasons(send, db
     assert send("GET", f"{db}/a/f?rev={rev}").content() == HELLO
 
 
-def test_gzipped_upload_is_kept_as_it_came(send, db, attach):
+def test_gzipped_upload_is_stored_unchanged(send, db, attach):
     packed = gzip.compress(HELLO, mtime=0)
     attach("a/f", packed, content_encoding="gzip")
     assert send("GET", f"{db}/a/f", accept_encoding="gzip").content() == packed
@@ -139,7 +139,7 @@ def test_gzipped_upload_is_kept_as_it_came(send, db, attach):
 # --- writing ---------------------------------------------------------------------------------------------------------
 
 
-def test_attachment_makes_a_revision_of_its_document(send, db, attach):
+def test_attachment_adds_a_revision_to_its_document(send, db, attach):
     first = attach("a/f")
     response = send("PUT", f"{db}/a/x/y%20z?rev={first}", body=b"1", content_type="image/gif")
     assert (response.status, response.headers["location"]) == (201, "http://127.0.0.1/db/a/x%2Fy%20z")
@@ -205,7 +205,7 @@ def test_design_documents_take_attachments_and_local_ones_do_not(send, db, attac
 
 
 def test_recreated_document_with_attachment_has_couchdbs_revision(send, db, attach):
-    """Of attachments, the id of a revision that follows a deletion takes in only how many there are."""
+    """After a deletion, the revision id depends only on the number of attachments."""
     revs = []
     for path, data in (("a/f", b"1"), ("b/g", b"2")):
         doc_id = path[0]
@@ -244,7 +244,7 @@ def related(document, *parts, boundary="abc"):
 RELATED = 'multipart/related; boundary="abc"'
 
 
-def test_document_is_read_from_parts_in_the_order_of_its_attachments(send, db):
+def test_multipart_document_is_parsed_in_the_order_of_its_attachments(send, db):
     document = (
         '{"_attachments": {"f": {"follows": true, "length": 5, "content_type": "image/png"},'
         ' "g": {"follows": true, "length": 3, "content_type": "text/plain"}}}'
@@ -265,7 +265,7 @@ def test_document_is_read_from_parts_in_the_order_of_its_attachments(send, db):
         ('"length": 5, "encoding": "br"', (500, "unknown_error", "badarg")),
     ],
 )
-def test_parts_that_do_not_fit_are_refused(send, db, member, expected):
+def test_mismatched_parts_are_refused(send, db, member, expected):
     document = '{"_attachments": {"f": {"follows": true, "content_type": "image/png", ' + member + "}}}"
     response = send("PUT", f"{db}/a", body=related(document, b"hello"), content_type=RELATED)
     assert failure(response) == expected
@@ -282,12 +282,12 @@ def test_parts_that_do_not_fit_are_refused(send, db, member, expected):
         (related("{}"), "multipart/related", (400, "bad_request")),
     ],
 )
-def test_body_whose_first_part_is_no_json_is_refused(send, db, body, content_type, expected):
+def test_body_is_refused_when_its_first_part_is_not_json(send, db, body, content_type, expected):
     response = send("PUT", f"{db}/a", body=body, content_type=content_type)
     assert failure(response)[:2] == expected
 
 
-def test_document_is_sent_with_its_attachments_to_who_takes_parts(send, db, attach):
+def test_document_is_returned_with_its_attachments_if_the_client_accepts_multipart(send, db, attach):
     rev = attach("a/t", content_type="text/plain")
     response = send("GET", f"{db}/a?attachments=true", accept="multipart/related")
     kind, _, boundary = response.headers["content-type"].partition('; boundary="')
@@ -304,7 +304,7 @@ def test_document_is_sent_with_its_attachments_to_who_takes_parts(send, db, atta
     assert end == b"--"
 
 
-def test_what_was_sent_in_parts_can_be_stored_from_them(send, db, attach):
+def test_multipart_answer_can_be_stored_again(send, db, attach):
     rev = attach("a/t", content_type="text/plain")
     sent = send("GET", f"{db}/a?attachments=true&revs=true", accept="multipart/related")
     response = send("PUT", f"{db}/b?new_edits=false", body=sent.content(), content_type=sent.headers["content-type"])
@@ -313,7 +313,7 @@ def test_what_was_sent_in_parts_can_be_stored_from_them(send, db, attach):
     assert a == b
 
 
-def test_leaves_are_sent_in_parts(send, db):
+def test_leaves_are_returned_as_multipart(send, db):
     docs = [{"_id": "a", "_rev": "1-x"}, {"_id": "a", "_rev": "1-y"}]
     send("POST", f"{db}/_bulk_docs", {"docs": docs, "new_edits": False})
     response = send("GET", f'{db}/a?open_revs=["1-y","1-z"]', accept="multipart/mixed")

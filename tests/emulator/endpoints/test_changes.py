@@ -17,7 +17,7 @@ MALFORMED = "Malformed sequence supplied in 'since' parameter."
 
 @pytest.fixture
 def backend():
-    """A server whose time passes, unlike that of other tests."""
+    """A server with a running clock, unlike other tests."""
     return MemoryBackend(admin=("admin", "secret"))
 
 
@@ -55,7 +55,7 @@ def test_changes_lists_rows_with_last_seq_and_pending(send, db):
     assert (body["last_seq"], body["pending"]) == (body["results"][-1]["seq"], 1)
 
 
-def test_deletion_is_a_row_whose_document_says_so_after_its_body(send, db):
+def test_row_of_a_deletion_has_deleted_after_the_body(send, db):
     rev = send("GET", f"{db}/a").value()["_rev"]
     docs = [{"_id": "a", "_rev": rev, "_deleted": True, "why": "x"}]
     assert send("POST", f"{db}/_bulk_docs", {"docs": docs}).status == 201
@@ -64,7 +64,7 @@ def test_deletion_is_a_row_whose_document_says_so_after_its_body(send, db):
     assert list(row["doc"]) == ["_id", "_rev", "why", "_deleted"]
 
 
-def test_changes_takes_parameter_names_in_any_case_and_flags_only_as_true(send, db):
+def test_parameter_names_have_any_case_and_flags_are_true_only(send, db):
     assert ids(send("GET", f"{db}/_changes?LIMIT=1")) == ["a"]
     assert ids(send("GET", f"{db}/_changes?Descending=true")) == ["c", "b", "a"]
     assert ids(send("GET", f"{db}/_changes?descending=TRUE")) == ["a", "b", "c"]
@@ -98,17 +98,17 @@ def test_changes_refuses_bad_parameter(send, db, query, expected):
     assert failure(send("GET", f"{db}/_changes?{query}")) == expected
 
 
-def test_changes_reads_no_malformed_since_when_descending(send, db):
+def test_changes_ignores_malformed_since_when_descending(send, db):
     assert ids(send("GET", f"{db}/_changes?descending=true&since=nonsense")) == ["c", "b", "a"]
 
 
-def test_changes_of_missing_database_is_not_found_before_anything_else(send):
+def test_missing_database_is_reported_before_anything_else(send):
     missing = (404, "not_found", "Database does not exist.")
     assert failure(send("GET", "/none/_changes?feed=bogus")) == missing
     assert failure(send("PUT", "/none/_changes")) == missing
 
 
-def test_method_that_a_header_names_decides_whether_a_body_is_read(send, db):
+def test_method_override_decides_if_the_body_is_parsed(send, db):
     assert send("POST", f"{db}/_changes").status == 415
     assert send("POST", f"{db}/_changes", **{"x-http-method-override": "GET"}).status == 200
 
@@ -188,7 +188,7 @@ def test_selector_that_fails_on_a_document_fails_the_whole_feed(send, db, feed):
     assert (response.status, response.value()["error"]) == (500, "error")
 
 
-def test_filter_function_is_looked_for_and_asked_of_each_change(send, db):
+def test_filter_function_runs_for_each_change(send, db):
     design = {
         "filters": {"f": "function(doc, req) { return doc._id == req.query.id; }"},
         "views": {"v": {"map": "function(doc) { if (doc.x) emit(1); }"}},
@@ -212,7 +212,7 @@ def test_longpoll_answers_when_another_thread_writes(send, db):
     assert time.monotonic() - begun < 5
 
 
-def test_longpoll_answers_without_rows_when_its_time_is_over(send, db):
+def test_longpoll_answers_without_rows_after_its_timeout(send, db):
     body = send("GET", f"{db}/_changes?feed=longpoll&since=now&timeout=30").value()
     assert (body["results"], body["pending"]) == ([], 0)
 
@@ -235,7 +235,7 @@ def test_feed_ends_when_another_thread_deletes_the_database(send, db):
     assert json.loads(lines[-3])["pending"] == 0
 
 
-def test_feed_that_is_left_leaves_nothing_behind(send, db, backend):
+def test_closed_feed_leaves_no_watcher(send, db, backend):
     stream = iter(send("GET", f"{db}/_changes?feed=continuous&heartbeat=10000").stream)
     assert next(stream)
     assert backend.server.databases["db"].watchers

@@ -70,13 +70,13 @@ def test_delete_with_rev_is_refused(send):
     assert send("GET", "/db").status == 200
 
 
-def test_missing_database_is_told_before_a_wrong_method(send):
+def test_missing_database_is_reported_before_a_wrong_method(send):
     for method, path in (("PATCH", "/none"), ("GET", "/none/_bulk_docs"), ("POST", "/none/_purge")):
         response = send(method, path)
         assert (response.status, response.value()) == (404, MISSING)
 
 
-def test_wrong_method_names_those_that_are_allowed(send):
+def test_wrong_method_names_the_allowed_methods(send):
     send("PUT", "/db")
     response = send("PATCH", "/db")
     reason = "Only DELETE,GET,HEAD,POST allowed"
@@ -94,7 +94,7 @@ def test_post_writes_a_document_and_locates_it(send):
     assert (response.status, response.value()["error"]) == (409, "conflict")
 
 
-def test_post_in_a_batch_hides_what_became_of_the_document(send):
+def test_post_in_a_batch_hides_the_outcome(send):
     send("PUT", "/db")
     for _ in range(2):
         response = send("POST", "/db?batch=ok", {"_id": "a"})
@@ -155,14 +155,14 @@ def test_partition_counts_its_documents(send):
     assert (info["partition"], info["doc_count"], info["doc_del_count"]) == ("a", 1, 1)
 
 
-def test_server_answers_a_route_that_it_does_not_emulate_with_501(send):
+def test_unsupported_route_is_501(send):
     response = send("POST", "/_replicate", {})
     assert (response.status, response.value()["error"]) == (501, "not_implemented")
     assert "replications are not run" in response.value()["reason"]
 
 
 @pytest.mark.parametrize(("count", "status"), [("0", 200), ("3", 200), ("x", 400), ("-1", 400), ("1001", 400)])
-def test_uuids_gives_as_many_ids_as_asked(send, count, status):
+def test_uuids_returns_count_ids(send, count, status):
     response = send("GET", f"/_uuids?count={count}")
     assert response.status == status
     if status == 200:
@@ -188,7 +188,7 @@ def test_same_requests_get_the_same_answers_in_every_run():
 
 
 @pytest.mark.parametrize("place", ["_all_docs", "_design_docs", "_local_docs"])
-def test_numbers_of_any_size_page_through_listings(send, place):
+def test_listings_accept_limits_of_any_size(send, place):
     db = "/db"
     send("PUT", db)
     huge = 10**30
@@ -197,7 +197,7 @@ def test_numbers_of_any_size_page_through_listings(send, place):
     assert send("GET", f"{db}/{place}?skip={huge}&limit={2**59 - 1}").status == 200
 
 
-def test_revs_limit_of_any_size_cuts_nothing(send):
+def test_revs_limit_may_have_any_size(send):
     db = "/db"
     send("PUT", db)
     assert send("PUT", f"{db}/_revs_limit", 10**30).status == 200

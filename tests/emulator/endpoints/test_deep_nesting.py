@@ -1,4 +1,4 @@
-"""Values nested as deeply as they may be, from deep in the interpreter's stack: they are kept and found, or refused."""
+"""Deeply nested values, sent from deep in the interpreter's stack, are stored or refused."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ JSON = {"content_type": "application/json"}
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("query", ["", "?new_edits=false"])
-def test_document_of_the_greatest_depth_is_kept(ask, kind, query):
+def test_document_of_the_greatest_depth_is_stored(ask, kind, query):
     rev = '"_rev":"1-a",' if query else ""
     value = nested(KINDS[kind], MOST_DEPTH - 1, "1" if kind != "arrays" else "")
     put = ask("PUT", f"/db/a{query}", body=f'{{{rev}"n":{value}}}'.encode(), **JSON)
@@ -66,7 +66,7 @@ def test_query_of_the_greatest_depth_is_answered(ask, kind):
 
 @pytest.mark.parametrize("depth", [MOST_DEPTH + 2, 600, 5_000])
 @pytest.mark.parametrize("kind", KINDS)
-def test_what_is_deeper_is_refused_and_nothing_changes(ask, kind, depth):
+def test_deeper_value_is_refused_and_changes_nothing(ask, kind, depth):
     value = nested(KINDS[kind], depth, r'"\u0041"')
     for method, path in (("PUT", "/db/a"), ("POST", "/db/_bulk_docs"), ("POST", "/db/_find")):
         refused = ask(method, path, body=value.encode(), **JSON)

@@ -1,4 +1,4 @@
-"""Numbers of more digits than Python reads: bounds are beyond everything all the same, and revisions are refused."""
+"""Numbers with more digits than Python parses: bounds exceed everything, and revisions are refused."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ def test_bound_is_too_large(send, db, path, status, reason):
 
 
 @pytest.mark.parametrize(("query", "count"), [("limit=", 1), ("skip=", 0)])
-def test_bound_is_beyond_all_rows(send, db, query, count):
+def test_bound_exceeds_all_rows(send, db, query, count):
     rows = "/db/_changes" if query == "limit=" else "/db/_all_docs"
     found = send("GET", f"{rows}?{query}{LONG}").value()
     assert len(found["results" if query == "limit=" else "rows"]) == count
 
 
-def test_index_is_beyond_all_items(send, db):
+def test_array_index_exceeds_all_items(send, db):
     asked = {"selector": {"_id": "a"}, "fields": ["_id", f"list.{LONG}"]}
     assert send("POST", "/db/_find", asked).value()["docs"] == [{"_id": "a"}]
 
@@ -52,7 +52,7 @@ def test_index_is_beyond_all_items(send, db):
         ("POST", "/db/_purge", {"a": [REVISION]}),
     ],
 )
-def test_revision_is_refused_and_nothing_changes(send, db, method, path, payload):
+def test_revision_is_refused_and_changes_nothing(send, db, method, path, payload):
     before = send("GET", "/db").value()
     response = send(method, path, payload) if payload else send(method, path)
     status = 500 if "_local" in path else 400

@@ -1,4 +1,4 @@
-"""Within one partition, Mango answers as it does outside, for the documents of that partition."""
+"""Within a partition, endpoints answer as outside of it, for its documents only."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def test_errors_within_a_partition_come_in_couchdbs_order(dal: CouchDAL) -> None
     ]
 
 
-def test_number_that_no_double_holds_is_refused_in_an_index(dal: CouchDAL) -> None:
+def test_index_refuses_a_number_that_does_not_fit_a_double(dal: CouchDAL) -> None:
     index = {"fields": ["n"], "partial_filter_selector": {"n": 10**400}}
     with pytest.raises(CouchError) as refused:
         dal.get("/_index", "POST", {"index": index})

@@ -18,7 +18,7 @@ def numbers(send, db):
     return int(info["purge_seq"].split("-")[0]), int(info["update_seq"].split("-")[0]), info["doc_count"]
 
 
-def test_purge_of_the_only_leaf_removes_every_trace(send, db):
+def test_purge_of_the_only_leaf_removes_the_document(send, db):
     rev = put(send, f"{db}/a", n=1)
     response = send("POST", f"{db}/_purge", {"a": [rev]})
     assert (response.status, response.value()) == (201, {"purge_seq": None, "purged": {"a": [rev]}})
@@ -38,7 +38,7 @@ def test_purge_of_one_conflict_leaves_the_other_with_a_new_sequence(send, db):
     assert document == {"_id": "c", "_rev": "1-a", "_local_seq": 3}
 
 
-def test_purge_leaves_inner_and_unknown_revisions_alone(send, db):
+def test_purge_ignores_inner_and_unknown_revisions(send, db):
     first = put(send, f"{db}/a", n=1)
     put(send, f"{db}/a", n=2, _rev=first)
     purged = send("POST", f"{db}/_purge", {"a": [first, "9-x"], "none": ["1-a"]}).value()["purged"]
@@ -56,12 +56,12 @@ def test_purge_leaves_inner_and_unknown_revisions_alone(send, db):
         ({"a": [f"1-{n}" for n in range(1001)]}, "Exceeded maximum number of revisions."),
     ],
 )
-def test_purge_refuses_what_is_malformed_or_too_much(send, db, payload, reason):
+def test_purge_refuses_malformed_and_too_large_requests(send, db, payload, reason):
     response = send("POST", f"{db}/_purge", payload)
     assert (response.status, response.value()) == (400, {"error": "bad_request", "reason": reason})
 
 
-def test_purged_infos_list_what_was_asked_for_by_id(send, db):
+def test_purged_infos_list_requests_by_id(send, db):
     rev = put(send, f"{db}/b")
     send("POST", f"{db}/_purge", {"b": [rev], "a": []})
     infos = send("GET", f"{db}/_purged_infos").value()["purged_infos"]
@@ -104,7 +104,7 @@ def test_compaction_keeps_every_leaf_of_a_conflict(send, db):
     assert put(send, f"{db}/c", _rev=tips[0]).startswith("3-")
 
 
-def test_compaction_of_a_missing_design_document_s_views_is_not_found(send, db):
+def test_compaction_of_views_needs_the_design_document(send, db):
     response = send("POST", f"{db}/_compact/none", {})
     assert (response.status, response.value()) == (404, {"error": "not_found", "reason": "missing"})
 
@@ -112,7 +112,7 @@ def test_compaction_of_a_missing_design_document_s_views_is_not_found(send, db):
 @pytest.mark.parametrize(
     ("query", "status"), [("", 201), ("?w=1", 201), ("?w=2", 202), ("?w=%2B2", 202), ("?w=x", 201)]
 )
-def test_purge_is_accepted_where_more_copies_are_asked_for_than_there_are(send, db, query, status):
+def test_purge_is_202_when_more_copies_are_requested(send, db, query, status):
     rev = put(send, f"{db}/a")
     response = send("POST", f"{db}/_purge{query}", {"a": [rev]})
     assert (response.status, response.value()["purged"]) == (status, {"a": [rev]})

@@ -19,7 +19,7 @@ def test_new_database_is_closed_to_the_anonymous_at_every_path(send, db):
         assert (response.status, response.value()) == (401, CLOSED)
 
 
-def test_user_who_is_no_member_is_forbidden(send, add_user, db):
+def test_user_who_is_not_a_member_is_forbidden(send, add_user, db):
     response = send("GET", db, user=add_user("reader"))
     reason = "You are not allowed to access this db."
     assert (response.status, response.value()) == (403, {"error": "forbidden", "reason": reason})
@@ -51,7 +51,7 @@ def test_database_administrator_changes_settings_but_neither_purges_nor_deletes(
         assert (response.status, response.value()) == (401, NOT_SERVER_ADMIN)
 
 
-def test_settings_of_an_open_database_crash_over_those_who_may_not(send, db):
+def test_settings_fail_with_500_without_the_right(send, db):
     send("PUT", f"{db}/_security", OPEN)
     response = send("PUT", f"{db}/_security", {}, user=None)
     assert (response.status, response.value()) == (500, {"error": "error", "reason": "no_majority"})
@@ -68,14 +68,14 @@ def test_malformed_security_object_changes_nothing(send, db, value):
     assert send("GET", f"{db}/_security").value() == before
 
 
-def test_security_object_comes_out_as_a_copy(send, db):
+def test_security_object_is_returned_as_a_copy(send, db):
     send("PUT", f"{db}/_security", {"members": {"names": ["reader"]}})
     send("GET", f"{db}/_security").value()["members"]["names"].append("writer")
     assert send("GET", f"{db}/_security").value() == {"members": {"names": ["reader"]}}
 
 
 @pytest.mark.parametrize("value", [0, -1, "5", 2.5, None, {}, True])
-def test_revs_limit_crashes_over_all_but_positive_integers(send, db, value):
+def test_revs_limit_is_500_unless_it_is_a_positive_integer(send, db, value):
     response = send("PUT", f"{db}/_revs_limit", value)
     assert response.status == 500
     assert response.value() == {"error": "unknown_error", "reason": "function_clause", "ref": 0}
@@ -88,7 +88,7 @@ def test_security_of_the_users_database_cannot_be_changed(send):
 
 
 @pytest.mark.parametrize("path", ["/_all_dbs", "/_active_tasks", "/_dbs_info", "/_up/x", "/_membership", "/_nope"])
-def test_servers_own_paths_need_an_administrator(send, path):
+def test_server_paths_need_an_administrator(send, path):
     response = send("GET", path, user=None)
     assert (response.status, response.value()) == (401, NOT_SERVER_ADMIN)
 

@@ -24,13 +24,13 @@ def named(response):
     return value["userCtx"]["name"], value["info"].get("authenticated")
 
 
-def test_session_without_credentials_is_nobody_s(send):
+def test_session_without_credentials_is_anonymous(send):
     response = send("GET", "/_session", user=None)
     assert response.status == 200
     assert response.value()["userCtx"] == {"name": None, "roles": []}
 
 
-def test_without_administrators_everybody_is_one():
+def test_everybody_is_administrator_without_administrators():
     response = MemoryBackend().send(Request("GET", "/_session"))
     assert response.value()["userCtx"] == {"name": None, "roles": ["_admin"]}
     assert response.value()["info"]["authenticated"] == "default"
@@ -54,7 +54,7 @@ def test_cookie_ends_after_ten_minutes(send, backend):
     assert named(send("GET", "/_session", user=None, cookie=cookie)) == (None, None)
 
 
-def test_growing_cookie_is_renewed_with_any_answer(send, backend):
+def test_old_cookie_is_renewed_with_any_answer(send, backend):
     cookie = cookie_of(send("POST", "/_session", {"name": "admin", "password": "secret"}, user=None))
     assert "set-cookie" not in send("GET", "/_all_dbs", user=None, cookie=cookie).headers
     wait(backend, 300)
@@ -63,13 +63,13 @@ def test_growing_cookie_is_renewed_with_any_answer(send, backend):
     assert named(send("GET", "/_session", user=None, cookie=cookie_of(renewed))) == ("admin", "cookie")
 
 
-def test_changed_cookie_counts_for_nothing(send):
+def test_changed_cookie_is_ignored(send):
     cookie = cookie_of(send("POST", "/_session", {"name": "admin", "password": "secret"}, user=None))
     forged = cookie[:-6] + ("AAAAAA" if not cookie.endswith("AAAAAA") else "BBBBBB")
     assert named(send("GET", "/_session", user=None, cookie=forged)) == (None, None)
 
 
-def test_unreadable_cookie_is_refused(send):
+def test_malformed_cookie_is_refused(send):
     response = send("GET", "/_session", user=None, cookie="AuthSession=garbage")
     reason = "Malformed AuthSession cookie. Please clear your cookies."
     assert (response.status, response.value()) == (400, {"error": "bad_request", "reason": reason})
@@ -86,7 +86,7 @@ def test_new_password_ends_older_sessions(send, add_user):
     assert send("GET", "/_session", user=(name, "new")).status == 200
 
 
-def test_wrong_basic_credentials_are_refused_even_where_none_are_needed(send):
+def test_wrong_basic_credentials_are_refused_where_none_are_needed(send):
     response = send("GET", "/_up", user=("nobody", "x"))
     assert (response.status, response.value()) == (401, WRONG)
 
@@ -119,13 +119,13 @@ def test_login_redirects_to_next(send):
     assert (response.status, response.headers["location"]) == (302, "http://h:1/there")
 
 
-def test_logout_clears_the_client_s_cookie(send):
+def test_logout_clears_the_cookie(send):
     response = send("DELETE", "/_session")
     assert (response.status, response.value()) == (200, {"ok": True})
     assert cookie_of(response) == "AuthSession="
 
 
-def test_browser_without_rights_is_sent_to_the_login_page(send):
+def test_browser_without_rights_is_redirected_to_the_login_page(send):
     response = send("GET", "/_all_dbs", user=None, accept="text/html", host="h")
     assert response.status == 302
     assert response.headers["location"].startswith("http://h/_utils/session.html?return=%2F_all_dbs&reason=")
@@ -161,7 +161,7 @@ def test_password_is_stored_as_a_derived_key(send, add_user):
         ({"password_scheme": "md5", "password": None}, "Password scheme `md5` not supported."),
     ],
 )
-def test_ill_formed_user_is_forbidden(send, change, reason):
+def test_malformed_user_is_forbidden(send, change, reason):
     document = {"name": "reader", "password": "pw", "roles": [], "type": "user", **change}
     response = send("PUT", "/_users/org.couchdb.user:reader", document)
     assert (response.status, response.value()) == (403, {"error": "forbidden", "reason": reason})
@@ -174,7 +174,7 @@ NUMBERS = [
 
 
 @pytest.mark.parametrize(("name", "text"), [*NUMBERS, (True, "true"), ({}, "%5Bobject%20Object%5D")])
-def test_user_whose_name_only_looks_like_the_id_s_fails_as_it_does_in_javascript(send, name, text):
+def test_name_that_equals_the_id_only_as_text_fails_as_in_javascript(send, name, text):
     document = {"name": name, "password": "pw", "roles": [], "type": "user"}
     response = send("PUT", f"/_users/org.couchdb.user:{text}", document)
     assert (response.status, response.value()) == (500, {"error": "TypeError", "reason": "{[]}"})
@@ -193,7 +193,7 @@ def test_user_whose_name_only_looks_like_the_id_s_fails_as_it_does_in_javascript
         (9007199254740993, "9007199254740993", "Doc ID must be of the form org.couchdb.user:name"),
     ],
 )
-def test_user_may_have_an_array_for_a_name_but_never_change_it(send, name, text, reason):
+def test_name_may_be_an_array_but_cannot_be_changed(send, name, text, reason):
     document = {"name": name, "password": "pw", "roles": [], "type": "user"}
     path = f"/_users/org.couchdb.user:{text}"
     response = send("PUT", path, document)
@@ -216,7 +216,7 @@ def test_user_may_have_an_array_for_a_name_but_never_change_it(send, name, text,
         ("YQ==-", 500, "case_clause", "bad"),
     ],
 )
-def test_credentials_that_are_no_base64_fail_as_erlang_s_decoder_does(send, text, status, error, reason):
+def test_bad_base64_fails_as_in_erlang(send, text, status, error, reason):
     response = send("GET", "/_session", user=None, authorization=f"Basic {text}")
     value = response.value()
     assert (response.status, value["error"], value["reason"]) == (status, error, reason)

@@ -1,4 +1,4 @@
-"""Views beyond what was recorded: how their indexes keep up, and what keeps one function from hurting others."""
+"""Views beyond the transcripts: index updates, limits of functions, and isolation between functions."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def failure(call: Any) -> tuple[int, str, str]:
     return failed.value.status, failed.value.error, failed.value.reason
 
 
-def test_method_asks_for_rows_keys_and_groups(dal: CouchDAL) -> None:
+def test_view_method_returns_rows_keys_and_groups(dal: CouchDAL) -> None:
     assert ids(dal.view("x", "n", startkey=1, endkey=3)) == ["d1", "d2", "d3"]
     assert ids(dal.view("x", "n", keys=[4, 0])) == ["d4", "d0"]
     assert ids(dal.view("x", "n", key=2, include_docs=True)) == ["d2"]
@@ -40,7 +40,7 @@ def test_method_asks_for_rows_keys_and_groups(dal: CouchDAL) -> None:
     assert dal.view("x", "sum", key=None) == {"rows": []}
 
 
-def test_only_what_has_changed_is_mapped_again(dal: CouchDAL, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_changed_documents_are_mapped_again(dal: CouchDAL, monkeypatch: pytest.MonkeyPatch) -> None:
     mapped: list[str] = []
     read = ViewIndex.read
 
@@ -67,7 +67,7 @@ def test_index_follows_a_rollback_and_a_fork(dal: CouchDAL) -> None:
     assert ids(dal.view("x", "n", startkey=3)) == ["d3", "d4"]
 
 
-def test_purge_takes_rows_out_even_of_a_document_that_stays(dal: CouchDAL) -> None:
+def test_purge_removes_rows_of_a_document_that_stays(dal: CouchDAL) -> None:
     dal.view("x", "n")
     dal.purge({"d1": ["9-none"]})
     assert ids(dal.view("x", "n")) == ["d0", "d2", "d3", "d4"]
@@ -75,7 +75,7 @@ def test_purge_takes_rows_out_even_of_a_document_that_stays(dal: CouchDAL) -> No
     assert ids(dal.view("x", "n")) == ["d0", "d1", "d2", "d3", "d4"]
 
 
-def test_index_that_is_not_to_be_updated_stays_as_it_was(dal: CouchDAL) -> None:
+def test_update_false_leaves_the_index_unchanged(dal: CouchDAL) -> None:
     dal.view("x", "n")
     dal.put_document("d9", {"n": 9})
     assert dal.get("/_design/x/_view/n?update=false")["total_rows"] == 5
@@ -83,7 +83,7 @@ def test_index_that_is_not_to_be_updated_stays_as_it_was(dal: CouchDAL) -> None:
     assert dal.get("/_design/x/_view/n?update=false")["total_rows"] == 6
 
 
-def test_indexes_of_views_that_nobody_has_any_more_are_forgotten(dal: CouchDAL) -> None:
+def test_indexes_of_deleted_views_are_dropped(dal: CouchDAL) -> None:
     for n in range(5):
         rev = dal.get_document("_design/x")["_rev"]
         dal.put_document("_design/x", {"views": {"n": {"map": f"function(doc) {{ emit({n}); }}"}}}, rev=rev)
@@ -92,7 +92,7 @@ def test_indexes_of_views_that_nobody_has_any_more_are_forgotten(dal: CouchDAL) 
     assert len(database.indexes._view_indexes) == 1
 
 
-def test_rows_are_the_callers_own(dal: CouchDAL) -> None:
+def test_rows_are_copies(dal: CouchDAL) -> None:
     dal.put_document("_design/y", {"views": {"v": {"map": "function(doc) { emit([doc.n], {a: [1]}); }"}}})
     row: Any = dal.view("y", "v", limit=1)["rows"][0]
     row["key"].append(1)
@@ -100,9 +100,7 @@ def test_rows_are_the_callers_own(dal: CouchDAL) -> None:
     assert dal.view("y", "v", limit=1)["rows"][0] == {"id": "d0", "key": [0], "value": {"a": [1]}}
 
 
-def test_function_that_never_ends_is_stopped_and_leaves_others_alone(
-    dal: CouchDAL, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_endless_function_is_stopped_without_harm_to_others(dal: CouchDAL, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(javascript, "_TIME_LIMIT_S", 0.05)
     dal.put_document("_design/loop", {"views": {"v": {"map": "function(doc) { while (true) {} }"}}})
     for _ in range(2):
@@ -111,7 +109,7 @@ def test_function_that_never_ends_is_stopped_and_leaves_others_alone(
     assert len(ids(dal.view("x", "n"))) == 5
 
 
-def test_function_that_wants_all_memory_gets_an_error(dal: CouchDAL, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_function_that_exhausts_memory_gets_an_error(dal: CouchDAL, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(javascript, "_MEMORY_LIMIT", 4_000_000)
     greedy = "function(doc) { var a = []; while (true) a.push(new Array(10000).fill(1)); }"
     dal.put_document("_design/greedy", {"views": {"v": {"map": greedy}}})
@@ -127,19 +125,19 @@ def test_function_that_wants_all_memory_gets_an_error(dal: CouchDAL, monkeypatch
         "function(doc) { globalThis.emit = null; }",
     ],
 )
-def test_function_that_tampers_with_its_surroundings_harms_nobody_else(dal: CouchDAL, tampered: str) -> None:
+def test_function_that_changes_globals_harms_no_other(dal: CouchDAL, tampered: str) -> None:
     dal.put_document("_design/bad", {"views": {"v": {"map": tampered}}})
     assert dal.view("bad", "v")["total_rows"] in (0, 5)
     assert ids(dal.view("x", "n")) == ["d0", "d1", "d2", "d3", "d4"]
 
 
-def test_half_a_pair_of_surrogates_is_emitted_as_a_replacement_character(dal: CouchDAL) -> None:
+def test_lone_surrogate_is_emitted_as_a_replacement_character(dal: CouchDAL) -> None:
     source = "function(doc) { if (doc.n == 0) emit('a\\ud83dz', '\\ud83d\\ude00'); }"
     dal.put_document("_design/s", {"views": {"v": {"map": source}}})
     assert dal.view("s", "v")["rows"] == [{"id": "d0", "key": "a\ufffdz", "value": "\U0001f600"}]
 
 
-def test_threads_that_ask_and_write_see_whole_rows(dal: CouchDAL) -> None:
+def test_concurrent_readers_and_writers_see_whole_rows(dal: CouchDAL) -> None:
     def work(n: int) -> list[str]:
         dal.put_document(f"t{n}", {"n": 100 + n})
         return ids(dal.view("x", "n", startkey=100 + n, endkey=100 + n))
@@ -148,7 +146,7 @@ def test_threads_that_ask_and_write_see_whole_rows(dal: CouchDAL) -> None:
         assert list(pool.map(work, range(40))) == [[f"t{n}"] for n in range(40)]
 
 
-def test_view_within_a_partition_shows_its_documents_alone() -> None:
+def test_view_within_a_partition_shows_only_its_documents() -> None:
     dal = CouchDAL(MemoryBackend(), database="parts")
     dal.create_database(partitioned=True)
     dal.bulk_docs([{"_id": f"{'ab'[n % 2]}:{n}", "n": n} for n in range(6)])
@@ -164,9 +162,7 @@ def test_view_within_a_partition_shows_its_documents_alone() -> None:
         dal.get("/_partition/a/_design/y/_view/v")
 
 
-def test_without_the_engine_functions_are_refused_and_never_passed_over(
-    dal: CouchDAL, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_functions_are_refused_without_the_javascript_engine(dal: CouchDAL, monkeypatch: pytest.MonkeyPatch) -> None:
     def missing() -> Any:
         raise javascript.NotSupported("functions of design documents need JavaScript")
 
@@ -179,7 +175,7 @@ def test_without_the_engine_functions_are_refused_and_never_passed_over(
         dal.get_document("_design/v")
 
 
-def test_validation_is_asked_of_every_way_to_write(dal: CouchDAL) -> None:
+def test_validation_runs_for_every_way_to_write(dal: CouchDAL) -> None:
     source = "function(doc, old, user, sec) { if (doc.n === 7) throw({forbidden: 'no ' + (old ? old.n : 'new')}); }"
     dal.put_document("_design/v", {"validate_doc_update": source})
     rev = dal.get_document("d0")["_rev"]
@@ -195,7 +191,7 @@ def test_validation_is_asked_of_every_way_to_write(dal: CouchDAL) -> None:
     assert dal.put_document("e", {"n": 7})["ok"]
 
 
-def test_functions_answer_show_list_and_update(dal: CouchDAL) -> None:
+def test_show_list_and_update_functions_answer(dal: CouchDAL) -> None:
     design = {
         "views": {"n": {"map": BY_N}},
         "shows": {
@@ -219,7 +215,7 @@ def test_functions_answer_show_list_and_update(dal: CouchDAL) -> None:
     assert dal.get_document("d3") == {"_id": "d3", "_rev": updated.headers["x-couch-update-newrev"], "n": 13}
 
 
-def test_credentials_are_no_part_of_what_functions_are_told(dal: CouchDAL) -> None:
+def test_functions_get_no_credentials(dal: CouchDAL) -> None:
     dal.put_document("_design/f", {"shows": {"s": "function(doc, req) { return toJSON(req); }"}})
     headers = {"x-auth-couchdb-token": "secret", "cookie": "a=secret", "x-kept": "yes"}
     told = dal.request("GET", "/_design/f/_show/s", headers=headers).body.decode()

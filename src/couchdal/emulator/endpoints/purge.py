@@ -56,8 +56,7 @@ def write_infos_limit(call: Call) -> Response:
     limit = call.json()
     if type(limit) is not int or limit <= 0:
         raise BadRequest("`purged_infos_limit` must be positive integer")
-    call.db.purged_infos_limit = limit
-    call.db.settings_changed()
+    call.db.set_purged_infos_limit(limit)
     return json_response({"ok": True})
 
 

@@ -28,8 +28,7 @@ def write(call: Call) -> Response:
     value = call.json()
     if call.db_admin_error(_NOT_ADMIN) is not None or not isinstance(value, dict) or not is_security_object(value):
         raise ServerError("no_majority", error="error")
-    call.db.security = dict(value)
-    call.db.settings_changed()
+    call.db.set_security(dict(value))
     return json_response({"ok": True})
 
 
@@ -46,6 +45,5 @@ def write_revs_limit(call: Call) -> Response:
     refused = call.db_admin_error(_NOT_ADMIN)
     if refused is not None:
         raise ServerError(f'{{error,{{{refused.error},<<"{refused.reason}">>}}}}', error="badmatch")
-    call.db.revs_limit = limit
-    call.db.settings_changed()
+    call.db.set_revs_limit(limit)
     return json_response({"ok": True})

@@ -83,6 +83,21 @@ class Database(DocumentStore):
             "doc_del_count": deleted,
         }
 
+    def set_security(self, security: dict[str, object]) -> None:
+        """Replace the security object."""
+        self.security = security
+        self.settings_changed()
+
+    def set_revs_limit(self, limit: int) -> None:
+        """Set the number of revisions that are kept of a branch."""
+        self.revs_limit = limit
+        self.settings_changed()
+
+    def set_purged_infos_limit(self, limit: int) -> None:
+        """Set the number of purges that are kept by a compaction."""
+        self.purged_infos_limit = limit
+        self.settings_changed()
+
     def settings_changed(self) -> None:
         """Take an update sequence for a changed setting. It shows only in the database's information."""
         self.update_seq += 1
