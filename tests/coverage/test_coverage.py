@@ -261,4 +261,4 @@ def test_unknown_format_and_path_are_refused(option: str, tmp_path: Path) -> Non
     )
     assert ended.returncode != 0
     assert "for --dal-coverage; use term, html, json" in ended.stderr
-    assert "before a path, write --dal-coverage=term" in ended.stderr
+    assert "Write --dal-coverage=term before a path" in ended.stderr
