@@ -110,9 +110,7 @@ def _load(db: Database, doc_id: str) -> tuple[Node | None, Mapping[str, object]]
 def _edit(doc_id: str, node: Node | None, body: dict[str, object], *, deleted: bool = False) -> Document:
     if node is None:
         return Document(doc_id, body, deleted=deleted)
-    return Document(
-        doc_id, body, position=node.position, ids=(node.id,), deleted=deleted, attachments=node.attachments
-    )
+    return Document(doc_id, body, position=node.position, ids=(node.id,), deleted=deleted, attachments=node.attachments)
 
 
 def _delete(db: Database, index: IndexDefinition, save: Save) -> None:
