@@ -13,6 +13,13 @@ from typing import cast
 from couchdal.http.json_text import JSON
 
 
+def as_object(value: JSON) -> dict[str, JSON]:
+    """Return a JSON object. Raise ``TypeError`` for any other value."""
+    if not isinstance(value, dict):
+        raise TypeError(f"expected a JSON object, not {value!r}")
+    return value
+
+
 def expand(value: JSON, values: Mapping[str, JSON]) -> JSON:
     """Return a value with its placeholders replaced. A text that is one placeholder becomes its value."""
     if isinstance(value, str):
@@ -55,7 +62,7 @@ def normalize(answer: Mapping[str, JSON], ignore: Sequence[str] = ()) -> dict[st
         if part in shown:
             shown[part] = _normalize(shown[part], (part,))
     for dotted in ignore:
-        shown = cast("dict[str, JSON]", _replace(shown, dotted.split("."), lambda value: "<ignored>"))
+        shown = as_object(_replace(shown, dotted.split("."), lambda value: "<ignored>"))
     return shown
 
 
@@ -91,7 +98,7 @@ def in_order(answer: Mapping[str, JSON], unordered: Sequence[str]) -> dict[str, 
     """Return an answer with the lists at these paths sorted by their text."""
     shown = dict(answer)
     for dotted in unordered:
-        shown = cast("dict[str, JSON]", _replace(shown, dotted.split("."), _in_text_order))
+        shown = as_object(_replace(shown, dotted.split("."), _in_text_order))
     return shown
 
 

@@ -17,7 +17,7 @@ from couchdal.backends.base import BaseBackend
 from couchdal.http.json_text import JSON
 from couchdal.http.messages import Request, Response
 from couchdal.http.urls import quote
-from couchdal.transcripts.normal_form import canonical_text, contract, expand, in_order, normalize
+from couchdal.transcripts.normal_form import as_object, canonical_text, contract, expand, in_order, normalize
 
 Credentials = tuple[str, str]
 
@@ -82,7 +82,7 @@ class Played:
 
     def expected(self) -> str:
         """Return the recorded answer in normal form, with this run's values for its placeholders."""
-        recorded = cast("dict[str, JSON]", expand({"headers": {}, **(self.step.response or {})}, self.values))
+        recorded = as_object(expand({"headers": {}, **(self.step.response or {})}, self.values))
         return canonical_text(in_order(normalize(recorded, self.step.ignore), self.step.unordered))
 
     def actual(self) -> str:
@@ -91,7 +91,7 @@ class Played:
 
     def _loosened(self, shown: dict[str, JSON]) -> dict[str, JSON]:
         """Write ``<etag>`` if the transcript does. Recordings do so for some ETags of revisions too."""
-        recorded, headers = (self.step.response or {}).get("headers"), cast("dict[str, JSON]", shown["headers"])
+        recorded, headers = (self.step.response or {}).get("headers"), as_object(shown["headers"])
         if (
             isinstance(recorded, dict)
             and recorded.get("etag") == "<etag>"
@@ -109,7 +109,7 @@ class Played:
         shown = normalize(self.answer, self.step.ignore)
         if not shown["headers"]:
             del shown["headers"]
-        return cast("dict[str, JSON]", contract(shown, self.values))
+        return as_object(contract(shown, self.values))
 
 
 def parse_scenario(text: str) -> Scenario:
@@ -169,7 +169,7 @@ class Player:
             path = f"/{self.database}" + (path[1:] if path == "/" or path.startswith("/?") else path)
         path, _, query = path.partition("?")
         if spec.get("query"):
-            more = _encode_query(cast("dict[str, JSON]", expand(spec["query"], self.values)))
+            more = _encode_query(as_object(expand(spec["query"], self.values)))
             query = f"{query}&{more}" if query else more
         body = self._body(spec)
         headers = {"accept": "application/json"}
@@ -177,9 +177,9 @@ class Player:
             headers["content-type"] = "application/json"
         auth = spec.get("auth", {"user": self.admin[0], "password": self.admin[1]})
         if isinstance(auth, dict):
-            auth = cast("dict[str, JSON]", expand(auth, self.values))
+            auth = as_object(expand(auth, self.values))
             headers["authorization"] = basic_credentials(str(auth["user"]), str(auth["password"]))
-        for name, value in cast("dict[str, JSON]", spec.get("headers") or {}).items():
+        for name, value in as_object(spec.get("headers") or {}).items():
             headers.pop(name.lower(), None)
             if value is not None:
                 text = str(expand(value, self.values))
@@ -245,7 +245,7 @@ def _answer(request: Request, response: Response, in_lines: bool) -> dict[str, J
         "headers": {name: headers[name] for name in SHOWN_HEADERS if name in headers},
     }
     if "location" in headers:
-        cast("dict[str, JSON]", answer["headers"])["location"] = re.sub("^https?://[^/]*", "", headers["location"])
+        as_object(answer["headers"])["location"] = re.sub("^https?://[^/]*", "", headers["location"])
     content = b"" if request.method == "HEAD" else response.content()
     if not content:
         return answer
@@ -275,7 +275,7 @@ def _pick(answer: Mapping[str, JSON], response: Response, place: str) -> JSON:
     value: JSON = answer.get("body")
     try:
         for part in place.split("."):
-            value = value[int(part)] if isinstance(value, list) else cast("dict[str, JSON]", value)[part]
+            value = value[int(part)] if isinstance(value, list) else as_object(value)[part]
     except (KeyError, TypeError, IndexError, ValueError):
         return None
     return value
