@@ -1,4 +1,4 @@
-"""How many Python functions of couchdal one served request calls."""
+"""The number of couchdal's Python functions that one served request calls, and how often it is encoded."""
 
 from __future__ import annotations
 

@@ -45,8 +45,8 @@ class RequestCycle:
 class Application:
     """The ASGI application of one backend; without a backend, it is chosen as ``CouchDAL`` chooses.
 
-    ``service`` answers the paths that are not CouchDB's. ``access_log`` gets a line for each answer. ``cors`` names the
-    origins that browsers may send requests from; without it, there are none.
+    ``service`` answers the paths that are not CouchDB's. ``access_log`` gets a line for each answer. ``cors`` has
+    the origins that browsers may send requests from; without it, there are none.
 
     ``answer`` takes a request through all steps: admission, answer, sending, access log. ``answer_at_once`` takes the
     first two for a server that has the whole request and can send the answer itself.
@@ -78,7 +78,7 @@ class Application:
         elif scope["type"] == "http":
             await self.answer(RequestCycle(to_request(scope)), receive, send)
         else:
-            raise ValueError(f"CouchDB does not speak {scope['type']}")
+            raise ValueError(f"unsupported ASGI scope: {scope['type']}")
 
     async def _live(self, receive: Receive, send: Send) -> None:
         attending = asyncio.create_task(self.backend.attend())

@@ -158,21 +158,21 @@ class HttpProtocol(HttpToolsProtocol):
                 super().on_message_complete()
             return
         application = self.application
-        ours = RequestCycle(self._read_request(body), complete=True)
-        response = application.answer_at_once(ours)
+        request_cycle = RequestCycle(self._read_request(body), complete=True)
+        response = application.answer_at_once(request_cycle)
         if response is None or response.stream is not None or len(response.body) > PART:
-            self._begin(ours)
+            self._begin(request_cycle)
             super().on_message_complete()
             return
         try:
-            headers = headers_of(ours.request, response, response.body, application.cors)
-            content = b"" if ours.request.method == "HEAD" else response.body
+            headers = headers_of(request_cycle.request, response, response.body, application.cors)
+            content = b"" if request_cycle.request.method == "HEAD" else response.body
             keep_alive = self.parser.get_http_version() != "1.0" and self.parser.should_keep_alive()
             self._write(response.status, headers, content, keep_alive)
-            ours.sent = len(content)
+            request_cycle.sent = len(content)
             self.on_response_complete()
         finally:
-            application.end(ours)
+            application.end(request_cycle)
 
     def _read_request(self, body: bytes) -> Request:
         target = httptools.parse_url(self.url)
@@ -185,13 +185,13 @@ class HttpProtocol(HttpToolsProtocol):
             body=body,
         )
 
-    def _begin(self, ours: RequestCycle) -> None:
+    def _begin(self, request_cycle: RequestCycle) -> None:
         """Start a task that answers a request, or put it into the pipeline."""
         url, headers, expects = self.url, self.headers, self.expect_100_continue
         super().on_message_begin()
         self.url, self.expect_100_continue = url, expects
         self.headers += headers
-        self.app = partial(self._answer, ours)
+        self.app = partial(self._answer, request_cycle)
         super().on_headers_complete()
         if self.scope["http_version"] == "1.0":
             self.cycle.send = _Unframed(self.cycle).send  # type: ignore[method-assign]
@@ -199,8 +199,8 @@ class HttpProtocol(HttpToolsProtocol):
             # uvicorn stops reading while requests wait, but only a reader learns that a client disconnects.
             self.flow.resume_reading()
 
-    async def _answer(self, ours: RequestCycle, scope: Scope, receive: Receive, send: Send) -> None:
-        await self.application.answer(ours, receive, send, self)
+    async def _answer(self, request_cycle: RequestCycle, scope: Scope, receive: Receive, send: Send) -> None:
+        await self.application.answer(request_cycle, receive, send, self)
 
     def close(self) -> None:
         self.transport.close()
