@@ -1,4 +1,4 @@
-"""Prints what the benchmarks are for: how many times as long as its yardstick each one took, in this very run."""
+"""Print each benchmark's time as a multiple of its yardstick's time in the same run."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ MAPS = (
     "function(doc) { emit(9007199254740993, 0.1 + 0.2); emit(123456789012345680000, 1e300 * 10); }",
     "function(doc) { emit(typeof this, typeof Promise + typeof Uint8Array + typeof ''.localeCompare); }",
 )  # fmt: skip
-# What is no JavaScript at all is told in the words of the engine.
+# The engine words syntax errors in its own way.
 BROKEN = ("1", "", "'function() {}'")
 REDUCES = (
     "_count", "_sum", "_stats", "_approx_count_distinct", "_first", "_last", "_top_2", "_bottom_1",
@@ -171,7 +171,7 @@ def _view(r: Random, odd: float) -> Any:
 
 
 def design_document(world: Any, r: Random) -> Source:
-    """Put or delete a design document with functions of all kinds."""
+    """Write or delete a design document with functions of all kinds."""
     doc_id = f"_design/{r.choice(NAMES)}"
     path = f"/_design/{doc_id.removeprefix('_design/').replace('/', '%2F').replace('é', '%C3%A9')}"
     if r.random() < 0.1:
@@ -219,7 +219,7 @@ def _parameters(r: Random, *, odd: float = 0.04) -> Source:
 
 
 def _as_query(parameters: Source) -> Source:
-    # Text is sent as it stands.
+    # A text key needs quotes: the query string holds JSON.
     return {
         name: f'"{value}"' if name in ("startkey", "endkey", "key") and isinstance(value, str) else value
         for name, value in parameters.items()
@@ -231,7 +231,7 @@ def _design_path(r: Random) -> str:
 
 
 def view(world: Any, r: Random) -> Source:
-    """Ask for rows, in one way or another."""
+    """Query a view with GET, POST or several queries."""
     path = f"{_design_path(r)}/_view/v{r.choice((0, 0, 0, 1, 2, 9))}"
     kind = r.random()
     if kind < 0.6:
@@ -248,7 +248,7 @@ def view(world: Any, r: Random) -> Source:
 
 
 def filtered_changes(world: Any, r: Random) -> Source:
-    """Follow what passes a function."""
+    """Read the changes that a filter function accepts."""
     name = r.choice(NAMES[:2])
     query: Source = r.choice(
         ({"filter": f"{name}/f0"}, {"filter": f"{name}/f1"}, {"filter": "_view", "view": f"{name}/v0"})
@@ -266,7 +266,7 @@ def filtered_changes(world: Any, r: Random) -> Source:
 
 
 def function(world: Any, r: Random) -> Source:
-    """Have a function show, list or update."""
+    """Call a show, list or update function."""
     kind = r.choice(("_show", "_update", "_list"))
     rest = (
         r.choice(("", "/a", "/b", "/none")) if kind != "_list" else r.choice(("/v0", "/d/v0", "/v9", "", "/_all_docs"))
@@ -277,7 +277,7 @@ def function(world: Any, r: Random) -> Source:
     if method != "GET" and r.random() < 0.6:
         request["raw"] = r.choice(("", "text", "a=b&c=d"))
         request["headers"] = {"Content-Type": r.choice(("text/plain", "application/x-www-form-urlencoded"))}
-    # A stack trace is the engine's.
+    # The engine words a stack trace in its own way.
     return {"request": request, "ignore": ["body.reason"]}
 
 
