@@ -13,8 +13,6 @@ NODE_READY := $(CLIENTS)/node_modules/.ready
 BENCH_READY := bench/express/node_modules/.ready
 PYRIGHT_READY := tools/pyright/node_modules/.ready
 PYRIGHT := PATH="$(CURDIR)/$(BIN):$$PATH" PYTHONPATH=src tools/pyright/node_modules/.bin/pyright
-PYRIGHT_READY := tools/pyright/node_modules/.ready
-PYRIGHT := PATH="$(CURDIR)/$(BIN):$$PATH" PYTHONPATH=src tools/pyright/node_modules/.bin/pyright
 NODE_TARGET := $(if $(and $(shell command -v node),$(shell command -v npm)),$(NODE_READY),without-node)
 
 .PHONY: help setup run test soak check types without-pyright versions format docs parity bench without-node
@@ -96,7 +94,7 @@ check: $(PYTHON_READY)
 	$(BIN)/ruff check src tests bench tools examples
 	$(BIN)/mypy
 	@$(MAKE) --no-print-directory $(if $(findstring $(NODE_READY),$(NODE_TARGET)),types,without-pyright)
-	$(BIN)/python -m pytest -q tests/test_tidy.py tests/test_docs.py
+	$(BIN)/python -m pytest -q tests/test_tidy.py tests/test_layout.py tests/test_docs.py
 
 # The types that users' checkers see: in the example applications, and of every public name.
 types: $(PYTHON_READY) $(PYRIGHT_READY)
