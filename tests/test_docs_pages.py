@@ -60,6 +60,8 @@ def test_site_builds_without_a_warning(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path / "site")]
     built = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
     assert built.returncode == 0, built.stdout + built.stderr
+    for page in (tmp_path / "site").rglob("*.html"):
+        assert not re.findall(r'(?:src="|rel="stylesheet" href=")https?:', page.read_text("utf-8")), page
     linked = re.findall(r"\]\(([^)]+)\)", (tmp_path / "site/llms.txt").read_text("utf-8"))
     assert linked
     assert not [link for link in linked if not (tmp_path / "site" / link).is_file()]
