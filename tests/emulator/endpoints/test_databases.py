@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 
+from couchdal import CouchDAL
 from couchdal.backends.memory import MemoryBackend
 from couchdal.http.messages import Request
 
@@ -205,3 +206,17 @@ def test_revs_limit_may_have_any_size(send):
     send("POST", f"{db}/_bulk_docs", {"docs": docs, "new_edits": False})
     assert len(send("GET", f"{db}/a?open_revs=all&revs=true").value()) == 2
     assert send("PUT", f"{db}/a?rev=2-{'b' * 32}", {}).status == 201
+
+
+@pytest.mark.parametrize(
+    ("bounds", "answer"),
+    [
+        ({"end_key": ""}, {"total_rows": 1, "offset": 0, "rows": []}),
+        ({"descending": True, "start_key": ""}, {"total_rows": 1, "offset": 1, "rows": []}),
+    ],
+)
+def test_empty_key_excludes_all_design_documents(bounds: dict[str, object], answer: dict[str, object]) -> None:
+    dal = CouchDAL(MemoryBackend())
+    dal.put_document("_design/d", {})
+    dal.put_document("a", {})
+    assert dal.get("/_design_docs", "POST", bounds) == answer

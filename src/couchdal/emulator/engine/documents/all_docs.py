@@ -46,9 +46,9 @@ def list_range(db: DocumentStore, listing: Listing) -> dict[str, object]:
     if listing.design:
         low, high = _DESIGN
         if listing.descending:
-            start, end = min(start or high, high), max(end or low, low)
+            start, end = high if start is None else min(start, high), max(end or low, low)
         else:
-            start, end = max(start or low, low), min(end or high, high)
+            start, end = max(start or low, low), high if end is None else min(end, high)
     total = _count_design(db) if listing.design else db.doc_count
     # A descending listing that starts below every id has passed them all.
     before = db.doc_count if listing.empty and listing.descending else _before(db, start, listing.descending)
