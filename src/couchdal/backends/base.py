@@ -121,6 +121,9 @@ class Backend:
             self.name,
         )
 
+    def check_large(self, request: Request) -> None:
+        """Raise ``CouchError`` if the client may not send a body over ``ANONYMOUS_BODY``. The body is still to come."""
+
     def relative_request(
         self,
         method: str,

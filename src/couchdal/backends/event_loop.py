@@ -46,6 +46,9 @@ class InlineBackend(AsyncBackend):
         bound.wrapped = self.wrapped.bind(database, provide=provide)
         return bound
 
+    def check_large(self, request: Request) -> None:
+        self.wrapped.check_large(request)
+
     def relative_request(
         self,
         method: str,

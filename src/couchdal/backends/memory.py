@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from couchdal.backends.base import AsyncBackend, Emulator, database_path
 from couchdal.emulator.dispatch import dispatch
 from couchdal.emulator.engine.server.server import Clock, Server, ServerClock
+from couchdal.emulator.http.authentication import check_large
 from couchdal.errors import CouchError
 from couchdal.http.answers import error_response
 from couchdal.http.messages import ABSENT, Request, Response
@@ -55,6 +56,10 @@ class MemoryBackend(Emulator):
         except CouchError as error:
             response = error_response(error, request)
         return _without_body(response) if request.method == "HEAD" else response
+
+    def check_large(self, request: Request) -> None:
+        with self.server.lock:
+            check_large(self.server, request)
 
     def bind(self, database: str, *, provide: bool = False) -> Self:
         bound = super().bind(database)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Iterator, Mapping
 from typing import Any, Final, NoReturn, Protocol, cast, runtime_checkable
 
-from couchdal.errors import BadContentType, BadRequest, from_answer
+from couchdal.errors import BadContentType, BadRequest, TooLarge, from_answer
 from couchdal.http.json_text import JSON, decode_json, encode_json
 
 
@@ -238,19 +238,46 @@ class Response:
         return self.value()
 
 
-def decompress(data: bytes, encoding: str) -> bytes:
-    """Return a body without its ``Content-Encoding``.
+#: The most bytes of a body from a client without valid credentials, on a server that has administrators.
+ANONYMOUS_BODY: Final = 65536
+#: The most bytes that a compressed body may have after it is inflated. CouchDB inflates without a limit.
+INFLATED_BODY: Final = 64 * 1024 * 1024
+_PIECE = 16384
+_GZIP = 31
+_NOT_GZIP = "Request body is not properly gzipped."
 
-    Raise ``BadContentType`` for an encoding other than gzip, and ``BadRequest`` for data that is not gzip.
+
+def decompress(data: bytes, encoding: str, most: int = INFLATED_BODY) -> bytes:
+    """Return a body without its ``Content-Encoding``; it may have several gzip members, and nothing after them.
+
+    Raise ``BadContentType`` for an encoding other than gzip, ``BadRequest`` for data that is not gzip, and ``TooLarge``
+    if the result has more than ``most`` bytes.
     """
     if encoding == "identity":
         return data
     if encoding != "gzip":
         raise BadContentType(f"{encoding} is not a supported content encoding.")
-    import gzip  # few clients compress what they send
-    import zlib
+    import zlib  # few clients compress what they send
 
-    try:
-        return gzip.decompress(data)
-    except (OSError, EOFError, zlib.error):
-        raise BadRequest("Request body is not properly gzipped.") from None
+    member, pieces, size = zlib.decompressobj(_GZIP), list[bytes](), 0
+    for start in range(0, len(data), _PIECE):
+        rest = data[start : start + _PIECE]
+        while rest:
+            if member.eof:
+                member = zlib.decompressobj(_GZIP)
+            try:
+                pieces.append(member.decompress(rest, most - size + 1))
+            except zlib.error:
+                raise BadRequest(_NOT_GZIP) from None
+            size += len(pieces[-1])
+            if size > most:
+                raise too_large()
+            rest = member.unused_data
+    if not member.eof:
+        raise BadRequest(_NOT_GZIP)
+    return b"".join(pieces)
+
+
+def too_large() -> TooLarge:
+    """Return the error for a body over a limit. The rest may still be to come, so it closes the connection."""
+    return TooLarge("the request entity is too large", headers={"connection": "close"})

@@ -11,7 +11,7 @@ from couchdal.backends.base import AsyncBackend, BaseBackend
 from couchdal.backends.event_loop import for_event_loop
 from couchdal.errors import BackendError, BrokenOff, CouchError, ServerError, Unavailable
 from couchdal.http.json_text import encode_json
-from couchdal.http.messages import ABSENT, Request, Response, is_feed
+from couchdal.http.messages import ABSENT, ANONYMOUS_BODY, Request, Response, is_feed
 from couchdal.server.access_log import AccessLog
 from couchdal.server.cors import Cors, preflight
 from couchdal.server.framing import Limits, Receive, Scope, Send, headers_of, to_request
@@ -64,6 +64,8 @@ class Application:
         backend = backend or open_backend()
         self.backend: AsyncBackend = for_event_loop(backend) if isinstance(backend, BaseBackend) else backend
         self.limits: Limits = limits or Limits()
+        #: Longer bodies are checked first, and so they are not answered at once.
+        self._at_once = min(ANONYMOUS_BODY, self.limits.max_http_request_size)
         self.service = service
         self.access_log = access_log
         self.cors = cors
@@ -100,7 +102,14 @@ class Application:
         self, cycle: RequestCycle, receive: Receive, send: Send, connection: Connection | None = None
     ) -> None:
         """Answer a request through ASGI messages. A cycle that has a response already only needs to be sent."""
-        incoming = Incoming(cycle.request, receive, self.limits, complete=cycle.complete)
+        backend, request = self.backend, cycle.request
+        incoming = Incoming(
+            request,
+            receive,
+            self.limits,
+            complete=cycle.complete,
+            allow_large=lambda: backend.check_large(request),
+        )
         outgoing = Outgoing(send, self.limits, connection)
         try:
             response = cycle.response or await self._respond(cycle, incoming)
@@ -121,7 +130,7 @@ class Application:
         backend = self.backend
         if cycle.feed or not backend.answers_at_once or backend.drivers is not None:
             return None
-        if cycle.received > self.limits.max_http_request_size:
+        if cycle.received > self._at_once:
             return None
         try:
             # Such a backend awaits nothing, so the coroutine ends at its first step.

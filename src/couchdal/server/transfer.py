@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import suppress
 from typing import Protocol, TypeVar
 
-from couchdal.errors import BackendError, CouchError, TooLarge
-from couchdal.http.messages import Request
+from couchdal.errors import BackendError, CouchError
+from couchdal.http.messages import ANONYMOUS_BODY, Request, too_large
 from couchdal.server.framing import Headers, Limits, Receive, Send
 
 _T = TypeVar("_T")
@@ -34,10 +34,20 @@ class Connection(Protocol):
 class Incoming:
     """The body of a request as it arrives, and the client's disconnection.
 
-    If the request is ``complete``, it holds its whole body.
+    If the request is ``complete``, it holds its whole body. ``allow_large`` raises ``CouchError`` if the client may not
+    send a large body.
     """
 
-    def __init__(self, request: Request, receive: Receive, limits: Limits, *, complete: bool) -> None:
+    def __init__(
+        self,
+        request: Request,
+        receive: Receive,
+        limits: Limits,
+        *,
+        complete: bool,
+        allow_large: Callable[[], None] | None = None,
+    ) -> None:
+        self._allow_large = allow_large
         self._receive = receive
         self._limits = limits
         self._declared = int(request.headers.get("content-length", 0))
@@ -53,12 +63,20 @@ class Incoming:
         Raise ``TooLarge``, ``CouchError`` 408 or ``Disconnected``.
         """
         if max(self._declared, self.size) > self._limits.max_http_request_size:
-            raise _too_large()
+            raise too_large()
+        self._check_large()
         while not self._ended:
+            self._check_large()
             if most is not None and self.size > most:
                 return None
             self._parts.append(await self._next())
         return self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
+
+    def _check_large(self) -> None:
+        """Ask once whether the client may send more than an anonymous client may."""
+        if self._allow_large is not None and max(self._declared, self.size) > ANONYMOUS_BODY:
+            allow, self._allow_large = self._allow_large, None
+            allow()
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         while self._parts:
@@ -82,7 +100,7 @@ class Incoming:
         part: bytes = message.get("body", b"")
         self.size += len(part)
         if self.size > self._limits.max_http_request_size:
-            raise _too_large()
+            raise too_large()
         if not message.get("more_body", False):
             self._ended = True
             if self._end is not None:
@@ -149,8 +167,3 @@ class Outgoing:
                 self.connection.abort()
             raise Disconnected from None
         self.sent += len(content)
-
-
-def _too_large() -> TooLarge:
-    # The rest of the body is still to come, so the connection cannot be used again.
-    return TooLarge("the request entity is too large", headers={"connection": "close"})

@@ -16,7 +16,7 @@ from couchdal.emulator.http.call import Call
 from couchdal.errors import BadContentType, BadRequest, NotSupported, ServerError, Unauthorized
 from couchdal.http.answers import JSON_TYPE, json_response
 from couchdal.http.json_text import JSON
-from couchdal.http.messages import Response
+from couchdal.http.messages import ANONYMOUS_BODY, Response, too_large
 from couchdal.http.urls import unquote_form
 
 _FORM_TYPE = "application/x-www-form-urlencoded"
@@ -71,12 +71,14 @@ def _redirected(call: Call, parameter: str, response: Response) -> Response:
 
 def _form(call: Call) -> dict[str, str]:
     """Return the fields of a login. The first of a repeated field counts."""
+    if len(call.request.body) > ANONYMOUS_BODY:
+        raise too_large()
     kind = call.header("content-type") or ""
     if kind.startswith(_FORM_TYPE):
         return _fields(call.request.content().decode("utf-8", "surrogateescape"))
     if not kind.startswith(JSON_TYPE):
         raise BadContentType(f"Content-Type must be '{_FORM_TYPE}' or '{JSON_TYPE}'")
-    value = call.decoded_body()
+    value = call.decoded_body(ANONYMOUS_BODY)
     if value is None:
         raise ServerError("badmatch")
     if type(value) is not dict:

@@ -10,7 +10,8 @@ from couchdal.emulator.engine.revisions.revision_tree import ranked_leaves
 from couchdal.emulator.engine.server.server import Server
 from couchdal.errors import BadRequest, CouchError, Forbidden, ServerError, Unauthorized
 from couchdal.http.headers import SESSION_COOKIE
-from couchdal.http.messages import Request
+from couchdal.http.messages import Request, too_large
+from couchdal.http.urls import split_path
 
 _ADMIN_PARTY = UserContext(None, ("_admin",), "default")
 _ANONYMOUS = UserContext()
@@ -39,6 +40,20 @@ def identify(server: Server, request: Request) -> UserContext:
     if not authenticate(server, request.peer, name, password, properties):
         raise Unauthorized(WRONG_PASSWORD)
     return UserContext(name, roles_of(properties), "default")
+
+
+def check_large(server: Server, request: Request) -> None:
+    """Raise ``CouchError`` if a client may not send a body over ``ANONYMOUS_BODY``, before the body is received.
+
+    Everybody may log in, and so logins are never large. Anything else needs valid credentials, if any exist.
+    """
+    try:
+        anonymous = bool(server.admins) and identify(server, request).name is None
+    except CouchError as error:
+        error.headers = {**error.headers, "connection": "close"}
+        raise
+    if anonymous or split_path(request.path) == ["_session"]:
+        raise too_large()
 
 
 def roles_of(properties: Mapping[str, object]) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from couchdal.emulator.engine.server.server import Server
 from couchdal.errors import BadContentType, BadRequest, CouchError, Forbidden, Unauthorized
 from couchdal.http.answers import JSON_TYPE, absolute_uri
 from couchdal.http.json_text import JSON, decode_request
-from couchdal.http.messages import ABSENT, Request, decompress
+from couchdal.http.messages import ABSENT, ANONYMOUS_BODY, INFLATED_BODY, Request, decompress
 from couchdal.http.urls import parse_query
 
 
@@ -92,12 +92,19 @@ class Call:
             raise BadRequest("Missing request body")
         return self.decoded_body()
 
-    def decoded_body(self) -> JSON:
-        """Return the decoded body. Raise ``BadRequest("invalid UTF-8 JSON")``, also for an empty body."""
+    def decoded_body(self, most: int = INFLATED_BODY) -> JSON:
+        """Return the decoded body. Raise ``BadRequest("invalid UTF-8 JSON")``, also for an empty body.
+
+        Raise ``TooLarge`` for a compressed body that inflates to more than ``most`` bytes.
+        """
         if self.request.json is not ABSENT:
             return cast(JSON, self.request.json)
         encoding = self.header("content-encoding")
-        return decode_request(self.request.body if encoding is None else decompress(self.request.body, encoding))
+        if encoding is None:
+            return decode_request(self.request.body)
+        if self.user.name is None and self.server.admins:
+            most = ANONYMOUS_BODY
+        return decode_request(decompress(self.request.body, encoding, most))
 
     def json_object(self) -> dict[str, JSON]:
         """Return the decoded body. Raise ``BadRequest`` if it is not an object."""
