@@ -4,33 +4,33 @@ from __future__ import annotations
 
 from couchdal.emulator.engine.erlang.term_text import print_term
 from couchdal.emulator.engine.mango.explain import explain
-from couchdal.emulator.engine.mango.find import find
-from couchdal.emulator.engine.mango.find_query import FindQuery, parse_find_query
+from couchdal.emulator.engine.mango.find import find, prepare
+from couchdal.emulator.engine.mango.find_query import parse_find_query
 from couchdal.emulator.http.call import Call
 from couchdal.errors import ServerError
 from couchdal.http.answers import json_response
+from couchdal.http.json_text import JSON
 from couchdal.http.messages import Response
 
 
 def query(call: Call) -> Response:
     """POST ``{"selector": ...}``: the matching documents."""
-    parsed = _parse_body(call)
-    return json_response(find(call.db, parsed))
+    return json_response(find(call.db, prepare(_body(call))))
 
 
 def explain_query(call: Call) -> Response:
     """POST the same: the index that the query uses, and why."""
-    parsed = _parse_body(call)
-    return json_response(explain(call.db, parsed))
+    return json_response(explain(call.db, parse_find_query(_body(call))))
 
 
-def _parse_body(call: Call) -> FindQuery:
+def _body(call: Call) -> dict[str, JSON]:
+    """Return the body of the request. A partition in the path is a member of it."""
     call.require_json_type()
     body = call.json_object()
-    partition = next((value for name, value in call.params if name == "partition"), None)
+    partition = call.param("partition")
     if partition is not None:
         body = {"partition": partition, **body}
         if body["partition"] != partition:
             wrong = print_term(body["partition"])
             raise ServerError(f"Unknown Error: mango_httpd :: {{bad_partition,{wrong}}}", error="unknown_error")
-    return parse_find_query(body)
+    return body

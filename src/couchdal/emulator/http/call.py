@@ -68,7 +68,7 @@ class Call:
 
     def param(self, name: str) -> str | None:
         """Return the first value of a parameter, or None."""
-        if not self.request.query:
+        if not self.request.query and self._params is None:
             return None
         return next((value for key, value in self.params if key == name), None)
 

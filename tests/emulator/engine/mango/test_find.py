@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import Any
 
 import pytest
@@ -68,6 +69,31 @@ def test_redefined_index_is_rebuilt(dal: CouchDAL) -> None:
     dal.create_index(["even"], ddoc="by-n", name="by-n")
     assert ids(find(dal, selector={"even": True}, limit=2)) == ["d0000", "d0002"]
     assert "No matching index" in find(dal, selector={"n": 3})["warning"]
+
+
+def test_query_that_is_equal_in_python_is_another_query(dal: CouchDAL) -> None:
+    assert ids(find(dal, selector={"n": 1})) == ["d0001", "d0501"]
+    assert ids(find(dal, selector={"n": True})) == []
+    assert ids(find(dal, selector={"n": 0.0})) == ids(find(dal, selector={"n": 0})) == ["d0000", "d0500"]
+
+
+class Field(StrEnum):
+    """Names of members, as programs may define them."""
+
+    NUMBER = "n"
+
+
+def test_name_in_a_selector_may_be_of_a_subclass_of_str(dal: CouchDAL) -> None:
+    assert ids(find(dal, selector={Field.NUMBER: 3})) == ids(find(dal, selector={"n": 3}))
+
+
+def test_changed_answer_or_selector_does_not_change_the_next_answer(dal: CouchDAL) -> None:
+    selector = {"$and": [{"n": {"$in": [3]}}, {"even": False}]}
+    for doc in find(dal, selector=selector, fields=["_id", "n"])["docs"]:
+        doc["n"] = "changed"
+    assert [doc["n"] for doc in find(dal, selector=selector, fields=["_id", "n"])["docs"]] == [3, 3]
+    selector["$and"] = [{"n": 4}]
+    assert ids(find(dal, selector=selector)) == ["d0004", "d0504"]
 
 
 def test_covered_query_does_not_read_documents(dal: CouchDAL) -> None:

@@ -52,12 +52,17 @@ class Indexes:
         """Return Mango's indexes: the special one first, then by design document and name."""
         self._follow(db)
         if self._definitions is None:
-            from couchdal.emulator.engine.mango.index_definition import ALL_DOCS, IndexDefinition, defined_indexes
+            from couchdal.emulator.engine.mango.index_definition import (
+                ALL_DOCS,
+                ONLY_ALL_DOCS,
+                IndexDefinition,
+                defined_indexes,
+            )
 
             records = db.design_documents()
             found = [index for record in records for index in defined_indexes(record, of_database=db.partitioned)]
             found.sort(key=IndexDefinition.sort_key)
-            self._definitions = (ALL_DOCS, *found)
+            self._definitions = (ALL_DOCS, *found) if found else ONLY_ALL_DOCS
             names = {(index.ddoc, index.name) for index in found}
             self._json_indexes = {name: index for name, index in self._json_indexes.items() if name in names}
         return self._definitions

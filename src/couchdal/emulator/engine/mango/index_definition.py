@@ -68,6 +68,8 @@ class IndexDefinition:
 
 _ABSENT = object()
 ALL_DOCS = IndexDefinition(None, "_all_docs", {"fields": {"_id": "asc"}}, False)
+# The definitions of every database without indexes of its own.
+ONLY_ALL_DOCS = (ALL_DOCS,)
 
 
 def defined_indexes(record: DocumentRecord, *, of_database: bool) -> Iterator[IndexDefinition]:
