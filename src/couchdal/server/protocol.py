@@ -130,6 +130,15 @@ class HttpProtocol(HttpToolsProtocol):
         self.expect_100_continue = False
         self._head_size = 0
 
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self._head_size is None:
+            # A trailer. It comes too late to be checked with the head, so it must not count as part of it.
+            return
+        name = name.lower()
+        if name == b"expect" and value.lower() == b"100-continue":
+            self.expect_100_continue = True
+        self.headers.append((name, value))
+
     def on_headers_complete(self) -> None:
         self._head_size = None
         is_first, self._is_first = self._is_first, False
