@@ -7,6 +7,7 @@ from typing import Any, Final, NoReturn, Protocol, cast, runtime_checkable
 
 from couchdal.errors import BadContentType, BadRequest, TooLarge, from_answer
 from couchdal.http.json_text import JSON, decode_json, encode_json
+from couchdal.http.urls import parse_query, split_path
 
 
 class Absent:
@@ -114,12 +115,20 @@ class _SealedRequest(Request):
 
 
 def is_feed(request: Request) -> bool:
-    """Return whether the request asks for a changes feed that waits, so that the answer may take long."""
-    if not request.path.rstrip("/").endswith(("/_changes", "/_db_updates")):
+    """Return whether the request asks for a changes feed that waits, so that the answer may take long.
+
+    It judges the decoded path and query, as CouchDB does. Source: chttpd_changes, chttpd:handle_req_after_auth.
+    """
+    if not request.query:
         return False
-    # CouchDB ignores case in the names of these parameters.
-    feeds = (part.partition("=")[2] for part in request.query.lower().split("&") if part.startswith("feed="))
-    return any(feed not in ("", "normal") for feed in feeds)
+    try:
+        segments = split_path(request.path)
+        if segments[1:2] != ["_changes"] and segments[:1] != ["_db_updates"]:
+            return False
+        # CouchDB ignores case in the name of this parameter. It uses the last one, and refuses unknown values.
+        return any(name.lower() == "feed" and value not in ("", "normal") for name, value in parse_query(request.query))
+    except BadRequest:
+        return False
 
 
 @runtime_checkable
