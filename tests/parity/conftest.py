@@ -13,17 +13,30 @@ from targets import SocketBackend, Target
 
 from couchdal.backends.couch import CouchBackend
 from couchdal.backends.memory import MemoryBackend
+from couchdal.proxy.allow_list import AllowList
+from couchdal.proxy.proxy import Proxy
 from couchdal.server.assembly import build_application
 from couchdal.server.options import read_options
 from couchdal.transcripts.scenario import RECORDED_ADMIN
 
 
+class _EveryDatabase(AllowList):
+    """An allow-list that allows all databases, CouchDB's own included."""
+
+    def check_database(self, name: str | None) -> None:
+        pass
+
+
 @pytest.fixture(scope="session")
 def proxied_address(served_address: str) -> str:
     """The address of a proxy that forwards every request to the served emulator."""
-    flags = {"backend": "couch", "upstream": [served_address], "allow": ["/", "/{rest...}"], "databases": ["*"]}
+    flags = {"backend": "couch", "upstream": [served_address], "allow": ["/", "/{rest...}"]}
+    application = build_application(read_options(flags, {}))
+    # Transcripts use names such as "_replicator" and "_foo", which no pattern allows.
+    assert isinstance(application.backend, Proxy)
+    application.backend.allow_list = _EveryDatabase(flags["allow"])
     served = Served.__new__(Served)
-    served.start(build_application(read_options(flags, {})))
+    served.start(application)
     return f"http://127.0.0.1:{served.port}"
 
 

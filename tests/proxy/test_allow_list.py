@@ -181,6 +181,20 @@ def test_databases_are_allowed_by_pattern() -> None:
         assert not passes("GET", other, allowed)
 
 
+def test_preflights_run_no_function() -> None:
+    # CouchDB runs update and show functions for OPTIONS, as for any method that it does not refuse.
+    for path in ("/db/_design/d/_update/f", "/db/_design/d/_update/f/doc", "/db/_design/d/_show/f"):
+        assert not passes("OPTIONS", path, AllowList())
+    assert passes("OPTIONS", "/db/doc", AllowList())
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS", "POST", "PUT", "FOO"])
+@pytest.mark.parametrize("path", ["/db/_design/d/_update/f", "/db/_design/d/_update/f/doc", "/db/_design/d/_rewrite/x"])
+def test_functions_that_may_write_are_refused_when_read_only(method: str, path: str) -> None:
+    assert passes(method, path, AllowList(["/{db}/{rest...}"]))
+    assert not passes(method, path, AllowList(["/{db}/{rest...}"], read_only=True))
+
+
 READS = [line for line in ALLOWED if line.startswith(("GET", "HEAD", "OPTIONS"))]
 READS_BY_POST = ["_find", "_explain", "_all_docs", "_bulk_get", "_changes", "_revs_diff", "_partition/p/_find"]
 

@@ -99,8 +99,30 @@ def test_gateway_in_front_of_the_proxy_names_the_user(serve_proxy: ServeProxy, u
     wire.ask("GET /db/doc HTTP/1.1\nX-Remote-User: writer")
     assert upstream.received[0].header("x-auth-couchdb-token") == token("writer", "s3")
     assert upstream.received[0].header("x-remote-user") is None
-    wire.ask("GET /db/doc HTTP/1.1")
-    assert upstream.received[1].header("x-auth-couchdb-username") is None
+
+
+@pytest.mark.parametrize("header", ["", "\nX-Remote-User:", "\nX-Remote-User: ", "\nX_Remote_User: a"])
+def test_request_without_a_gateways_user_is_refused(header: str, serve_proxy: ServeProxy, upstream: Upstream) -> None:
+    wire = serve_proxy(auth="proxy", proxy_secret="s3", proxy_user_header="X-Remote-User")
+    answer = wire.ask(f"GET /db/doc HTTP/1.1{header}")
+    assert answer.status == 401
+    assert answer.json() == {"error": "unauthorized", "reason": "the gateway in front of the proxy named no user"}
+    assert upstream.received == []
+
+
+@pytest.mark.parametrize("names", ["X-Remote-User", "keep-alive, x-REMOTE-user", "close\nConnection: X-Remote-User"])
+def test_connection_cannot_drop_the_gateways_user(names: str, serve_proxy: ServeProxy, upstream: Upstream) -> None:
+    wire = serve_proxy(auth="proxy", proxy_secret="s3", proxy_user_header="X-Remote-User")
+    answer = wire.ask(f"GET /db/doc HTTP/1.1\nX-Remote-User: writer\nConnection: {names}")
+    assert (answer.status, answer.json()["error"]) == (400, "bad_request")  # type: ignore[call-overload, index]
+    assert upstream.received == []
+
+
+@pytest.mark.parametrize("name", ["Authorization", "cookie"])
+def test_connection_cannot_drop_the_clients_credentials(name: str, serve_proxy: ServeProxy, upstream: Upstream) -> None:
+    answer = serve_proxy().ask(f"GET /db/doc HTTP/1.1\n{name}: x\nConnection: {name}")
+    assert answer.status == 400
+    assert upstream.received == []
 
 
 @pytest.mark.parametrize(
@@ -111,6 +133,12 @@ def test_gateway_in_front_of_the_proxy_names_the_user(serve_proxy: ServeProxy, u
         ({"auth": "basic"}, "COUCHDB_USER"),
         ({"auth": "cookie"}, "COUCHDB_USER"),
         ({"user": "u"}, "COUCHDB_PASSWORD"),
+        (
+            {"auth": "proxy", "proxy_secret": "s", "proxy_user": "u", "proxy_user_header": "X-User"},
+            "--proxy-user and --proxy-user-header exclude each other",
+        ),
+        ({"auth": "proxy", "proxy_secret": "s", "proxy_user_header": "X-Forwarded-User"}, "drops that header"),
+        ({"auth": "proxy", "proxy_secret": "s", "proxy_user_header": "Authorization"}, "drops that header"),
     ],
 )
 def test_incomplete_identity_is_an_error(flags: dict[str, str], said: str) -> None:

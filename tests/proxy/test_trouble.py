@@ -39,7 +39,11 @@ def statuses_of(wire: Wire, request: str, body: bytes = b"", count: int = 1) -> 
         ("POST /db/_revs_diff", "{}"),
         ("POST /db/_changes", "{}"),
         ("POST /db/_bulk_docs", '{"docs": [], "new_edits": false}'),
-        ("PUT /db/doc?new_edits=false", "{}"),
+        ("POST /db/_bulk_docs", '{"docs": [{"_id": "a", "_rev": "1-a"}], "new_edits": false}'),
+        ("PUT /db/doc?new_edits=false", '{"_rev": "1-a"}'),
+        ("PUT /db/doc?new_edits=false&rev=1-a", "{}"),
+        ("PUT /db/doc?new_edits=true;new_%65dits=false", '{"_revisions": {"start": 1, "ids": ["a"]}}'),
+        ("PUT /db/_design/d?new_edits=false", '{"_rev": "1-a"}'),
         ("POST /db/_partition/p/_find", "{}"),
     ],
 )
@@ -58,6 +62,25 @@ def test_repeatable_request_is_repeated(
     [
         ("PUT /db/doc", "{}"),
         ("POST /db", "{}"),
+        ("POST /db?new_edits=false", '{"_id": "a", "_rev": "1-a"}'),
+        ("POST /db/_bulk_docs?new_edits=false", '{"docs": [{"_id": "a", "_rev": "1-a"}]}'),
+        ("POST /db/_bulk_docs", '{"docs": [{"_id": "a"}], "new_edits": false}'),
+        ("POST /db/_bulk_docs", '{"docs": [{"_rev": "1-a"}], "new_edits": false}'),
+        ("POST /db/_bulk_docs", '{"docs": [{"_id": "_local/a", "_rev": "0-1"}], "new_edits": false}'),
+        ("POST /db/_bulk_docs", '{"docs": {}, "new_edits": false}'),
+        ("PUT /db/doc?new_edits=false", "{}"),
+        ("PUT /db/doc?NEW_EDITS=false", '{"_rev": "1-a"}'),
+        ("PUT /db/doc?new_edits=FALSE", '{"_rev": "1-a"}'),
+        ("PUT /db/doc?new_edits=false&new_edits=true", '{"_rev": "1-a"}'),
+        ("PUT /db/doc?new_edits=false&batch=ok", '{"_rev": "1-a"}'),
+        ("PUT /db/doc/a.txt?new_edits=false&rev=1-a", "{}"),
+        ("PUT /db/_local/c?new_edits=false", '{"_rev": "0-1"}'),
+        ("DELETE /db/doc?new_edits=false&rev=1-a", ""),
+        ("COPY /db/doc?new_edits=false&rev=1-a", ""),
+        ("POST /db/_purge?new_edits=false", '{"a": ["1-a"]}'),
+        ("POST /db/_design/d/_update/f?new_edits=false", "{}"),
+        ("GET /db/_design/d/_update/f", ""),
+        ("GET /db/_design/d/_rewrite/x", ""),
         ("DELETE /db/doc?rev=1-a", ""),
         ("POST /db/_bulk_docs", '{"docs": []}'),
         ("POST /db/_bulk_docs", '{"docs": [], "new_edits": true}'),
@@ -71,7 +94,8 @@ def test_other_writes_are_sent_once(
     trouble: bytes, status: int, request_line: str, body: str, serve_proxy: ServeProxy, upstream: Upstream
 ) -> None:
     upstream.script = [trouble, answering()]
-    answer = serve_proxy().ask(f"{request_line} HTTP/1.1\nContent-Type: application/json", body.encode())
+    wire = serve_proxy(allow=["/{db}/{rest...}"])
+    answer = wire.ask(f"{request_line} HTTP/1.1\nContent-Type: application/json", body.encode())
     assert answer.status == status
     assert len(upstream.received) == 1
 
@@ -266,9 +290,27 @@ def test_request_fails_if_all_breakers_are_open() -> None:
     assert [len(paths) for paths in asked] == [2, 2]
 
 
-def test_reason_names_the_server_without_its_password(serve_proxy: ServeProxy, upstream: Upstream) -> None:
-    url = unused_url()
-    upstream.url = url.replace("//", "//user:hunter2@")
-    answer = serve_proxy(upstream).ask("GET /db/doc HTTP/1.1")
-    assert answer.status == 502
-    assert "hunter2" not in json.dumps(answer.json())
+@pytest.mark.parametrize(
+    ("script", "status"),
+    [(None, 502), (CLOSES, 502), (lambda _: time.sleep(1), 504), (b"nonsense\r\n\r\n", 502), ("open", 503)],
+)
+def test_only_the_log_names_the_server(
+    script: object,
+    status: int,
+    serve_proxy: ServeProxy,
+    upstream: Upstream,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    address = unused_url() if script is None or script == "open" else upstream.url
+    upstream.url = address.replace("//", "//user:hunter2@")
+    upstream.script = [script]  # type: ignore[list-item]
+    wire = serve_proxy(upstream, timeout="0.2", retries="0", breaker_failures="1" if script == "open" else "9")
+    if script == "open":
+        wire.ask("GET /db/doc HTTP/1.1")
+    answer = wire.ask("GET /db/doc HTTP/1.1")
+    assert answer.status == status
+    said = json.dumps([answer.json(), answer.headers])
+    assert "127.0.0.1" not in said
+    assert address.rpartition(":")[2] not in said
+    assert address in caplog.text
+    assert "hunter2" not in caplog.text

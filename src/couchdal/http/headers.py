@@ -25,6 +25,14 @@ FORWARDED: Final = frozenset(
 )
 # A path that replaces the one in the request line, for some gateways.
 REWRITTEN: Final = frozenset(("x-original-url", "x-rewrite-url"))
+# What CouchDB believes from whoever sends it: who the user is, and which path a virtual host or a rewrite replaced.
+# Source: couch_httpd_auth:proxy_auth_user, chttpd:handle_request_int, couch_httpd_rewrite.
+TRUSTED_PREFIXES: Final = (
+    "x-auth-couchdb-",
+    "x-couchdb-requested-path",
+    "x-couchdb-vhost-path",
+    "x-forwarded-",
+)
 CREDENTIALS: Final = frozenset(("authorization", "cookie"))
 # CouchDB's proxy authentication: a gateway that knows the secret says who the user is.
 PROXY_USER: Final = "x-auth-couchdb-username"

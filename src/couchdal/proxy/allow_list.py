@@ -23,8 +23,8 @@ class AllowList:
     ``allow`` adds rules such as ``PUT /{db}`` or ``GET /{db}/_design/{name}/_view/{view}``. A rule has a method (``*``
     or nothing means all) and a pattern as in the API's table: ``{name}`` is one segment, ``{name...}`` the rest.
     ``read_only`` refuses every request that changes data, even if a rule allows it. ``databases`` are names with the
-    wildcards ``*`` and ``?``; without any, all databases are allowed except CouchDB's own. Without ``sessions``,
-    clients cannot log in or out. Raise ``NotConfigured`` for an invalid rule.
+    wildcards ``*`` and ``?``; without any, all databases are allowed. CouchDB's own databases are allowed only by their
+    exact names. Without ``sessions``, clients cannot log in or out. Raise ``NotConfigured`` for an invalid rule.
     """
 
     def __init__(
@@ -46,21 +46,25 @@ class AllowList:
             route, args = find_route(segments)
         except NotFound:
             raise Forbidden("the proxy does not allow this path") from None
-        self._check_database(args.get("db"))
+        self.check_database(args.get("db"))
         if route.pattern == "/_session" and method not in ("GET", "HEAD", "OPTIONS") and not self._sessions:
             raise Forbidden("the proxy uses its own account, so clients cannot log in or out")
         asked = "GET" if method == "HEAD" else method
         if not self._allows(asked, segments, route, args):
             raise Forbidden(f"the proxy does not allow {method} {route.pattern}")
-        if self._read_only and not _only_reads(asked, route):
+        if self._read_only and not only_reads(asked, route):
             raise Forbidden("the proxy is read-only")
         return route
 
-    def _check_database(self, name: str | None) -> None:
+    def check_database(self, name: str | None) -> None:
+        """Raise ``Forbidden`` for a database that is not allowed."""
         if name is None:
             return
-        patterns = self._databases or (() if name.startswith("_") else ("*",))
-        if not any(fnmatchcase(name, pattern) for pattern in patterns):
+        if _is_system_database(name):
+            allowed = name in self._databases
+        else:
+            allowed = not self._databases or any(fnmatchcase(name, pattern) for pattern in self._databases)
+        if not allowed:
             raise Forbidden("the proxy does not allow this database")
 
     def _allows(self, method: str, segments: Sequence[str], route: Route, args: dict[str, str]) -> bool:
@@ -69,8 +73,8 @@ class AllowList:
         if route.unsupported or _is_unknown_endpoint(args):
             return False
         if method == "OPTIONS":
-            # A browser's preflight. The server answers it from its CORS settings.
-            return True
+            # A browser's preflight, which CouchDB answers from its CORS settings. But an update function runs for it.
+            return "*" not in route.endpoints
         return method in route.endpoints and method != "*" and method not in route.withheld
 
 
@@ -91,5 +95,17 @@ def _is_unknown_endpoint(args: dict[str, str]) -> bool:
     return "design" in args and args.get("name", "").startswith("_")
 
 
-def _only_reads(method: str, route: Route) -> bool:
-    return method in ("GET", "OPTIONS") or method in route.reading
+def _is_system_database(name: str) -> bool:
+    """Return whether CouchDB treats a database as one of its own: ``app/_replicator`` replicates as ``_replicator``."""
+    return name.startswith("_") or name.rpartition("/")[2].startswith("_")
+
+
+def only_reads(method: str, route: Route) -> bool:
+    """Return whether a request changes no data.
+
+    Functions of design documents that may write run for every method that CouchDB does not refuse, and a rewrite makes
+    any request of any other.
+    """
+    if "/_update/" in route.pattern or "/_rewrite" in route.pattern:
+        return False
+    return method in ("GET", "HEAD", "OPTIONS") or method in route.reading

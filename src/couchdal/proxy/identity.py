@@ -6,16 +6,23 @@ No ``repr`` here shows a secret.
 from __future__ import annotations
 
 import hmac
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from couchdal.errors import Unauthorized
 from couchdal.http.headers import CREDENTIALS, PROXY_ROLES, PROXY_TOKEN, PROXY_USER
 from couchdal.http.messages import Request, Response
 
 
 class Identity(Protocol):
-    """Puts credentials into requests, and removes from answers what the client must not get."""
+    """Puts credentials into requests, and removes from answers what the client must not get.
+
+    ``needed`` are the client's headers that it depends on.
+    """
+
+    @property
+    def needed(self) -> Collection[str]: ...
 
     def sign(self, request: Request) -> Request: ...
 
@@ -24,6 +31,8 @@ class Identity(Protocol):
 
 class OfClient:
     """Forwards the client's own credentials: Basic, a session cookie, a token."""
+
+    needed = CREDENTIALS
 
     def sign(self, request: Request) -> Request:
         return request
@@ -34,6 +43,10 @@ class OfClient:
 
 class OfProxy:
     """Uses the proxy's own account. Removes the client's credentials, and the cookies that CouchDB gives the proxy."""
+
+    @property
+    def needed(self) -> Collection[str]:
+        return ()
 
     def sign(self, request: Request) -> Request:
         return request.with_headers(_anonymous(request.headers))
@@ -47,8 +60,8 @@ class OfProxy:
 class Vouched(OfProxy):
     """CouchDB's proxy authentication: the proxy names the user, and a token proves that it knows the secret.
 
-    With ``user_header``, a gateway in front of the proxy names the user in that header; otherwise the user is ``user``.
-    Without either, a request stays anonymous. Source: couch_httpd_auth:proxy_auth_user.
+    With ``user_header``, a gateway in front of the proxy names the user in that header, and a request without it is
+    refused. Otherwise the user is ``user``. Source: couch_httpd_auth:proxy_auth_user.
     """
 
     secret: str = field(repr=False)
@@ -56,11 +69,18 @@ class Vouched(OfProxy):
     roles: tuple[str, ...] = ()
     user_header: str | None = None
 
+    @property
+    def needed(self) -> Collection[str]:
+        return () if self.user_header is None else (self.user_header.lower(),)
+
     def sign(self, request: Request) -> Request:
+        """Return the request of the named user. Raise ``Unauthorized`` if the gateway named nobody."""
         headers = _anonymous(request.headers)
         user = self.user
         if self.user_header is not None:
-            user = headers.pop(self.user_header.lower(), None) or self.user
+            user = headers.pop(self.user_header.lower(), None)
+            if not user:
+                raise Unauthorized("the gateway in front of the proxy named no user")
         if user:
             # Header values are Latin-1 in transit, and CouchDB uses their bytes.
             name = user.encode("latin-1", "replace")

@@ -9,10 +9,12 @@ from couchdal.backends.async_couch import AsyncCouchBackend
 from couchdal.backends.authentication import Anonymous
 from couchdal.backends.couch_server import Connections
 from couchdal.errors import NotConfigured
+from couchdal.http.headers import CREDENTIALS
 from couchdal.proxy.allow_list import AllowList
 from couchdal.proxy.breaker import Breaker
 from couchdal.proxy.identity import Identity, OfClient, OfProxy, Vouched
 from couchdal.proxy.nodes import Node, Nodes
+from couchdal.proxy.outgoing import is_dropped
 from couchdal.proxy.proxy import Proxy
 from couchdal.proxy.retries import Retries
 
@@ -72,4 +74,9 @@ def _identity(auth: str, options: Mapping[str, Any]) -> Identity:
         raise NotConfigured("--auth proxy needs CouchDB's secret; set COUCHDAL_PROXY_SECRET")
     if options["proxy_user"] is None and options["proxy_user_header"] is None:
         raise NotConfigured("--auth proxy needs --proxy-user or --proxy-user-header")
+    header = options["proxy_user_header"]
+    if header is not None and options["proxy_user"] is not None:
+        raise NotConfigured("--proxy-user and --proxy-user-header exclude each other: remove one")
+    if header is not None and (header.lower() in CREDENTIALS or is_dropped(header.lower())):
+        raise NotConfigured(f"--proxy-user-header cannot be {header}: the proxy drops that header; choose another name")
     return Vouched(options["proxy_secret"], options["proxy_user"], options["proxy_roles"], options["proxy_user_header"])

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from random import random
 
 from couchdal.api.routes import Route
 from couchdal.http.messages import Request, Response
 from couchdal.http.urls import parse_query
+from couchdal.proxy.allow_list import only_reads
 
 # Statuses which mean that the server did nothing.
 REPEATED = frozenset((429, 503))
+_DOCUMENTS = frozenset(("/{db}/{doc_id}", "/{db}/_design/{design}"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,18 +32,45 @@ class Retries:
 
 
 def is_repeatable(request: Request, route: Route) -> bool:
-    """Return whether a request that is sent twice changes no more than one that is sent once.
+    """Return whether a request that is sent twice has the effect and the answer of one that is sent once.
 
-    Reads are repeatable, and so are writes of existing revisions (``new_edits: false``). A streamed body can be sent
-    only once.
+    Reads are repeatable, and so are writes of existing revisions (``new_edits: false``) where CouchDB honours them: a
+    PUT of a document, and ``_bulk_docs``. A streamed body can be sent only once.
     """
     if request.stream is not None:
         return False
-    if request.method in ("GET", "HEAD", "OPTIONS") or request.method in route.reading:
+    if only_reads(request.method, route):
         return True
-    if ("new_edits", "false") in parse_query(request.query):
-        return request.method in ("PUT", "POST")
-    if route.pattern.endswith("/_bulk_docs"):
-        body = request.value()
-        return isinstance(body, dict) and body.get("new_edits") is False
-    return False
+    if request.method == "PUT" and route.pattern in _DOCUMENTS:
+        return _puts_a_revision(request)
+    return request.method == "POST" and route.pattern == "/{db}/_bulk_docs" and _stores_revisions(request)
+
+
+def _puts_a_revision(request: Request) -> bool:
+    """Return whether a PUT stores a revision that it names. Source: chttpd_db:parse_doc_query."""
+    # CouchDB uses the last value of a repeated parameter, and knows this one only in lower case.
+    parameters = dict(parse_query(request.query))
+    if parameters.get("new_edits") != "false" or parameters.get("batch") == "ok":
+        return False
+    body = request.value()
+    return isinstance(body, dict) and ("rev" in parameters or _names_a_revision(body))
+
+
+def _stores_revisions(request: Request) -> bool:
+    """Return whether every document in the body of ``_bulk_docs`` is a revision that the body names."""
+    body = request.value()
+    if not isinstance(body, dict) or body.get("new_edits") is not False:
+        return False
+    docs = body.get("docs")
+    return isinstance(docs, list) and all(
+        isinstance(doc, dict) and _is_replicated(doc.get("_id")) and _names_a_revision(doc) for doc in docs
+    )
+
+
+def _is_replicated(doc_id: object) -> bool:
+    # Local documents have no revision tree: a second write may undo another client's.
+    return isinstance(doc_id, str) and not doc_id.startswith("_local/")
+
+
+def _names_a_revision(doc: Mapping[str, object]) -> bool:
+    return isinstance(doc.get("_rev"), str) or isinstance(doc.get("_revisions"), dict)
