@@ -139,7 +139,10 @@ class Backend:
         ``NotConfigured`` if no database was named, and ``TypeError`` or ``ValueError`` for what cannot be sent.
         """
         path = path.lstrip("/")
-        first = path.partition("?")[0].partition("/")[0]
+        if UNSENDABLE.search(path) is not None:
+            path = quote_unsendable(path)
+        path, _, query = path.partition("?")
+        first = path.partition("/")[0]
         if first not in SERVER_PATHS:
             database = self.database or self.fallback_database
             if database is None:
@@ -152,9 +155,6 @@ class Backend:
             path = f"{root}/{path}" if first else root + path
         else:
             path = "/" + path
-        if UNSENDABLE.search(path) is not None:
-            path = quote_unsendable(path)
-        path, _, query = path.partition("?")
         sent = {"accept": "application/json"}
         if payload is not ABSENT:
             sent["content-type"] = "application/json"

@@ -13,7 +13,8 @@ JSON_TYPE = "application/json"
 
 def json_response(value: object, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
     """Return a JSON answer. It holds the value itself, so nobody else may change the value later."""
-    return Response(status, {"content-type": JSON_TYPE, **(headers or {})}, json=value)
+    kind = {"content-type": JSON_TYPE}
+    return Response(status, {**kind, **headers} if headers else kind, value)
 
 
 def absolute_uri(request: Request, path: str) -> str:

@@ -43,6 +43,8 @@ def quote_like_couchdb(text: str) -> str:
 
     Source: ``couch_util:url_encode``.
     """
+    if text.isalnum() and text.isascii():
+        return text
     return _RESERVED_BY_COUCHDB.sub(_escape, text.encode("utf-8", "surrogateescape")).decode("ascii")
 
 
@@ -94,7 +96,9 @@ def split_path(path: str) -> list[str]:
 
     Raises ``BadRequest("invalid_url_encoding")``.
     """
-    segments = [*filter(None, path.split("/"))]
+    segments = path.strip("/").split("/")
+    if "" in segments:
+        segments = [*filter(None, segments)]
     return list(map(unquote, segments)) if "%" in path or "+" in path else segments
 
 

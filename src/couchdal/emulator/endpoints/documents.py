@@ -8,6 +8,7 @@ from couchdal.emulator.engine.documents.all_docs import show_local
 from couchdal.emulator.engine.documents.attachment import fill_followers
 from couchdal.emulator.engine.documents.document import Document, parse_document, validate_doc_id
 from couchdal.emulator.engine.documents.document_read import (
+    PLAIN,
     open_leaves,
     open_local,
     open_revision,
@@ -37,12 +38,15 @@ from couchdal.http.json_text import JSON, decode_request, encode_json
 from couchdal.http.messages import Response
 from couchdal.http.urls import unquote_form
 
+# What changes without a new revision. An answer with one of these members has no ETag.
+_UNVERSIONED = ("_revs_info", "_conflicts", "_deleted_conflicts", "_local_seq")
+
 
 def read(call: Call) -> Response:
     """GET and HEAD: the winner, the revision in ``rev``, or several leaves with ``open_revs``."""
     doc_id = call.doc_id
     db = call.db
-    if call.args.get("doc_id", "").startswith("_design/"):
+    if doc_id.startswith("_design/") and "doc_id" in call.args:
         return redirect_to_design_path(call)
     query = document_query(call)
     check_readable(call, doc_id)
@@ -60,7 +64,7 @@ def read(call: Call) -> Response:
     in_parts = bool(node.attachments) and shown.with_data and accepts(call.request, "multipart/related")
     document = show(db, record, node, shown.following() if in_parts else shown)
     headers: dict[str, str] = {}
-    if document.keys().isdisjoint(("_revs_info", "_conflicts", "_deleted_conflicts", "_local_seq")):
+    if shown is PLAIN or document.keys().isdisjoint(_UNVERSIONED):
         headers["etag"] = f'"{document["_rev"]}"'
         if call.has_etag(headers["etag"]):
             return Response(304, headers)
