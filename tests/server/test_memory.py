@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import gc
 import gzip
 import json
 import re
+import socket
+import time
+import weakref
 from base64 import b64encode
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -14,7 +19,11 @@ from processes import couchdal_serve
 from raw_http import Answer, Served, Wire
 
 from couchdal import BadRequest, MemoryBackend, TooLarge
-from couchdal.http.messages import ANONYMOUS_BODY, INFLATED_BODY, decompress
+from couchdal.http.messages import ANONYMOUS_BODY, INFLATED_BODY, Request, decompress
+from couchdal.server import application, protocol
+from couchdal.server.application import RequestCycle
+from couchdal.server.framing import Limits
+from couchdal.server.operational import Service
 
 MIB = 1024 * 1024
 AS_JSON = "Content-Type: application/json"
@@ -107,3 +116,121 @@ def test_gzip_is_inflated_up_to_a_limit() -> None:
     for packed in (one + one, one + one + b"garbage", gzip.compress(b"1" * 10_000_000)):
         with pytest.raises(TooLarge):
             decompress(packed, "gzip", 9)
+
+
+def eventually(holds: Callable[[], object], seconds: float = 5.0) -> bool:
+    end = time.monotonic() + seconds
+    while not holds():
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.01)
+    return True
+
+
+@pytest.fixture
+def cycles(monkeypatch: pytest.MonkeyPatch) -> Iterator[weakref.WeakSet[RequestCycle]]:
+    """The requests of this test that are in memory, without the help of a garbage collection."""
+    alive: weakref.WeakSet[RequestCycle] = weakref.WeakSet()
+
+    class Watched(RequestCycle):
+        __slots__ = ("__weakref__",)
+
+        def __init__(self, request: Request, *, complete: bool = False) -> None:
+            super().__init__(request, complete=complete)
+            alive.add(self)
+
+    for module in (protocol, application):
+        monkeypatch.setattr(module, "RequestCycle", Watched)
+    gc.disable()
+    yield alive
+    gc.enable()
+
+
+LONG = "GET /db/_all_docs?include_docs=true"
+FEED = "GET /db/_changes?feed=continuous&heartbeat=60000"
+# A feed has no end, and too little data to fill a connection.
+ABANDONED = [(LONG, leave) for leave in ("close", "reset", "read nothing", "read all")]
+ABANDONED += [(FEED, leave) for leave in ("close", "reset")]
+
+
+@pytest.mark.parametrize("version", ["1.0", "1.1"])
+@pytest.mark.parametrize(("head", "leave"), ABANDONED)
+def test_abandoned_answers_leave_memory_at_once(
+    cycles: weakref.WeakSet[RequestCycle], head: str, leave: str, version: str
+) -> None:
+    port = Served(MemoryBackend(), Limits(send_timeout_s=1 if leave == "read nothing" else 300)).port
+    wire = Wire(port)
+    wire.ask("PUT /db HTTP/1.1")
+    for number in range(6):
+        wire.ask(f"PUT /db/{number} HTTP/1.1", b'{"x":"' + b"a" * 2 * MIB + b'"}')
+    wires = [Wire(port).send(f"{head} HTTP/{version}\nHost: x\n\n") for _ in range(5)]
+    assert eventually(lambda: len(cycles) >= 5)
+    for left in wires:
+        if leave == "reset":
+            left.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\x00\x00\x00\x00\x00\x00\x00")
+        if leave == "read all":
+            # The connection stays open, and must not keep the answer.
+            assert len(left.answer().body) > 12 * MIB
+        elif leave != "read nothing":
+            left.close()
+    assert eventually(lambda: not cycles), f"{len(cycles)} requests are still in memory"
+
+
+@pytest.mark.parametrize("limit", ["requests", "client_requests"])
+def test_full_server_answers_probes(limit: str) -> None:
+    served = Served(MemoryBackend(), Limits(**{limit: 1}))  # type: ignore[arg-type]
+    served.application.service = Service(lambda: (True, {}))
+    upload = Wire(served.port).send("PUT /db HTTP/1.1\nHost: x\nContent-Length: 2\n\n{")
+    assert eventually(lambda: served.application.requests == 1)
+    wire = Wire(served.port)
+    refused = wire.ask("GET /_all_dbs HTTP/1.1")
+    assert (refused.status, refused.json()["error"]) == (503, "service_unavailable")  # type: ignore[index,call-overload]
+    for probe in ("/_up", "/_couchdal/health"):
+        assert wire.ask(f"GET {probe} HTTP/1.1").status == 200
+    upload.send("}")
+    assert upload.answer().status == 201
+    assert eventually(lambda: wire.ask("GET /_all_dbs HTTP/1.1").status == 200)
+
+
+def test_one_client_does_not_use_up_the_requests_of_others() -> None:
+    served = Served(MemoryBackend(), Limits(requests=10, client_requests=3))
+    greedy = [Wire(served.port).send("PUT /db HTTP/1.1\nHost: x\nContent-Length: 2\n\n{") for _ in range(10)]
+    assert [one.answer().status for one in greedy[3:]] == [503] * 7
+    other = socket.create_connection(("127.0.0.1", served.port), timeout=5, source_address=("127.0.0.2", 0))
+    other.sendall(b"GET /_all_dbs HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert other.recv(12) == b"HTTP/1.1 200"
+    other.close()
+
+
+def test_unread_answers_of_one_client_are_limited() -> None:
+    served = Served(MemoryBackend(), Limits(client_unread=10 * MIB))
+    wire = Wire(served.port)
+    wire.ask("PUT /db HTTP/1.1")
+    wire.ask("PUT /db/a HTTP/1.1", b'{"x":"' + b"a" * 6 * MIB + b'"}')
+    unread = [Wire(served.port).send("GET /db/a HTTP/1.1\nHost: x\n\n") for _ in range(2)]
+    assert eventually(lambda: served.application.requests == 2)
+    assert wire.ask("GET /db/a HTTP/1.1").status == 503
+    assert [one.answer().status for one in unread] == [200, 200]
+    assert eventually(lambda: served.application.requests == 0)
+    assert wire.ask("GET /db/a HTTP/1.1").status == 200
+
+
+def test_body_that_drips_is_refused_in_time() -> None:
+    port = Served(MemoryBackend(), Limits(body_timeout_s=0.4)).port
+    wire = Wire(port).send("PUT /db HTTP/1.1\nHost: x\nContent-Length: 1000\n\n")
+    begun = time.monotonic()
+    with suppress(ConnectionError):
+        while time.monotonic() - begun < 1.5:
+            wire.send(" ")
+            time.sleep(0.1)
+    assert wire.answer().status == 408
+
+
+def test_connection_that_sends_nothing_is_closed() -> None:
+    port = Served(MemoryBackend(), Limits(header_timeout_s=0.3)).port
+    silent, talking = Wire(port), Wire(port)
+    assert talking.ask("GET /_up HTTP/1.1").status == 200
+    begun = time.monotonic()
+    assert silent.at_end()
+    assert time.monotonic() - begun < 3
+    assert talking.ask("GET /_up HTTP/1.1").status == 200

@@ -13,6 +13,7 @@ from couchdal.errors import BackendError, BrokenOff, CouchError, ServerError, Un
 from couchdal.http.json_text import encode_json
 from couchdal.http.messages import ABSENT, ANONYMOUS_BODY, Request, Response, is_feed
 from couchdal.server.access_log import AccessLog
+from couchdal.server.clients import Clients, check_room
 from couchdal.server.cors import Cors, preflight
 from couchdal.server.framing import Limits, Receive, Scope, Send, headers_of, to_request
 from couchdal.server.operational import PREFIX, Service
@@ -71,6 +72,8 @@ class Application:
         self.cors = cors
         #: How many requests and feeds are open.
         self.requests: int = 0
+        # Only requests that wait for something are counted here.
+        self._clients = Clients(self.limits)
         self.feeds: int = 0
         self._open_feeds: set[asyncio.Task[None]] = set()
 
@@ -111,14 +114,21 @@ class Application:
             allow_large=lambda: backend.check_large(request),
         )
         outgoing = Outgoing(send, self.limits, connection)
+        # An answer that exists already is large, and the client has yet to read it.
+        unread = 0 if cycle.response is None else len(cycle.response.body)
+        full = cycle.response is None and not cycle.feed and self._clients.is_full(request.peer)
+        self._clients.open(request.peer, unread)
         try:
-            response = cycle.response or await self._respond(cycle, incoming)
+            response = cycle.response or await self._respond(cycle, incoming, full=full)
             await self._send(cycle.request, response, incoming, outgoing)
         except BrokenOff as broken:
             await self._break_off(cycle.request, broken, incoming, outgoing)
         except Disconnected:
             cycle.response = None
+            # The event loop tells uvicorn next that the connection is gone.
+            await asyncio.sleep(0)
         finally:
+            self._clients.close(request.peer, unread)
             cycle.received, cycle.sent = incoming.size, outgoing.sent
             self.end(cycle)
 
@@ -127,10 +137,10 @@ class Application:
 
         After the answer is sent, the caller calls ``end``.
         """
-        backend = self.backend
+        backend, clients = self.backend, self._clients
         if cycle.feed or not backend.answers_at_once or backend.drivers is not None:
             return None
-        if cycle.received > self._at_once:
+        if cycle.received > self._at_once or (clients.busy and clients.is_full(cycle.request.peer)):
             return None
         try:
             # Such a backend awaits nothing, so the coroutine ends at its first step.
@@ -153,14 +163,16 @@ class Application:
                 spent_s=time.perf_counter() - cycle.begun,
             )
 
-    async def _respond(self, cycle: RequestCycle, incoming: Incoming | None = None) -> Response:
+    async def _respond(self, cycle: RequestCycle, incoming: Incoming | None = None, *, full: bool = False) -> Response:
         """Return the answer, its JSON encoded. Without ``incoming``, the request is complete.
 
         Raise only ``BrokenOff`` and ``Disconnected``; every other failure is an answer.
         """
         try:
-            self._admit(cycle)
             request = cycle.request
+            if full:
+                check_room(request, "no more open requests and unread answers to this client")
+            self._admit(cycle)
             may_be_own = self.cors is not None or request.path.startswith(PREFIX)
             own = self._own_answer(request) if may_be_own else None
             if own is not None:
@@ -185,12 +197,7 @@ class Application:
         limits = self.limits
         most, count = (limits.feeds, self.feeds) if cycle.feed else (limits.requests, self.requests)
         if most is not None and count >= most:
-            raise ServerError(
-                f"the server allows {most} open {'feeds' if cycle.feed else 'requests'}",
-                status=503,
-                error="service_unavailable",
-                headers={"retry-after": "1"},
-            )
+            check_room(cycle.request, f"{most} open {'feeds' if cycle.feed else 'requests'}")
         cycle.admitted = True
         self.feeds += cycle.feed
         self.requests += not cycle.feed

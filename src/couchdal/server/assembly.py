@@ -48,6 +48,7 @@ def build_application(settings: Mapping[str, Setting], write_log: Callable[[str]
             shutdown_timeout_s=options["shutdown_timeout"],
             requests=options["max_requests"],
             feeds=options["max_feeds"],
+            client_requests=options["max_client_requests"],
         ),
         access_log=AccessLog(write_log or sys.stderr.write) if options["access_log"] else None,
         cors=_cors(options),

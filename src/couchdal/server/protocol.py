@@ -62,8 +62,14 @@ class HttpProtocol(HttpToolsProtocol):
         # The body so far of a request that may be answered at once.
         self._body: bytes | None = None
 
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._head_timeout = self.loop.call_later(self.application.limits.header_timeout_s, transport.abort)
+
     def connection_lost(self, exc: Exception | None) -> None:
         self._cancel_head_timeout()
+        # uvicorn leaves this timer, and the connection with it, if the client resets the connection.
+        self._unset_keepalive_if_required()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -98,7 +104,7 @@ class HttpProtocol(HttpToolsProtocol):
         if self._head_size > limits.max_header_size:
             self.send_400_response("The head of the request is too large.")
         elif self._head_timeout is None:
-            self._head_timeout = self.loop.call_later(limits.header_timeout_s, self.transport.close)
+            self._head_timeout = self.loop.call_later(limits.header_timeout_s, self.transport.abort)
 
     def _cancel_head_timeout(self) -> None:
         if self._head_timeout is not None:
@@ -202,13 +208,16 @@ class HttpProtocol(HttpToolsProtocol):
         self.headers += headers
         self.app = partial(self._answer, request_cycle)
         super().on_headers_complete()
-        if self.scope["http_version"] == "1.0":
-            self.cycle.send = _Unframed(self.cycle).send  # type: ignore[method-assign]
+        # The task has it now. Kept here, it would keep the answer as long as the connection.
+        self.app = self.application
         if len(self.pipeline) < _PIPELINED:
             # uvicorn stops reading while requests wait, but only a reader learns that a client disconnects.
             self.flow.resume_reading()
 
     async def _answer(self, request_cycle: RequestCycle, scope: Scope, receive: Receive, send: Send) -> None:
+        cycle = getattr(send, "__self__", None)
+        if scope["http_version"] == "1.0" and isinstance(cycle, RequestResponseCycle):
+            send = _Unframed(cycle).send
         await self.application.answer(request_cycle, receive, send, self)
 
     def close(self) -> None:

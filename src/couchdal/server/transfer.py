@@ -15,6 +15,8 @@ _T = TypeVar("_T")
 
 #: How many bytes the web server gets at once. Between two parts it waits until the client has read enough.
 PART = 262144
+# How many bytes of a body have to arrive each second, after the first ``body_timeout_s``.
+_SLOWEST = 10_000
 
 
 class Disconnected(Exception):
@@ -53,6 +55,8 @@ class Incoming:
         self._declared = int(request.headers.get("content-length", 0))
         self._ended = complete or not (self._declared or "transfer-encoding" in request.headers)
         self._end: asyncio.Event | None = None
+        # When the first part was awaited.
+        self._begun: float | None = None
         self._parts = [request.body] if request.body else []
         #: How many bytes have arrived.
         self.size: int = len(request.body)
@@ -86,7 +90,7 @@ class Incoming:
 
     async def _next(self) -> bytes:
         try:
-            async with asyncio.timeout(self._limits.body_timeout_s):
+            async with asyncio.timeout_at(self._deadline()):
                 message = await self._receive()
         except TimeoutError:
             raise CouchError(
@@ -106,6 +110,13 @@ class Incoming:
             if self._end is not None:
                 self._end.set()
         return part
+
+    def _deadline(self) -> float:
+        """Return when the next part of the body has to be here: a client that sends single bytes runs out of time."""
+        now, limit = asyncio.get_running_loop().time(), self._limits.body_timeout_s
+        if self._begun is None:
+            self._begun = now
+        return min(now + limit, self._begun + limit + self.size / _SLOWEST)
 
     async def unless_disconnected(self, work: Coroutine[object, object, _T] | asyncio.Task[_T]) -> _T:
         """Return the result of ``work``. If the client disconnects first, cancel it and raise ``Disconnected``."""

@@ -1,0 +1,44 @@
+"""The open requests of each client, so that one client cannot use up what all share."""
+
+from __future__ import annotations
+
+from couchdal.errors import ServerError
+from couchdal.http.messages import Request
+from couchdal.server.framing import Limits
+from couchdal.server.operational import PREFIX
+
+
+class Clients:
+    """Counts the open requests and the unread answers of each client, by its address."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._most_requests = limits.client_requests
+        self._most_unread = limits.client_unread
+        #: For each address, the number of open requests, and how many bytes of answers it has yet to read.
+        self.busy: dict[str, tuple[int, int]] = {}
+
+    def open(self, peer: str, unread: int = 0) -> None:
+        """Count a request, or a whole answer of ``unread`` bytes."""
+        requests, before = self.busy.get(peer, (0, 0))
+        self.busy[peer] = (requests + 1, before + unread)
+
+    def close(self, peer: str, unread: int = 0) -> None:
+        requests, before = self.busy.pop(peer)
+        if requests > 1:
+            self.busy[peer] = (requests - 1, before - unread)
+
+    def is_full(self, peer: str) -> bool:
+        """Return whether a client may not begin another request."""
+        if peer not in self.busy:
+            return False
+        requests, unread = self.busy[peer]
+        most = self._most_requests
+        return (most is not None and requests >= most) or unread > self._most_unread
+
+
+def check_room(request: Request, what: str) -> None:
+    """Raise ``CouchError`` 503 for a request that is one too many. Probes of the server are always answered."""
+    if request.path != "/_up" and not request.path.startswith(PREFIX):
+        raise ServerError(
+            f"the server allows {what}", status=503, error="service_unavailable", headers={"retry-after": "1"}
+        )
