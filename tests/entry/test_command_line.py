@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from contextlib import ExitStack, closing
+from pathlib import Path
 
 import pytest
 from processes import ask, couchdal_serve, environment
@@ -92,6 +93,12 @@ def test_proxy_answers_502_when_couchdb_is_unreachable() -> None:
     [
         (["serve", "--backend", "couch"], "COUCHDB_URL"),
         (["serve", "--backend", "couch", "--admin", "a:b"], "--admin is for the embedded CouchDB"),
+        (["serve", "--upstream", "http://h:1"], "--upstream is for --backend couch: add --backend couch, or remove"),
+        (["serve", "--read-only"], "--read-only is for --backend couch: add --backend couch, or remove --read-only"),
+        (["serve", "--backend", "memory", "--databases", "a"], "--databases is for --backend couch"),
+        (["serve", "--allow", "PUT /{db}"], "--allow is for --backend couch"),
+        (["serve", "--auth", "proxy"], "--auth is for --backend couch"),
+        (["serve", "--max-connections", "5"], "--max-connections is for --backend couch"),
         (["serve", "--host", "203.0.113.1"], "cannot listen on 203.0.113.1 port 5984"),
     ],
 )
@@ -105,6 +112,58 @@ def test_serve_reports_a_problem_in_one_line(
     assert printed.err.startswith("couchdal serve: ")
     assert said in printed.err
     assert printed.err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "variables", "said"),
+    [
+        (
+            [],
+            {"COUCHDB_URL": "http://h:1"},
+            "COUCHDB_URL is for --backend couch: add --backend couch, or --backend mem",
+        ),
+        ([], {"COUCHDAL_READ_ONLY": "true"}, "COUCHDAL_READ_ONLY is for --backend couch"),
+        (["--backend", "memory"], {"COUCHDAL_READ_ONLY": "true"}, "COUCHDAL_READ_ONLY is for --backend couch"),
+        (
+            ["--backend", "couch", "--upstream", "http://h:1"],
+            {"COUCHDAL_ADMIN": "a:b"},
+            "COUCHDAL_ADMIN is for the emb",
+        ),
+        # A backend that is named on purpose need not use the variables that other programs use too.
+        (["--backend", "memory"], {"COUCHDB_URL": "http://h:1", "COUCHDB_USER": "u"}, None),
+    ],
+)
+def test_serve_ignores_no_variable(
+    arguments: list[str],
+    variables: dict[str, str],
+    said: str | None,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in ("COUCHDB_URL", "COUCHDB_USER", "COUCHDB_PASSWORD"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr("couchdal.server.listener.serve", lambda *_: None)
+    assert main(["serve", "--port", "0", *arguments]) == (1 if said else 0)
+    assert (said or "") in capsys.readouterr().err
+
+
+def test_option_of_the_proxy_in_a_file_needs_the_proxy(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "couchdal.toml"
+    file.write_text("read_only = true")
+    assert main(["serve", "--port", "0", "--config", str(file)]) == 1
+    assert "read_only is for --backend couch: add --backend couch, or remove read_only" in capsys.readouterr().err
+
+
+def test_health_of_a_proxy_for_nobody_is_never_ok() -> None:
+    with couchdal_serve("--backend", "couch", "--upstream", "http://127.0.0.1:1") as (url, _):
+        for _ in range(20):
+            status, body = ask(f"{url}/_couchdal/health")
+            assert (status, body["nodes_up"]) == (503, 0)
+            assert body["status"] in ("starting", "failing")
+            time.sleep(0.02)
+        assert body["status"] == "failing"
 
 
 def test_serve_reports_a_port_in_use(capsys: pytest.CaptureFixture[str]) -> None:

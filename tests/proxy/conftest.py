@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 
 import pytest
 from raw_http import Served, Upstream, Wire
 
+from couchdal.proxy.nodes import State
+from couchdal.proxy.proxy import Proxy
 from couchdal.server.assembly import build_application
 from couchdal.server.options import read_options
 
@@ -18,6 +21,15 @@ class ServedOptions(Served):
     def __init__(self, **flags: object) -> None:
         quiet = {"backend": "couch", "health_interval": "3600", "breaker_pause": "60"}
         self.start(build_application(read_options({**quiet, **flags}, {})))
+        self._wait_for_checks()
+
+    def _wait_for_checks(self) -> None:
+        """Wait for the first health checks, which would otherwise run at any time during a test."""
+        assert isinstance(self.application.backend, Proxy)
+        nodes, end = self.application.backend.nodes.nodes, time.monotonic() + 10
+        while any(node.state is State.UNKNOWN for node in nodes):
+            assert time.monotonic() < end
+            time.sleep(0.002)
 
 
 @pytest.fixture

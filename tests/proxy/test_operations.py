@@ -21,11 +21,20 @@ import trustme
 from raw_http import Served, Upstream, Wire, answering
 
 from couchdal import MemoryBackend
-from couchdal.errors import NotConfigured
+from couchdal.backends.base import AsyncBackend
+from couchdal.errors import NotConfigured, NotConnected
+from couchdal.http.messages import Request, Response
 from couchdal.server.application import Application
+from couchdal.server.assembly import build_application
 from couchdal.server.framing import Limits
+from couchdal.server.options import read_options
 
 ServeProxy = Callable[..., Wire]
+
+
+def health(wire: Wire) -> tuple[int, object]:
+    answer = wire.ask("GET /_couchdal/health HTTP/1.1")
+    return answer.status, answer.json()
 
 
 def test_health_counts_nodes(serve_proxy: ServeProxy, upstream: Upstream) -> None:
@@ -34,18 +43,48 @@ def test_health_counts_nodes(serve_proxy: ServeProxy, upstream: Upstream) -> Non
     other = Upstream()
     other.url = gone
     wire = serve_proxy(upstream, other, breaker_failures="1")
-    answer = wire.ask("GET /_couchdal/health HTTP/1.1")
-    assert (answer.status, answer.json()) == (
-        200,
-        {"status": "ok", "requests": 0, "feeds": 0, "nodes": 2, "nodes_up": 2},
-    )
-    for _ in range(2):
-        wire.ask("GET /db/doc HTTP/1.1")
-    assert wire.ask("GET /_couchdal/health HTTP/1.1").json()["nodes_up"] == 1  # type: ignore[call-overload, index]
+    figures = {"requests": 0, "feeds": 0, "nodes": 2}
+    assert health(wire) == (200, {"status": "ok", **figures, "nodes_up": 1})
     upstream.script = [lambda connection: connection.close()]
     wire.ask("PUT /db/doc HTTP/1.1")
-    answer = wire.ask("GET /_couchdal/health HTTP/1.1")
-    assert (answer.status, answer.json()["status"]) == (503, "failing")  # type: ignore[call-overload, index]
+    assert health(wire) == (503, {"status": "failing", **figures, "nodes_up": 0})
+
+
+def test_health_is_starting_until_a_node_answers(serve_proxy: ServeProxy, upstream: Upstream) -> None:
+    checked = threading.Event()
+    upstream.health = lambda connection: (checked.wait(10), connection.sendall(answering()))
+    application = build_application(read_options({"backend": "couch", "upstream": [upstream.url]}, {}))
+    served = Served.__new__(Served)
+    served.start(application)
+    wire = Wire(served.port)
+    figures = {"requests": 0, "feeds": 0, "nodes": 1}
+    assert health(wire) == (503, {"status": "starting", **figures, "nodes_up": 0})
+    # An answer to a client is as good as a health check.
+    assert wire.ask("GET /db/doc HTTP/1.1").status == 200
+    assert health(wire)[0] == 200
+    checked.set()
+    wire.close()
+
+
+def test_node_is_down_from_the_request_that_found_nobody_until_one_is_answered(
+    serve_proxy: ServeProxy, upstream: Upstream
+) -> None:
+    wire = serve_proxy(retries="0")
+    assert health(wire)[0] == 200
+    nodes = wire.served.application.backend.nodes  # type: ignore[union-attr]
+    nodes.nodes[0].backend, backend = Failing(), nodes.nodes[0].backend
+    assert wire.ask("GET /db/doc HTTP/1.1").status == 502
+    assert health(wire) == (503, {"status": "failing", "requests": 0, "feeds": 0, "nodes": 1, "nodes_up": 0})
+    nodes.nodes[0].backend = backend
+    assert wire.ask("GET /db/doc HTTP/1.1").status == 200
+    assert health(wire)[0] == 200
+
+
+class Failing(AsyncBackend):
+    name = "http://nobody:5984"
+
+    async def send(self, request: Request) -> Response:
+        raise NotConnected("there is nobody", self.name)
 
 
 def test_up_is_answered_by_couchdb(serve_proxy: ServeProxy, upstream: Upstream) -> None:
@@ -335,3 +374,11 @@ def test_couchdbs_cors_settings_apply_if_the_proxy_has_none(serve_proxy: ServePr
     asked = wire.ask("OPTIONS /db/doc HTTP/1.1\nOrigin: http://page\nAccess-Control-Request-Method: PUT")
     assert asked.headers["access-control-allow-origin"] == "http://page"
     assert [received.method for received in upstream.received] == ["OPTIONS"]
+
+
+def test_credentials_for_every_origin_are_refused() -> None:
+    flags = {"backend": "memory", "cors_origins": ["http://page", "*"], "cors_credentials": "true"}
+    with pytest.raises(NotConfigured, match="every web page could use the sessions and passwords of its visitors"):
+        build_application(read_options(flags, {}))
+    for changed in ({"cors_origins": ["http://page"]}, {"cors_credentials": "false"}):
+        build_application(read_options({**flags, **changed}, {}))

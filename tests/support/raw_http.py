@@ -145,12 +145,16 @@ class Upstream:
     """A server that records requests and follows a script: one step for each request, the last step repeatedly.
 
     A step is the bytes of an answer, after which the connection stays open, or a function of the connection, after
-    which it is closed. Without a script, every answer is ``{"ok": true}``.
+    which it is closed. Without a script, every answer is ``{"ok": true}``. Health checks, which have no
+    ``X-Forwarded-For``, get ``health`` and are neither recorded nor part of the script.
     """
+
+    health: bytes | Callable[[socket.socket], object]
 
     def __init__(self, *script: bytes | Callable[[socket.socket], object]) -> None:
         self.received: list[Received] = []
         self.script = list(script) or [answering()]
+        self.health = answering()
         #: Reads bodies without recording them.
         self.swallow: Callable[[io.BufferedReader], object] | None = None
         #: How many connections were opened, and how many are closed.
@@ -176,6 +180,12 @@ class Upstream:
         with connection, suppress(OSError), self._counting():
             stream = connection.makefile("rb")
             while (request := self._read(stream)) is not None:
+                if request.target == "/_up" and request.header("x-forwarded-for") is None:
+                    if not isinstance(self.health, bytes):
+                        self.health(connection)
+                        return
+                    connection.sendall(self.health)
+                    continue
                 self.received.append(request)
                 step = self.script[0] if len(self.script) == 1 else self.script.pop(0)
                 if not isinstance(step, bytes):

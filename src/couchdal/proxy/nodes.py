@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from enum import Enum
 
 from couchdal.backends.base import AsyncBackend
 from couchdal.errors import BackendError, NotConnected, TimedOut, Unavailable, Unreachable
@@ -18,13 +19,27 @@ from couchdal.proxy.retries import REPEATED, Retries
 _HEALTH_TIMEOUT_S = 5.0
 
 
+class State(Enum):
+    """What is known about a node. Any answer brings an ``UNREACHABLE`` node up, only a health check a ``DOWN`` one."""
+
+    UNKNOWN = "unknown"
+    UP = "up"
+    DOWN = "down"
+    UNREACHABLE = "unreachable"
+
+
 @dataclass(slots=True, eq=False)
 class Node:
-    """One server. ``healthy`` is the result of the last health check."""
+    """One server. ``prober`` sends the health checks, over connections that no other request uses."""
 
     backend: AsyncBackend
     breaker: Breaker
-    healthy: bool = True
+    prober: AsyncBackend | None = None
+    state: State = State.UNKNOWN
+
+    @property
+    def healthy(self) -> bool:
+        return self.state is State.UP and not self.breaker.is_open
 
 
 @dataclass(slots=True)
@@ -44,8 +59,13 @@ class Nodes:
         return ", ".join(node.backend.name for node in self.nodes)
 
     def count_up(self) -> int:
-        """Return the number of healthy nodes."""
-        return sum(1 for node in self.nodes if node.healthy and not node.breaker.is_open)
+        """Return the number of nodes that are known to be healthy."""
+        return sum(1 for node in self.nodes if node.healthy)
+
+    @property
+    def is_starting(self) -> bool:
+        """Whether nothing is known yet about any node."""
+        return all(node.state is State.UNKNOWN for node in self.nodes)
 
     async def send(self, request: Request, is_repeatable: Callable[[], bool]) -> Response:
         """Return the answer of one of the nodes. Raise ``BackendError`` if none answered."""
@@ -60,6 +80,8 @@ class Nodes:
             try:
                 response = await node.backend.send(request)
                 node.breaker.succeed()
+                if node.state is not State.DOWN:
+                    node.state = State.UP
                 if response.status not in REPEATED or not self._may_repeat(made, is_repeatable):
                     return response
                 await response.aclose()
@@ -85,35 +107,44 @@ class Nodes:
         if not ready:
             wait_s = min(node.breaker.wait_s() for node in self.nodes)
             raise Unavailable(f"{self.name} failed repeatedly; the proxy tries again in {wait_s:.0f} s", self.name)
-        doubts = [(node in tried, not node.healthy, node.breaker.is_open) for node in ready]
+        doubts = [
+            (node in tried, node.state in (State.DOWN, State.UNREACHABLE), node.breaker.is_open) for node in ready
+        ]
         best = [node for node, doubt in zip(ready, doubts, strict=True) if doubt == min(doubts)]
         self._turn += 1
         return best[self._turn % len(best)]
 
     async def attend(self) -> None:
-        """Check all nodes repeatedly, until cancelled."""
+        """Check all nodes at once and then repeatedly, until cancelled."""
         while True:
-            await self.pause(self.check_interval_s)
             await asyncio.gather(*map(self._check, self.nodes))
+            await self.pause(self.check_interval_s)
 
     async def _check(self, node: Node) -> None:
+        prober = node.prober or node.backend
         try:
             async with asyncio.timeout(_HEALTH_TIMEOUT_S):
-                answer = await node.backend.send(Request("GET", "/_up", headers={"accept": "application/json"}))
+                answer = await prober.send(Request("GET", "/_up", headers={"accept": "application/json"}))
+                await answer.aclose()
         except (BackendError, TimeoutError):
-            node.healthy = False
+            node.state = State.UNREACHABLE
             return
         # A node in maintenance answers 404. A node that demands credentials is up.
-        node.healthy = answer.status < 500 and answer.status != 404
-        if node.healthy:
+        node.state = State.UP if answer.status < 500 and answer.status != 404 else State.DOWN
+        if node.state is State.UP:
             node.breaker.succeed()
 
     async def aclose(self) -> None:
         for node in self.nodes:
             await node.backend.aclose()
+            if node.prober is not None:
+                await node.prober.aclose()
 
 
 def _count_failure(node: Node, error: BackendError) -> None:
     # If all connections are in use, the node may be fine.
-    if not isinstance(error, Unavailable):
-        node.breaker.fail()
+    if isinstance(error, Unavailable):
+        return
+    node.breaker.fail()
+    if isinstance(error, NotConnected) and node.state is not State.DOWN:
+        node.state = State.UNREACHABLE

@@ -26,7 +26,12 @@ def open_proxy(options: Mapping[str, Any]) -> Proxy:
     auth = options["auth"] or ("basic" if _has_account(options) else "client")
     nodes = Nodes(
         [
-            Node(_open_node(url, auth, options), Breaker(options["breaker_failures"], options["breaker_pause"]))
+            Node(
+                _open_node(url, auth, options),
+                Breaker(options["breaker_failures"], options["breaker_pause"]),
+                # Whatever clients do, a health check finds a free connection. It needs no session.
+                _open_node(url, "basic" if auth == "cookie" else auth, options),
+            )
             for url in options["upstream"]
         ],
         Retries(options["retries"]),

@@ -17,7 +17,7 @@ from couchdal.server.application import Application
 from couchdal.server.cors import HEADERS, METHODS, Cors
 from couchdal.server.framing import Limits
 from couchdal.server.operational import Service
-from couchdal.server.options import Setting
+from couchdal.server.options import Setting, check_backend
 
 
 def build_application(settings: Mapping[str, Setting], write_log: Callable[[str], object] | None = None) -> Application:
@@ -25,14 +25,13 @@ def build_application(settings: Mapping[str, Setting], write_log: Callable[[str]
 
     Raise ``NotConfigured``.
     """
+    check_backend(settings)
     options = {key: setting.value for key, setting in settings.items()}
     backend: BaseBackend | AsyncBackend
     nodes: Nodes | None = None
     if options["backend"] == "memory":
         backend = _embedded(options["admin"])
     else:
-        if options["admin"] is not None:
-            raise NotConfigured("--admin is for the embedded CouchDB; a real CouchDB has its own admins")
         from couchdal.proxy.opening import open_proxy  # the emulator needs no HTTP client
 
         backend = proxy = open_proxy(options)
@@ -75,6 +74,11 @@ def _embedded(admin: tuple[str, str] | None) -> BaseBackend:
 def _cors(options: Mapping[str, Any]) -> Cors | None:
     if not options["cors_origins"]:
         return None
+    if options["cors_credentials"] and "*" in options["cors_origins"]:
+        raise NotConfigured(
+            "--cors-credentials needs the names of its origins: with --cors-origins '*', every web page could use the"
+            " sessions and passwords of its visitors; list the origins that you trust"
+        )
     return Cors(
         origins=options["cors_origins"],
         credentials=options["cors_credentials"],
@@ -84,13 +88,14 @@ def _cors(options: Mapping[str, Any]) -> Cors | None:
     )
 
 
-def _health(application: Application, nodes: Nodes | None) -> tuple[bool, Mapping[str, JSON]]:
+def _health(application: Application, nodes: Nodes | None) -> tuple[str, Mapping[str, JSON]]:
     # The request for the health itself does not count.
     figures: dict[str, JSON] = {"requests": application.requests - 1, "feeds": application.feeds}
     if nodes is None:
-        return True, figures
+        return "ok", figures
     up = nodes.count_up()
-    return up > 0, {**figures, "nodes": len(nodes.nodes), "nodes_up": up}
+    word = "ok" if up else "starting" if nodes.is_starting else "failing"
+    return word, {**figures, "nodes": len(nodes.nodes), "nodes_up": up}
 
 
 def _metrics(application: Application, nodes: Nodes | None) -> Callable[[], tuple[bytes, str]]:

@@ -15,13 +15,13 @@ _JSON = {"content-type": "application/json"}
 class Service:
     """Answers GET and HEAD for ``health``, ``openapi.json`` and, if ``metrics`` is given, ``metrics``.
 
-    ``health`` returns whether the server can answer requests, and figures about it. ``metrics`` returns a body and its
-    content type.
+    ``health`` returns ``ok`` if the server can answer requests, or another word, and figures about it. ``metrics``
+    returns a body and its content type.
     """
 
     def __init__(
         self,
-        health: Callable[[], tuple[bool, Mapping[str, JSON]]],
+        health: Callable[[], tuple[str, Mapping[str, JSON]]],
         metrics: Callable[[], tuple[bytes, str]] | None = None,
     ) -> None:
         self._health = health
@@ -39,9 +39,8 @@ class Service:
         return answer()
 
     def _answer_health(self) -> Response:
-        healthy, figures = self._health()
-        status = {"status": "ok" if healthy else "failing", **figures}
-        return Response(200 if healthy else 503, dict(_JSON), json=status)
+        word, figures = self._health()
+        return Response(200 if word == "ok" else 503, dict(_JSON), json={"status": word, **figures})
 
 
 def _answer_metrics(metrics: Callable[[], tuple[bytes, str]]) -> Response:

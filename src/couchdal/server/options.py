@@ -157,6 +157,8 @@ OPTIONS = (
     Option("databases", _text, (), "an allowed database; * and ? are wildcards", several=True, metavar="PATTERN"),
 )  # fmt: skip
 _BY_KEY = {option.key: option for option in OPTIONS}
+# The options that only the proxy uses: the table's last groups.
+_OF_PROXY = frozenset([*_BY_KEY][[*_BY_KEY].index("upstream") :])
 _TOML_POSITION = re.compile(r" \(at line (\d+), column (\d+)\)\Z")
 
 
@@ -179,6 +181,28 @@ def read_options(
         if flag is not None:
             found[option.key] = Setting(_value(option, flag, f"--{option.name}"), "flag")
     return found
+
+
+def check_backend(settings: Mapping[str, Setting]) -> None:
+    """Raise ``NotConfigured`` for an option that the chosen backend would ignore.
+
+    Without this, a forgotten ``--backend couch`` serves an empty database that everybody may change.
+    """
+    backend = settings["backend"]
+    for option in OPTIONS:
+        only = "memory" if option.key == "admin" else "couch" if option.key in _OF_PROXY else backend.value
+        origin = settings[option.key].origin
+        if origin == "default" or only == backend.value:
+            continue
+        # Other programs use these variables too. A backend that is named on purpose may ignore them.
+        shared = option.env.startswith("COUCHDB_") and origin == "environment"
+        if shared and backend.origin != "default":
+            continue
+        name = {"flag": f"--{option.name}", "environment": option.env}.get(origin, option.key)
+        if only == "memory":
+            raise NotConfigured(f"{name} is for the embedded CouchDB; a real CouchDB has its own admins: remove {name}")
+        way = "--backend memory to ignore it" if shared else f"remove {name}"
+        raise NotConfigured(f"{name} is for --backend couch: add --backend couch, or {way}")
 
 
 def _read_file(path: str) -> Iterator[tuple[str, Setting]]:
