@@ -57,10 +57,13 @@ def read(call: Call) -> Response:
         doc_id, revision, since = member
         details = shown if since is None else _newer_than(since, shown)
         record, found = _open(db, doc_id, revision, query.latest)
-        docs: list[object] = [
-            {"ok": show(db, record, item, details)} if isinstance(item, Node) and record else {"error": item}
-            for item in found
-        ]
+        # A loop, because a comprehension is one more call for each document.
+        docs: list[object] = []
+        for item in found:
+            if not isinstance(item, Node):
+                docs.append({"error": _missing(doc_id, item)})
+            elif record is not None:
+                docs.append({"ok": show(db, record, item, details)})
         results.append({"id": doc_id, "docs": docs})
     return json_response({"results": results})
 
@@ -101,17 +104,17 @@ _ERROR_PART = b'Content-Type: application/json; error="true"'
 _MISSING = CouchError("missing", status=404, error="not_found")
 
 
+def _missing(doc_id: str, revision: Revision | None) -> _Error:
+    return _error(doc_id, "undefined" if revision is None else format_revision(*revision), _MISSING)
+
+
 def _open(
     db: Database, doc_id: str, revision: Revision | None, latest: bool
-) -> tuple[DocumentRecord | None, Sequence[Node | _Error]]:
-    """Return the revisions that a member asks for, with errors for missing ones."""
-    revisions = None if revision is None else [revision]
+) -> tuple[DocumentRecord | None, Sequence[Node | Revision | None]]:
+    """Return what a member asks for. A missing revision is bare, and a missing document has None."""
+    revisions = None if revision is None else (revision,)
     record, found = open_leaves(db, doc_id, revisions, latest=latest, in_bulk=True)
-    if not found:
-        return None, [_error(doc_id, "undefined", _MISSING)]
-    return record, [
-        item if isinstance(item, Node) else _error(doc_id, format_revision(*item), _MISSING) for item in found
-    ]
+    return record, found or (None,)
 
 
 def _newer_than(since: tuple[Revision, ...], shown: Shown) -> Shown:
@@ -137,13 +140,14 @@ def _multipart(call: Call, wanted: Sequence[_Wanted | _Error], shown: Shown, lat
         details = (shown if since is None else _newer_than(since, shown)).following()
         record, found = _open(call.db, doc_id, revision, latest)
         for item in found:
-            if isinstance(item, Node) and record is not None:
+            if not isinstance(item, Node):
+                error = _missing(doc_id, item)
+                if item is not None:
+                    del error["id"]
+                parts.append((_ERROR_PART, encode_json(error)))
+            elif record is not None:
                 content_type, text = write_related(inner, show(call.db, record, item, details), item.attachments)
                 parts.append((_part_header(content_type, inner, record.doc_id, item.rev), text))
-            elif isinstance(item, dict):
-                if item["rev"] != "undefined":
-                    del item["id"]
-                parts.append((_ERROR_PART, encode_json(item)))
     content_type, text = write_bulk(boundary, parts)
     if not accepts(call.request, "multipart/mixed"):
         content_type = content_type.replace("mixed", "related")

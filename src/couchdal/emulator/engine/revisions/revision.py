@@ -18,7 +18,7 @@ from couchdal.errors import BadRequest, DocValidation
 Revision: TypeAlias = tuple[int, bytes]
 
 # Almost every revision that a client sends.
-_USUAL = re.compile(r"([0-9]{1,9})-([0-9a-fA-F]{32})\Z")
+_match_usual = re.compile("([0-9]{1,9})-([0-9a-fA-F]{32})").fullmatch
 _POSITION = re.compile(rb"\+?[0-9]+\Z")
 _HEX_NUMBER = re.compile(rb"[+-]?[0-9a-fA-F]+\Z")
 _UNDEFINED = b"d\x00\x09undefined" * 3
@@ -31,14 +31,15 @@ def parse_revision(value: object) -> Revision:
 
     Leading zeros, a ``+`` and upper-case hex are normalised. Raise ``BadRequest("Invalid rev format")``.
     """
-    usual = _USUAL.match(value) if type(value) is str else None
+    usual = _match_usual(value) if type(value) is str else None
     if usual is not None:
-        return int(usual[1]), bytes.fromhex(usual[2])
+        position, rev_id = usual.groups()
+        return int(position), bytes.fromhex(rev_id)
     text = _as_bytes(value)
     if text is not None:
-        number, dash, rev_id = text.partition(b"-")
+        number, dash, digits = text.partition(b"-")
         if dash and _POSITION.match(number) and len(number) <= MOST_DIGITS:
-            parsed = _parse_id(rev_id)
+            parsed = _parse_id(digits)
             if parsed is not None:
                 return int(number), parsed
     raise BadRequest("Invalid rev format")
