@@ -8,8 +8,8 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Container, Mapping
-from dataclasses import dataclass, field
 from math import isfinite
+from typing import NamedTuple
 
 from couchdal.errors import NotConfigured
 
@@ -18,16 +18,19 @@ BACKENDS = ("memory", "couch")
 INDEX_MODES = ("watch", "require")
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
+# A named tuple: every program imports this module, and ``dataclasses`` is slow to import.
+class Settings(NamedTuple):
     """``COUCHDB_URL``, ``COUCHDB_USER``, ``COUCHDB_PASSWORD``, ``COUCHDB_DATABASE`` and ``COUCHDB_TIMEOUT``."""
 
-    # The repr hides the address too: it may contain credentials.
-    url: str | None = field(default=None, repr=False)
+    url: str | None = None
     user: str | None = None
-    password: str | None = field(default=None, repr=False)
+    password: str | None = None
     database: str | None = None
     timeout_s: float = DEFAULT_TIMEOUT_S
+
+    def __repr__(self) -> str:
+        # The address is hidden as well as the password: it may contain credentials.
+        return f"Settings(user={self.user!r}, database={self.database!r}, timeout_s={self.timeout_s!r})"
 
 
 def read_settings(environ: Mapping[str, str] | None = None) -> Settings:
