@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
+from typing import Protocol, runtime_checkable
 from weakref import WeakKeyDictionary
 
 import httpx2
@@ -12,6 +13,8 @@ from couchdal.backends.address import AuthenticationName, find_address
 from couchdal.backends.authentication import Authentication
 from couchdal.backends.base import AsyncBackend, Backend
 from couchdal.backends.couch_server import PLAIN, Connections, CouchServer, headers_of
+from couchdal.backends.slots import Slot, Slots
+from couchdal.errors import Unavailable
 from couchdal.http.messages import Request, Response, is_feed
 
 # If the backend streams, it passes longer answers on as they come.
@@ -74,27 +77,38 @@ class AsyncCouchBackend(AsyncBackend):
 
     async def _transmit(self, request: Request) -> Response:
         server, feed = self._server, is_feed(request)
-        with server.failures():
-            client = await self._client(feed)
-            answer = await client.send(server.outgoing(request), stream=True, auth=None)
-            response = Response(answer.status_code, headers_of(answer, request))
-            if feed and answer.is_success:
-                response.stream = _AsyncStream(server, answer, [])
-            else:
-                await self._collect(answer, response)
-        return response
+        clients = await self._open_clients()
+        slot = await self._slot(clients, request, feed)
+        response: Response | None = None
+        try:
+            with server.failures():
+                answer = await self._client(clients, feed).send(server.outgoing(request), stream=True, auth=None)
+                response = Response(answer.status_code, headers_of(answer, request))
+                if feed and answer.is_success:
+                    response.stream = _AsyncStream(server, answer, [], slot)
+                else:
+                    await self._collect(request, answer, response, slot)
+            return response
+        finally:
+            if response is None or response.stream is None:
+                slot.release()
 
-    async def _collect(self, answer: httpx2.Response, response: Response) -> None:
+    async def _collect(self, request: Request, answer: httpx2.Response, response: Response, slot: Slot) -> None:
         """Read an answer to its end. If the backend streams, stop as soon as the answer turns out to be long."""
         parts: list[bytes] = []
         size = 0
-        chunks = answer.aiter_raw()
+        chunks = _chunks(answer)
         try:
             async for chunk in chunks:
                 parts.append(chunk)
                 size += len(chunk)
                 if self.streams and size > _COLLECTED:
-                    response.stream = _AsyncStream(self._server, answer, parts, chunks)
+                    if not await slot.become_transfer() and request.method == "GET":
+                        # Another answer that waits for its client would take the place of an ordinary request. Only a
+                        # write has to say what it did.
+                        name = self._server.name
+                        raise Unavailable(f"too many long answers of {name} are being downloaded", name)
+                    response.stream = _AsyncStream(self._server, answer, parts, slot, chunks)
                     if "content-length" in answer.headers:
                         response.headers["content-length"] = answer.headers["content-length"]
                     return
@@ -103,17 +117,31 @@ class AsyncCouchBackend(AsyncBackend):
             if response.stream is None:
                 await answer.aclose()
 
-    async def _client(self, feed: bool) -> httpx2.AsyncClient:
-        loop, connections = asyncio.get_running_loop(), self._server.connections
+    async def _slot(self, clients: _Clients, request: Request, feed: bool) -> Slot:
+        """Return a place for the request. Raise ``Unavailable`` if none becomes free in time."""
+        server = self._server
+        timeout_s = server.connections.connect_timeout_s or server.timeout_s
+        try:
+            return await clients.slots.take(timeout_s, feed=feed, transfer=request.stream is not None)
+        except TimeoutError:
+            raise Unavailable(f"all connections to {server.name} are in use", server.name) from None
+
+    async def _open_clients(self) -> _Clients:
+        loop = asyncio.get_running_loop()
         clients = self._clients.get(loop)
         if clients is None or clients.until_closed is None:
-            clients = self._clients[loop] = _Clients()
+            clients = self._clients[loop] = _Clients(self._server.connections.limit)
             await clients.open()
+        return clients
+
+    def _client(self, clients: _Clients, feed: bool) -> httpx2.AsyncClient:
+        connections = self._server.connections
         own = feed and connections.limit is not None
         client = clients.get(own)
         if client is None:
+            # The slots limit the connections.
             client = clients[own] = httpx2.AsyncClient(
-                verify=self._server.verify, limits=connections.limits(feeds=own or connections.limit is None)
+                verify=self._server.verify, limits=connections.limits(feeds=True)
             )
         return client
 
@@ -128,6 +156,10 @@ class _Clients(dict[bool, httpx2.AsyncClient]):
 
     #: A generator that stays open as long as the clients.
     until_closed: AsyncGenerator[None, None] | None = None
+
+    def __init__(self, limit: int | None) -> None:
+        super().__init__()
+        self.slots = Slots(limit)
 
     async def open(self) -> None:
         # An event loop that ends closes its open generators. There is no other notice of its end.
@@ -150,15 +182,21 @@ class _Clients(dict[bool, httpx2.AsyncClient]):
 
 
 class _AsyncStream:
-    """The chunks of a long answer; ``parts`` are the chunks that were read before."""
+    """The chunks of a long answer; ``parts`` are the chunks that were read before. It frees ``slot`` at its end."""
 
     def __init__(
-        self, server: CouchServer, answer: httpx2.Response, parts: list[bytes], rest: AsyncIterator[bytes] | None = None
+        self,
+        server: CouchServer,
+        answer: httpx2.Response,
+        parts: list[bytes],
+        slot: Slot,
+        rest: AsyncIterator[bytes] | None = None,
     ) -> None:
         self._server = server
         self._answer = answer
         self._parts = parts
-        self._rest = answer.aiter_raw() if rest is None else rest
+        self._slot = slot
+        self._rest = _chunks(answer) if rest is None else rest
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         try:
@@ -171,4 +209,43 @@ class _AsyncStream:
             await self.aclose()
 
     async def aclose(self) -> None:
-        await self._answer.aclose()
+        try:
+            await self._answer.aclose()
+        finally:
+            self._slot.release()
+
+
+@runtime_checkable
+class _Http1State(Protocol):
+    """The part of ``h11.Connection`` that is used here."""
+
+    @property
+    def trailing_data(self) -> tuple[bytes, bool]: ...
+
+    def send_failed(self) -> None: ...
+
+
+async def _chunks(answer: httpx2.Response) -> AsyncIterator[bytes]:
+    """Yield the chunks of an answer. If bytes follow its end, make sure that its connection is closed.
+
+    The HTTP client would take them for the answer to the next request.
+    """
+    stream = answer.stream
+    assert isinstance(stream, httpx2.AsyncByteStream)
+    async for chunk in stream:
+        yield chunk
+    state = _connection_state(stream)
+    if state is not None and state.trailing_data[0]:
+        # A connection that has failed is closed with its answer.
+        state.send_failed()
+
+
+def _connection_state(holder: object) -> _Http1State | None:
+    """Return the state of the connection behind a stream. The HTTP client has no public way to it."""
+    while holder is not None:
+        state = getattr(holder, "_h11_state", None)
+        if isinstance(state, _Http1State):
+            return state
+        inner = (getattr(holder, name, None) for name in ("_connection", "_httpcore_stream", "_stream"))
+        holder = next((found for found in inner if found is not None), None)
+    return None

@@ -40,7 +40,8 @@ _KEPT = 10
 class Connections:
     """How connections are made and kept.
 
-    At most ``limit`` connections are in use at once, not counting those of feeds. ``ca`` is a file of certificates to
+    At most ``limit`` connections are in use at once, not counting those of feeds. A backend that streams has as many
+    more for long bodies. ``ca`` is a file of certificates to
     trust instead of the system's. With ``streams``, long answers are passed on as they come.
     """
 

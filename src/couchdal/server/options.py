@@ -145,7 +145,8 @@ OPTIONS = (
     Option("timeout", _seconds, 30.0, "time limit for an answer from CouchDB", variable="COUCHDB_TIMEOUT",
            metavar="SECONDS"),
     Option("connect-timeout", _seconds, 5.0, "time limit for connecting to CouchDB", metavar="SECONDS"),
-    Option("max-connections", _whole, 100, "how many connections to open to each node, not counting feeds"),
+    Option("max-connections", _whole, 100, "how many requests to send to each node at once, and how many long bodies;"
+           " feeds do not count"),
     Option("upstream-ca", _text, None, "file of CA certificates to trust instead of the system's", metavar="FILE"),
     Option("retries", _whole, 2, "how often to resend a request that is safe to repeat"),
     Option("breaker-failures", _whole, 5, "after this many failures in a row, a node gets no requests for a while"),
