@@ -116,6 +116,12 @@ def test_memory_path_imports_neither_http_nor_an_event_loop() -> None:
     ]
 
 
+def test_start_of_the_memory_backend_does_not_import_dataclasses() -> None:
+    loaded = python("from couchdal import CouchDAL; CouchDAL('memory'); import sys; print(*sys.modules)").split()
+    assert "couchdal.emulator.dispatch" in loaded
+    assert "dataclasses" not in loaded
+
+
 def test_writing_imports_nothing_of_views_or_collation() -> None:
     used = "from couchdal import CouchDAL; CouchDAL('memory').put_document('a', {'x': 1})"
     loaded = python(f"{used}; import sys; print(*sys.modules)").split()
