@@ -272,6 +272,19 @@ class Emulator(BaseBackend):
         """Return another server with the same state. Later changes to one do not show in the other."""
 
     @abstractmethod
+    def check(self) -> list[str]:
+        """Return what is wrong with the emulator's data. The list is empty unless couchdal has a fault.
+
+        It compares each database's counts, log of changes, live ids, revision trees and indexes with its documents.
+
+        >>> dal = CouchDAL("memory", database="checked")
+        >>> dal.put_document("a", {"n": 1})["ok"]
+        True
+        >>> dal.emulator.check()
+        []
+        """
+
+    @abstractmethod
     def reset(self) -> None:
         """Delete every database, user and setting; open feeds end."""
 

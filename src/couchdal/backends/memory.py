@@ -5,13 +5,16 @@ It imports neither an HTTP client nor an event loop. It answers one request at a
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
+from functools import partial
 from threading import Lock
 from time import monotonic
 from typing import TYPE_CHECKING
 
 from couchdal.backends.base import AsyncBackend, Emulator, database_path
 from couchdal.emulator.dispatch import dispatch
+from couchdal.emulator.engine.server.journal import Assignment, Changes
 from couchdal.emulator.engine.server.server import Clock, Server, ServerClock
 from couchdal.emulator.http.authentication import check_large
 from couchdal.errors import CouchError
@@ -51,8 +54,16 @@ class MemoryBackend(Emulator):
 
     def send(self, request: Request) -> Response:
         try:
-            with self.server.lock:
-                response = dispatch(self.server, request)
+            server = self.server
+            journal = server.journal
+            with server.lock:
+                if journal.busy or journal.pending is not None:
+                    journal.settle()
+                try:
+                    journal.busy = True
+                    response = dispatch(server, request)
+                finally:
+                    journal.busy = False
         except CouchError as error:
             response = error_response(error, request)
         return _without_body(response) if request.method == "HEAD" else response
@@ -91,6 +102,7 @@ class MemoryBackend(Emulator):
             return
         explicit = request.path == root and request.method in ("PUT", "DELETE")
         with self.server.lock:
+            self.server.journal.settle()
             if not explicit and database not in self.server.databases:
                 self.server.create(database)
             self._provided.add(database)
@@ -107,6 +119,7 @@ class MemoryBackend(Emulator):
 
     def seed_ids(self, seed: int) -> None:
         with self.server.lock:
+            self.server.journal.settle()
             self.server.ids.begin(seed)
 
     def snapshot(self) -> Snapshot:
@@ -118,6 +131,7 @@ class MemoryBackend(Emulator):
         from couchdal.emulator.engine.server.state import fork  # only programs that go back need it
 
         with self.server.lock:
+            self.server.journal.settle()
             other = MemoryBackend(server=fork(self.server), database=self.database)
             other._provides, other._provided = self._provides, set(self._provided)
         return other
@@ -127,10 +141,20 @@ class MemoryBackend(Emulator):
         from couchdal.emulator.engine.server.state import fork_database  # only programs that go back need it
 
         with self.server.lock:
-            if database.name in self.server.databases:
-                self.server.delete(database.name)
-            self.server.databases[database.name] = fork_database(database)
-            self._provided.add(database.name)
+            self.server.journal.settle()
+            server, name = self.server, database.name
+            adopted, old = fork_database(database, server.journal), server.databases.get(name)
+            actions = (partial(server.databases.__setitem__, name, adopted), partial(self._provided.add, name))
+            deleted: list[Assignment] = [(old, "deleted", True)] if old is not None else []
+            woken = [old.changed] if old is not None else []
+            server.journal.publish(Changes(deleted, actions, woken=woken))
+
+    def check(self) -> list[str]:
+        from couchdal.emulator.engine.server.check import check_server  # only programs that check need it
+
+        with self.server.lock:
+            self.server.journal.settle()
+            return check_server(self.server)
 
     def for_event_loop(self) -> AsyncBackend:
         from couchdal.backends.event_loop import InlineBackend  # imports asyncio, which blocking callers never need
@@ -139,11 +163,8 @@ class MemoryBackend(Emulator):
 
     def reset(self) -> None:
         with self.server.lock:
-            self._provided.clear()
-            for name in list(self.server.databases):
-                self.server.delete(name)
-            self.server.empty()
-            self.server.ids.begin()
+            self.server.journal.settle()
+            self.server.empty(self._provided.clear, self.server.ids.begin)
 
 
 def _without_body(response: Response) -> Response:
@@ -157,6 +178,16 @@ def _without_body(response: Response) -> Response:
 
 _default: MemoryBackend | None = None
 _default_lock = Lock()
+
+
+def _after_fork() -> None:
+    """Replace the lock, which a thread may have held that does not exist in this process."""
+    global _default_lock
+    _default_lock = Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 def default_backend() -> MemoryBackend:

@@ -7,7 +7,7 @@ first. The caller holds the server's lock, and checks everything before it write
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
 
@@ -48,6 +48,17 @@ class Storage(ABC, Generic[R]):
     @abstractmethod
     def replace(self, record: R) -> None:
         """Replace the record that has the same id and the same update sequence."""
+
+    @abstractmethod
+    def recover(self, writes: Sequence[tuple[R | None, R | None]]) -> None:
+        """Finish a series of calls of ``write`` or ``replace`` that an exception ended at any point.
+
+        ``writes`` are the arguments of all calls of ``write``, each id once. This method can itself be repeated.
+        """
+
+    @abstractmethod
+    def check(self) -> list[str]:
+        """Return the contradictions between the parts of the storage. There are none unless it is broken."""
 
     @abstractmethod
     def live(

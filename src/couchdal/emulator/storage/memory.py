@@ -7,7 +7,8 @@ end. So reading or writing one document costs the same in a small database and i
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from operator import attrgetter
 from typing import TYPE_CHECKING, Generic
 
 from couchdal.emulator.storage.base import LocalDocument, R, Storage
@@ -22,6 +23,8 @@ class MemoryStorage(Storage[R]):
     def __init__(self) -> None:
         self._records: dict[str, R] = {}
         self._live_ids: SortedList[str] | None = None
+        # True while the live ids change. If that is interrupted, they are collected again.
+        self._ids_torn = False
         # Ids that are new since the last ordered read. Sorting them at once makes bulk loading fast.
         self._unsorted: list[str] = []
         # All live documents by id, until the next write.
@@ -63,24 +66,61 @@ class MemoryStorage(Storage[R]):
 
     def _sorted(self) -> SortedList[str]:
         ids = self._live_ids
-        if ids is None:
-            from sortedcontainers import SortedList
+        if ids is not None and not self._unsorted and not self._ids_torn:
+            return ids
+        from sortedcontainers import SortedList
 
-            ids = self._live_ids = SortedList()
-        if self._unsorted:
+        if self._ids_torn:
+            ids, self._unsorted = None, self._live()
+        self._ids_torn = True
+        if ids is None:
+            ids = self._live_ids = SortedList(self._unsorted)
+        else:
             ids.update(self._unsorted)
-            self._unsorted = []
+        self._unsorted = []
+        self._ids_torn = False
         return ids
+
+    def _live(self) -> list[str]:
+        return [doc_id for doc_id, record in self._records.items() if not record.deleted]
+
+    def recover(self, writes: Sequence[tuple[R | None, R | None]]) -> None:
+        self._ordered = None
+        for old, new in writes:
+            if new is not None:
+                self._records[new.doc_id] = new
+            elif old is not None:
+                self._records.pop(old.doc_id, None)
+        # All else follows from the records.
+        log = _SequenceLog[R]()
+        for record in sorted(self._records.values(), key=attrgetter("seq")):
+            log.append(record)
+        self._log = log
+        self._live_ids, self._unsorted = None, self._live()
+        self._ids_torn = False
+
+    def check(self) -> list[str]:
+        by_seq = sorted(self._records.values(), key=attrgetter("seq"))
+        wrong = self._log.check()
+        if list(self._log.read(0, None, False)) != by_seq:
+            wrong.append("the log of update sequences differs from the documents")
+        if not self._ids_torn and sorted([*(self._live_ids or ()), *self._unsorted]) != sorted(self._live()):
+            wrong.append("the list of live ids differs from the documents")
+        if self._ordered is not None and self._ordered != [self._records[doc_id] for doc_id in sorted(self._live())]:
+            wrong.append("the ordered list of live documents differs from the documents")
+        return wrong
 
     def live(
         self, start: str | None = None, end: str | None = None, inclusive_end: bool = True, descending: bool = False
     ) -> Iterator[R]:
         if start is None and end is None:
             if self._ordered is None:
-                if self._live_ids is None:
+                if self._live_ids is None and not self._ids_torn:
                     # A list is enough until somebody asks for a range.
                     self._unsorted.sort()
-                ids = self._unsorted if self._live_ids is None else self._sorted()
+                    ids: Iterable[str] = self._unsorted
+                else:
+                    ids = self._sorted()
                 self._ordered = list(map(self._records.__getitem__, ids))
             return reversed(self._ordered) if descending else iter(self._ordered)
         low, high = (end, start) if descending else (start, end)
@@ -117,6 +157,15 @@ class _SequenceLog(Generic[R]):
         self._seqs: list[int] = []
         self._records: list[R | None] = []
         self._blanks = 0
+
+    def check(self) -> list[str]:
+        """Return the contradictions between the lists."""
+        pairs = zip(self._seqs, self._records, strict=False)
+        if len(self._seqs) != len(self._records) or any(one is not None and one.seq != seq for seq, one in pairs):
+            return ["the log of update sequences has a document at a wrong place"]
+        if self._blanks != self._records.count(None) or self._seqs != sorted(set(self._seqs)):
+            return ["the log of update sequences is out of order, or miscounts its blanks"]
+        return []
 
     def append(self, record: R) -> None:
         self._seqs.append(record.seq)

@@ -6,7 +6,7 @@ was changed, not what the database holds.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from heapq import merge
 from itertools import chain
 from operator import attrgetter
@@ -71,12 +71,36 @@ class OverlayStorage(Storage[R]):
             self._own.write(own, new)
 
     def _hide(self, record: R) -> None:
-        if not self._hidden:
+        if self._hidden_seqs is _NOTHING:
             self._hidden_seqs, self._hidden_ids = SortedList(), SortedList()
         self._hidden[record.doc_id] = record
         self._hidden_seqs.add(record.seq)
         if not record.deleted:
             self._hidden_ids.add(record.doc_id)
+
+    def recover(self, writes: Sequence[tuple[R | None, R | None]]) -> None:
+        hidden = dict(self._hidden)
+        for old, new in writes:
+            known = old or new
+            below = self.below.get(known.doc_id) if known is not None else None
+            if below is not None:
+                hidden[below.doc_id] = below
+        self._hidden = hidden
+        self._hidden_seqs = SortedList(record.seq for record in hidden.values())
+        self._hidden_ids = SortedList(record.doc_id for record in hidden.values() if not record.deleted)
+        self._own.recover(writes)
+
+    def check(self) -> list[str]:
+        wrong = self.below.check() + self._own.check()
+        hidden = self._hidden.values()
+        if list(self._hidden_seqs) != sorted(record.seq for record in hidden):
+            wrong.append("the hidden update sequences differ from the hidden documents")
+        if list(self._hidden_ids) != sorted(record.doc_id for record in hidden if not record.deleted):
+            wrong.append("the hidden ids differ from the hidden documents")
+        for record in self._own.changes():
+            if record.doc_id not in self._hidden and self.below.get(record.doc_id) is not None:
+                wrong.append(f"{record.doc_id!r} is visible below its change")
+        return wrong
 
     def replace(self, record: R) -> None:
         if self._own.get(record.doc_id) is not None:

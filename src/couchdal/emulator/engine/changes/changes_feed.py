@@ -123,6 +123,7 @@ class ChangesFeed:
             # The caller subscribed after this read, so it may have missed a change. It must poll again at once.
             return self._text(step), None if step.seconds is None else 0.0
         with self._server.lock:
+            self._server.journal.settle()
             step = self._advance()
         return self._text(step), step.seconds
 

@@ -76,29 +76,6 @@ class DocumentStore:
         """Return the text of an update sequence."""
         return f"{number}-{self.seq_text}"
 
-    def put(self, old: DocumentRecord | None, new: DocumentRecord) -> None:
-        """Replace a document's state by a new one, which carries the next update sequence."""
-        self.update_seq = new.seq
-        if old is not None:
-            self._count(old, -1)
-        self._count(new, 1)
-        self.storage.write(old, new)
-        if new.doc_id.startswith("_design/"):
-            self.design_version += 1
-
-    def forget(self, old: DocumentRecord) -> None:
-        """Remove a document without a trace, as a purge of all its leaves does."""
-        self._count(old, -1)
-        self.storage.write(old, None)
-        if old.doc_id.startswith("_design/"):
-            self.design_version += 1
-
-    def _count(self, record: DocumentRecord, by: int) -> None:
-        if record.deleted:
-            self.doc_del_count += by
-        else:
-            self.doc_count += by
-
     def design_documents(self) -> Iterator[DocumentRecord]:
         """Return the live design documents by the raw bytes of their ids."""
         if self.design_version == 0:

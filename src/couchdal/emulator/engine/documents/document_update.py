@@ -19,7 +19,7 @@ from couchdal.emulator.engine.erlang.integers import MOST_DIGITS, parse_integer
 from couchdal.emulator.engine.revisions.revision import Revision, format_revision, new_revision_id
 from couchdal.emulator.engine.revisions.revision_lookup import find
 from couchdal.emulator.engine.revisions.revision_tree import Merged, Node, RevisionTree, is_same, merge, stem, winner
-from couchdal.emulator.engine.server.database import Database
+from couchdal.emulator.engine.server.database import Database, Write
 from couchdal.emulator.engine.views.design_document import check_design_document
 from couchdal.emulator.storage.base import LocalDocument
 from couchdal.errors import BadRequest, Conflict, CouchError, ServerError
@@ -30,6 +30,7 @@ Outcome: TypeAlias = "str | CouchError"
 Validate: TypeAlias = "Callable[[Document, Node | None], CouchError | None]"
 # A document of a request with its id and its place in the request, by which edits are sorted.
 _Edit: TypeAlias = tuple[str, int, Document]
+_Local: TypeAlias = "tuple[str, LocalDocument | None]"
 _doc_id = itemgetter(0)
 
 
@@ -51,17 +52,18 @@ def update_documents(
     if writes_design or _needs_check(db, edits, validate):
         edits = _checked_edits(db, edits, outcomes, may_design, validate)
     attachments = {index: _new_attachments(document) for _, index, document in edits if document.attachments}
+    writes: list[Write] = []
+    seq = db.update_seq
     for doc_id, own in groupby(edits, _doc_id):
         old = db.storage.get(doc_id)
         before = tree = old.tree if old is not None else ()
         for _, index, document in own:
             tree, outcomes[index] = _edit(tree, document, attachments.get(index, ()))
-        _store(db, doc_id, old, before, tree)
+        seq = _store(db, writes, old, before, tree, doc_id, seq)
+    own_locals: list[_Local] = []
     for _, index, document in locals_:
-        outcomes[index] = write_local(db, document)
-    if writes_design and _of_kind(edits, "_design/"):
-        db.validation_loaded = False
-    db.changed()
+        outcomes[index] = _edit_local(own_locals, document)
+    db.commit(writes, seq, own_locals, unload=writes_design and bool(_of_kind(edits, "_design/")))
     return outcomes
 
 
@@ -197,11 +199,22 @@ def _revision_id(document: Document, parent: Revision | None, attachments: tuple
     )
 
 
-def _store(db: Database, doc_id: str, old: DocumentRecord | None, before: RevisionTree, tree: RevisionTree) -> None:
+def _store(
+    db: Database,
+    writes: list[Write],
+    old: DocumentRecord | None,
+    before: RevisionTree,
+    tree: RevisionTree,
+    doc_id: str,
+    seq: int,
+) -> int:
+    """Add the change of a document to the writes, and return the last update sequence."""
     # Stem even after a refused edit: a lowered limit takes effect as a change of the document.
     tree = stem(tree, db.revs_limit)
-    if tree is not before and not is_same(tree, before):
-        db.put(old, DocumentRecord(doc_id, tree, db.update_seq + 1))
+    if tree is before or is_same(tree, before):
+        return seq
+    writes.append((old, DocumentRecord(doc_id, tree, seq + 1)))
+    return seq + 1
 
 
 def replicate_documents(
@@ -222,18 +235,19 @@ def replicate_documents(
     attachments = {
         index: tuple(map(stored, _without_duplicates(document))) for _, index, document in edits if document.attachments
     }
+    writes: list[Write] = []
+    seq = db.update_seq
     for doc_id, own in groupby(edits, _doc_id):
         old = db.storage.get(doc_id)
         before = tree = old.tree if old is not None else ()
         for _, index, document in own:
             found = attachments.get(index, ())
             tree, _ = _merge_replica(tree, document, found)
-        _store(db, doc_id, old, before, tree)
+        seq = _store(db, writes, old, before, tree, doc_id, seq)
+    own_locals: list[_Local] = []
     for _, _, document in locals_:
-        write_local(db, document)
-    if writes_design and _of_kind(edits, "_design/"):
-        db.validation_loaded = False
-    db.changed()
+        _edit_local(own_locals, document)
+    db.commit(writes, seq, own_locals, unload=writes_design and bool(_of_kind(edits, "_design/")))
     return refused
 
 
@@ -288,8 +302,8 @@ def _checked_replicas(
     return accepted
 
 
-def write_local(db: Database, document: Document) -> Outcome:
-    """Store or delete a local document, and return its new revision. Local documents never conflict."""
+def _edit_local(edits: list[_Local], document: Document) -> Outcome:
+    """Add the new state of a local document to the edits, and return its revision. Local documents never conflict."""
     number = 0
     if not document.deleted:
         text = document.ids[0] if document.ids else b"0"
@@ -298,5 +312,5 @@ def write_local(db: Database, document: Document) -> Outcome:
             return ServerError("Invalid rev format", error="error")
         number = found + 1
     local = None if document.deleted else LocalDocument(str(number), document.body)
-    db.storage.write_local(document.doc_id, local)
+    edits.append((document.doc_id, local))
     return f"0-{number}"

@@ -6,12 +6,14 @@ It knows nothing of requests. Sources: ``couch_db_updater:purge_docs``, ``couch_
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from functools import partial
 
 from couchdal.emulator.engine.documents.document import DocumentRecord
 from couchdal.emulator.engine.documents.document_store import PurgeInfo
 from couchdal.emulator.engine.revisions.revision import Revision
 from couchdal.emulator.engine.revisions.revision_tree import Node, RevisionTree, remove_leaves
-from couchdal.emulator.engine.server.database import Database
+from couchdal.emulator.engine.server.database import Database, Write
+from couchdal.emulator.engine.server.journal import Changes
 
 
 def purge(db: Database, requests: Mapping[str, Collection[Revision]]) -> dict[str, list[Revision]]:
@@ -21,10 +23,12 @@ def purge(db: Database, requests: Mapping[str, Collection[Revision]]) -> dict[st
     one, the purge itself takes one, so that readers of the feed notice it.
     """
     purged: dict[str, list[Revision]] = {}
-    seq = last_seq = db.update_seq
+    writes: list[Write] = []
+    purges = list(db.purges)
+    purge_seq, seq, last_seq = db.purge_seq, db.update_seq, db.update_seq
     for doc_id, revisions in requests.items():
-        db.purge_seq += 1
-        db.purges.append(PurgeInfo(db.purge_seq, doc_id, tuple(sorted(set(revisions)))))
+        purge_seq += 1
+        purges.append(PurgeInfo(purge_seq, doc_id, tuple(sorted(set(revisions)))))
         old = db.storage.get(doc_id)
         tree, removed = remove_leaves(old.tree, revisions) if old is not None else ((), [])
         purged[doc_id] = sorted(removed)
@@ -33,21 +37,27 @@ def purge(db: Database, requests: Mapping[str, Collection[Revision]]) -> dict[st
         if tree:
             # CouchDB takes a sequence for every leaf that is left.
             last_seq += len(tree)
-            db.put(old, DocumentRecord(doc_id, tree, last_seq))
+            writes.append((old, DocumentRecord(doc_id, tree, last_seq)))
         else:
-            db.forget(old)
+            writes.append((old, None))
     if requests:
-        db.update_seq = last_seq if last_seq > seq else seq + 1
-        db.changed()
+        db.commit(writes, last_seq if last_seq > seq else seq + 1, purges=purges)
     return purged
 
 
 def compact(db: Database) -> None:
     """Remove the bodies of all revisions that are not leaves, and the oldest purges beyond the limit."""
-    for record in list(db.storage.changes()):
-        if any(node.body is not None for leaf in record.tree for node in leaf.path() if node is not leaf):
-            db.storage.replace(DocumentRecord(record.doc_id, _without_old_bodies(record.tree), record.seq))
-    del db.purges[: -db.purged_infos_limit]
+    bare = [
+        DocumentRecord(record.doc_id, _without_old_bodies(record.tree), record.seq)
+        for record in db.storage.changes()
+        if any(node.body is not None for leaf in record.tree for node in leaf.path() if node is not leaf)
+    ]
+    changes = Changes(
+        [(db, "purges", db.purges[-db.purged_infos_limit :])],
+        [partial(db.storage.replace, record) for record in bare],
+        recover=[partial(db.storage.recover, ())],
+    )
+    db.journal.publish(changes)
 
 
 def _without_old_bodies(tree: RevisionTree) -> RevisionTree:

@@ -6,7 +6,7 @@ It knows nothing of keys or rows. Source: ``couch_index_updater``.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from copy import copy
 from typing import Generic, TypeVar
 
@@ -26,6 +26,8 @@ class FollowingIndex(ABC, Generic[Found]):
         self.purge_seq: int = 0
         # Whether a fork reads the same rows. Then they must be copied before the first change.
         self._shared = False
+        #: False while the rows change. If that is interrupted, the index is built again.
+        self.is_intact: bool = True
 
     @abstractmethod
     def read(self, db: DocumentStore, record: DocumentRecord) -> Found | None:
@@ -40,6 +42,14 @@ class FollowingIndex(ABC, Generic[Found]):
         """Return the ids of the documents in the index."""
 
     @abstractmethod
+    def contents(self) -> Mapping[str, object]:
+        """Return what each document in the index contributes."""
+
+    @abstractmethod
+    def is_sorted(self) -> bool:
+        """Return True if the sorted rows are those of the documents."""
+
+    @abstractmethod
     def _take_copies(self) -> None:
         """Copy the rows, so that a fork does not see changes."""
 
@@ -47,6 +57,33 @@ class FollowingIndex(ABC, Generic[Found]):
         """Return the index for another database in the same state. The cost does not depend on the number of rows."""
         self._shared = True
         return copy(self)
+
+    @abstractmethod
+    def emptied(self: _Self) -> _Self:
+        """Return a new index with the same definition and no rows."""
+
+    def is_right(self, db: DocumentStore) -> bool:
+        """Return True if a new index up to the same update sequence has the same rows.
+
+        CouchDB keeps no rows of documents that a purge named until they change, so those documents do not count.
+        """
+        if not self.is_sorted():
+            return False
+        if db.purge_seq > len(db.purges):
+            # A compaction forgot which documents purges named.
+            return True
+        fresh, purged = self.emptied(), {purge.doc_id for purge in db.purges}
+        # By id, because the log may be what is wrong.
+        known = {record.doc_id: record for record in db.storage.changes(until=self.seq)}
+        records = [record for record in known.values() if record.doc_id not in purged]
+        try:
+            fresh._put([(record.doc_id, fresh.read(db, record)) for record in records], self.seq)
+        except CouchError:
+            return True
+        later = {record.doc_id for record in db.storage.changes(since=self.seq)}
+        ignored = purged | later
+        mine = {doc_id: found for doc_id, found in self.contents().items() if doc_id not in ignored}
+        return mine == fresh.contents()
 
     def refresh(self, db: DocumentStore) -> None:
         """Bring the index up to date. Raise ``CouchError`` if a document makes it fail."""
@@ -71,7 +108,7 @@ class FollowingIndex(ABC, Generic[Found]):
 
     def rewind(self, db: DocumentStore, doc_ids: Iterable[str]) -> bool:
         """Follow a database back to a state in which these documents may differ. Return False if that is impossible."""
-        if self.purge_seq > db.purge_seq:
+        if self.purge_seq > db.purge_seq or not self.is_intact:
             # The rows that a purge removed may belong to documents that do not differ.
             return False
         records = ((doc_id, db.storage.get(doc_id)) for doc_id in doc_ids)
@@ -87,7 +124,14 @@ class FollowingIndex(ABC, Generic[Found]):
     def _put(self, changed: Sequence[tuple[str, Found | None]], seq: int) -> None:
         if not changed:
             return
+        self.is_intact = False
         if self._shared:
             self._take_copies()
             self._shared = False
-        self._replace(changed, seq)
+        try:
+            self._replace(changed, seq)
+        except CouchError:
+            # The index kept its previous rows.
+            self.is_intact = True
+            raise
+        self.is_intact = True

@@ -43,8 +43,9 @@ class Indexes:
 
     def _follow(self, db: DocumentStore) -> None:
         if self._design_version != db.design_version:
-            self._design_version = db.design_version
             self._definitions = self._validators = None
+            # Last: an interrupted call must not take old definitions for new ones.
+            self._design_version = db.design_version
 
     # --- Mango --------------------------------------------------------------------------------------------------------
 
@@ -73,7 +74,7 @@ class Indexes:
 
         name = (definition.ddoc, definition.name)
         index = self._json_indexes.get(name)
-        if index is None or index.definition != definition:
+        if index is None or not index.is_intact or index.definition != definition:
             index = self._json_indexes[name] = JsonIndex(definition)
         index.refresh(db)
         return index
@@ -97,7 +98,7 @@ class Indexes:
 
         group = view_group(design)
         index = self._view_indexes.get(group.signature)
-        if index is None:
+        if index is None or not index.is_intact:
             used = {view_group(record.body).signature for record in db.design_documents()}
             self._view_indexes = {name: kept for name, kept in self._view_indexes.items() if name in used}
             index = ViewIndex(group, partitioned=group.is_partitioned(db.partitioned))
@@ -141,6 +142,20 @@ class Indexes:
                 name: index for name, index in self._view_indexes.items() if index.rewind(db, changed)
             }
         self._follow(db)
+
+    def clear(self) -> None:
+        """Forget everything. The next reader builds what it needs."""
+        self._definitions = self._validators = None
+        self._json_indexes, self._view_indexes, self._query_servers = {}, {}, {}
+
+    def check(self, db: DocumentStore) -> list[str]:
+        """Return the indexes that differ from newly built ones, up to the last document that they contain."""
+        wrong = []
+        indexes: list[JsonIndex | ViewIndex] = [*self._json_indexes.values(), *self._view_indexes.values()]
+        for index in indexes:
+            if index.is_intact and not index.is_right(db):
+                wrong.append(f"the {index} differs from a newly built one")
+        return wrong
 
     def fork(self) -> Indexes:
         """Return the indexes of a fork of the database. Rows are shared until one side changes them."""

@@ -65,8 +65,20 @@ class JsonIndex(FollowingIndex["list[object]"]):
     def _take_copies(self) -> None:
         self._places, self._rows = self._places.copy(), dict(self._rows)
 
+    def __repr__(self) -> str:
+        return f"Mango index {self.definition.name!r} of {self.definition.ddoc}"
+
     def _doc_ids(self) -> Iterable[str]:
         return self._rows
+
+    def contents(self) -> Mapping[str, object]:
+        return self._rows
+
+    def is_sorted(self) -> bool:
+        return list(self._places) == sorted(place for place, _ in self._rows.values())
+
+    def emptied(self) -> JsonIndex:
+        return JsonIndex(self.definition)
 
     def rows(
         self,

@@ -5,13 +5,17 @@ It knows nothing of requests. The caller holds the server's lock.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
 
 from couchdal.emulator.engine.documents.document import DocumentRecord
-from couchdal.emulator.engine.documents.document_store import DocumentStore
+from couchdal.emulator.engine.documents.document_store import DocumentStore, PurgeInfo
 from couchdal.emulator.engine.indexes.indexes import Indexes
-from couchdal.emulator.storage.base import Storage
+from couchdal.emulator.engine.server.journal import Changes, Commit, Journal
+from couchdal.emulator.storage.base import LocalDocument, Storage
 
+#: The old and the new state of a document. One of them is not None.
+Write: TypeAlias = "tuple[DocumentRecord | None, DocumentRecord | None]"
 DEFAULT_SECURITY: dict[str, object] = {"members": {"roles": ["_admin"]}, "admins": {"roles": ["_admin"]}}
 
 
@@ -22,6 +26,7 @@ class Database(DocumentStore):
         "deleted",
         "indexes",
         "instance_start_time",
+        "journal",
         "name",
         "replicas",
         "security",
@@ -42,6 +47,7 @@ class Database(DocumentStore):
         partitioned: bool = False,
         shards: int = 2,
         replicas: int = 1,
+        journal: Journal | None = None,
     ) -> None:
         super().__init__(storage, seq_text, partitioned=partitioned)
         self.name: str = name
@@ -55,6 +61,8 @@ class Database(DocumentStore):
         self.deleted: bool = False
         self.watchers: dict[object, Callable[[], None]] = {}
         self.indexes: Indexes = Indexes()
+        # The server's. A database without a server has its own.
+        self.journal: Journal = journal or Journal()
 
     def info(self) -> dict[str, object]:
         """Return what CouchDB says about a database. The emulator has no files, so their sizes are 0."""
@@ -85,24 +93,106 @@ class Database(DocumentStore):
 
     def set_security(self, security: dict[str, object]) -> None:
         """Replace the security object."""
-        self.security = security
-        self.settings_changed()
+        self._set("security", security)
 
     def set_revs_limit(self, limit: int) -> None:
         """Set the number of revisions that are kept of a branch."""
-        self.revs_limit = limit
-        self.settings_changed()
+        self._set("revs_limit", limit)
 
     def set_purged_infos_limit(self, limit: int) -> None:
         """Set the number of purges that are kept by a compaction."""
-        self.purged_infos_limit = limit
-        self.settings_changed()
+        self._set("purged_infos_limit", limit)
 
-    def settings_changed(self) -> None:
-        """Take an update sequence for a changed setting. It shows only in the database's information."""
-        self.update_seq += 1
+    def _set(self, name: str, value: object) -> None:
+        # A setting takes an update sequence, which shows only in the database's information.
+        self.journal.publish(Changes([(self, name, value), (self, "update_seq", self.update_seq + 1)]))
+
+    def commit(
+        self,
+        writes: Sequence[Write],
+        update_seq: int,
+        locals_: Sequence[tuple[str, LocalDocument | None]] = (),
+        *,
+        unload: bool = False,
+        purges: list[PurgeInfo] | None = None,
+    ) -> None:
+        """Make a write wholly or not at all. ``update_seq`` is the database's update sequence after it.
+
+        ``writes`` are the old and the new state of each document. ``unload`` forgets the validation functions;
+        ``purges`` is the new list of purges.
+        """
+        live, deleted, design_version = self.doc_count, self.doc_del_count, self.design_version
+        for old, new in writes:
+            known = new or old
+            if old is not None:
+                if old.deleted:
+                    deleted -= 1
+                else:
+                    live -= 1
+            if new is not None:
+                if new.deleted:
+                    deleted += 1
+                else:
+                    live += 1
+            if known is not None and known.doc_id.startswith("_design/"):
+                design_version += 1
+        # ``Journal.publish`` is inlined here, because this is the path of every write.
+        journal = self.journal
+        commit = _DatabaseCommit()
+        outer = commit.outer = journal.pending
+        commit.parts = self, writes, locals_, update_seq, live, deleted, design_version, unload, purges
+        journal.pending = commit
+        commit.apply()
+        if self.watchers:
+            self.changed()
+        journal.pending = outer
 
     def changed(self) -> None:
         """Wake the feeds that follow the database."""
         for wake in list(self.watchers.values()):
             wake()
+
+
+class _DatabaseCommit(Commit):
+    """A write of documents, with all that it changes in its database."""
+
+    __slots__ = ("parts",)
+
+    #: The database, and what ``commit`` received or computed. One tuple, because it costs least.
+    parts: tuple[
+        Database,
+        Sequence[Write],
+        Sequence[tuple[str, LocalDocument | None]],
+        int,
+        int,
+        int,
+        int,
+        bool,
+        list[PurgeInfo] | None,
+    ]
+
+    def apply(self, *, again: bool = False) -> None:
+        database, writes, locals_, update_seq, live, deleted, design_version, unload, purges = self.parts
+        storage = database.storage
+        if again:
+            storage.recover(writes)
+        else:
+            for old, new in writes:
+                storage.write(old, new)
+        database.update_seq = update_seq
+        database.doc_count = live
+        database.doc_del_count = deleted
+        database.design_version = design_version
+        if unload:
+            database.validation_loaded = False
+        if purges is not None:
+            database.purges = purges
+            database.purge_seq = purges[-1].purge_seq
+        for doc_id, document in locals_:
+            storage.write_local(doc_id, document)
+
+    def redo(self) -> None:
+        self.apply(again=True)
+
+    def wake(self) -> None:
+        self.parts[0].changed()

@@ -5,12 +5,16 @@ It knows nothing of requests. Two servers with the same seed give the same answe
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable
+from functools import partial
 from hashlib import md5
 from threading import RLock
+from weakref import ref
 
 from couchdal.emulator.engine.server.database import Database
+from couchdal.emulator.engine.server.journal import Action, Assignment, Changes, Journal
 from couchdal.emulator.storage.memory import MemoryStorage
 from couchdal.errors import BadRequest, FileExists, IllegalDatabaseName, NotFound
 
@@ -51,9 +55,13 @@ class Clock:
 
     def advance(self, seconds: float) -> None:
         """Let time pass at once. Raise ``ValueError`` if ``seconds`` is negative."""
+        self._advanced_s = self.after(seconds)
+
+    def after(self, seconds: float) -> float:
+        """Return the sum of all advances after another one. Raise ``ValueError`` if it is negative."""
         if not seconds >= 0:
             raise ValueError(f"time does not go back: {seconds!r}")
-        self._advanced_s += seconds
+        return self._advanced_s + seconds
 
 
 class Ids:
@@ -64,27 +72,32 @@ class Ids:
 
     def __init__(self, seed: int = 0) -> None:
         self._seed = seed
+        self._run_seed: int
+        self._count: int
+        self._shared: str
         self.begin()
 
     def begin(self, seed: int | None = None) -> None:
         """Begin the run of document ids of a seed, or the first one again. Secrets stay, so logins remain valid."""
-        self._run_seed = self._seed if seed is None else seed
-        self._count = 0
-        self._shared = self._beginning(0)
+        run_seed = self._seed if seed is None else seed
+        # One call, so that nothing can come between.
+        vars(self).update(_run_seed=run_seed, _count=0, _shared=_beginning(run_seed, 0))
 
     def next(self) -> str:
-        self._count += 1
-        run, number = divmod(self._count, 1 << 24)
+        count = self._count + 1
+        run, number = divmod(count, 1 << 24)
         if number == 0:
-            self._shared = self._beginning(run)
+            self._shared = _beginning(self._run_seed, run)
+        self._count = count
         return f"{self._shared}{number:06x}"
-
-    def _beginning(self, run: int) -> str:
-        return _digest(self._run_seed, f"run {run}")[:26]
 
     def named(self, purpose: str) -> str:
         """Return the id for one purpose. It is the same at every call."""
         return _digest(self._seed, purpose)
+
+
+def _beginning(seed: int, run: int) -> str:
+    return _digest(seed, f"run {run}")[:26]
 
 
 def _digest(seed: int, purpose: str) -> str:
@@ -103,10 +116,11 @@ class ServerClock:
 
     def advance(self, seconds: float) -> None:
         """Let time pass at once: cookies expire, feeds send a heartbeat or end. Raise ``ValueError`` if negative."""
-        with self._server.lock:
-            self._server.clock.advance(seconds)
-            for database in self._server.databases.values():
-                database.changed()
+        server = self._server
+        with server.lock:
+            server.journal.settle()
+            woken = [database.changed for database in server.databases.values()]
+            server.journal.publish(Changes([(server.clock, "_advanced_s", server.clock.after(seconds))], woken=woken))
 
 
 class Server:
@@ -120,6 +134,7 @@ class Server:
         "failures",
         "generations",
         "ids",
+        "journal",
         "known_passwords",
         "lock",
     )
@@ -132,19 +147,31 @@ class Server:
         self.ids: Ids = ids or Ids()
         # One lock for everything: requests are short, and the interpreter runs one thread at a time anyway.
         self.lock: RLock = RLock()
-        self.empty()
-
-    def empty(self) -> None:
-        """Forget everything but the administrators, and create the system databases."""
-        self.databases: dict[str, Database] = {}
+        # Whoever takes the lock to read or write calls ``journal.settle()`` first.
+        self.journal: Journal = Journal()
+        self.databases: dict[str, Database] = self._system_databases()
         # How often a database of each name was created.
-        self.generations: dict[str, int] = {}
+        self.generations: dict[str, int] = dict.fromkeys(self.databases, 1)
         # Failed logins by address, name and salt: their number, and the time of the first.
         self.failures: dict[tuple[str, str, str], tuple[int, float]] = {}
         # Passwords that were right before, by derived key, because deriving a key takes a good part of a second.
         self.known_passwords: dict[str, bytes] = {}
-        for name in ("_replicator", "_users"):
-            self.create(name)
+        _servers[id(self)] = ref(self, partial(_forget, id(self)))
+
+    def empty(self, *actions: Action) -> None:
+        """Forget everything but the administrators, and create the system databases. ``actions`` are part of it."""
+        old, databases = self.databases.values(), self._system_databases()
+        assignments: list[Assignment] = [(database, "deleted", True) for database in old]
+        assignments += (
+            (self, "databases", databases),
+            (self, "generations", dict.fromkeys(databases, 1)),
+            (self, "failures", {}),
+            (self, "known_passwords", {}),
+        )
+        self.journal.publish(Changes(assignments, actions, woken=[database.changed for database in old]))
+
+    def _system_databases(self) -> dict[str, Database]:
+        return {name: self._new_database(name, 1) for name in ("_replicator", "_users")}
 
     def database(self, name: str) -> Database:
         """Return a database. Raise ``NotFound("Database does not exist.")``."""
@@ -157,9 +184,20 @@ class Server:
         """Create a database. Raise ``IllegalDatabaseName``, ``BadRequest`` or ``FileExists``."""
         self.check_new_name(name, partitioned=partitioned)
         # A database that is created again must not accept the update sequences of the one before.
-        self.generations[name] = generation = self.generations.get(name, 0) + 1
+        generation = self.generations.get(name, 0) + 1
+        created = self._new_database(name, generation, shards=shards, replicas=replicas, partitioned=partitioned)
+        actions = (
+            partial(self.generations.__setitem__, name, generation),
+            partial(self.databases.__setitem__, name, created),
+        )
+        self.journal.publish(Changes((), actions))
+        return created
+
+    def _new_database(
+        self, name: str, generation: int, *, shards: int = 1, replicas: int = 1, partitioned: bool = False
+    ) -> Database:
         seq_text = md5(f"{name}/{generation}".encode(), usedforsecurity=False).hexdigest()
-        created = Database(
+        return Database(
             name,
             MemoryStorage(),
             seq_text,
@@ -167,9 +205,8 @@ class Server:
             partitioned=partitioned,
             shards=shards,
             replicas=replicas,
+            journal=self.journal,
         )
-        self.databases[name] = created
-        return created
 
     def check_new_name(self, name: str, *, partitioned: bool = False) -> None:
         """Raise ``IllegalDatabaseName``, ``BadRequest`` or ``FileExists`` if no new database can have this name."""
@@ -182,9 +219,33 @@ class Server:
     def delete(self, name: str) -> None:
         """Delete a database and end the feeds that follow it. Raise ``NotFound``."""
         found = self.database(name)
-        del self.databases[name]
-        found.deleted = True
-        found.changed()
+        remove = partial(self.databases.pop, name, None)
+        self.journal.publish(Changes([(found, "deleted", True)], [remove], woken=[found.changed]))
+
+
+# A dictionary, because its methods cannot be interrupted; those of a WeakSet can.
+_servers: dict[int, ref[Server]] = {}
+
+
+def _forget(key: int, dead: ref[Server]) -> None:
+    if _servers.get(key) is dead:
+        del _servers[key]
+
+
+def _after_fork() -> None:
+    """Make the servers of a forked process usable.
+
+    The thread that held a lock does not exist in the child. The child finishes what that thread was writing.
+    """
+    for known in list(_servers.values()):
+        server = known()
+        if server is not None:
+            server.lock = RLock()
+            server.journal.busy = False
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 def validate_name(name: str) -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from couchdal.emulator.engine.documents.document import DocumentRecord
-from couchdal.emulator.engine.server.database import Database
+from couchdal.emulator.engine.server.database import Database, Write
+from couchdal.emulator.engine.server.journal import Commit
 from couchdal.emulator.engine.server.server import Server
 from couchdal.emulator.engine.server.state import DatabaseState, ServerState, keep, restore, restore_database
 from couchdal.emulator.storage.overlay import OverlayStorage
@@ -21,6 +24,7 @@ class Snapshot:
         self._server = server
         self._provided = provided
         with server.lock:
+            server.journal.settle()
             self._state = keep(server)
             self._were_provided = set(provided)
 
@@ -30,6 +34,7 @@ class Snapshot:
     def with_changes_since(self, before: Snapshot) -> Snapshot:
         """Return a snapshot of this state plus what has changed since another one. The server stays as it is."""
         with self._server.lock:
+            self._server.journal.settle()
             carried = Snapshot.__new__(Snapshot)
             carried._server, carried._provided = self._server, self._provided
             carried._state = _carry_over(self._server, before._state, self._state)
@@ -39,9 +44,10 @@ class Snapshot:
     def restore(self) -> None:
         """Return the server to this state, whichever handle or thread changed it."""
         with self._server.lock:
-            restore(self._server, self._state)
-            self._provided.clear()
-            self._provided.update(self._were_provided)
+            self._server.journal.settle()
+            restore(
+                self._server, self._state, self._provided.clear, partial(self._provided.update, self._were_provided)
+            )
 
 
 def _carry_over(server: Server, before: ServerState, onto: ServerState) -> ServerState:
@@ -51,6 +57,9 @@ def _carry_over(server: Server, before: ServerState, onto: ServerState) -> Serve
     document, the later one replaces it whole.
     """
     now = keep(server)
+    # Until the end, whoever finds the server interrupted brings it back.
+    back = _WayBack(server, now)
+    server.journal.pending = back
     restore(server, onto)
     for name in before.databases:
         if name not in now.databases and name in server.databases:
@@ -69,21 +78,44 @@ def _carry_over(server: Server, before: ServerState, onto: ServerState) -> Serve
     server.generations.update(now.generations)
     carried = keep(server)
     restore(server, now)
+    server.journal.pending = back.outer
     return carried
+
+
+class _WayBack(Commit):
+    """Brings a server back to its state before ``_carry_over``."""
+
+    __slots__ = ("_server", "_state")
+
+    def __init__(self, server: Server, state: ServerState) -> None:
+        self.outer = server.journal.pending
+        self._server = server
+        self._state = state
+
+    def apply(self) -> None:
+        """Do nothing: only an interruption needs the way back."""
+
+    def redo(self) -> None:
+        restore(self._server, self._state)
+
+    def wake(self) -> None:
+        """Do nothing: ``restore`` wakes the feeds."""
 
 
 def _carry_documents(database: Database, before: DatabaseState, now: DatabaseState) -> None:
     above = OverlayStorage(now.storage)
+    writes: list[Write] = []
+    seq = database.update_seq
     for doc_id in sorted(above.changed_ids(before.storage) or ()):
         old, new = database.storage.get(doc_id), now.storage.get(doc_id)
         if new is not None:
-            database.put(old, DocumentRecord(doc_id, new.tree, database.update_seq + 1))
+            seq += 1
+            writes.append((old, DocumentRecord(doc_id, new.tree, seq)))
         elif old is not None:
-            database.forget(old)
+            writes.append((old, None))
     known, present = dict(before.storage.locals()), dict(now.storage.locals())
-    for doc_id in {**known, **present}:
-        if known.get(doc_id) != present.get(doc_id):
-            database.storage.write_local(doc_id, present.get(doc_id))
+    changed = [doc_id for doc_id in {**known, **present} if known.get(doc_id) != present.get(doc_id)]
+    database.commit(writes, seq, [(doc_id, present.get(doc_id)) for doc_id in changed])
     for name in _SETTINGS:
         value = getattr(now.values, name)
         if value != getattr(before.values, name):

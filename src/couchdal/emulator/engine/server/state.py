@@ -6,6 +6,7 @@ lock.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from copy import copy
 from operator import attrgetter
 from typing import NamedTuple
@@ -13,6 +14,7 @@ from typing import NamedTuple
 from couchdal.emulator.engine.documents.document import DocumentRecord
 from couchdal.emulator.engine.documents.document_store import PurgeInfo
 from couchdal.emulator.engine.server.database import Database
+from couchdal.emulator.engine.server.journal import Action, Commit, Journal
 from couchdal.emulator.engine.server.server import Server
 from couchdal.emulator.storage.base import Storage
 from couchdal.emulator.storage.overlay import OverlayStorage, flattened
@@ -36,7 +38,8 @@ class DatabaseValues(NamedTuple):
     deleted: bool
 
 
-_values_of = attrgetter(*DatabaseValues._fields)
+_NAMES = DatabaseValues._fields
+_values_of = attrgetter(*_NAMES)
 
 
 class DatabaseState(NamedTuple):
@@ -70,27 +73,26 @@ def keep(server: Server) -> ServerState:
     )
 
 
-def restore(server: Server, state: ServerState) -> None:
-    """Bring a server back to a state, at the cost of what has changed since.
+def restore(server: Server, state: ServerState, *actions: Action) -> None:
+    """Bring a server back to a state, at the cost of what has changed since. ``actions`` are part of it.
 
     Feeds of databases that did not exist then end.
     """
-    for name, database in list(server.databases.items()):
-        if name not in state.databases or state.databases[name][0] is not database:
-            server.delete(name)
-    server.databases = {name: database for name, (database, _) in state.databases.items()}
-    for database, kept in state.databases.values():
-        restore_database(database, kept)
-    server.admins, server.generations = state.admins.copy(), state.generations.copy()
-    server.failures = state.failures.copy()
-    vars(server.ids).update(state.ids)
-    vars(server.clock).update(state.clock)
+    restored = [_restored(database, kept) for database, kept in state.databases.values()]
+    parts = [part for part in restored if part is not None]
+    gone = [
+        database
+        for name, database in server.databases.items()
+        if name not in state.databases or state.databases[name][0] is not database
+    ]
+    databases = {name: database for name, (database, _) in state.databases.items()}
+    server.journal.publish(_ServerRestoration(server, state, parts, databases, gone, actions))
 
 
 def fork(server: Server) -> Server:
     """Return another server in the same state. Neither server sees what is written to the other."""
     other = Server(server.admins.copy(), copy(server.clock), copy(server.ids))
-    other.databases = {name: fork_database(database) for name, database in server.databases.items()}
+    other.databases = {name: fork_database(database, other.journal) for name, database in server.databases.items()}
     other.generations, other.failures = server.generations.copy(), server.failures.copy()
     # A password that was right on one server is right on both.
     other.known_passwords = server.known_passwords
@@ -109,31 +111,118 @@ def keep_database(database: Database) -> DatabaseState:
 
 
 def restore_database(database: Database, state: DatabaseState) -> None:
-    """Bring a database back to a state, at the cost of what has changed since, and wake the feeds that follow it."""
+    """Bring a database back to a state, and wake the feeds that follow it."""
+    part = _restored(database, state)
+    database.journal.publish(_Restoration([part] if part is not None else []))
+
+
+class _Part(NamedTuple):
+    """How one database returns to a state. ``storage`` is None if it is in that state."""
+
+    database: Database
+    state: DatabaseState
+    storage: Storage[DocumentRecord] | None
+    # The ids of the documents that may differ; None if nobody knows.
+    changed: set[str] | None
+
+
+def _restored(database: Database, state: DatabaseState) -> _Part | None:
+    """Return how a database returns to a state. Return None if it is in that state and no feed follows it."""
     current = database.storage
     if not isinstance(current, OverlayStorage) or current.below is not state.storage or current.is_changed():
         changed = current.changed_ids(state.storage) if isinstance(current, OverlayStorage) else None
-        database.storage = OverlayStorage(state.storage)
-        _set_values(database, state)
-        database.indexes.rewind(database, changed)
-    elif _values_of(database) != state.values:
-        _set_values(database, state)
-        database.indexes.rewind(database, set())
-    if database.watchers:
-        database.changed()
+        return _Part(database, state, OverlayStorage(state.storage), changed)
+    if _values_of(database) != state.values:
+        return _Part(database, state, current, set())
+    return _Part(database, state, None, set()) if database.watchers else None
 
 
-def fork_database(database: Database) -> Database:
+class _Restoration(Commit):
+    """Brings databases back to a state."""
+
+    __slots__ = ("_parts",)
+
+    def __init__(self, parts: Sequence[_Part]) -> None:
+        self._parts = parts
+
+    def apply(self) -> None:
+        for database, state, storage, changed in self._parts:
+            if storage is not None:
+                _set(database, state, storage)
+                database.indexes.rewind(database, changed)
+
+    def redo(self) -> None:
+        for database, state, storage, _ in self._parts:
+            if storage is not None:
+                _set(database, state, storage)
+                database.indexes.clear()
+
+    def wake(self) -> None:
+        for database, _, _, _ in self._parts:
+            if database.watchers:
+                database.changed()
+
+
+class _ServerRestoration(_Restoration):
+    """Brings a server back to a state."""
+
+    __slots__ = ("_actions", "_databases", "_gone", "_server", "_state")
+
+    def __init__(
+        self,
+        server: Server,
+        state: ServerState,
+        parts: Sequence[_Part],
+        databases: dict[str, Database],
+        gone: Sequence[Database],
+        actions: Sequence[Action],
+    ) -> None:
+        super().__init__(parts)
+        self._server = server
+        self._state = state
+        self._databases = databases
+        self._gone = gone
+        self._actions = actions
+
+    def apply(self) -> None:
+        super().apply()
+        self._set()
+
+    def redo(self) -> None:
+        super().redo()
+        self._set()
+
+    def _set(self) -> None:
+        server, state = self._server, self._state
+        for database in self._gone:
+            database.deleted = True
+        server.databases = self._databases
+        server.admins, server.generations = state.admins.copy(), state.generations.copy()
+        server.failures = state.failures.copy()
+        vars(server.ids).update(state.ids)
+        vars(server.clock).update(state.clock)
+        for action in self._actions:
+            action()
+
+    def wake(self) -> None:
+        super().wake()
+        for database in self._gone:
+            database.changed()
+
+
+def _set(database: Database, state: DatabaseState, storage: Storage[DocumentRecord]) -> None:
+    database.storage = storage
+    database.purges = list(state.purges)
+    for name, value in zip(_NAMES, state.values, strict=True):
+        setattr(database, name, value)
+
+
+def fork_database(database: Database, journal: Journal | None = None) -> Database:
     """Return another database in the same state. Neither database sees what is written to the other."""
     other = copy(database)
+    other.journal = journal or Journal()
     other.watchers, other.indexes = {}, database.indexes.fork()
     state = keep_database(database)
     other.storage = OverlayStorage(state.storage)
     other.purges = list(state.purges)
     return other
-
-
-def _set_values(database: Database, state: DatabaseState) -> None:
-    for name, value in state.values._asdict().items():
-        setattr(database, name, value)
-    database.purges = list(state.purges)

@@ -5,7 +5,7 @@ This module does not know queries. Source: ``couch_mrview_updater``, ``couch_mrv
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 from sortedcontainers import SortedList
@@ -95,8 +95,21 @@ class ViewIndex(FollowingIndex[_Rows]):
             self.query_server()
         super().refresh(db)
 
+    def __repr__(self) -> str:
+        return f"index of the views {', '.join(view.first_name for view in self.group.views)}"
+
     def _doc_ids(self) -> Iterable[str]:
         return self._of_document
+
+    def contents(self) -> Mapping[str, object]:
+        return self._of_document
+
+    def is_sorted(self) -> bool:
+        found = self._of_document.values()
+        return all(list(rows) == sorted(row for of in found for row in of[at]) for at, rows in enumerate(self.rows))
+
+    def emptied(self) -> ViewIndex:
+        return ViewIndex(self.group, partitioned=self.partitioned)
 
     def _take_copies(self) -> None:
         self.rows = [rows.copy() for rows in self.rows]

@@ -1,0 +1,111 @@
+"""The journal: makes every write of a server happen wholly or not at all.
+
+An exception can end a write between any two steps: a signal handler raises it (Ctrl-C, the time limit of a test), or
+memory or the stack runs out. So a write first computes everything that it will change, then publishes that as a commit
+with one assignment, then applies it. Whoever takes the server's lock next finishes a commit that was interrupted. All
+steps of ``redo`` can be repeated from the beginning.
+
+The journal knows nothing of documents or databases.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
+
+from couchdal.errors import BackendError
+
+#: The value that an attribute of an object gets.
+Assignment: TypeAlias = tuple[object, str, object]
+Action: TypeAlias = Callable[[], object]
+
+_REENTERED = (
+    "this thread is already in the middle of a request to this server. A signal handler or a finalizer that"
+    " interrupted it cannot use the server; let it set a flag, or raise"
+)
+
+
+class Commit(ABC):
+    """A write that was computed and has to be finished. ``outer`` is the commit that it is part of."""
+
+    __slots__ = ("outer",)
+
+    outer: Commit | None
+
+    @abstractmethod
+    def apply(self) -> None:
+        """Make the write. It runs once."""
+
+    @abstractmethod
+    def redo(self) -> None:
+        """Finish the write, however much of it was applied."""
+
+    @abstractmethod
+    def wake(self) -> None:
+        """Wake the feeds that the write concerns."""
+
+
+class Journal:
+    """The commit of a server that is being applied, if any. The caller holds the server's lock."""
+
+    __slots__ = ("busy", "pending")
+
+    def __init__(self) -> None:
+        #: True while a request is running.
+        self.busy: bool = False
+        self.pending: Commit | None = None
+
+    def settle(self) -> None:
+        """Finish what was interrupted. Raise ``BackendError`` if the caller interrupts a request of its own thread."""
+        if self.busy:
+            raise BackendError(_REENTERED, "the memory backend")
+        while (commit := self.pending) is not None:
+            commit.redo()
+            self.pending = commit.outer
+            commit.wake()
+
+    def publish(self, commit: Commit) -> None:
+        """Make a write."""
+        commit.outer = self.pending
+        self.pending = commit
+        commit.apply()
+        commit.wake()
+        self.pending = commit.outer
+
+
+class Changes(Commit):
+    """A write that consists of assignments and of actions that can be repeated.
+
+    ``recover`` repairs what interrupted actions leave behind. ``woken`` wakes feeds.
+    """
+
+    __slots__ = ("_actions", "_assignments", "_recover", "_woken")
+
+    def __init__(
+        self,
+        assignments: Sequence[Assignment],
+        actions: Sequence[Action] = (),
+        *,
+        woken: Sequence[Action] = (),
+        recover: Sequence[Action] = (),
+    ) -> None:
+        self._assignments = assignments
+        self._actions = actions
+        self._woken = woken
+        self._recover = recover
+
+    def apply(self) -> None:
+        for target, name, value in self._assignments:
+            setattr(target, name, value)
+        for action in self._actions:
+            action()
+
+    def redo(self) -> None:
+        self.apply()
+        for action in self._recover:
+            action()
+
+    def wake(self) -> None:
+        for wake in self._woken:
+            wake()
