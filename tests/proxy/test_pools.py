@@ -129,6 +129,37 @@ def test_health_checks_need_no_connection_of_requests(
     assert health(wire) == 200
 
 
+def test_feeds_of_one_client_are_limited_and_take_nothing_from_its_requests(
+    serve_proxy: ServeProxy, upstream: Upstream, open_wires: list[Wire]
+) -> None:
+    upstream.script = [open_feed]
+    wire = serve_proxy(max_client_feeds="3", max_client_requests="2")
+    start(wire, upstream, open_wires, "/db/_changes?feed=continuous", 3)
+    for target in ("/db/_changes?feed=longpoll", "/db/_%63hanges?f%65ed=live", "/db/_changes/x?a;FEED=continuous"):
+        refused = Wire(wire.port).ask(f"GET {target} HTTP/1.1")
+        assert refused.status == 503
+        assert refused.json() == {
+            "error": "service_unavailable",
+            "reason": "the server allows no more open feeds to this client",
+        }
+    upstream.script = [answering()]
+    assert wire.ask("GET /db/doc HTTP/1.1").status == 200
+    # Another address still has its own.
+    with socket.create_connection(("127.0.0.1", wire.port), source_address=("127.0.0.2", 0)) as other:
+        upstream.script = [open_feed]
+        other.sendall(b"GET /db/_changes?feed=continuous HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert other.recv(12) == b"HTTP/1.1 200"
+    open_wires.pop().close()
+    assert within(5, lambda: one_more_feed(wire.port))
+
+
+def one_more_feed(port: int) -> bool:
+    wire = Wire(port).send("GET /db/_changes?feed=continuous HTTP/1.1\nHost: x\n\n")
+    status = answer_head(wire)
+    wire.close()
+    return status == 200
+
+
 SECOND = answering(200, {"stolen": True})
 
 

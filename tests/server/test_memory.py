@@ -179,7 +179,7 @@ def test_abandoned_answers_leave_memory_at_once(
 @pytest.mark.parametrize("limit", ["requests", "client_requests"])
 def test_full_server_answers_probes(limit: str) -> None:
     served = Served(MemoryBackend(), Limits(**{limit: 1}))  # type: ignore[arg-type]
-    served.application.service = Service(lambda: (True, {}))
+    served.application.service = Service(lambda: ("ok", {}))
     upload = Wire(served.port).send("PUT /db HTTP/1.1\nHost: x\nContent-Length: 2\n\n{")
     assert eventually(lambda: served.application.requests == 1)
     wire = Wire(served.port)

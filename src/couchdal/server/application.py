@@ -73,7 +73,8 @@ class Application:
         #: How many requests and feeds are open.
         self.requests: int = 0
         # Only requests that wait for something are counted here.
-        self._clients = Clients(self.limits)
+        self._clients = Clients(self.limits.client_requests, self.limits.client_unread)
+        self._feed_clients = Clients(self.limits.client_feeds, self.limits.client_unread)
         self.feeds: int = 0
         self._open_feeds: set[asyncio.Task[None]] = set()
 
@@ -116,8 +117,9 @@ class Application:
         outgoing = Outgoing(send, self.limits, connection)
         # An answer that exists already is large, and the client has yet to read it.
         unread = 0 if cycle.response is None else len(cycle.response.body)
-        full = cycle.response is None and not cycle.feed and self._clients.is_full(request.peer)
-        self._clients.open(request.peer, unread)
+        clients = self._feed_clients if cycle.feed else self._clients
+        full = cycle.response is None and clients.is_full(request.peer)
+        clients.open(request.peer, unread)
         try:
             response = cycle.response or await self._respond(cycle, incoming, full=full)
             await self._send(cycle.request, response, incoming, outgoing)
@@ -128,7 +130,7 @@ class Application:
             # The event loop tells uvicorn next that the connection is gone.
             await asyncio.sleep(0)
         finally:
-            self._clients.close(request.peer, unread)
+            clients.close(request.peer, unread)
             cycle.received, cycle.sent = incoming.size, outgoing.sent
             self.end(cycle)
 
@@ -171,7 +173,8 @@ class Application:
         try:
             request = cycle.request
             if full:
-                check_room(request, "no more open requests and unread answers to this client")
+                what = "feeds" if cycle.feed else "requests and unread answers"
+                check_room(request, f"no more open {what} to this client")
             self._admit(cycle)
             may_be_own = self.cors is not None or request.path.startswith(PREFIX)
             own = self._own_answer(request) if may_be_own else None

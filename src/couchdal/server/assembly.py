@@ -48,6 +48,7 @@ def build_application(settings: Mapping[str, Setting], write_log: Callable[[str]
             requests=options["max_requests"],
             feeds=options["max_feeds"],
             client_requests=options["max_client_requests"],
+            client_feeds=options["max_client_feeds"],
         ),
         access_log=AccessLog(write_log or sys.stderr.write) if options["access_log"] else None,
         cors=_cors(options),

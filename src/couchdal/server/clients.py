@@ -1,19 +1,18 @@
-"""The open requests of each client, so that one client cannot use up what all share."""
+"""The open requests and feeds of each client, so that one client cannot use up what all share."""
 
 from __future__ import annotations
 
 from couchdal.errors import ServerError
 from couchdal.http.messages import Request
-from couchdal.server.framing import Limits
 from couchdal.server.operational import PREFIX
 
 
 class Clients:
-    """Counts the open requests and the unread answers of each client, by its address."""
+    """Counts the open requests and the unread answers of each client, by its address; or else its open feeds."""
 
-    def __init__(self, limits: Limits) -> None:
-        self._most_requests = limits.client_requests
-        self._most_unread = limits.client_unread
+    def __init__(self, most_requests: int | None, most_unread: int) -> None:
+        self._most_requests = most_requests
+        self._most_unread = most_unread
         #: For each address, the number of open requests, and how many bytes of answers it has yet to read.
         self.busy: dict[str, tuple[int, int]] = {}
 

@@ -28,7 +28,8 @@ _DROPPED_HEADERS = FRAMING | {"date"}
 class Limits:
     """The limits of one server: sizes in bytes, times in seconds, and counts.
 
-    ``requests`` and ``feeds`` limit how many are open at once, and ``client_requests`` how many one address has open;
+    ``requests`` and ``feeds`` limit how many are open at once, ``client_requests`` and ``client_feeds`` those of one
+    address;
     ``None`` means no limit. ``client_unread`` limits the bytes of whole answers that one address has yet to read. A
     body must arrive within ``body_timeout_s``, plus a second for each 10,000 bytes that have arrived. The default of
     ``max_http_request_size`` is CouchDB's. ``couchdal serve`` applies all limits. Other ASGI servers have their own
@@ -44,6 +45,7 @@ class Limits:
     requests: int | None = None
     feeds: int | None = None
     client_requests: int | None = None
+    client_feeds: int | None = None
     client_unread: int = 268_435_456
 
 

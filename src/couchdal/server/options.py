@@ -122,6 +122,7 @@ OPTIONS = (
     Option("max-header-size", _whole, 65536, "largest request head", metavar="BYTES"),
     Option("max-requests", _whole, 1000, "how many requests may be open at once"),
     Option("max-client-requests", _whole, 500, "how many requests one address may have open at once"),
+    Option("max-client-feeds", _whole, 500, "how many feeds one address may have open at once"),
     Option("max-feeds", _whole, 1000, "how many feeds may be open at once"),
     Option("header-timeout", _seconds, 30.0, "time limit for receiving the head of a request", metavar="SECONDS"),
     Option("body-timeout", _seconds, 300.0, "time limit for receiving a body, plus a second for each 10 kB",
