@@ -317,6 +317,61 @@ def test_live_run_gives_each_test_private_databases_and_deletes_them(tmp_path: P
     assert databases(live) == before
 
 
+def test_live_run_creates_the_databases_that_handles_name_and_deletes_only_them(
+    tmp_path: Path, live: dict[str, str]
+) -> None:
+    backend = CouchBackend(live["COUCHDB_URL"], user=live["COUCHDB_USER"], password=live["COUCHDB_PASSWORD"])
+    CouchDAL(backend, database="kept").create_database()
+    before = databases(live)
+    printed = run(
+        tmp_path,
+        "--dal-backend=both",
+        environment=live,
+        test_named=unindented("""
+            import asyncio
+            import pytest
+            from couchdal import AsyncCouchDAL, CouchDAL, NotFound, Unreachable
+
+            tasks = CouchDAL(database="tasks")
+
+            @pytest.mark.parametrize("turn", [1, 2])
+            def test_each_test_starts_empty(turn):
+                tasks.put_document("one", {})
+                assert CouchDAL(database="tasks").info()["doc_count"] == 1
+
+            def test_async_handle():
+                asyncio.run(AsyncCouchDAL(database="tasks").put_document("one", {}))
+
+            def test_creation_is_neither_counted_nor_hit_by_a_fault():
+                with tasks.expect(requests=1), tasks.faults.lose_answer(method="PUT"), pytest.raises(Unreachable):
+                    tasks.put_document("one", {})
+                assert tasks.info()["doc_count"] == 1
+
+            def test_deleted_database_stays_missing():
+                tasks.put_document("one", {})
+                tasks.delete_database()
+                with pytest.raises(NotFound):
+                    tasks.info()
+
+            def test_nothing_is_created_before_a_deletion():
+                with pytest.raises(NotFound):
+                    tasks.delete_database()
+                with pytest.raises(NotFound):
+                    tasks.info()
+
+            def test_handle_from_another_handle_creates_nothing():
+                with pytest.raises(NotFound):
+                    tasks.database("archive").info()
+
+            def test_database_that_existed_before_is_used():
+                assert CouchDAL(database="kept").info()["doc_count"] == 0
+        """),
+    )
+    assert "8 tests agree, 0 differ" in printed, printed
+    assert "kept" in before
+    assert databases(live) == before
+
+
 def test_both_backends_run_each_test_and_differences_are_reported(tmp_path: Path, live: dict[str, str]) -> None:
     printed = run(
         tmp_path,

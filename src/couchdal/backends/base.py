@@ -74,6 +74,8 @@ class Backend:
     database: str | None = None
     #: The database to use if ``database`` is ``None``.
     fallback_database: str | None = None
+    #: If true, that database is created on first use: by the emulator always, on CouchDB only in tests.
+    provides: bool = False
     #: The server's name in messages. It never contains a password.
     name: str = "the server"
     #: The middleware of this object and its views. ``couchdal.middleware.chain`` adds to it.
@@ -91,15 +93,16 @@ class Backend:
     def bind(self, database: str, *, provide: bool = False) -> Self:
         """Return a view of the same server whose relative paths mean ``database``.
 
-        With ``provide``, the emulator creates that database on first use.
+        ``provide`` becomes the ``provides`` of the view.
         """
         bound = self.view()
-        bound.database = database
+        bound.database, bound.provides = database, provide
         return bound
 
     def inherit(self, other: Backend) -> None:
         """Take over the name, the database and the middleware of another backend object for the same server."""
         self.name, self.database, self.fallback_database = other.name, other.database, other.fallback_database
+        self.provides = other.provides
         if other.middleware:
             self.middleware, self.drivers = other.middleware, other.drivers
 

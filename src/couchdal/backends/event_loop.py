@@ -42,7 +42,7 @@ class InlineBackend(AsyncBackend):
         return self.wrapped.require_emulator(asked, refusal)
 
     def bind(self, database: str, *, provide: bool = False) -> Self:
-        bound = super().bind(database)
+        bound = super().bind(database, provide=provide)
         bound.wrapped = self.wrapped.bind(database, provide=provide)
         return bound
 

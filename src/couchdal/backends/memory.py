@@ -22,8 +22,6 @@ from couchdal.http.answers import error_response
 from couchdal.http.messages import ABSENT, Request, Response
 
 if TYPE_CHECKING:
-    from typing import Self
-
     from couchdal.emulator.engine.server.database import Database
     from couchdal.emulator.engine.server.snapshot import Snapshot
 
@@ -38,7 +36,7 @@ class MemoryBackend(Emulator):
         self, admin: tuple[str, str] | None = None, *, server: Server | None = None, database: str | None = None
     ) -> None:
         self.database = database
-        self._provides = True
+        self.provides = True
         # The databases that were created on first use. All views of the server share it, as they share the databases.
         self._provided: set[str] = set()
         self.server: Server = server or Server(clock=Clock(monotonic=monotonic))
@@ -72,11 +70,6 @@ class MemoryBackend(Emulator):
         with self.server.lock:
             check_large(self.server, request)
 
-    def bind(self, database: str, *, provide: bool = False) -> Self:
-        bound = super().bind(database)
-        bound._provides = provide
-        return bound
-
     def relative_request(
         self,
         method: str,
@@ -86,7 +79,7 @@ class MemoryBackend(Emulator):
         body: bytes = b"",
     ) -> Request:
         request = super().relative_request(method, path, payload, headers, body)
-        if self._provides:
+        if self.provides:
             database = self.database or self.fallback_database
             if database not in self._provided:
                 self._provide(database, request)
@@ -133,7 +126,7 @@ class MemoryBackend(Emulator):
         with self.server.lock:
             self.server.journal.settle()
             other = MemoryBackend(server=fork(self.server), database=self.database)
-            other._provides, other._provided = self._provides, set(self._provided)
+            other.provides, other._provided = self.provides, set(self._provided)
         return other
 
     def adopt(self, database: Database) -> None:

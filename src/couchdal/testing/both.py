@@ -15,7 +15,7 @@ from couchdal.errors import MemoryOnly
 from couchdal.http.messages import ABSENT, Request, Response
 
 if TYPE_CHECKING:
-    from typing import Self
+    pass
 
 BOTH = "both"
 _TWIN = pytest.StashKey[str]()
@@ -29,7 +29,7 @@ class EitherBackend(BaseBackend):
     def __init__(self) -> None:
         # Shared by all views.
         self._opened: dict[str, BaseBackend] = {}
-        self._provides = True
+        self.provides = True
 
     def __repr__(self) -> str:
         return f"<EitherBackend, now {self._current!r}>"
@@ -42,12 +42,7 @@ class EitherBackend(BaseBackend):
         if named not in self._opened:
             self._opened[named] = open_backend(named)
         opened = self._opened[named]
-        return opened if self.database is None else opened.bind(self.database, provide=self._provides)
-
-    def bind(self, database: str, *, provide: bool = False) -> Self:
-        bound = super().bind(database)
-        bound._provides = provide
-        return bound
+        return opened if self.database is None else opened.bind(self.database, provide=self.provides)
 
     @property
     def server_key(self) -> object:

@@ -1,7 +1,8 @@
-"""Test runs on a live CouchDB: databases with unique names, created for each scope and deleted at its end.
+"""Test runs on a live CouchDB: databases that are created for each scope and deleted at its end.
 
-``CouchDAL()`` uses a database with a unique name. A middleware notices every other database that tests create; the
-scope that created it deletes it at its end. Databases that existed before are never deleted.
+``CouchDAL()`` uses a database with a unique name. A middleware creates it on first use, and the databases of other
+handles, as the emulator does. It notices every database that tests create; the scope that created it deletes it at its
+end. Databases that existed before are never deleted.
 """
 
 from __future__ import annotations
@@ -9,9 +10,10 @@ from __future__ import annotations
 import uuid
 
 from couchdal.backends.base import AsyncBackend, BaseBackend
+from couchdal.backends.couch_server import CouchServer
 from couchdal.client import CouchDAL
 from couchdal.emulator.engine.server.server import Server
-from couchdal.http.messages import Request
+from couchdal.http.messages import Request, Response
 from couchdal.http.urls import quote, split_path
 from couchdal.middleware.chain import Steps, install
 
@@ -28,6 +30,8 @@ class LiveDatabases:
         self.name = name
         # One set for each open scope, the widest first.
         self._created: list[set[str]] = []
+        # Databases of handles that are not to be created any more in this scope.
+        self._asked: set[str] = set()
         self._handle: CouchDAL | None = None
         self._remove = install(self._notice)
 
@@ -38,18 +42,35 @@ class LiveDatabases:
             self._handle.close()
 
     def _notice(self, backend: BaseBackend | AsyncBackend, request: Request) -> Steps:
-        """Create the database of ``CouchDAL()`` before its first use, and record all databases that are created."""
+        """Create the database of a handle before its first use, and record all databases that are created."""
         segments = split_path(request.path)
         if not self._created or isinstance(backend.server_key, Server) or not segments:
             return (yield request)
-        creates = request.method == "PUT" and len(segments) == 1
-        if segments[0] == self.name and not creates and not any(self.name in created for created in self._created):
-            yield Request("PUT", f"/{self.name}", headers=request.headers)
-            self._created[-1].add(self.name)
+        name = segments[0]
+        explicit = len(segments) == 1 and request.method in ("PUT", "DELETE")
+        if self._is_first(name, backend):
+            # As on the emulator, a test that begins with a deletion finds no database.
+            if not explicit:
+                # Not through the middleware: no fault hits this request, and no log counts it.
+                self._record(name, self._dal().backend.send(Request("PUT", f"/{quote(name)}")))
+            self._asked.add(name)
         response = yield request
-        if creates and response.status in (201, 202):
-            self._created[-1].add(segments[0])
+        if explicit and request.method == "PUT":
+            self._record(name, response)
         return response
+
+    def _record(self, name: str, answer: Response) -> None:
+        """Leave a database that was created now to the narrowest scope."""
+        if answer.status in (201, 202):
+            self._created[-1].add(name)
+
+    def _is_first(self, name: str, backend: BaseBackend | AsyncBackend) -> bool:
+        """Return whether a request to a database is the first of its scope, through a handle that creates it."""
+        if name != self.name and not (backend.provides and name == backend.database):
+            return False
+        if name in self._asked or any(name in created for created in self._created):
+            return False
+        return isinstance(backend.server_key, CouchServer) and backend.server_key.name == self._dal().backend.name
 
     def begin(self, place: int) -> set[str]:
         """Open a scope and return the set that collects the databases it creates."""
@@ -60,6 +81,7 @@ class LiveDatabases:
     def end(self, created: set[str]) -> None:
         """Close a scope and delete the databases it created."""
         self._created = [kept for kept in self._created if kept is not created]
+        self._asked.clear()
         for name in sorted(created):
             self._dal().backend.send(Request("DELETE", f"/{quote(name)}"))
 
