@@ -204,7 +204,7 @@ class AsyncChangeFeed:
 
         def __await__(self) -> NoReturn:
             raise TypeError(
-                'a feed that goes on is not awaited; write `async for change in db.changes("continuous"): ...`'
+                'a continuous feed is not awaited; write `async for change in db.changes("continuous"): ...`'
             )
 
 

@@ -231,6 +231,12 @@ def test_prefix_of_a_gateway_is_kept() -> None:
     assert received[0].startswith(b"GET /couch/d%2Fb/a%2Fb?x=1 HTTP/1.1\r\n")
 
 
+def test_session_without_an_account_names_what_to_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("COUCHDB_USER", raising=False)
+    with pytest.raises(NotConfigured, match="needs an account: set COUCHDB_USER and COUCHDB_PASSWORD"):
+        CouchBackend("http://localhost:5984", auth="cookie")
+
+
 @pytest.mark.parametrize("auth", ["basic", "cookie"])
 def test_credentials_are_those_of_the_user(couch: Callable[..., CouchBackend], auth: str) -> None:
     backend = couch(auth=auth)

@@ -101,6 +101,14 @@ def test_empty_attachment_comes_back_empty(client: Both) -> None:
     assert client.get_attachment("a", "f") == b""
 
 
+@pytest.mark.parametrize("wrong", ["text", 5, None])
+def test_attachment_must_be_bytes(client: Both, wrong: object) -> None:
+    with pytest.raises(TypeError, match=f"an attachment must be bytes, not {type(wrong).__name__}"):
+        client.put_attachment("a", "f", wrong)
+    with pytest.raises(NotFound):
+        client.get_document("a")
+
+
 def test_bulk_docs_gives_each_document_its_outcome(client: Both) -> None:
     client.put_document("a", {})
     rows = client.bulk_docs([{"_id": "a"}, {"_id": "b"}])

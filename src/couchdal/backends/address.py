@@ -96,6 +96,8 @@ def _authentication(settings: Settings, parts: SplitResult, auth: Authentication
     password = settings.password if settings.password is not None else unquote_userinfo(parts.password or "")
     if auth not in ("basic", "cookie"):
         raise ValueError(f"auth must be 'basic' or 'cookie', not {auth!r}")
+    if not user and auth == "cookie":
+        raise NotConfigured(f"a session on {server} needs an account: set COUCHDB_USER and COUCHDB_PASSWORD", server)
     if not user:
         return Anonymous()
     if not password:

@@ -178,6 +178,8 @@ class AsyncDocumentOperations(AsyncOperations):
         >>> (await db.put_attachment("a", "note.txt", b"hello", content_type="text/plain"))["id"]
         'a'
         """
+        if not isinstance(data, (bytes, bytearray, memoryview)):
+            raise TypeError(f"an attachment must be bytes, not {type(data).__name__}")
         path = attachment_path(doc_id, name) + query(rev=rev)
         return await self._run(Operation("PUT", path, body=bytes(data), headers={"content-type": content_type}))
 
