@@ -39,7 +39,7 @@ class BaseClient(Generic[B]):
 
     @property
     def faults(self) -> Faults:
-        """Faults to inject into this handle's server: see ``couchdal.middleware.faults.Faults``.
+        """Faults to inject into this handle's server: see ``couchdal.Faults``.
 
         >>> with db.faults.answer(503):
         ...     db.request("GET", "/").status
@@ -89,7 +89,7 @@ class BaseClient(Generic[B]):
 
     @property
     def clock(self) -> ServerClock:
-        """The emulator's clock, to ``advance(seconds)``. Raise ``MemoryOnly`` for a real server.
+        """The emulator's clock. ``advance(seconds)`` moves it. Raise ``MemoryOnly`` for a real server.
 
         >>> db.clock.advance(600)
         """
