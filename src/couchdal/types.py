@@ -101,7 +101,7 @@ class OpenRevision(TypedDict):
 
 
 class FindResult(TypedDict):
-    """The documents that a query found. ``bookmark`` continues after the last; ``warning`` tells of a missing index."""
+    """The documents that a query found. ``bookmark`` continues after the last; ``warning`` reports a missing index."""
 
     docs: list[Document]
     bookmark: str
@@ -218,7 +218,7 @@ class BulkGetError(TypedDict):
 
 
 class BulkGetDoc(TypedDict):
-    """One revision that was asked for: ``ok`` has the document, ``error`` says why there is none."""
+    """One revision that was asked for: ``ok`` has the document, ``error`` says why it is missing."""
 
     ok: NotRequired[Document]
     error: NotRequired[BulkGetError]
