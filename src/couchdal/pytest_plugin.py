@@ -15,7 +15,7 @@ import pytest
 
 from couchdal.testing import outcomes
 from couchdal.testing.fixtures import _served_memory, async_dal, couch_server, dal, dal_backend, make_dal
-from couchdal.testing.isolation import Isolation
+from couchdal.testing.isolation import Isolation, default_backend
 
 __all__ = ["_served_memory", "async_dal", "couch_server", "dal", "dal_backend", "make_dal"]
 
@@ -48,6 +48,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="FORMATS",
         help="report which endpoints, parameters, operators and errors tests covered: term (default), html, json",
     )
+    group.addoption(
+        "--dal-check",
+        action="store_true",
+        help="check the memory server's data after each test, and fail what broke it",
+    )
+    parser.addini("dal_check", "check the memory server's data after each test", type="bool", default=False)
     parser.addini("dal_backend", "where tests run: memory, couch or both", default="")
     parser.addini("dal_indexes", "queries without an index: require makes them fail, watch collects them", default="")
     parser.addini("dal_allowed_hosts", "hosts that tests may connect to, besides this machine", type="args", default=[])
@@ -190,7 +196,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
     item.config.stash[_ISOLATION].open(item)
-    return (yield)
+    result = yield
+    if item.config.getoption("dal_check") or item.config.getini("dal_check"):
+        backend = default_backend()
+        wrong = backend.check() if backend is not None else []
+        if wrong:
+            pytest.fail("\n".join(["The data of the memory server are inconsistent:", *wrong]), pytrace=False)
+    return result
 
 
 @pytest.hookimpl(wrapper=True)

@@ -117,6 +117,24 @@ SCOPES = """
 """
 
 
+def test_dal_check_fails_the_test_that_breaks_the_data(tmp_path: Path) -> None:
+    broken = """
+        from couchdal import CouchDAL
+
+        def test_writes():
+            CouchDAL().put_document("a", {})
+
+        def test_breaks():
+            CouchDAL().put_document("a", {})
+            CouchDAL().backend.server.databases["default"].doc_count += 1
+    """
+    assert "2 passed" in run(tmp_path, test_broken=unindented(broken))
+    (tmp_path / "pytest.ini").write_text("[pytest]\ndal_check = true\n")
+    for printed in (run(tmp_path), run(tmp_path, "-o", "dal_check=false", "--dal-check")):
+        assert "1 failed, 1 passed" in printed
+        assert "default: doc_count is 2, but there are 1 documents" in printed
+
+
 def test_each_scope_sees_its_fixtures_and_is_rolled_back_at_its_end(tmp_path: Path) -> None:
     printed = run(
         tmp_path,
