@@ -7,6 +7,7 @@ import asyncio
 import pytest
 
 from couchdal import AsyncCouchDAL, CouchDAL, MemoryBackend, NotFound, Unreachable
+from couchdal.middleware.request_log import redacted_query
 
 
 @pytest.fixture
@@ -129,3 +130,7 @@ def test_request_without_an_answer_is_logged(dal: CouchDAL) -> None:
         dal.info()
     assert [request.status for request in dal.requests] == [None]
     assert str(dal.requests[0]) == "GET /db -> no answer"
+
+
+def test_secrets_behind_a_semicolon_are_hidden() -> None:
+    assert redacted_query("a=1;password=x&token=y;b=2;;c") == "a=1;password=***&token=***;b=2;;c"

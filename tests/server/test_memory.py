@@ -13,12 +13,15 @@ from base64 import b64encode
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import cast
 
 import pytest
 from processes import couchdal_serve
 from raw_http import Answer, Served, Wire
 
 from couchdal import BadRequest, MemoryBackend, TooLarge
+from couchdal.emulator.engine.auth.sessions import Failures, count_failure, failure_key
+from couchdal.emulator.engine.mango import regex
 from couchdal.http.messages import ANONYMOUS_BODY, INFLATED_BODY, Request, decompress
 from couchdal.server import application, listener, protocol
 from couchdal.server.application import RequestCycle
@@ -27,6 +30,7 @@ from couchdal.server.operational import Service
 
 MIB = 1024 * 1024
 AS_JSON = "Content-Type: application/json"
+AS_JSON_HEADER = {"content-type": "application/json"}
 ADMIN, WRONG = (f"Authorization: Basic {b64encode(one).decode()}" for one in (b"root:secret", b"root:wrong"))
 TOO_LARGE = {"error": "too_large", "reason": "the request entity is too large"}
 
@@ -158,13 +162,15 @@ ABANDONED += [(FEED, leave) for leave in ("close", "reset")]
 def test_abandoned_answers_leave_memory_at_once(
     cycles: weakref.WeakSet[RequestCycle], head: str, leave: str, version: str
 ) -> None:
+    # With a short timeout, the first of several may have left before the last begins.
+    count = 1 if leave == "read nothing" else 5
     port = Served(MemoryBackend(), Limits(send_timeout_s=1 if leave == "read nothing" else 300)).port
     wire = Wire(port)
     wire.ask("PUT /db HTTP/1.1")
     for number in range(6):
         wire.ask(f"PUT /db/{number} HTTP/1.1", b'{"x":"' + b"a" * 2 * MIB + b'"}')
-    wires = [Wire(port).send(f"{head} HTTP/{version}\nHost: x\n\n") for _ in range(5)]
-    assert eventually(lambda: len(cycles) >= 5)
+    wires = [Wire(port).send(f"{head} HTTP/{version}\nHost: x\n\n") for _ in range(count)]
+    assert eventually(lambda: len(cycles) >= count)
     for left in wires:
         if leave == "reset":
             left.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\x00\x00\x00\x00\x00\x00\x00")
@@ -235,3 +241,58 @@ def test_connection_that_sends_nothing_is_closed(monkeypatch: pytest.MonkeyPatch
     assert silent.at_end()
     assert time.monotonic() - begun < 3
     assert talking.at_end()
+
+
+def test_failed_logins_are_bounded() -> None:
+    failures: Failures = {}
+    for number in range(10_500):
+        key = failure_key("127.0.0.1", f"{number}" + "x" * 10_000, "")
+        assert sum(map(len, key)) < 100
+        count_failure(failures, key, now=0.0)
+    assert len(failures) == 10_000
+    for number in range(6_000):
+        count_failure(failures, failure_key("127.0.0.1", str(number), ""), now=301.0)
+    assert len(failures) == 6_000
+
+
+def test_indexes_and_functions_of_deleted_design_documents_are_dropped() -> None:
+    backend = MemoryBackend(database="db")
+    backend.handle_request("_design/x", "PUT", {"views": {"v": {"map": "function(d) { emit(d._id); }"}}})
+    backend.handle_request("_design/s", "PUT", {"shows": {"s": "function() { return 'x'; }"}})
+    backend.handle_request("_index", "POST", {"index": {"fields": ["a"]}, "ddoc": "i"})
+    backend.handle_request("_design/x/_view/v")
+    backend.exchange(backend.relative_request("GET", "_design/s/_show/s"))
+    backend.handle_request("_find", "POST", {"selector": {"a": {"$gt": 1}}})
+    indexes = backend.server.databases["db"].indexes
+    kept = [indexes._view_indexes, indexes._json_indexes, indexes._query_servers]
+    assert [len(one) for one in kept] == [1, 1, 1]
+    for name in "xsi":
+        rev = backend.handle_request(f"_design/{name}")["_rev"]  # type: ignore[index,call-overload]
+        backend.handle_request(f"_design/{name}?rev={rev}", "DELETE")
+    backend.handle_request("a", "PUT", {})
+    assert (indexes._view_indexes, indexes._json_indexes, indexes._query_servers) == ({}, {}, {})
+
+
+def test_long_patterns_are_not_kept() -> None:
+    before = regex._compile_short.cache_info().currsize
+    assert regex.compile_regex("a" * 5000) is not None
+    assert regex._compile_short.cache_info().currsize == before
+
+
+def test_cookie_of_a_deleted_user_stays_invalid() -> None:
+    backend = MemoryBackend(admin=("root", "secret"))
+    ada = {"name": "ada", "password": "x", "roles": [], "type": "user"}
+    path = "/_users/org.couchdb.user:ada"
+    headers = {"authorization": f"Basic {b64encode(b'root:secret').decode()}"}
+
+    def admin(method: str, path: str, payload: object = None) -> dict[str, str]:
+        request = Request(method, *path.partition("?")[::2], headers, json=payload)
+        return cast("dict[str, str]", backend.exchange(request).result())
+
+    rev = admin("PUT", path, ada)["rev"]
+    login = backend.exchange(Request("POST", "/_session", "", AS_JSON_HEADER, json={"name": "ada", "password": "x"}))
+    cookie = {"cookie": login.headers["set-cookie"].partition(";")[0]}
+    assert backend.exchange(Request("GET", "/_session", "", cookie)).value()["userCtx"]["name"] == "ada"  # type: ignore[index,call-overload]
+    admin("DELETE", f"{path}?rev={rev}")
+    admin("PUT", path, ada)
+    assert backend.exchange(Request("GET", "/_session", "", cookie)).value()["userCtx"]["name"] is None  # type: ignore[index,call-overload]

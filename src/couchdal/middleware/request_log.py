@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from couchdal.backends.base import AsyncBackend, BaseBackend
 
 _KEPT = 1000
+_SEPARATOR = re.compile("([&;])")
 _SECRETS = ("password", "derived_key", "salt", "secret", "token", "totp", "cookie", "authorization")
 _HIDDEN = "***"
 # Credentials in the address of a database, as replications have them.
@@ -200,11 +201,16 @@ def _redacted(value: JSON) -> JSON:
 
 
 def redacted_query(query: str) -> str:
-    """Return a query string with ``***`` for the values of parameters that may be secrets."""
-    parts = (part.partition("=") for part in query.split("&"))
-    return "&".join(
-        f"{name}={_HIDDEN}" if equals and _is_secret(name) else name + equals + value for name, equals, value in parts
-    )
+    """Return a query string with ``***`` for the values of parameters that may be secrets.
+
+    CouchDB separates parameters by ``;`` too.
+    """
+    return "".join(_redacted_parameter(part) for part in _SEPARATOR.split(query))
+
+
+def _redacted_parameter(part: str) -> str:
+    name, equals, _ = part.partition("=")
+    return f"{name}={_HIDDEN}" if equals and _is_secret(name) else part
 
 
 def _is_secret(name: str) -> bool:

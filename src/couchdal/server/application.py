@@ -127,8 +127,6 @@ class Application:
             await self._break_off(cycle.request, broken, incoming, outgoing)
         except Disconnected:
             cycle.response = None
-            # The event loop tells uvicorn next that the connection is gone.
-            await asyncio.sleep(0)
         finally:
             clients.close(request.peer, unread)
             cycle.received, cycle.sent = incoming.size, outgoing.sent
@@ -187,6 +185,8 @@ class Application:
             if response.stream is None and response.json is not ABSENT:
                 # Encode here, where a value that cannot be encoded still becomes an answer.
                 response.body, response.json = response.content(), ABSENT
+            if not 100 <= response.status <= 999:
+                raise ValueError(f"{response.status} is not an HTTP status")
         except (BrokenOff, Disconnected):
             raise
         except Exception as error:

@@ -29,7 +29,16 @@ _UPGRADE_HEADERS = (b"http2-settings", b"upgrade")
 # How many requests of one connection may wait for an earlier one's answer.
 _PIPELINED = 16
 
+_TOO_LARGE_HEAD = "The head of the request is too large."
+
+# Functions of design documents may answer with any status. CouchDB has one phrase for those without a meaning.
+STATUS_LINE.update({status: b"HTTP/1.1 %d Internal Server Error\r\n" % status for status in range(600, 1000)})
+
 _log = logging.getLogger("couchdal.server")
+
+
+class _TooLargeHead(Exception):
+    """The target of a request, which is in memory already, is longer than the limit for heads."""
 
 
 class HttpProtocol(HttpToolsProtocol):
@@ -83,9 +92,12 @@ class HttpProtocol(HttpToolsProtocol):
                 data = b""
             except httptools.HttpParserUpgrade as upgrade:
                 data = self._without_upgrade(data[upgrade.args[0] :])
-            except httptools.HttpParserCallbackError:
-                _log.exception("a request failed")
-                self.transport.close()
+            except httptools.HttpParserCallbackError as error:
+                if isinstance(error.__context__, _TooLargeHead):
+                    self.send_400_response(_TOO_LARGE_HEAD)
+                else:
+                    _log.exception("a request failed")
+                    self.transport.close()
                 data = b""
             except httptools.HttpParserError:
                 self.send_400_response("Invalid HTTP request received.")
@@ -103,7 +115,7 @@ class HttpProtocol(HttpToolsProtocol):
         self._head_size = 0 if self._has_ended else received + (before or 0)
         limits = self.application.limits
         if self._head_size > limits.max_header_size:
-            self.send_400_response("The head of the request is too large.")
+            self.send_400_response(_TOO_LARGE_HEAD)
         elif self._head_timeout is None:
             self._head_timeout = self.loop.call_later(limits.header_timeout_s, self.transport.abort)
 
@@ -148,6 +160,8 @@ class HttpProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._head_size = None
+        if len(self.url) > self.application.limits.max_header_size:
+            raise _TooLargeHead
         is_first, self._is_first = self._is_first, False
         if self.parser.should_upgrade() and self.parser.get_method() != b"CONNECT":
             # ``feed_data`` raises ``HttpParserUpgrade`` next.
@@ -155,7 +169,8 @@ class HttpProtocol(HttpToolsProtocol):
         cycle = self.cycle
         # Answers keep the order of requests, so no earlier one may be open.
         is_turn = is_first and not self.flow.write_paused and (cycle is None or cycle.response_complete)
-        if is_turn and self.application.backend.answers_at_once:
+        if (is_turn and self.application.backend.answers_at_once) or self.transport.is_closing():
+            # On a closing connection, the request is parsed and ignored.
             self._body = b""
         else:
             self._begin(RequestCycle(self._read_request(b"")))
@@ -169,6 +184,8 @@ class HttpProtocol(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         body, self._body = self._body, None
         self._has_ended = True
+        if self.transport.is_closing():
+            return
         if body is None:
             if not self.parser.should_upgrade() or self.parser.get_method() == b"CONNECT":
                 super().on_message_complete()
@@ -191,11 +208,12 @@ class HttpProtocol(HttpToolsProtocol):
             application.end(request_cycle)
 
     def _read_request(self, body: bytes) -> Request:
-        target = httptools.parse_url(self.url)
+        # Like CouchDB, this ignores the host in a URL, and so it need not be valid.
+        path, _, query = self.url.partition(b"#")[0].decode("latin-1").partition("?")
         return read_head(
             self.parser.get_method().decode("ascii"),
-            target.path.decode("ascii"),
-            (target.query or b"").decode("latin-1"),
+            path,
+            query,
             self.headers,
             peer=self.client[0] if self.client else "",
             body=body,
@@ -203,9 +221,10 @@ class HttpProtocol(HttpToolsProtocol):
 
     def _begin(self, request_cycle: RequestCycle) -> None:
         """Start a task that answers a request, or put it into the pipeline."""
-        url, headers, expects = self.url, self.headers, self.expect_100_continue
+        headers, expects = self.headers, self.expect_100_continue
         super().on_message_begin()
-        self.url, self.expect_100_continue = url, expects
+        # uvicorn parses the target once more, and fails if the host or the port in it is not valid.
+        self.url, self.expect_100_continue = b"/", expects
         self.headers += headers
         self.app = partial(self._answer, request_cycle)
         super().on_headers_complete()
@@ -220,9 +239,15 @@ class HttpProtocol(HttpToolsProtocol):
         if scope["http_version"] == "1.0" and isinstance(cycle, RequestResponseCycle):
             send = _Unframed(cycle).send
         await self.application.answer(request_cycle, receive, send, self)
+        if isinstance(cycle, RequestResponseCycle) and self.transport.is_closing():
+            # Otherwise uvicorn logs an answer that is not complete.
+            cycle.disconnected = True
 
     def close(self) -> None:
         self.transport.close()
+
+    def is_closing(self) -> bool:
+        return self.transport.is_closing()
 
     def abort(self) -> None:
         self.transport.abort()
@@ -245,6 +270,8 @@ class HttpProtocol(HttpToolsProtocol):
 
     def send_400_response(self, msg: str) -> None:
         cycle = self.cycle
+        if self.transport.is_closing():
+            return
         if cycle is None or cycle.response_complete or (cycle.more_body and not cycle.response_started):
             body = encode_json({"error": "bad_request", "reason": msg}) + b"\n"
             head = f"HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\ncontent-length: {len(body)}"

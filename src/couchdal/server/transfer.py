@@ -9,7 +9,7 @@ from typing import Protocol, TypeVar
 
 from couchdal.errors import BackendError, CouchError
 from couchdal.http.messages import ANONYMOUS_BODY, Request, too_large
-from couchdal.server.framing import Headers, Limits, Receive, Send
+from couchdal.server.framing import Headers, Limits, Message, Receive, Send
 
 _T = TypeVar("_T")
 
@@ -28,6 +28,9 @@ class Connection(Protocol):
 
     def close(self) -> None:
         """Close the connection after what was sent. In ASGI, an answer cannot end before it is complete."""
+
+    def is_closing(self) -> bool:
+        """Return whether the connection is closed, or closes after what was sent."""
 
     def abort(self) -> None:
         """Close the connection now. ASGI waits until a client has read everything, and this client does not read."""
@@ -166,15 +169,27 @@ class Outgoing:
 
     async def start(self, status: int, headers: Headers) -> None:
         """Send the status and the headers."""
-        await self._send({"type": "http.response.start", "status": status, "headers": headers})
+        await self._write({"type": "http.response.start", "status": status, "headers": headers})
 
     async def send(self, content: bytes, *, more: bool) -> None:
         """Send the next part of the body. Raise ``Disconnected`` if the client does not read it in time."""
         try:
             async with asyncio.timeout(self._timeout_s):
-                await self._send({"type": "http.response.body", "body": content, "more_body": more})
+                await self._write({"type": "http.response.body", "body": content, "more_body": more})
         except TimeoutError:
             if self.connection is not None:
                 self.connection.abort()
             raise Disconnected from None
         self.sent += len(content)
+
+    async def _write(self, message: Message) -> None:
+        connection = self.connection
+        if connection is not None and connection.is_closing():
+            raise Disconnected
+        try:
+            await self._send(message)
+        except RuntimeError:
+            # The connection closed while this waited for the client to read. uvicorn learns of it later.
+            if connection is None or not connection.is_closing():
+                raise
+            raise Disconnected from None

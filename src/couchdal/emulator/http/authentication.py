@@ -86,10 +86,10 @@ def user_properties(server: Server, name: str) -> Mapping[str, object] | None:
 
 def authenticate(server: Server, peer: str, name: str, password: str, properties: Mapping[str, object]) -> bool:
     """Return whether the password is right. Raise ``Forbidden`` after too many wrong ones from one address."""
-    from couchdal.emulator.engine.auth.sessions import count_failure, is_locked
+    from couchdal.emulator.engine.auth.sessions import count_failure, failure_key, is_locked
     from couchdal.emulator.engine.auth.users import verify_password
 
-    key, now = (peer, name, str(properties.get("salt", ""))), server.clock.now()
+    key, now = failure_key(peer, name, str(properties.get("salt", ""))), server.clock.now()
     if is_locked(server.failures, key, now):
         raise Forbidden("Account is temporarily locked due to multiple authentication failures")
     if name in server.admins:

@@ -89,10 +89,18 @@ def _prepared(call: Call, documents: Sequence[Document]) -> Sequence[Document]:
     for document in documents:
         check_writable(document.doc_id, call.user, call.db.security)
     ids, known = call.server.ids, call.server.known_passwords
-    return [
-        hash_password(document, ids.named(f"salt/{document.doc_id}/{document.position}"), known)
-        for document in documents
-    ]
+    return [hash_password(document, ids.named(_salt_name(call, document)), known) for document in documents]
+
+
+def _salt_name(call: Call, document: Document) -> str:
+    """Return the name of a new salt: another one for a user who was deleted and is made anew.
+
+    Equal salts would make the old user's cookies valid again.
+    """
+    db, record = call.db, call.db.get(document.doc_id)
+    history = (record and record.winner.rev, db.purge_seq, call.server.generations.get(db.name, 1))
+    name = f"salt/{document.doc_id}/{document.position}"
+    return name if history == (None, 0, 1) else f"{name}/{history}"
 
 
 def _validate(call: Call) -> Validate | None:

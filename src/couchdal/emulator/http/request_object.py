@@ -30,10 +30,10 @@ def request_object(call: Call, doc_id: str | None = None) -> dict[str, object]:
         "id": doc_id,
         # Erlang encodes the name of any other method as a list of characters.
         "method": call.method if call.method in _METHODS else list(call.method.encode()),
-        "requested_path": split_path(raw_path),
-        "path": path,
+        "requested_path": [*map(_text, split_path(raw_path))],
+        "path": [*map(_text, path)],
         "raw_path": raw_path,
-        "query": {name: _value(name, text) for name, text in parse_query(request.query)},
+        "query": {_text(name): _value(name, text) for name, text in parse_query(request.query)},
         "headers": {name.title(): text for name, text in request.headers.items() if name not in _HIDDEN_HEADERS},
         "body": body.decode("utf-8", "replace"),
         "peer": request.peer,
@@ -45,7 +45,12 @@ def request_object(call: Call, doc_id: str | None = None) -> dict[str, object]:
 
 
 def _value(name: str, text: str) -> object:
-    return decode_request(text.encode("utf-8", "surrogateescape")) if name in _DECODED else text
+    return decode_request(text.encode("utf-8", "surrogateescape")) if name in _DECODED else _text(text)
+
+
+def _text(text: str) -> str:
+    """Return a text with a replacement character for what is not UTF-8, as JavaScript gets it from CouchDB."""
+    return text if text.isascii() else text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 def _form(call: Call, body: bytes) -> dict[str, str]:

@@ -7,6 +7,7 @@ A new password has a new salt and therefore ends the user's sessions. This modul
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import TypeAlias
 
 from couchdal.emulator.engine.erlang.integers import parse_hex
@@ -20,6 +21,9 @@ TIMEOUT_S = 600
 _RENEWED_AFTER_S = TIMEOUT_S // 10
 _LOCKED_AFTER = 5
 _LOCKED_FOR_S = 300
+# CouchDB's ``max_objects``.
+_MOST_KEPT = 10_000
+_LONGEST_KEPT = 64
 
 
 def make_cookie(name: str, secret: str, salt: str, now: int) -> str:
@@ -74,6 +78,19 @@ def set_cookie(value: str, now: int) -> str:
     return f"{SESSION_COOKIE}={value}; Version=1; Expires={day}, {expires}; Max-Age={TIMEOUT_S}; Path=/; HttpOnly"
 
 
+def failure_key(peer: str, name: str, salt: str) -> tuple[str, str, str]:
+    """Return the key of a login's failures. It is short, however long the name is."""
+    return peer, _shortened(name), _shortened(salt)
+
+
+def _shortened(text: str) -> str:
+    if len(text) <= _LONGEST_KEPT:
+        return text
+    from hashlib import sha256
+
+    return sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
 def is_locked(failures: Failures, key: tuple[str, str, str], now: float) -> bool:
     """Return True after too many failed logins. They expire after five minutes."""
     count, since = failures.get(key, (0, now))
@@ -84,6 +101,10 @@ def is_locked(failures: Failures, key: tuple[str, str, str], now: float) -> bool
 
 
 def count_failure(failures: Failures, key: tuple[str, str, str], now: float) -> None:
-    """Record a failed login."""
+    """Record a failed login. Forget the expired ones, and the oldest if there are too many."""
     count, since = failures.get(key, (0, now))
     failures[key] = (count + 1, since)
+    # The first entries are the oldest, because a later failure does not move an entry.
+    for oldest in list(islice(failures, 2)):
+        if now - failures[oldest][1] >= _LOCKED_FOR_S or len(failures) > _MOST_KEPT:
+            del failures[oldest]

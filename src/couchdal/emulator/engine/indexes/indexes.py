@@ -44,8 +44,26 @@ class Indexes:
     def _follow(self, db: DocumentStore) -> None:
         if self._design_version != db.design_version:
             self._definitions = self._validators = None
-            # Last: an interrupted call must not take old definitions for new ones.
+            # Not before: an interrupted call must not take old definitions for new ones.
             self._design_version = db.design_version
+            self._drop_unused(db)
+
+    def _drop_unused(self, db: DocumentStore) -> None:
+        """Drop what no design document defines any more."""
+        if self._json_indexes:
+            self.definitions(db)
+        if self._view_indexes:
+            from couchdal.emulator.engine.views.view_definition import view_group
+
+            used = {view_group(record.body).signature for record in db.design_documents()}
+            self._view_indexes = {name: index for name, index in self._view_indexes.items() if name in used}
+        if self._query_servers:
+            current = {record.doc_id: record for record in db.design_documents()}
+            self._query_servers = {
+                name: (record, server)
+                for name, (record, server) in self._query_servers.items()
+                if current.get(name) is record
+            }
 
     # --- Mango --------------------------------------------------------------------------------------------------------
 
@@ -96,11 +114,10 @@ class Indexes:
         from couchdal.emulator.engine.views.view_definition import view_group
         from couchdal.emulator.engine.views.view_index import ViewIndex
 
+        self._follow(db)
         group = view_group(design)
         index = self._view_indexes.get(group.signature)
         if index is None or not index.is_intact:
-            used = {view_group(record.body).signature for record in db.design_documents()}
-            self._view_indexes = {name: kept for name, kept in self._view_indexes.items() if name in used}
             index = ViewIndex(group, partitioned=group.is_partitioned(db.partitioned))
             self._view_indexes[group.signature] = index
         return index

@@ -29,6 +29,8 @@ _MAX_REPEATED = 65535
 # standard library can search texts of moderate length without a timeout. It takes a fifth of the time.
 _SIMPLE = re.compile(r"(?:\(\?[is]+\))?\^?[^\\\[\](){}*+?|^$]*(?:\\[dws.])?[*+?]?[^\\\[\](){}*+?|^$]*\$?\Z")
 _QUICK_TEXT = 2000
+# Longer patterns are compiled for each query.
+_LONGEST_KEPT = 2000
 
 _ESCAPE = r"\\Q(?P<quoted>.*?)(?:\\E|\Z)|\\x(?:\{(?P<code>[0-9A-Fa-f]+)\}|(?P<hex>[0-9A-Fa-f]{0,2}))|\\c(?P<control>.)"
 _OUTSIDE = re.compile(
@@ -90,8 +92,20 @@ _CHARACTERS_INSIDE = {r"\b": "\b"}
 _REFUSED = {r"\L", r"\U", r"\l", r"\u"}
 
 
-@lru_cache(maxsize=256)
 def compile_regex(pattern: str) -> Search | None:
+    """Return a function that searches a text for a pattern, or None if the pattern is malformed.
+
+    The last compiled patterns are kept, except for very long ones.
+    """
+    return _compile_short(pattern) if len(pattern) <= _LONGEST_KEPT else _compile(pattern)
+
+
+@lru_cache(maxsize=256)
+def _compile_short(pattern: str) -> Search | None:
+    return _compile(pattern)
+
+
+def _compile(pattern: str) -> Search | None:
     """Return a function that searches a text for a pattern, or None if the pattern is malformed.
 
     Without the verb ``(*UTF8)``, a dot matches one byte, so ``^..$`` matches "é". The function raises ``ServerError``
@@ -107,8 +121,9 @@ def compile_regex(pattern: str) -> Search | None:
     text = pattern.removeprefix(verb) if verb else _bytes_as_characters(pattern)
     try:
         translated = _translate(text, characters=bool(verb))
-        search = regex.compile(translated).search
-        quick = re.compile(translated).search if _SIMPLE.match(pattern) else None
+        # The package's own cache has no limit for the size of patterns.
+        search = regex.compile(translated, cache_pattern=False).search
+        quick = re.compile(translated).search if len(pattern) <= _LONGEST_KEPT and _SIMPLE.match(pattern) else None
     except (regex.error, re.error, OverflowError, RecursionError, ValueError):
         return None
     return _limited(search, quick, str if verb else _bytes_as_characters, pattern)
