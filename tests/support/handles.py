@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
 
 import pytest
 
@@ -22,14 +23,19 @@ def plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def couch(served_address: str) -> Callable[..., CouchBackend]:
-    """Return a function that makes HTTP backends of the served emulator, with its admin's credentials."""
+def couch(served_address: str) -> Iterator[Callable[..., CouchBackend]]:
+    """A function that makes HTTP backends of the served emulator, with its admin's credentials.
 
-    def make(**options: object) -> CouchBackend:
-        user, password = RECORDED_ADMIN
-        return CouchBackend(served_address, **{"user": user, "password": password, **options})  # type: ignore[arg-type]
+    The fixture closes them: a socket that is left open would warn during some later test.
+    """
+    with ExitStack() as opened:
 
-    return make
+        def make(**options: object) -> CouchBackend:
+            user, password = RECORDED_ADMIN
+            given = {"user": user, "password": password, **options}
+            return opened.enter_context(closing(CouchBackend(served_address, **given)))  # type: ignore[arg-type]
+
+        yield make
 
 
 @pytest.fixture(params=["memory", "http", *(["live"] if LIVE else [])])
