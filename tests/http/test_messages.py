@@ -41,6 +41,7 @@ class TestRequest:
         for copied in (copy.copy(request), copy.deepcopy(request), pickle.loads(pickle.dumps(request))):
             assert (copied.method, copied.path, copied.query, copied.headers) == ("GET", "/db", "a=1", {"host": "x"})
             assert not copied.announces_body
+            assert copied.content() == b""
 
 
 class _Stream:

@@ -38,6 +38,7 @@ class Address:
 
 def find_address(
     url: str | None,
+    *,
     user: str | None,
     password: str | None,
     database: str | None,

@@ -38,7 +38,7 @@ class AsyncCouchBackend(AsyncBackend):
         auth: AuthenticationName | Authentication = "basic",
         connections: Connections = PLAIN,
     ) -> None:
-        address = find_address(url, user, password, database, timeout, auth)
+        address = find_address(url, user=user, password=password, database=database, timeout=timeout, auth=auth)
         self._take(CouchServer(address, connections), address.database)
 
     @classmethod

@@ -164,7 +164,7 @@ class Backend:
             payload = copy_json(payload, MOST_DEPTH)
         if headers:
             sent.update((name.lower(), value) for name, value in headers.items())
-        return Request(method.upper(), path, query, sent, body, payload)
+        return Request(method.upper(), path, query, sent, body, json=payload)
 
     def result(self, response: Response) -> JSON:
         """Return the decoded body, or raise the ``CouchError`` of a status >= 400, or ``NotJSON``."""

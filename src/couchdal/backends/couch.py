@@ -38,7 +38,7 @@ class CouchBackend(BaseBackend):
         timeout: float | None = None,
         auth: AuthenticationName = "basic",
     ) -> None:
-        address = find_address(url, user, password, database, timeout, auth)
+        address = find_address(url, user=user, password=password, database=database, timeout=timeout, auth=auth)
         self._server = CouchServer(address)
         self.name: str = address.name
         self.database: str | None = address.database

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Iterator, Mapping
-from typing import Any, Final, NoReturn, Protocol, cast, runtime_checkable
+from functools import partial
+from typing import Final, NoReturn, Protocol, cast, runtime_checkable
 
 from couchdal.errors import BadContentType, BadRequest, TooLarge, from_answer
 from couchdal.http.json_text import JSON, decode_json, encode_json
@@ -19,6 +20,10 @@ class Absent:
     def __bool__(self) -> bool:
         return False
 
+    def __reduce__(self) -> str:
+        # Copies and pickles are the same object, because ``is`` recognizes it.
+        return "ABSENT"
+
 
 ABSENT: Final = Absent()
 
@@ -29,7 +34,7 @@ class Request:
     """One immutable request.
 
     ``path`` and ``query`` are percent-encoded, as in the request line. Header names are lower case. The body is
-    ``body`` (bytes), or ``json`` (a decoded and checked value that nobody else holds), or ``stream`` (chunks that can
+    ``body`` (bytes), or ``json`` (a decoded and checked value that no other code holds), or ``stream`` (chunks that can
     be read once, for asynchronous backends that stream). ``announces_body`` is true if the head announced a body, even
     an empty one. ``peer`` is the client's address.
     """
@@ -43,6 +48,7 @@ class Request:
         query: str = "",
         headers: Mapping[str, str] | None = None,
         body: bytes = b"",
+        *,
         json: object = ABSENT,
         peer: str = "127.0.0.1",
         stream: AsyncIterable[bytes] | None = None,
@@ -62,7 +68,17 @@ class Request:
 
     def with_head(self, method: str, path: str, query: str, headers: Mapping[str, str]) -> Request:
         """Return a request from the same client with the same body and another head."""
-        return Request(method, path, query, headers, self.body, self.json, self.peer, self.stream, self.announces_body)
+        return Request(
+            method,
+            path,
+            query,
+            headers,
+            self.body,
+            json=self.json,
+            peer=self.peer,
+            stream=self.stream,
+            announces_body=self.announces_body,
+        )
 
     def with_headers(self, headers: Mapping[str, str]) -> Request:
         """Return the same request with other headers."""
@@ -73,18 +89,27 @@ class Request:
     ) -> Request:
         """Return the same request with another body."""
         return Request(
-            self.method, self.path, self.query, self.headers, body, json, self.peer, stream, self.announces_body
+            self.method,
+            self.path,
+            self.query,
+            self.headers,
+            body,
+            json=json,
+            peer=self.peer,
+            stream=stream,
+            announces_body=self.announces_body,
         )
 
     def __repr__(self) -> str:
         # Headers and bodies hold credentials, and a repr ends up in logs and failing tests.
         return f"<Request {self.method} {self.path}{'?' if self.query else ''}{self.query}>"
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        return Request, (
-            *(self.method, self.path, self.query, dict(self.headers), self.body, self.json, self.peer, self.stream),
-            self.announces_body,
+    def __reduce__(self) -> tuple[object, ...]:
+        # Copies and pickles are constructed anew: assigning attributes would raise.
+        constructor = partial(
+            Request, json=self.json, peer=self.peer, stream=self.stream, announces_body=self.announces_body
         )
+        return constructor, (self.method, self.path, self.query, dict(self.headers), self.body)
 
     def content(self) -> bytes:
         """Return the body as bytes, encoding ``json`` if necessary."""

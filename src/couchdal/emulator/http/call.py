@@ -35,6 +35,7 @@ class Call:
         server: Server,
         args: Mapping[str, str],
         user: UserContext,
+        *,
         db: Database | None = None,
         params: list[tuple[str, str]] | None = None,
     ) -> None:
@@ -49,7 +50,7 @@ class Call:
 
     def with_params(self, params: list[tuple[str, str]]) -> Call:
         """Return the same call with other query parameters."""
-        return Call(self.request, self.method, self.server, self.args, self.user, self.db, params)
+        return Call(self.request, self.method, self.server, self.args, self.user, db=self.db, params=params)
 
     @property
     def doc_id(self) -> str:
@@ -87,7 +88,7 @@ class Call:
         return absolute_uri(self.request, path)
 
     def json(self) -> JSON:
-        """Return the decoded body. Raise ``BadRequest`` if there is none, or if it is not JSON."""
+        """Return the decoded body. Raise ``BadRequest`` for a missing body, or one that is not JSON."""
         if not self.request.announces_body:
             raise BadRequest("Missing request body")
         return self.decoded_body()
@@ -127,11 +128,6 @@ class Call:
     def require_server_admin(self) -> None:
         if not self.user.is_admin:
             raise Unauthorized("You are not a server admin.")
-
-    def require_db_admin(self, reason: str) -> None:
-        error = self.db_admin_error(reason)
-        if error is not None:
-            raise error
 
     def db_admin_error(self, reason: str) -> CouchError | None:
         """Return the error for a user who is neither a server administrator nor one of this database, or None."""
