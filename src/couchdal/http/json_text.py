@@ -19,7 +19,8 @@ _ATOMIC = _EXACT | {float}
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
-def _refuse_constant(name: str) -> object:
+def refuse_constant(name: str) -> object:
+    """Raise ``ValueError`` for NaN and Infinity, which Python would parse."""
     raise ValueError(f"{name} is not JSON")
 
 
@@ -43,7 +44,7 @@ def _object_of_pairs(pairs: list[tuple[str, object]]) -> dict[str, object]:
 
 
 _DECODER = json.JSONDecoder(
-    object_pairs_hook=_object_of_pairs, parse_constant=_refuse_constant, parse_float=_parse_float
+    object_pairs_hook=_object_of_pairs, parse_constant=refuse_constant, parse_float=_parse_float
 )
 _ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"), check_circular=False)
 
@@ -54,7 +55,7 @@ def decode_json(data: bytes) -> JSON:
         text = data.decode("utf-8")
         value = _DECODER.decode(text)
         # Only an escape such as \ud800 can put a character into decoded text that UTF-8 cannot encode.
-        if "\\u" in text and _holds_surrogate(value):
+        if "\\u" in text and holds_surrogate(value):
             raise ValueError("a lone surrogate is not JSON")
     except (ValueError, RecursionError):
         raise BadRequest("invalid UTF-8 JSON") from None
@@ -80,12 +81,13 @@ def is_deep(value: object) -> bool:
     return bool(level)
 
 
-def _holds_surrogate(value: object) -> bool:
+def holds_surrogate(value: object) -> bool:
+    """Return whether a text, or a text in a JSON value, has a character that UTF-8 cannot encode."""
     if isinstance(value, str):
         return _SURROGATE.search(value) is not None
     if isinstance(value, dict):
-        return any(_holds_surrogate(name) or _holds_surrogate(member) for name, member in value.items())
-    return isinstance(value, list) and any(map(_holds_surrogate, value))
+        return any(holds_surrogate(name) or holds_surrogate(member) for name, member in value.items())
+    return isinstance(value, list) and any(map(holds_surrogate, value))
 
 
 def encode_json(value: object) -> bytes:
@@ -106,7 +108,7 @@ def copy_json(value: object, most_depth: int = 2 * MOST_DEPTH) -> JSON:
         raise ValueError("the value is nested too deeply, or holds itself") from None
 
 
-# The next two functions run for every value of every payload, which explains their untyped locals and order of tests.
+# The next two functions run for every value of every payload. For speed, values are untyped and common types first.
 
 
 def _copy(value: Any, left: int) -> JSON:
@@ -140,7 +142,7 @@ def _copy_members(members: dict[Any, Any], left: int) -> dict[str, JSON]:
         plain = "".join(copied).isascii()
     except TypeError:
         plain = False
-    # A key may be a subclass of str or hold a surrogate: check each of them.
+    # Some key may be a subclass of str or hold a surrogate: check each.
     return copied if plain else {_copy_key(name): member for name, member in copied.items()}
 
 

@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, TypeVar, cast
 
 from couchdal.errors import CouchError
+from couchdal.http.json_text import refuse_constant
 
 if TYPE_CHECKING:
     from couchdal.types import BulkGetResult, BulkRow, ChangesResult, Document
@@ -93,7 +94,7 @@ def read_documents(path: str | os.PathLike[str]) -> Iterator[Document]:
 
 def _values(text: str, path: str | os.PathLike[str]) -> Iterator[tuple[int, object]]:
     """Yield the JSON values of a text, each with its line."""
-    decoder = json.JSONDecoder(parse_constant=_refuse_constant)
+    decoder = json.JSONDecoder(parse_constant=refuse_constant)
     at = _next(text, 0)
     while at < len(text):
         line = text.count("\n", 0, at) + 1
@@ -109,10 +110,6 @@ def _next(text: str, at: int) -> int:
     while at < len(text) and text[at] in " \t\r\n\ufeff":
         at += 1
     return at
-
-
-def _refuse_constant(name: str) -> object:
-    raise ValueError(f"{name} is not JSON")
 
 
 def _documents_in(value: object) -> list[object]:

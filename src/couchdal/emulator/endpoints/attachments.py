@@ -18,10 +18,9 @@ from couchdal.emulator.http.edits import acknowledged, edit, header_revision
 from couchdal.emulator.http.multipart import write_ranges
 from couchdal.errors import BadContentType, BadRequest, Conflict, CouchError, NotFound
 from couchdal.http.answers import json_response
+from couchdal.http.json_text import holds_surrogate
 from couchdal.http.messages import Response
 from couchdal.http.urls import quote_like_couchdb
-
-METHODS = "DELETE,GET,HEAD,PUT"
 
 _ENCODINGS = frozenset(("gzip", "identity"))
 _QUALITY = re.compile(r"(0|1)(\.[0-9]{1,3})?\Z")
@@ -97,7 +96,7 @@ def _opened(call: Call) -> tuple[Attachment, ...]:
 
 
 def _accepted_encodings(call: Call) -> set[str] | Response:
-    """Return the encodings that the client accepts, or the answer if there is none."""
+    """Return the encodings that the client accepts, or the answer if it accepts none."""
     qualities: list[tuple[str, float]] = []
     for part in (call.header("accept-encoding") or "").lower().split(","):
         name, *parameters = part.split(";")
@@ -203,7 +202,7 @@ def _checked_name(call: Call) -> str:
         # CouchDB looks for a function of the design document first.
         open_winner(call.db, call.doc_id)
     check_name(name)
-    if any("\ud800" <= letter <= "\udfff" for letter in name):
+    if holds_surrogate(name):
         raise BadRequest("Attachment name is not UTF-8 encoded")
     return name
 

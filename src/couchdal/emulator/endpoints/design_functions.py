@@ -142,7 +142,8 @@ def _response(answer: object) -> Response:
     if not isinstance(answer, Mapping):
         raise ServerError("function_clause", error="unknown_error")
     response = Response(200)
-    kind, data = "application/json", cast(object, "")
+    kind = "application/json"
+    data: object = ""
     for name, value in answer.items():
         if name == "code" and type(value) is int:
             response.status = value

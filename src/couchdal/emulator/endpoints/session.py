@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import cast
-
 from couchdal.emulator.engine.erlang.term_text import pretty_term
 from couchdal.emulator.http.authentication import (
     WRONG_PASSWORD,
@@ -53,7 +51,7 @@ def log_in(call: Call) -> Response:
 
 def log_out(call: Call) -> Response:
     """DELETE: clear the client's cookie. The server keeps no sessions, so the cookie itself stays valid."""
-    from couchdal.emulator.engine.auth.sessions import set_cookie
+    from couchdal.emulator.engine.auth.sessions import set_cookie  # as above
 
     cookie = set_cookie("", int(call.server.clock.now()))
     return _redirected(call, "next", json_response({"ok": True}, headers={"set-cookie": cookie}))
@@ -83,9 +81,10 @@ def _form(call: Call) -> dict[str, str]:
         raise ServerError("badmatch")
     if type(value) is not dict:
         raise ServerError(_erlang_text(value), error="badmatch")
-    if not all(type(member) is str for member in value.values()):
+    fields = {field: text for field, text in value.items() if isinstance(text, str)}
+    if len(fields) < len(value):
         raise ServerError("badarg")
-    return cast("dict[str, str]", value)
+    return fields
 
 
 def _fields(text: str) -> dict[str, str]:
@@ -114,9 +113,9 @@ def _flattened(value: JSON) -> bytes | None:
 
 
 def _name(form: dict[str, str]) -> str:
-    name, username = form.get("name"), form.get("username")
-    if name is None and username is None:
+    names = {form[field] for field in ("name", "username") if field in form}
+    if not names:
         raise BadRequest("request body must contain a username")
-    if name is not None and username is not None and name != username:
+    if len(names) > 1:
         raise BadRequest("request body contains different usernames")
-    return cast(str, name if name is not None else username)
+    return names.pop()

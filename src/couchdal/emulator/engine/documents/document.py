@@ -12,6 +12,7 @@ from couchdal.emulator.engine.erlang.external_term import encode_term
 from couchdal.emulator.engine.revisions.revision import Revision, format_revision_id, parse_revision, parse_revision_id
 from couchdal.emulator.engine.revisions.revision_tree import Copier, Node, RevisionTree, winner
 from couchdal.errors import BadRequest, DocValidation, IllegalDocId, ServerError, TooLarge
+from couchdal.http.json_text import holds_surrogate
 
 if TYPE_CHECKING:
     from couchdal.emulator.engine.documents.attachment import Attachment
@@ -98,7 +99,7 @@ def validate_doc_id(doc_id: object) -> str:
         raise IllegalDocId("Document id must not be empty")
     if doc_id in ("_design/", "_local/"):
         raise IllegalDocId(f"Illegal document id `{doc_id}`")
-    if any("\ud800" <= letter <= "\udfff" for letter in doc_id):
+    if holds_surrogate(doc_id):
         raise IllegalDocId("Document id must be valid UTF-8")
     if doc_id.startswith("_") and not doc_id.startswith(("_design/", "_local/")):
         raise IllegalDocId("Only reserved document ids may start with underscore.")

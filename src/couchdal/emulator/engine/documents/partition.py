@@ -8,6 +8,7 @@ from __future__ import annotations
 from couchdal.emulator.engine.documents.document import validate_doc_id
 from couchdal.emulator.engine.documents.document_store import DocumentStore
 from couchdal.errors import IllegalPartition
+from couchdal.http.json_text import holds_surrogate
 
 
 def check_new_id(db: DocumentStore, doc_id: str) -> None:
@@ -26,7 +27,7 @@ def validate_partition(partition: str) -> None:
         raise IllegalPartition("Partition must not be empty")
     if partition.startswith("_"):
         raise IllegalPartition("Partition must not start with an underscore")
-    if any("\ud800" <= letter <= "\udfff" for letter in partition):
+    if holds_surrogate(partition):
         raise IllegalPartition("Partition must be valid UTF-8")
     if ":" in partition:
         raise IllegalPartition("Partition must not contain a colon")
