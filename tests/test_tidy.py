@@ -40,7 +40,7 @@ LAYERS = (
     ("couchdal", "couchdal.cli", "couchdal.pytest_plugin"),
     ("dal",),
 )
-# What reaches outside this process or is slow to import stands in one place each.
+# Packages that reach outside this process or are slow to import, and their only importers.
 ONLY_IMPORTERS = {
     "httpx2": {"couchdal.backends.couch_server", "couchdal.backends.couch", "couchdal.backends.async_couch"},
     "uvicorn": {"couchdal.server.listener", "couchdal.server.protocol"},
@@ -51,6 +51,20 @@ ONLY_IMPORTERS = {
     "random": {"couchdal.proxy.retries"},
     "secrets": {"couchdal.server.assembly"},
 }
+# Their docstrings say why they import what they use when they use it.
+DEFERRING = {
+    "couchdal",
+    "couchdal.backends",
+    "couchdal.cli",
+    "couchdal.pytest_plugin",
+    "couchdal.testing.coverage",
+    "couchdal.testing.fixtures",
+}
+# The groups that the docstring of ``couchdal.emulator.engine`` lists.
+MEASURED = re.compile(
+    r"(couchdal\.emulator\.engine\.(documents\.attachment|mango|views|collation|javascript|auth\.(users|sessions))|"
+    r"sortedcontainers|quickjs|regex)(\.|\Z)"
+)
 EDGES = {"couchdal.server.application", "couchdal.backends.memory", "couchdal.cli"}
 BANNED_WORDS = re.compile(
     r"manager|handler|helper|mixin|(?<![a-z])utils?(?![a-z])|(?<![a-z])common(?![a-z])", re.IGNORECASE
@@ -95,7 +109,7 @@ def test_imports_go_in_no_circle(module: str) -> None:
     waiting = [module]
     while waiting:
         for name in IMPORTS[waiting.pop()]:
-            # The package itself imports its public names when somebody asks for them.
+            # The package itself imports its public names on first use.
             if name in MODULES and name not in reached and name != "couchdal":
                 reached.add(name)
                 waiting.append(name)
@@ -125,6 +139,33 @@ def test_modules_and_functions_stay_short(module: str) -> None:
     for node in ast.walk(tree):
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
             assert (node.end_lineno or 0) - node.lineno < 70, node.name
+
+
+@each_module
+def test_long_lists_of_arguments_have_names(module: str) -> None:
+    for node in ast.walk(MODULES[module]):
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            names = [argument.arg for argument in (*node.args.posonlyargs, *node.args.args)]
+            assert len([name for name in names if name not in ("self", "cls")]) <= 5, f"{node.name}: use keywords"
+
+
+@each_module
+def test_deferred_import_has_a_reason(module: str) -> None:
+    """A comment beside it, a group that the engine's docstring lists with its cost, or the module's docstring."""
+    if module in DEFERRING:
+        return
+    file = SOURCE / module.replace(".", "/")
+    lines = (file / "__init__.py" if file.is_dir() else file.with_suffix(".py")).read_text("utf-8").splitlines()
+    functions = (ast.FunctionDef, ast.AsyncFunctionDef)
+    inside = [node for top in ast.walk(MODULES[module]) if isinstance(top, functions) for node in ast.walk(top)]
+    for node in inside:
+        if isinstance(node, (ast.Import, ast.ImportFrom)):
+            first = node.lineno - 1
+            while lines[first - 1].strip().startswith(("from ", "import ")) or not lines[first - 1]:
+                first -= 1
+            beside = "\n".join(lines[first - 1 : node.end_lineno])
+            named = [*(alias.name for alias in node.names), getattr(node, "module", None) or ""]
+            assert "#" in beside or any(MEASURED.match(name) for name in named), f"line {node.lineno}"
 
 
 @each_module

@@ -45,7 +45,7 @@ class BaseClient(Generic[B]):
         ...     db.request("GET", "/").status
         503
         """
-        from couchdal.middleware.faults import Faults
+        from couchdal.middleware.faults import Faults  # most programs inject no faults
 
         return Faults(self.backend.server_key)
 
@@ -56,7 +56,7 @@ class BaseClient(Generic[B]):
         >>> len(db.requests)
         0
         """
-        from couchdal.middleware.request_log import log_of
+        from couchdal.middleware.request_log import log_of  # most programs keep no log
 
         return log_of(self.backend.server_key)
 
@@ -73,7 +73,7 @@ class BaseClient(Generic[B]):
         >>> with db.expect(requests=1, statuses={200}):
         ...     info = db.info()
         """
-        from couchdal.middleware.request_log import expecting
+        from couchdal.middleware.request_log import expecting  # only tests expect
 
         return expecting(self.backend.server_key, requests, requests_max, docs_examined_max, statuses)
 

@@ -59,7 +59,7 @@ class _Parser(argparse.ArgumentParser):
             self._add_arguments(self)
             self._add_arguments = None
         args = sys.argv[1:] if args is None else args
-        # Argparse would first complain about what is missing.
+        # Argparse would first report missing arguments.
         for text in args:
             if text == "--" or (self._subparsers and not text.startswith("-")):
                 break
@@ -72,7 +72,7 @@ class _Parser(argparse.ArgumentParser):
 
     def _check_name(self, name: str) -> None:
         if name.startswith("--") and name not in self._option_string_actions:
-            from difflib import get_close_matches
+            from difflib import get_close_matches  # only for a mistake
 
             close = get_close_matches(name, self._option_string_actions, 1)
             self.error(f"unknown option {name}" + (f"; did you mean {close[0]}?" if close else ""))

@@ -113,6 +113,7 @@ class AsyncBulkOperations(AsyncOperations):
         >>> await db.load("tasks.json")
         2
         """
+        # Few programs load or dump files.
         from couchdal.operations.seeding import batches_of, check_written, read_documents
 
         documents = list(read_documents(path))
@@ -129,7 +130,7 @@ class AsyncBulkOperations(AsyncOperations):
         >>> await db.dump("tasks.ndjson")
         1
         """
-        from couchdal.operations.seeding import Dump, leaf_batches
+        from couchdal.operations.seeding import Dump, leaf_batches  # as in load
 
         changes: ChangesResult = await self._run(Operation("GET", "/_changes?style=all_docs"))
         with Dump(path) as dump:

@@ -111,6 +111,7 @@ class BulkOperations(Operations):
         >>> db.load("tasks.json")
         2
         """
+        # Few programs load or dump files.
         from couchdal.operations.seeding import batches_of, check_written, read_documents
 
         documents = list(read_documents(path))
@@ -127,7 +128,7 @@ class BulkOperations(Operations):
         >>> db.dump("tasks.ndjson")
         1
         """
-        from couchdal.operations.seeding import Dump, leaf_batches
+        from couchdal.operations.seeding import Dump, leaf_batches  # as in load
 
         changes: ChangesResult = self._run(Operation("GET", "/_changes?style=all_docs"))
         with Dump(path) as dump:

@@ -101,7 +101,7 @@ def _health(application: Application, nodes: Nodes | None) -> tuple[str, Mapping
 
 def _metrics(application: Application, nodes: Nodes | None) -> Callable[[], tuple[bytes, str]]:
     try:
-        from couchdal.metrics.prometheus import Exposition
+        from couchdal.metrics.prometheus import Exposition  # an extra
     except ImportError as error:
         raise NotConfigured(f"{error.name} is not installed; run: pip install 'couchdal[prometheus]'") from None
     gauges: dict[str, tuple[str, Callable[[], float]]] = {

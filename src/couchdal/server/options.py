@@ -243,7 +243,7 @@ def _line_of(key: str, text: str) -> int:
 
 
 def _suggestion(key: str) -> str:
-    from difflib import get_close_matches
+    from difflib import get_close_matches  # only for a mistake
 
     close = get_close_matches(key, _BY_KEY, 1)
     return f"; did you mean `{close[0]}`?" if close else ""

@@ -1,4 +1,7 @@
-"""Coverage of the data-access layer: collected in every process of a test run, merged and reported once."""
+"""Coverage of the data-access layer: collected in every process of a test run, merged and reported once.
+
+Each report is imported when it is written.
+"""
 
 from __future__ import annotations
 

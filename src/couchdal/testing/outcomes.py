@@ -25,7 +25,7 @@ def _dumped(item: pytest.Item) -> Iterator[str]:
     request: pytest.FixtureRequest | None = getattr(item, "_request", None)
     if backend is None or request is None:
         return
-    from couchdal.client import CouchDAL
+    from couchdal.client import CouchDAL  # only for a failed test
 
     for name, database in sorted(backend.server.databases.items()):
         count = database.doc_count + database.doc_del_count

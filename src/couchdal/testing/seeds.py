@@ -58,7 +58,7 @@ def plant(item: pytest.Item) -> None:
 
 def _is_new(dal: CouchDAL) -> bool:
     """Return whether a handle's database is on the shared memory server and has never been written to."""
-    from couchdal.backends.memory import default_backend
+    from couchdal.backends.memory import default_backend  # most tests have no seed
 
     server = default_backend().server
     if dal.backend.server_key is not server or dal.name is None:
@@ -69,6 +69,7 @@ def _is_new(dal: CouchDAL) -> bool:
 
 def _fork_into(dal: CouchDAL, files: list[Path]) -> None:
     """Copy the loaded files into the shared memory server. The cost does not depend on their size."""
+    # Most tests have no seed.
     from couchdal.backends.memory import MemoryBackend, default_backend
     from couchdal.client import CouchDAL
 

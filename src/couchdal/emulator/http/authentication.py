@@ -141,7 +141,7 @@ def _basic_credentials(header: str) -> tuple[str, str] | None:
 
 def decode_base64(text: str) -> bytes:
     """Decode base64. Raise ``BadRequest`` or ``ServerError``, depending on the mistake."""
-    from base64 import b64decode
+    from base64 import b64decode  # few requests bring credentials
 
     try:
         return b64decode("".join(text.split()), validate=True)

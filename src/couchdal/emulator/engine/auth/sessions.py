@@ -35,14 +35,14 @@ def make_cookie(name: str, secret: str, salt: str, now: int) -> str:
 
 
 def _signature(signed: bytes, secret: str, salt: str, algorithm: str) -> bytes:
-    from hmac import digest
+    from hmac import digest  # as above
 
     return digest((secret + salt).encode(), signed, algorithm)
 
 
 def parse_cookie(value: str) -> tuple[str, str, bytes]:
     """Return the name, time and signature in a cookie. Raise ``BadRequest`` for a malformed one."""
-    from base64 import b64decode
+    from base64 import b64decode  # as above
 
     try:
         if "=" in value:
@@ -56,7 +56,7 @@ def parse_cookie(value: str) -> tuple[str, str, bytes]:
 
 def check_cookie(cookie: tuple[str, str, bytes], secret: str, salt: str, now: int) -> bool | None:
     """Return None for an expired or forged cookie. Otherwise, return True if it is old enough to be renewed."""
-    from hmac import compare_digest
+    from hmac import compare_digest  # as above
 
     name, time, signature = cookie
     began = parse_hex(time)
@@ -71,7 +71,7 @@ def check_cookie(cookie: tuple[str, str, bytes], secret: str, salt: str, now: in
 
 def set_cookie(value: str, now: int) -> str:
     """Return a ``Set-Cookie`` header. An empty value logs the user out."""
-    from email.utils import formatdate
+    from email.utils import formatdate  # as above
 
     day, date = formatdate(now + TIMEOUT_S, usegmt=True).split(", ")
     expires = date.replace(" ", "-", 2)
