@@ -1,4 +1,4 @@
-"""Prints how many megabytes a process takes that holds so many documents in a memory database, and nothing else."""
+"""Print the peak memory, in megabytes, of a process with a number of documents in a memory database."""
 
 from __future__ import annotations
 

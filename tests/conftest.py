@@ -13,7 +13,7 @@ from couchdal.server.application import Application
 from couchdal.server.listener import address_of, listen, serve
 from couchdal.transcripts.scenario import RECORDED_ADMIN
 
-# A loaded machine is slow. That is no failure.
+# Slowness on a loaded machine is not a failure.
 settings.register_profile(
     "couchdal", max_examples=examples(100, 1000), deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )

@@ -67,7 +67,7 @@ def test_site_builds_without_a_warning(tmp_path: Path) -> None:
     assert not [link for link in linked if not (tmp_path / "site" / link).is_file()]
 
 
-def test_unit_for_systemd_starts_what_there_is() -> None:
+def test_unit_for_systemd_starts_an_existing_command() -> None:
     unit = (ROOT / "deploy/couchdal.service").read_text("utf-8")
     command = re.search(r"^ExecStart=(.*)$", unit, re.MULTILINE)
     stop = re.search(r"^TimeoutStopSec=(\d+)$", unit, re.MULTILINE)

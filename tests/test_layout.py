@@ -1,4 +1,4 @@
-"""Rules for the tests' own files: where they are, and under which name Python imports them."""
+"""Rules for test files: their folders, and the names under which Python imports them."""
 
 from __future__ import annotations
 

@@ -105,7 +105,7 @@ class Board:
         return ids
 
     def change(self, task_id: str, edit: Callable[[Document], None]) -> Task:
-        """Read a task, edit it and write it; start again if somebody else wrote it in between."""
+        """Read a task, edit it and write it; start again if another user wrote it in between."""
         for _ in range(ATTEMPTS - 1):
             try:
                 return self._change(task_id, edit)

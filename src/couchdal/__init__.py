@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 #: The version of the package. ``pyproject.toml`` reads it from here.
 __version__ = "0.1.0"
 
-# Each name stands twice: once for type checkers, once for Python. ``tests/test_public_api.py`` compares both lists.
+# Each name is listed twice: for type checkers and for Python. ``tests/test_public_api.py`` compares both lists.
 if TYPE_CHECKING:
     from couchdal.async_client import AsyncChangeFeed as AsyncChangeFeed, AsyncCouchDAL as AsyncCouchDAL
     from couchdal.backends.async_couch import AsyncCouchBackend as AsyncCouchBackend

@@ -1,6 +1,6 @@
 """``CouchDAL``, the blocking client: turns calls into requests, and answers into results or exceptions.
 
-It knows none of CouchDB's rules: it does the same whichever backend answers.
+It contains none of CouchDB's rules, and works alike on every backend.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ class CouchDAL(DocumentOperations, BulkOperations, QueryOperations, DatabaseOper
     With ``indexes="require"``, a query that no index serves fails. With ``indexes="watch"`` it is recorded for
     ``suggest_indexes``.
 
-    Every method raises ``CouchError`` for a status >= 400, and ``BackendError`` if no usable answer came. What it
-    returns is the caller's own copy.
+    Every method raises ``CouchError`` for a status >= 400, and ``BackendError`` if no usable answer came. Results
+    are copies, so the caller may change them.
 
     >>> db = CouchDAL("memory", database="tasks")
     >>> db.put_document("t1", {"type": "task"})["ok"]

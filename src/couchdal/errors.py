@@ -267,7 +267,7 @@ def error_class(status: int, word: str) -> type[CouchError]:
 
 
 def from_answer(status: int, body: object, headers: Mapping[str, str] | None = None) -> CouchError:
-    """Return the exception for an answer with a status >= 400, whatever its body.
+    """Return the exception for an answer with a status >= 400.
 
     If the body is not an object (a list of rows, a gateway's page), ``.body`` has it under ``"body"``.
     """

@@ -1,6 +1,6 @@
 """The pytest plugin: its options, settings, marks and hooks.
 
-On the memory server, every test finds only what its fixtures wrote, whichever module made its ``CouchDAL()``. The
+On the memory server, a test finds only what its fixtures wrote, also through handles made at import. The
 plugin does not import the emulator, so that it costs next to nothing in test runs that do not use it.
 """
 

@@ -1,4 +1,4 @@
-"""What only reads the API's tables does not load the emulator."""
+"""Code that only reads the API's tables does not load the emulator."""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ def operations() -> Iterator[tuple[str, str, dict[str, Any]]]:
 
 def test_every_endpoint_and_method_is_described() -> None:
     described = {(path, method.upper()) for path, method, _ in operations()}
-    # COPY has no place in OpenAPI 3.1; the others are there to be refused, or another spelling of one that is listed.
+    # OpenAPI 3.1 cannot describe COPY. The others only refuse, or are another spelling of a listed one.
     refused = {("/{db}/_partition/{partition}", "POST"), *((path, "POST") for path in (
         "/{db}/{doc_id}", "/{db}/_design/{design}", "/{db}/_local/{local}"))}  # fmt: skip
     there = {

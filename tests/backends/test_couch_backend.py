@@ -289,7 +289,7 @@ def test_one_async_backend_serves_one_event_loop_after_another(couch: Callable[.
 
 
 @pytest.mark.filterwarnings("error")
-def test_async_backend_holds_nothing_of_an_ended_event_loop(served_address: str) -> None:
+def test_async_backend_releases_an_ended_event_loop(served_address: str) -> None:
     dal = AsyncCouchDAL(AsyncCouchBackend(served_address))
     loops = []
 

@@ -37,7 +37,7 @@ def test_get_and_handle_request_give_the_same(dal: CouchDAL) -> None:
     assert dal.backend.handle_request("/_all_docs?limit=1") == dal.get("/_all_docs?limit=1")
 
 
-def test_slash_is_the_database_and_session_the_servers(dal: CouchDAL) -> None:
+def test_slash_is_the_database_and_session_is_the_server(dal: CouchDAL) -> None:
     assert dal.get("/")["db_name"] == dal.get("")["db_name"] == dal.name
     assert dal.get("/_session")["ok"] is True
     assert dal.name in dal.get("/_all_dbs")
@@ -114,7 +114,7 @@ def test_backend_object_is_used_as_it_is() -> None:
     assert CouchDAL(backend).backend is backend
 
 
-def test_other_objects_are_no_backends() -> None:
+def test_other_objects_are_refused_as_backends() -> None:
     with pytest.raises(TypeError, match="BaseBackend"):
         CouchDAL(object())  # type: ignore[arg-type]
 
@@ -133,7 +133,7 @@ def test_memory_backend_made_by_hand_is_private() -> None:
         CouchDAL("memory").get_document("a")
 
 
-def test_own_memory_database_exists_on_first_use_and_no_other_does() -> None:
+def test_only_the_own_memory_database_is_created_on_first_use() -> None:
     dal = CouchDAL("memory", database="mine")
     assert dal.info()["doc_count"] == 0
     with pytest.raises(NotFound) as caught:
@@ -160,7 +160,7 @@ def test_deleted_memory_database_stays_deleted() -> None:
     assert dal.info()["doc_count"] == 0
 
 
-def test_deleting_a_memory_database_before_any_use_finds_none() -> None:
+def test_deleting_an_unused_memory_database_is_not_found() -> None:
     with pytest.raises(NotFound):
         CouchDAL(MemoryBackend()).delete_database()
 

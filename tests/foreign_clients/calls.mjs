@@ -1,4 +1,4 @@
-// Makes calls of PouchDB on a server's database: reads them as JSON from standard input, writes their outcomes as one line.
+// Makes PouchDB calls on a server's database: reads them as JSON from standard input, and writes their outcomes in one line.
 //
 // A call is [method, ...arguments]; its outcome {ok: ...} or {status, name, reason}.
 
@@ -29,7 +29,7 @@ const special = {
     return (await db.getAttachment(id, name)).toString();
   },
 
-  /** The ids that a live feed tells of, while as many documents are written as are named. */
+  /** Return the ids that a live feed reports while the named documents are written. */
   async follow(...ids) {
     const seen = [];
     const feed = db.changes({ live: true, since: "now" });

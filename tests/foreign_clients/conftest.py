@@ -1,4 +1,4 @@
-"""The servers that other people's clients are run against: the emulator, and the proxy in front of one."""
+"""The servers that foreign clients are tested against: the emulator, and a proxy in front of one."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from urllib.parse import urlsplit
 import pytest
 
 ADMIN, PASSWORD = "admin", "secret"
-# Any CouchDB, too, where one is named: it shows that the tests ask for what CouchDB does.
+# If COUCHDB_URL names a CouchDB, the tests run on it too. This shows that they expect what CouchDB does.
 SERVERS = ("memory", "proxy", *(("couch",) if os.environ.get("COUCHDB_URL") else ()))
 
 
 def command(server: str) -> list[str]:
-    """The arguments of ``couchdal serve`` for a server of this name; a proxy finds its CouchDB in the environment."""
+    """Return the arguments of ``couchdal serve`` for a server. A proxy reads its CouchDB from the environment."""
     if server == "memory":
         return ["--backend", "memory", "--admin", f"{ADMIN}:{PASSWORD}"]
     rules = ("PUT /{db}", "DELETE /{db}", "GET /_all_dbs", "/{db}/_security")
@@ -34,7 +34,7 @@ def command(server: str) -> list[str]:
 
 @dataclass(frozen=True)
 class Server:
-    """A server by its address, and ``behind``, the address at which its documents are asked for without the proxy."""
+    """A server's address, and ``behind``, the address of its documents without the proxy."""
 
     url: str
     behind: str
@@ -46,7 +46,7 @@ class Server:
         return self.url.replace("://", f"://{self.user}:{self.password}@")
 
     def look(self, path: str, method: str = "GET", body: object = None) -> Any:
-        """Return what the server behind answers, or the status of a refusal."""
+        """Return the answer of the server behind, or the status of an error."""
         token = base64.b64encode(f"{self.user}:{self.password}".encode()).decode()
         headers = {"Authorization": f"Basic {token}", "Content-Type": "application/json"}
         content = None if body is None else json.dumps(body).encode()
@@ -61,7 +61,7 @@ class Server:
 
 @contextmanager
 def served(*arguments: str, **variables: str) -> Iterator[str]:
-    """Run ``couchdal serve`` and give its address."""
+    """Run ``couchdal serve`` and yield its address."""
     told = {name: text for name, text in os.environ.items() if not name.startswith(("COUCHD", "DAL_"))}
     with subprocess.Popen(
         [sys.executable, "-m", "couchdal.cli", "serve", "--port", "0", *arguments],
@@ -95,7 +95,7 @@ def server(request: pytest.FixtureRequest) -> Iterator[Server]:
 
 @pytest.fixture
 def name(server: Server) -> Iterator[str]:
-    """The name of a database that does not exist, and is gone after the test."""
+    """The name of a database that does not exist. After the test the database is deleted."""
     name = f"clients{uuid.uuid4().hex[:12]}"
     yield name
     server.look(f"/{name}", "DELETE")

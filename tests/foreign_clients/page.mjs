@@ -1,4 +1,4 @@
-// Syncs a database of the page with one of another origin, both ways and live, and does what documents there ask for.
+// Syncs a database of the page with one of another origin, live and both ways, and obeys documents of that database.
 //
 // The address says where: ?remote=ADDRESS, with user and password in "account" for Basic authentication, or as a session's
 // where "session" is given too. Whatever goes wrong is sent to where the page is from, since a page of the wrong origin can

@@ -1,6 +1,6 @@
-// Drives PouchDB: reads one command as JSON from standard input, writes what became of it as one JSON line.
+// Drives PouchDB: reads one command as JSON from standard input, and writes its outcome as one JSON line.
 //
-// Every command is a process of its own: what a client knows after a restart is what its database keeps on disk.
+// Each command runs in a new process. After a restart, a client knows only what its database keeps on disk.
 
 import { json } from "node:stream/consumers";
 
@@ -13,7 +13,7 @@ const there = remote && new PouchDB(remote, { skip_setup: true });
 
 const id = (n) => `doc-${String(n).padStart(5, "0")}`;
 
-/** Every document's leaves with their histories, and where it has attachments their digests: what replicas must share. */
+/** Return every document's leaves with their histories and the digests of attachments: what replicas must share. */
 async function trees(db) {
   const { results } = await db.changes({ style: "all_docs", since: 0 });
   const leaves = results.flatMap((row) => row.changes.map(({ rev }) => ({ id: row.id, rev })));
@@ -52,7 +52,7 @@ const commands = {
 
   async attach({ n, name, content }) {
     const { _rev } = await here.get(id(n));
-    // Text would be kept compressed by CouchDB, whose digest is then that of the compressed bytes.
+    // CouchDB compresses text, and its digest is then that of the compressed bytes.
     return here.putAttachment(id(n), name, _rev, Buffer.from(content), "application/octet-stream");
   },
 

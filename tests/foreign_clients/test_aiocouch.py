@@ -1,4 +1,4 @@
-"""aiocouch, a client for event loops, does its ordinary work."""
+"""aiocouch, a client for event loops, works as usual."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from aiocouch import ConflictError, CouchDB, NotFoundError, PreconditionFailedEr
 from aiocouch.database import Database
 from aiocouch.event import ChangedEvent, DeletedEvent
 
-# aiocouch hands credentials to its own HTTP client in a way that is to go.
+# aiocouch passes credentials to its HTTP client in a deprecated way.
 pytestmark = pytest.mark.filterwarnings("ignore:(BasicAuth|The 'auth' parameter) is deprecated:DeprecationWarning")
 
 
 def within(server: Any, work: Callable[[CouchDB], Awaitable[None]], **how: Any) -> None:
-    """Run some work with the admin's connection, or that of somebody else."""
+    """Run some work with the admin's connection, or another user's."""
 
     async def run() -> None:
         async with CouchDB(server.url, **(how or {"user": server.user, "password": server.password})) as couch:
@@ -107,7 +107,7 @@ def test_conflicting_leaves_are_listed(server: Any, db: str, in_database: Any) -
     in_database(work)
 
 
-def test_bulk_writes_tell_which_conflict(server: Any, db: str, in_database: Any) -> None:
+def test_bulk_writes_report_conflicts(server: Any, db: str, in_database: Any) -> None:
     async def work(database: Database) -> None:
         async with database.create_docs(["a", "b", "c"]) as bulk:
             async for doc in bulk:

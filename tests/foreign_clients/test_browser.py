@@ -1,4 +1,4 @@
-"""PouchDB in a browser: a page syncs live with a server of another origin, which says that it may, or does not."""
+"""PouchDB in a browser: a page syncs with a server of another origin only if the server's CORS settings allow it."""
 
 from __future__ import annotations
 
@@ -40,18 +40,18 @@ ALONE = "/_all_docs?startkey=%22alone-%22&endkey=%22alone-z%22"
 
 @pytest.fixture(scope="module")
 def browser() -> str:
-    """A browser: CI must have one, elsewhere its lack skips these tests."""
+    """The path of a browser. Without one these tests are skipped, but fail in CI."""
     found = next(filter(None, map(shutil.which, BROWSERS)), None)
     if found and POUCHDB.is_file():
         return found
-    lack = "there is no Chromium: install it" if not found else "PouchDB is not installed: run `make setup`"
+    lack = "Chromium is not installed" if not found else "PouchDB is not installed: run `make setup`"
     if os.environ.get("CI"):
         pytest.fail(lack)
     pytest.skip(lack)
 
 
 class Origin:
-    """Where a page is from: a server of files, to which the page can tell what went wrong."""
+    """The origin of a page: a file server that also receives the page's error messages."""
 
     def __init__(self) -> None:
         self.reports: SimpleQueue[Any] = SimpleQueue()
@@ -89,7 +89,7 @@ def origin() -> Iterator[Origin]:
 
 
 def serve(options: dict[str, Any], cors: Cors | None = None) -> str:
-    """Serve in a thread, and return the address."""
+    """Start a thread that serves, and return the address."""
     application = build_application(read_options(options, {}))
     application.cors = cors
     served = Served.__new__(Served)
@@ -98,7 +98,7 @@ def serve(options: dict[str, Any], cors: Cors | None = None) -> str:
 
 
 class Remote:
-    """A database on a server that lets pages of one origin in: the emulator, or the proxy in front of one."""
+    """A database on a server that accepts one origin: the emulator, or a proxy in front of one."""
 
     def __init__(self, accepted: str, reports: SimpleQueue[Any], server: str = "memory") -> None:
         self._reports = reports
@@ -112,7 +112,7 @@ class Remote:
         self.ask("", "PUT")
 
     def ask(self, path: str, method: str = "GET", body: object = None) -> Any:
-        """Return what is answered; raises ``urllib.error.HTTPError``."""
+        """Return the answer. Raise ``urllib.error.HTTPError``."""
         token = base64.b64encode(ACCOUNT.encode()).decode()
         headers = {"Authorization": f"Basic {token}", "Content-Type": "application/json", "Accept": "application/json"}
         content = None if body is None else json.dumps(body).encode()
@@ -121,7 +121,7 @@ class Remote:
             return json.load(answer)
 
     def wait_for(self, doc_id: str) -> Any:
-        """Return a document as soon as it is there; fails where the page tells of an error, or time is up."""
+        """Return a document as soon as it exists. Fail if the page reports an error, or after a time limit."""
         since = "0"
         while True:
             try:
@@ -132,21 +132,21 @@ class Remote:
             since = self.wait_for_change(since)
 
     def wait_for_change(self, since: str = "now") -> str:
-        """Return the sequence of the next change, or where none comes within a second, the one that was."""
+        """Return the sequence of the next change, or the given one if none comes within a second."""
         assert self._reports.empty(), self._reports.get()
         assert time.monotonic() < self._end, f"this is all that came: {self.ask('/_all_docs')}"
         last_seq: str = self.ask(f"/_changes?feed=longpoll&timeout=1000&since={since}")["last_seq"]
         return last_seq
 
     def let(self, number: int, task: str, **details: Any) -> Any:
-        """Have the page do something, by a document that it finds, and return what came of it."""
+        """Write a document that makes the page do something, and return the outcome."""
         self.ask(f"/task-{number}", "PUT", {"task": task, **details})
         done = self.wait_for(f"done-{number}")
         assert "error" not in done, done
         return done.get("result")
 
     def trees(self) -> Any:
-        """Return every document's leaves as the page's ``trees`` does."""
+        """Return every document's leaves, in the form of the page's ``trees``."""
         found = {}
         for row in self.ask("/_changes?style=all_docs")["results"]:
             if not row["id"].startswith(("task-", "done-")):
@@ -163,7 +163,7 @@ def _leaf(doc: Any) -> list[Any]:
 
 @pytest.fixture
 def visit(browser: str, tmp_path: Path) -> Iterator[Callable[..., None]]:
-    """A function that has a browser open the page of an origin."""
+    """A function that opens the page of an origin in a browser."""
     opened: list[subprocess.Popen[bytes]] = []
 
     def open_page(origin: Origin, remote: str, **how: str) -> None:

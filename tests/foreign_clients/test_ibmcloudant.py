@@ -1,4 +1,4 @@
-"""The Cloudant SDK, which any CouchDB can be asked by, does its ordinary work."""
+"""The Cloudant SDK, a client for every CouchDB, works as usual."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ def test_changes_are_followed(basic: CloudantV1, server: Any, db: str) -> None:
     server.look(f"/{db}/_bulk_docs", "POST", {"docs": [{"_id": f"t{n}"} for n in range(5)]})
     answer = basic.post_changes(db, limit=2, include_docs=True).get_result()
     assert ([row["doc"]["_id"] for row in answer["results"]], answer["pending"]) == (["t0", "t1"], 3)
-    # Its long polls take up to a minute, and it wants no time-out that is shorter.
+    # Its long polls take up to a minute, and it refuses a shorter time-out.
     basic.set_http_config({})
     follower = ChangesFollower(basic, db=db, since=answer["last_seq"])
     assert [item.id for item in follower.start_one_off()] == ["t2", "t3", "t4"]
@@ -137,7 +137,7 @@ def test_changes_are_followed(basic: CloudantV1, server: Any, db: str) -> None:
     items = listening.start()
     assert server.look(f"/{db}/new", "PUT", {})["ok"]
     assert next(items).id == "new"
-    # Whoever stops it waits for its long poll, which ends with the next change.
+    # Stopping it waits for its long poll, which ends with the next change.
     stopping = threading.Thread(target=listening.stop)
     stopping.start()
     for n in range(50):
@@ -165,7 +165,7 @@ def test_local_documents_and_security_are_kept(basic: CloudantV1, server: Any, d
     assert server.look(f"/{db}/_security")["members"]["names"] == ["reader"]
 
 
-def test_session_tells_who_asks(service: CloudantV1, server: Any) -> None:
+def test_session_names_the_user(service: CloudantV1, server: Any) -> None:
     told = service.get_session_information().get_result()["userCtx"]
     assert (told["name"], told["roles"]) == (server.user, ["_admin"])
 

@@ -1,4 +1,4 @@
-"""PouchDB, a client that knows nothing of this project, replicates with `couchdal serve` over a real socket."""
+"""PouchDB replicates with `couchdal serve` over a real socket."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ import pytest
 
 HERE = Path(__file__).parent
 DOCUMENTS = 2000
-# For what every document goes to and fro for.
+# Arguments for tests in which every document travels both ways.
 FEWER = 1000
 
 
 @pytest.fixture(scope="module")
 def node() -> str:
-    """Node with PouchDB installed: CI must have it, elsewhere its lack skips these tests."""
+    """The path of Node with PouchDB installed. Without it these tests are skipped, but fail in CI."""
     found = shutil.which("node")
     if found and (HERE / "node_modules" / "pouchdb").is_dir():
         return found
@@ -31,12 +31,12 @@ def node() -> str:
 
 @pytest.fixture
 def remote(server: Any, db: str) -> str:
-    """A new database's address, with the admin's credentials."""
+    """The address of a new database, with the admin's credentials."""
     return f"{server.with_credentials}/{db}"
 
 
 class Pouch:
-    """One PouchDB database on disk; every call is a Node process of its own, so the client restarts between calls."""
+    """A PouchDB database on disk. Each call runs in a new Node process, so the client restarts between calls."""
 
     def __init__(self, node: str, local: Path, remote: str) -> None:
         self._node, self._local, self._remote = node, local, remote
@@ -70,7 +70,7 @@ def other(node: str, tmp_path: Path, remote: str) -> Pouch:
 
 
 def assert_same_trees(*replicas: Pouch) -> list[Any]:
-    """Compare every leaf's revision, history, deletion, mark and attachments on all sides; return them."""
+    """Check that all sides have the same leaves: revision, history, deletion, mark, attachments. Return them."""
     shown = [replica("trees") for replica in replicas]
     for sides in shown:
         assert sides["here"] == sides["there"] == shown[0]["there"]
@@ -99,7 +99,7 @@ def test_conflicts_updates_and_deletions_of_both_sides_meet(one: Pouch, other: P
     one("write", **{"from": 0, "to": FEWER, "mark": "first"})
     one("push")
     other("pull")
-    # Both edit without knowing of each other: every sixth document in conflict, some deleted on one side only.
+    # Both sides edit independently: every sixth document conflicts, and some are deleted on one side only.
     one("edit", every=2, mark="one")
     other("edit", every=3, mark="other")
     one("edit", every=7, remove=True)

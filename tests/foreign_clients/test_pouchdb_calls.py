@@ -1,4 +1,4 @@
-"""PouchDB's own calls on a server's database, without a database of its own: its ordinary work as a client."""
+"""PouchDB as a plain client: its calls on a server's database, without a local database."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ HERE = Path(__file__).parent
 
 @pytest.fixture
 def calls(server: Any, name: str) -> Callable[..., list[Any]]:
-    """A function that makes calls, one after the other, and gives their outcomes."""
+    """A function that makes calls, one after the other, and returns their outcomes."""
     node = shutil.which("node")
     if not (node and (HERE / "node_modules" / "pouchdb").is_dir()):
         lack = "PouchDB or Node.js is missing: run `make setup`"

@@ -1,4 +1,4 @@
-"""Events of the seam: one for each request, however it was made and whatever became of it."""
+"""Request events: one for each request, from every kind of handle, also for failed requests."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def events(dal: CouchDAL) -> Iterator[list[RequestEvent]]:
     assert len(seen) == count
 
 
-def test_event_tells_what_was_asked_and_what_came(dal: CouchDAL, events: list[RequestEvent]) -> None:
+def test_event_describes_the_request_and_its_answer(dal: CouchDAL, events: list[RequestEvent]) -> None:
     query = {"selector": {"n": {"$gt": 1}, "$or": [{"n": 2}, {"n": {"$in": [3]}}]}, "execution_stats": True}
     dal.get("/_find?partition=", "POST", query)
     (event,) = events

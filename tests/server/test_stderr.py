@@ -1,4 +1,4 @@
-"""Standard error that nobody reads, and the access log on it."""
+"""Standard error without a reader, and the access log on it."""
 
 from __future__ import annotations
 

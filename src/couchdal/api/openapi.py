@@ -1,6 +1,6 @@
 """The OpenAPI 3.1 description of the API, built from the tables of routes, parameters and operations.
 
-It cannot describe COPY, which OpenAPI 3.1 does not know, and does not repeat that HEAD is answered wherever GET is.
+It omits COPY, which OpenAPI 3.1 cannot describe, and HEAD, which is answered wherever GET is.
 """
 
 from __future__ import annotations

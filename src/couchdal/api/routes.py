@@ -39,12 +39,12 @@ class Route(NamedTuple):
 
     @property
     def is_listed(self) -> bool:
-        """Whether descriptions of the API list the route: it answers some method by name, and has no fixed end."""
+        """Whether descriptions of the API list the route. They omit routes that only refuse or that ignore the rest."""
         return bool(self.methods) and not self.unsupported and "{rest...}" not in self.pattern
 
     @property
     def methods(self) -> tuple[str, ...]:
-        """The methods that have endpoints of their own. HEAD is not among them."""
+        """The methods that the route names. HEAD is not among them: it is answered as GET."""
         return tuple(method for method in self.endpoints if method != "*")
 
 
@@ -112,7 +112,7 @@ _SERVER_ROUTES = (
     Route("/favicon.ico", unsupported=_NO_INTERFACE),
 )
 
-# A database, its settings, and what is done to it as a whole.
+# A database, its settings, and operations on all of it.
 _DATABASE_ROUTES = (
     Route(
         "/{db}",
@@ -144,7 +144,7 @@ _DATABASE_ROUTES = (
     Route("/{db}/_missing_revs", {"POST": "revs_diff.missing_revs"}, "POST", reading=_POST),
 )
 
-# What CouchDB answers within a partition too, as it does outside of it. Source: chttpd_db:handle_partition_req.
+# Routes that also exist within a partition. Source: chttpd_db:handle_partition_req.
 _QUERY_ROUTES = (
     Route("/{db}/_all_docs", _ALL_DOCS, "GET,HEAD,POST", reading=_POST),
     Route("/{db}/_all_docs/queries", {"POST": "all_docs.document_queries"}, "POST", reading=_POST),

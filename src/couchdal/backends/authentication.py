@@ -120,6 +120,6 @@ def with_header(request: Request, name: str, value: str) -> Request:
 
 
 def has_credentials(request: Request) -> bool:
-    """Return whether a request already carries credentials, as one that is forwarded for somebody does."""
+    """Return whether a request already carries credentials, as forwarded requests may."""
     cookies = request.headers.get("cookie", "").lower()
     return "authorization" in request.headers or SESSION_COOKIE.lower() + "=" in cookies

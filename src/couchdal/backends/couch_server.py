@@ -1,6 +1,6 @@
 """``CouchServer``: what ``CouchBackend`` and ``AsyncCouchBackend`` share to talk to one CouchDB.
 
-Requests are sent as they are, and every answer is returned, whatever its status.
+Requests are sent unchanged, and an answer is returned for every status.
 """
 
 from __future__ import annotations

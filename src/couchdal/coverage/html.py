@@ -62,7 +62,7 @@ def page(coverage: Coverage) -> str:
 
 def _sections(found: Mapping[str, Any]) -> Iterator[str]:
     yield "<h1>Coverage of the data-access layer</h1>"
-    yield "<p>What the tests have met of CouchDB's endpoints, methods, parameters, operators and errors.</p>"
+    yield "<p>The endpoints, methods, parameters, operators and errors of CouchDB that the tests have met.</p>"
     errors = sum(len(entry["met"]["errors"]) for entry in found["endpoints"].values())
     count = sum(entry["requests"] for entry in found["endpoints"].values())
     yield '<div class="totals">'

@@ -12,7 +12,7 @@ JSON_TYPE = "application/json"
 
 
 def json_response(value: object, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
-    """Return a JSON answer. It holds the value itself, so nobody else may change the value later."""
+    """Return a JSON answer. It holds the value itself, not a copy: do not change the value afterwards."""
     kind = {"content-type": JSON_TYPE}
     return Response(status, {**kind, **headers} if headers else kind, value)
 

@@ -6,9 +6,9 @@ import re
 from collections.abc import Mapping
 from typing import Final
 
-# How a message is framed on one connection. Whoever sends the next message frames it anew.
+# How a message is framed on one connection. A forwarded message is framed anew.
 FRAMING: Final = frozenset(("connection", "content-length", "keep-alive", "transfer-encoding"))
-# What is meant for the next server only (RFC 9110, section 7.6.1), and what every client writes itself.
+# Headers for the next server only (RFC 9110, section 7.6.1), and headers that every client writes itself.
 HOP_BY_HOP: Final = FRAMING | {
     "expect",
     "host",

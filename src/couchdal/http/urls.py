@@ -15,7 +15,7 @@ _ESCAPE = re.compile(b"%([0-9A-Fa-f]{2})")
 _BAD_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _RESERVED = re.compile(b"[^A-Za-z0-9._~-]")
 _RESERVED_BY_COUCHDB = re.compile(b"[^A-Za-z0-9_.:-]")
-# What a request line cannot carry. A "#" is escaped because servers cut a path off there.
+# Characters that a request line cannot carry. A "#" is among them because servers cut a path off there.
 UNSENDABLE = re.compile('[^!-"$-~]+')
 
 
@@ -68,7 +68,7 @@ def check_encoding(text: str) -> None:
 def unquote(text: str) -> str:
     """Decode a path segment or a part of a query; ``+`` is a space.
 
-    Raises ``BadRequest("invalid_url_encoding")``.
+    Raise ``BadRequest("invalid_url_encoding")``.
     """
     check_encoding(text)
     return unquote_form(text)
@@ -94,7 +94,7 @@ def _unescape(text: str, errors: str) -> str:
 def split_path(path: str) -> list[str]:
     """Return the decoded segments of a raw path, without empty ones, as CouchDB does.
 
-    Raises ``BadRequest("invalid_url_encoding")``.
+    Raise ``BadRequest("invalid_url_encoding")``.
     """
     segments = path.strip("/").split("/")
     if "" in segments:
@@ -105,7 +105,7 @@ def split_path(path: str) -> list[str]:
 def parse_query(query: str) -> list[tuple[str, str]]:
     """Return the decoded pairs of a query string, in order; ``;`` separates them as ``&`` does.
 
-    Raises ``BadRequest("invalid_url_encoding")``.
+    Raise ``BadRequest("invalid_url_encoding")``.
     """
     pairs = []
     for part in query.replace(";", "&").split("&"):

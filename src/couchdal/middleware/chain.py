@@ -32,7 +32,7 @@ class Delay(NamedTuple):
 
 
 class Discard(NamedTuple):
-    """Release an answer that nobody will read."""
+    """Release an answer without reading it."""
 
     response: Response
 
@@ -48,7 +48,7 @@ _of_server: WeakKeyDictionary[object, list[Middleware]] = WeakKeyDictionary()
 def install(middleware: Middleware, server: object = None, *, outermost: bool = False) -> Callable[[], None]:
     """Install middleware for one server (``Backend.server_key``) or for all. Return the function that removes it.
 
-    It sees the requests of every handle on that server, whoever made the handle.
+    It sees the requests of every handle on that server, including handles that already exist.
     """
     installed = _everywhere if server is None else _of_server.setdefault(server, [])
     installed.insert(0 if outermost else len(installed), middleware)

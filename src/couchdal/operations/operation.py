@@ -63,7 +63,7 @@ class AsyncOperations:
 
 
 def document_path(doc_id: str) -> str:
-    """Return the path of a document. Whatever characters the id has, the path names that document only.
+    """Return the path of a document. The id may have any characters: the path names no other document.
 
     Raise ``IllegalDocId`` for an id that no document can have: its path would name something else.
     """
@@ -126,7 +126,7 @@ def index_name(use_index: str | Iterable[str] | None) -> object:
 
 
 def as_list(values: Iterable[Item]) -> list[Item]:
-    """Return the values as a list. Raise ``TypeError`` for a single text: nobody means its letters."""
+    """Return the values as a list. Raise ``TypeError`` for a single text, which would become its letters."""
     if isinstance(values, str):
         raise TypeError(f"expected a list of values, not the text {values!r}")
     return list(values)

@@ -207,7 +207,7 @@ class Player:
         return self.backend.send(Request(method, path, query, headers))
 
     def remove(self) -> None:
-        """Delete what the scenario left: databases that start with its name, and users with that name."""
+        """Delete databases whose names start with the scenario's, and users with that name."""
         names = cast("list[str]", self._send_as_admin("GET", "/_all_dbs").value())
         for name in names:
             if name.startswith(self.database):

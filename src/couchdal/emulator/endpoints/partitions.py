@@ -1,6 +1,6 @@
 """``/{db}/_partition/{partition}``: one partition of a database. Source: ``chttpd_db:handle_partition_req``.
 
-What is below a partition has routes to the endpoints that answer it for the whole database.
+Paths below a partition have routes to the endpoints of the whole database.
 """
 
 from __future__ import annotations
