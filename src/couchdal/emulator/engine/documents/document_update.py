@@ -59,7 +59,7 @@ def update_documents(
         before = tree = old.tree if old is not None else ()
         for _, index, document in own:
             tree, outcomes[index] = _edit(tree, document, attachments.get(index, ()))
-        seq = _store(db, writes, old, before, tree, doc_id, seq)
+        seq = _store(db, writes, old, before, tree, doc_id=doc_id, seq=seq)
     own_locals: list[_Local] = []
     for _, index, document in locals_:
         outcomes[index] = _edit_local(own_locals, document)
@@ -205,6 +205,7 @@ def _store(
     old: DocumentRecord | None,
     before: RevisionTree,
     tree: RevisionTree,
+    *,
     doc_id: str,
     seq: int,
 ) -> int:
@@ -243,7 +244,7 @@ def replicate_documents(
         for _, index, document in own:
             found = attachments.get(index, ())
             tree, _ = _merge_replica(tree, document, found)
-        seq = _store(db, writes, old, before, tree, doc_id, seq)
+        seq = _store(db, writes, old, before, tree, doc_id=doc_id, seq=seq)
     own_locals: list[_Local] = []
     for _, _, document in locals_:
         _edit_local(own_locals, document)

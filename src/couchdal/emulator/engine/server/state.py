@@ -86,7 +86,7 @@ def restore(server: Server, state: ServerState, *actions: Action) -> None:
         if name not in state.databases or state.databases[name][0] is not database
     ]
     databases = {name: database for name, (database, _) in state.databases.items()}
-    server.journal.publish(_ServerRestoration(server, state, parts, databases, gone, actions))
+    server.journal.publish(_ServerRestoration(server, state, parts, databases=databases, gone=gone, actions=actions))
 
 
 def fork(server: Server) -> Server:
@@ -173,6 +173,7 @@ class _ServerRestoration(_Restoration):
         server: Server,
         state: ServerState,
         parts: Sequence[_Part],
+        *,
         databases: dict[str, Database],
         gone: Sequence[Database],
         actions: Sequence[Action],
