@@ -86,7 +86,7 @@ def failure_key(peer: str, name: str, salt: str) -> tuple[str, str, str]:
 def _shortened(text: str) -> str:
     if len(text) <= _LONGEST_KEPT:
         return text
-    from hashlib import sha256
+    from hashlib import sha256  # as above
 
     return sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
