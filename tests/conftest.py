@@ -8,6 +8,7 @@ import pytest
 from effort import examples
 from hypothesis import HealthCheck, settings
 
+from couchdal.backends.base import Backend
 from couchdal.backends.memory import MemoryBackend
 from couchdal.server.application import Application
 from couchdal.server.listener import address_of, listen, serve
@@ -18,6 +19,12 @@ settings.register_profile(
     "couchdal", max_examples=examples(100, 1000), deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile("couchdal")
+
+
+@pytest.fixture
+def no_middleware(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hide the middleware that other tests of this process have installed on servers of their own."""
+    monkeypatch.setattr(Backend, "drivers", None)
 
 
 @pytest.fixture(scope="session")

@@ -6,8 +6,12 @@ import sys
 from pathlib import Path
 from types import FrameType
 
+import pytest
+
 import couchdal
 from couchdal import CouchDAL, MemoryBackend
+
+pytestmark = pytest.mark.usefixtures("no_middleware")
 
 SOURCE = str(Path(couchdal.__file__).parent)
 MOST_CALLS = 35

@@ -12,17 +12,12 @@ from raw_http import Served, Wire
 
 import couchdal
 from couchdal import MemoryBackend
-from couchdal.backends.base import Backend
+
+pytestmark = pytest.mark.usefixtures("no_middleware")
 
 SOURCE = str(Path(couchdal.__file__).parent)
 MOST = 50
 CODECS = ("encode_json", "decode_json", "decode_request", "copy_json")
-
-
-@pytest.fixture(autouse=True)
-def no_middleware(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Hide the middleware that other tests of this process have installed on servers of their own."""
-    monkeypatch.setattr(Backend, "drivers", None)
 
 
 def calls_of(head: str, body: bytes = b"") -> list[str]:

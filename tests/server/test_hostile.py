@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import random
-import select
 import socket
 import time
 from collections.abc import Callable
@@ -138,8 +137,11 @@ def attack(port: int, choices: random.Random) -> None:
         end = choices.randrange(4)
         if end == 0:
             connection.shutdown(socket.SHUT_WR)
-        while end < 2 and select.select([connection], [], [], 0.02)[0] and connection.recv(65536):
-            pass
+        if end < 2:
+            connection.settimeout(0.02)
+            with suppress(TimeoutError):
+                while connection.recv(65536):
+                    pass
         if end == 3:
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\x00\x00\x00\x00\x00\x00\x00")
 
