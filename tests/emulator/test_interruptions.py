@@ -305,7 +305,9 @@ def interrupted_bulk_writes(backend: MemoryBackend, rounds: int) -> list[str]:
             )
             rows = ask(backend, "GET", "/db/_all_docs?include_docs=true")["rows"]
             ask(backend, "POST", "/db/_bulk_docs", {"docs": [row["doc"] for row in rows]})
-        signal.setitimer(signal.ITIMER_REAL, 0)
+        # The signal may come while the timer is stopped.
+        with suppress(Interruption, BackendError):
+            signal.setitimer(signal.ITIMER_REAL, 0)
         wrong += backend.check()
         changes = ask(backend, "GET", "/db/_changes")["results"]
         if len({row["id"] for row in changes}) < len(changes):

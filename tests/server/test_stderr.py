@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 
 from processes import ask, couchdal_serve
 
@@ -18,8 +19,12 @@ def test_writing_to_a_pipe_that_nobody_reads_does_not_block() -> None:
     text = b""
     while b"dropped" not in text:
         text += os.read(reader, 65536)
-    stream.close()
-    os.close(writer)
+
+    def finish() -> None:
+        stream.close(timeout_s=30)
+        os.close(writer)
+
+    threading.Thread(target=finish).start()
     while more := os.read(reader, 65536):
         text += more
     os.close(reader)

@@ -115,13 +115,15 @@ class Application:
             allow_large=lambda: backend.check_large(request),
         )
         outgoing = Outgoing(send, self.limits, connection)
-        # An answer that exists already is large, and the client has yet to read it.
-        unread = 0 if cycle.response is None else len(cycle.response.body)
+        unread = 0
         clients = self._feed_clients if cycle.feed else self._clients
         full = cycle.response is None and clients.is_full(request.peer)
-        clients.open(request.peer, unread)
+        clients.open(request.peer)
         try:
             response = cycle.response or await self._respond(cycle, incoming, full=full)
+            # The client has yet to read the body.
+            unread = len(response.body)
+            clients.add_unread(request.peer, unread)
             await self._send(cycle.request, response, incoming, outgoing)
         except BrokenOff as broken:
             await self._break_off(cycle.request, broken, incoming, outgoing)

@@ -16,12 +16,18 @@ class Clients:
         #: For each address, the number of open requests, and how many bytes of answers it has yet to read.
         self.busy: dict[str, tuple[int, int]] = {}
 
-    def open(self, peer: str, unread: int = 0) -> None:
-        """Count a request, or a whole answer of ``unread`` bytes."""
-        requests, before = self.busy.get(peer, (0, 0))
-        self.busy[peer] = (requests + 1, before + unread)
+    def open(self, peer: str) -> None:
+        """Count a request."""
+        requests, unread = self.busy.get(peer, (0, 0))
+        self.busy[peer] = (requests + 1, unread)
+
+    def add_unread(self, peer: str, size: int) -> None:
+        """Count the bytes of an answer to an open request."""
+        requests, unread = self.busy[peer]
+        self.busy[peer] = (requests, unread + size)
 
     def close(self, peer: str, unread: int = 0) -> None:
+        """Count a request, and the bytes of its answer, as done."""
         requests, before = self.busy.pop(peer)
         if requests > 1:
             self.busy[peer] = (requests - 1, before - unread)
