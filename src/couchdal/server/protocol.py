@@ -283,7 +283,7 @@ class HttpProtocol(HttpToolsProtocol):
 
 
 class _Unframed:
-    """Sends answers of unknown length to HTTP/1.0 clients, which cannot read chunks: closing the connection ends them."""
+    """Sends answers of unknown length to HTTP/1.0 clients: closing the connection ends them."""
 
     def __init__(self, cycle: RequestResponseCycle) -> None:
         self._cycle = cycle
