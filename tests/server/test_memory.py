@@ -20,11 +20,9 @@ from processes import couchdal_serve
 from raw_http import Answer, Served, Wire
 
 from couchdal import BadRequest, MemoryBackend, TooLarge
-from couchdal.backends.base import Backend
 from couchdal.emulator.engine.auth.sessions import Failures, count_failure, failure_key
 from couchdal.emulator.engine.mango import regex
 from couchdal.http.messages import ANONYMOUS_BODY, INFLATED_BODY, Request, decompress
-from couchdal.middleware import chain
 from couchdal.server import application, listener, protocol
 from couchdal.server.application import RequestCycle
 from couchdal.server.framing import Limits
@@ -210,9 +208,8 @@ def test_one_client_does_not_use_up_the_requests_of_others() -> None:
     other.close()
 
 
-@pytest.mark.parametrize("drivers", [None, "_DRIVERS"], ids=["without a task", "through middleware"])
-def test_unread_answers_of_one_client_are_limited(drivers: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Backend, "drivers", drivers and getattr(chain, drivers))
+@pytest.mark.usefixtures("no_middleware")
+def test_unread_answers_of_one_client_are_limited() -> None:
     served = Served(MemoryBackend(), Limits(client_unread=10 * MIB))
     wire = Wire(served.port)
     wire.ask("PUT /db HTTP/1.1")
