@@ -73,10 +73,10 @@ class Incoming:
             raise too_large()
         self._check_large()
         while not self._ended:
-            self._check_large()
             if most is not None and self.size > most:
                 return None
             self._parts.append(await self._next())
+            self._check_large()
         return self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
 
     def _check_large(self) -> None:
