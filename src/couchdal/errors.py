@@ -38,6 +38,7 @@ This module knows nothing about requests, backends or documents.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import TypeVar
 
 _Error = TypeVar("_Error", bound="CouchError")
@@ -89,13 +90,10 @@ class CouchError(Exception):
 
     def __reduce__(self) -> tuple[object, ...]:
         # Exceptions are pickled between processes (pytest-xdist), with their keyword arguments.
-        return (_restore, (type(self), self.reason, self.status, self.error, self.body, self.headers))
-
-
-def _restore(
-    cls: type[CouchError], reason: str, status: int, error: str, body: dict[str, object], headers: dict[str, str]
-) -> CouchError:
-    return cls(reason, status=status, error=error, body=body, headers=headers)
+        return (
+            partial(type(self), status=self.status, error=self.error, body=self.body, headers=self.headers),
+            (self.reason,),
+        )
 
 
 class BadRequest(CouchError):

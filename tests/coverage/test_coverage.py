@@ -73,19 +73,19 @@ def test_summary_names_what_was_never_used(coverage: Coverage) -> None:
     assert "revs" in document["never"]["parameters"]
     assert "$regex" in found["endpoints"][FIND]["never"]["operators"]
     assert found["endpoints"]["/{db}/_bulk_docs"]["requests"] == 0
-    assert (found["endpoints_met"], found["endpoints_there"]) == (3, len(LISTED))
+    assert (found["endpoints_seen"], found["endpoints_total"]) == (3, len(LISTED))
     assert document["unlisted"] == {"methods": [], "parameters": [], "operators": []}
     assert document["never"]["errors"][0] == "400 bad_request"
     assert "409 conflict" not in document["never"]["errors"]
     # Of documents two methods, a parameter and an error; of queries a method, two parameters and an operator.
-    assert found["met"] == (2 + 1 + 1) + (1 + 2 + 1) + (1 + 1)
+    assert found["seen"] == (2 + 1 + 1) + (1 + 2 + 1) + (1 + 1)
 
 
 def test_report_names_what_was_used_and_what_was_not(coverage: Coverage) -> None:
     text = "\n".join(lines(coverage))
     assert "/{db}/{doc_id}  (3 requests)\n  methods    GET 1, PUT 2\n             never: DELETE, COPY, POST" in text
     assert "errors     409 conflict 1" in text
-    assert re.search(r"never met: .*/\{db\}/_bulk_docs", text)
+    assert re.search(r"never seen: .*/\{db\}/_bulk_docs", text)
 
 
 class Page(HTMLParser):
@@ -115,7 +115,7 @@ def test_page_is_self_contained_and_escapes_what_it_shows(coverage: Coverage) ->
     assert "<script>" not in text
     assert "&lt;script&gt;" in text
     assert parsed.chips["unlisted"] == 2  # one in the key
-    assert "<h3>Endpoints that were never met: " in text
+    assert "<h3>Endpoints that were never seen: " in text
     assert "<li>/{db}/_bulk_docs</li>" in text
     assert parsed.chips["error"] == 2  # one in the key
     assert parsed.chips["never"] > 50

@@ -54,7 +54,7 @@ def summary(coverage: Coverage) -> dict[str, Any]:
     ``unlisted`` was used but is not in the API's tables: a refused method, or a misspelt parameter.
     """
     listed: dict[str, Any] = {}
-    met = there = 0
+    seen = total = 0
     for route in ROUTES:
         if not route.is_listed:
             continue
@@ -67,13 +67,13 @@ def summary(coverage: Coverage) -> dict[str, Any]:
             "errors": ERRORS.get(endpoint, ()),
         }
         never = {kind: [name for name in names if not counts[kind][name]] for kind, names in known.items()}
-        there += sum(map(len, known.values()))
-        met += sum(map(len, known.values())) - sum(map(len, never.values()))
+        total += sum(map(len, known.values()))
+        seen += sum(map(len, known.values())) - sum(map(len, never.values()))
         listed[endpoint] = {
             "requests": counts["methods"].total(),
-            "met": {kind: dict(sorted(counts[kind].items())) for kind in KINDS},
+            "seen": {kind: dict(sorted(counts[kind].items())) for kind in KINDS},
             "never": never,
             "unlisted": {kind: sorted(counts[kind].keys() - set(known[kind])) for kind in KINDS if kind != "errors"},
         }
     used = sum(1 for entry in listed.values() if entry["requests"])
-    return {"endpoints": listed, "met": met, "there": there, "endpoints_met": used, "endpoints_there": len(listed)}
+    return {"endpoints": listed, "seen": seen, "total": total, "endpoints_seen": used, "endpoints_total": len(listed)}

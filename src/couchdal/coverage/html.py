@@ -38,7 +38,7 @@ dl { display: grid; grid-template-columns: 6.5rem 1fr; gap: .4rem 1rem; margin: 
 dt { color: var(--soft); }
 dd { display: flex; flex-wrap: wrap; gap: .35rem; margin: 0; }
 .chip { padding: 0 .5rem; border-radius: 1rem; font: .85rem/1.6 ui-monospace, monospace; white-space: nowrap; }
-.met { color: var(--good); background: var(--good-back); }
+.seen { color: var(--good); background: var(--good-back); }
 .chip small { opacity: .75; margin-left: .35rem; }
 .never { color: var(--bad); border: 1px dashed; padding: 0 calc(.5rem - 1px); line-height: calc(1.6em - 2px); }
 .unlisted { color: var(--soft); background: var(--line); }
@@ -62,32 +62,32 @@ def page(coverage: Coverage) -> str:
 
 def _sections(found: Mapping[str, Any]) -> Iterator[str]:
     yield "<h1>Coverage of the data-access layer</h1>"
-    yield "<p>The endpoints, methods, parameters, operators and errors of CouchDB that the tests have met.</p>"
-    errors = sum(len(entry["met"]["errors"]) for entry in found["endpoints"].values())
+    yield "<p>The endpoints, methods, parameters, operators and errors of CouchDB that the tests have used.</p>"
+    errors = sum(len(entry["seen"]["errors"]) for entry in found["endpoints"].values())
     count = sum(entry["requests"] for entry in found["endpoints"].values())
     yield '<div class="totals">'
-    yield _total(found["endpoints_met"], found["endpoints_there"], "endpoints")
-    yield _total(found["met"], found["there"], "methods, parameters, operators, errors")
+    yield _total(found["endpoints_seen"], found["endpoints_total"], "endpoints")
+    yield _total(found["seen"], found["total"], "methods, parameters, operators, errors")
     yield f'<div class="total"><b>{errors}</b><span>kinds of errors, in {requests(count)}</span></div>'
     yield "</div>"
-    yield '<div class="key"><span class="chip met">met<small>how often</small></span>'
-    yield '<span class="chip error">error that was met<small>how often</small></span>'
-    yield '<span class="chip never">never met</span><span class="chip unlisted">met, but not listed</span></div>'
+    yield '<div class="key"><span class="chip seen">seen<small>how often</small></span>'
+    yield '<span class="chip error">error that was seen<small>how often</small></span>'
+    yield '<span class="chip never">never seen</span><span class="chip unlisted">seen, but not listed</span></div>'
     entries = sorted(found["endpoints"].items(), key=lambda item: -item[1]["requests"])
     for endpoint, entry in entries:
         if entry["requests"]:
             yield from _section(endpoint, entry)
-    unmet = [endpoint for endpoint, entry in found["endpoints"].items() if not entry["requests"]]
-    if unmet:
-        yield f"<h3>Endpoints that were never met: {len(unmet)}</h3><section><ul>"
-        yield from (f"<li>{escape(endpoint)}</li>" for endpoint in unmet)
+    unseen = [endpoint for endpoint, entry in found["endpoints"].items() if not entry["requests"]]
+    if unseen:
+        yield f"<h3>Endpoints that were never seen: {len(unseen)}</h3><section><ul>"
+        yield from (f"<li>{escape(endpoint)}</li>" for endpoint in unseen)
         yield "</ul></section>"
 
 
-def _total(met: int, there: int, what: str) -> str:
-    share = 100 * met / there if there else 0
+def _total(seen: int, total: int, what: str) -> str:
+    share = 100 * seen / total if total else 0
     return (
-        f'<div class="total"><b>{met} of {there}</b><span>{what}</span>'
+        f'<div class="total"><b>{seen} of {total}</b><span>{what}</span>'
         f'<div class="bar"><i style="width:{share:.1f}%"></i></div></div>'
     )
 
@@ -95,10 +95,10 @@ def _total(met: int, there: int, what: str) -> str:
 def _section(endpoint: str, entry: Mapping[str, Any]) -> Iterator[str]:
     yield f"<section><h2><code>{escape(endpoint)}</code><small>{requests(entry['requests'])}</small></h2><dl>"
     for kind in KINDS:
-        met, never, unlisted = entry["met"][kind], entry["never"][kind], entry["unlisted"].get(kind, ())
-        if met or never:
-            css = "error" if kind == "errors" else "met"
-            chips = [_chip("unlisted" if name in unlisted else css, name, count) for name, count in met.items()]
+        seen, never, unlisted = entry["seen"][kind], entry["never"][kind], entry["unlisted"].get(kind, ())
+        if seen or never:
+            css = "error" if kind == "errors" else "seen"
+            chips = [_chip("unlisted" if name in unlisted else css, name, count) for name, count in seen.items()]
             chips += [_chip("never", name) for name in never]
             yield f"<dt>{kind}</dt><dd>{''.join(chips)}</dd>"
     yield "</dl></section>"

@@ -11,16 +11,16 @@ from couchdal.coverage.collect import KINDS, Coverage, summary
 def lines(coverage: Coverage) -> Iterator[str]:
     """Yield the lines of the report."""
     found = summary(coverage)
-    unmet = [endpoint for endpoint, entry in found["endpoints"].items() if not entry["requests"]]
+    unseen = [endpoint for endpoint, entry in found["endpoints"].items() if not entry["requests"]]
     for endpoint, entry in found["endpoints"].items():
         if entry["requests"]:
             yield f"{endpoint}  ({requests(entry['requests'])})"
             yield from _paragraph(entry)
-    if unmet:
-        yield "never met: " + ", ".join(unmet)
+    if unseen:
+        yield "never seen: " + ", ".join(unseen)
     yield (
-        f"{found['endpoints_met']} of {found['endpoints_there']} endpoints,"
-        f" {found['met']} of {found['there']} methods, parameters, operators and errors"
+        f"{found['endpoints_seen']} of {found['endpoints_total']} endpoints,"
+        f" {found['seen']} of {found['total']} methods, parameters, operators and errors"
     )
 
 
@@ -30,8 +30,8 @@ def requests(count: int) -> str:
 
 def _paragraph(entry: Mapping[str, Any]) -> Iterator[str]:
     for kind in KINDS:
-        met, never = entry["met"][kind], entry["never"].get(kind, ())
-        if met:
-            yield f"  {kind:<10} " + ", ".join(f"{name} {count}" for name, count in met.items())
+        seen, never = entry["seen"][kind], entry["never"].get(kind, ())
+        if seen:
+            yield f"  {kind:<10} " + ", ".join(f"{name} {count}" for name, count in seen.items())
         if never:
-            yield f"  {'' if met else kind:<10} never: " + ", ".join(never)
+            yield f"  {'' if seen else kind:<10} never: " + ", ".join(never)

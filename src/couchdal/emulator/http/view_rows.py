@@ -11,7 +11,8 @@ from sys import maxsize
 
 from couchdal.emulator.engine.documents.document_read import open_winner
 from couchdal.emulator.engine.server.database import Database
-from couchdal.emulator.engine.views.view import NO_KEY, RowQuery, read_view
+from couchdal.emulator.engine.views.row_range import RowQuery
+from couchdal.emulator.engine.views.view import read_view
 from couchdal.emulator.engine.views.view_definition import MapView
 from couchdal.emulator.engine.views.view_index import ViewIndex
 from couchdal.emulator.http.call import Call
@@ -113,8 +114,8 @@ def _rows(db: Database, index: ViewIndex, name: str, query: ViewQuery) -> dict[s
 def _row_query(query: ViewQuery) -> RowQuery:
     return RowQuery(
         keys=query.keys if isinstance(query.keys, list) else None,
-        start_key=NO_KEY if query.start_key is ABSENT else query.start_key,
-        end_key=NO_KEY if query.end_key is ABSENT else query.end_key,
+        start_key=query.start_key,
+        end_key=query.end_key,
         start_key_docid=query.start_key_docid,
         end_key_docid=query.end_key_docid,
         inclusive_end=query.inclusive_end,

@@ -1,6 +1,6 @@
 """Listings of documents by id: all documents, design documents, or local documents.
 
-It knows nothing of requests. Ids sort by their raw bytes, unlike keys of views. Source: ``fabric_view_all_docs``.
+It does not know requests. Ids sort by their raw bytes, unlike keys of views. Source: ``fabric_view_all_docs``.
 """
 
 from __future__ import annotations

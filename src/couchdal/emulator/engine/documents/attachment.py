@@ -1,6 +1,6 @@
 """One attachment: parsing it from JSON, compressing it, and writing it as JSON.
 
-It knows nothing of documents, HTTP or storage. Source: ``couch_att`` and the compression settings of ``default.ini``.
+It does not know documents, HTTP or storage. Source: ``couch_att`` and the compression settings of ``default.ini``.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """One document: parsing what a client sends, and writing the body and revisions of what it gets.
 
-It knows nothing of databases or requests. Source: ``couch_doc``.
+It does not know databases or requests. Source: ``couch_doc``.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Reading documents: the winner, one revision or several leaves, with the details that a reader wants.
 
-It knows nothing of requests. Source: ``couch_db:open_doc*``, ``fabric_doc_open_revs``.
+It does not know requests. Source: ``couch_db:open_doc*``, ``fabric_doc_open_revs``.
 """
 
 from __future__ import annotations

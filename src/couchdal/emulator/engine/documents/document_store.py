@@ -1,6 +1,6 @@
 """The documents of one database: their storage, update sequence, counts and purges.
 
-It knows nothing of indexes, users or requests. The caller holds the server's lock.
+It does not know indexes, users or requests. The caller holds the server's lock.
 """
 
 from __future__ import annotations

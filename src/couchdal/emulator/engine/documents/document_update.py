@@ -1,6 +1,6 @@
 """Writing documents: edits, which get a new revision, and replicated revisions, which keep theirs.
 
-It knows nothing of requests. The caller has parsed every document of a request before the first is stored. Source:
+It does not know requests. The caller has parsed every document of a request before the first is stored. Source:
 ``couch_db`` (``prep_and_validate_*``) and ``couch_db_updater`` (``merge_rev_tree*``).
 """
 

@@ -1,6 +1,6 @@
 """Purge and compaction: removing revisions without a trace, and removing the bodies of old ones.
 
-It knows nothing of requests. Sources: ``couch_db_updater:purge_docs``, ``couch_bt_engine_compactor``.
+It does not know requests. Sources: ``couch_db_updater:purge_docs``, ``couch_bt_engine_compactor``.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""``_find``: reads the rows of an index or the documents, and returns one page of matches.
+"""Answer ``_find``: read the rows of an index, or all documents, and return one page of matches.
 
-It knows nothing of requests. The planner chooses the index. Source: ``mango_cursor_view``, ``mango_execution_stats``.
+It does not know requests. The planner chooses the index. Source: ``mango_cursor_view``, ``mango_execution_stats``.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class ExecutionStats:
 
 
 class PreparedQuery:
-    """A query with everything that depends on the query alone: a program that repeats it does not prepare it again."""
+    """A query, and everything that depends on the query alone. Repeated queries are prepared once."""
 
     __slots__ = ("_plan", "matches", "needs_whole", "project", "query")
 
@@ -75,7 +75,7 @@ class PreparedQuery:
         self._plan: Plan | None = None
 
     def plan(self, db: Database) -> Plan:
-        """Return the plan for a database. It stays the same as long as the definitions of the indexes do."""
+        """Return the plan for a database. It is made anew when the definitions of the indexes change."""
         plan = self._plan
         if plan is None or plan.present is not db.indexes.definitions(db):
             plan = self._plan = make_plan(db, self.query)
@@ -101,8 +101,8 @@ def _prepare(key: bytes) -> PreparedQuery:
 def find(db: Database, prepared: PreparedQuery) -> dict[str, object]:
     """Return the answer to a query: ``docs``, ``bookmark``, and if they apply, ``execution_stats`` and ``warning``.
 
-    It shares nothing with the store. Raise ``CouchError`` if no index serves the sort, an index does not exist, the
-    bookmark is malformed, or a condition fails.
+    The answer shares nothing with the store. Raise ``CouchError`` if no index serves the sort, an index does not exist,
+    the bookmark is malformed, or a condition fails.
     """
     query, plan = prepared.query, prepared.plan(db)
     if plan.is_empty:
@@ -136,15 +136,15 @@ def _always(document: Mapping[str, object]) -> bool:
     return True
 
 
-# A match: how many rows were examined since the one before, then the document's id, the row's key, the document as far
-# as it was read, and its record. The last entry has None, and the number of rows examined after the last match.
+# A match: the number of rows examined since the previous match, and the document's id, the row's key, the document (or
+# the part that was read), and its record. The last entry counts the rows after the last match, and has None.
 _Match: TypeAlias = "tuple[int, tuple[str, object, Mapping[str, object], DocumentRecord | None] | None]"
 
 
 class _Cursor:
     """One pass over the rows of an index, or over the documents by id.
 
-    With ``r`` above 1, CouchDB reads the documents apart from the rows, and counts them as ``quorum``.
+    With ``r`` above 1, CouchDB reads the rows first and the documents after them. It counts them as ``quorum``.
     """
 
     def __init__(self, db: Database, prepared: PreparedQuery, plan: Plan) -> None:
@@ -164,7 +164,7 @@ class _Cursor:
         if query.bookmark is not None:
             self._start_id, self._start = unpack_bookmark(query.bookmark)
         self._matches, self._project = prepared.matches, prepared.project
-        # Documents that are read for a quorum come without their conflicts.
+        # CouchDB does not return the conflicts of documents that it reads for a quorum.
         self._detail = _CONFLICTS if query.conflicts and not self._quorum else PLAIN
         self._needs_whole = prepared.needs_whole
         self._last: tuple[str, object] | None = None
@@ -290,7 +290,7 @@ class _Cursor:
         return copy_members(document) if record is None else show(self._db, record, record.winner, self._detail)
 
     def _still_matches(self, record: DocumentRecord | None) -> bool:
-        """Return whether a document matches that is read for a quorum."""
+        """Return whether a document still matches when it is read for a quorum."""
         self.stats.quorum_docs_examined += 1
         assert record is not None
         return self._matches(show(self._db, record, record.winner))

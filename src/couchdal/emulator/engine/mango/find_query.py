@@ -7,6 +7,7 @@ This module does not know databases. The error texts are CouchDB's. Source: ``ma
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Final, NamedTuple, TypeAlias
 
 from couchdal.emulator.engine.documents.partition import validate_partition
@@ -38,14 +39,26 @@ class FindQuery(NamedTuple):
     allow_fallback: bool
 
 
+@dataclass(frozen=True, slots=True)
+class IndexRequest:
+    """A parsed request for an index. None stands for an option that the request does not name."""
+
+    index: object
+    type: str
+    name: str | None
+    ddoc: str | None
+    w: int
+    partitioned: bool | None
+
+
 def parse_find_query(body: Mapping[str, object]) -> FindQuery:
     """Return the query of a ``_find`` or ``_explain`` body. Raise ``CouchError`` for the first invalid member."""
     return FindQuery(**_parse(body, _FIND))  # type: ignore[arg-type]
 
 
-def parse_index_request(body: Mapping[str, object]) -> dict[str, object]:
-    """Return the members of a ``POST /_index`` body. Missing names are None. Raise as ``parse_find_query`` does."""
-    return _parse(body, _INDEX_REQUEST)
+def parse_index_request(body: Mapping[str, object]) -> IndexRequest:
+    """Return the request of a ``POST /_index`` body. Raise ``CouchError`` for the first invalid member."""
+    return IndexRequest(**_parse(body, _INDEX_REQUEST))  # type: ignore[arg-type]
 
 
 def parse_index_definition(value: object) -> dict[str, object]:

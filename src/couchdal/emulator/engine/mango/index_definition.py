@@ -1,6 +1,6 @@
 """Definitions of Mango indexes in design documents: reading, naming, adding and removing them.
 
-It knows nothing of rows, or of which index serves a query. Source: ``mango_idx``, ``mango_idx_view``.
+It does not know rows, or of which index serves a query. Source: ``mango_idx``, ``mango_idx_view``.
 """
 
 from __future__ import annotations

@@ -6,13 +6,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TypeAlias, cast
+from dataclasses import asdict
+from typing import TypeAlias
 
 from couchdal.emulator.engine.documents.document import Document, validate_doc_id
 from couchdal.emulator.engine.documents.document_update import Outcome
 from couchdal.emulator.engine.erlang.external_term import encode_term
 from couchdal.emulator.engine.erlang.term_text import print_term
-from couchdal.emulator.engine.mango.find_query import parse_index_definition
+from couchdal.emulator.engine.mango.find_query import IndexRequest, parse_index_definition
 from couchdal.emulator.engine.mango.index_definition import (
     EMPTY_BODY,
     IndexDefinition,
@@ -30,22 +31,20 @@ Save: TypeAlias = Callable[[Document], Outcome]
 _UNAVAILABLE = ("text", "nouveau")
 
 
-def create_index(db: Database, request: Mapping[str, object], save: Save) -> dict[str, object]:
+def create_index(db: Database, request: IndexRequest, save: Save) -> dict[str, object]:
     """Write an index into its design document, unless it already has it, and return CouchDB's answer."""
-    kind = request["type"]
+    kind = request.type
     if kind in _UNAVAILABLE:
-        raise CouchError(str(kind), status=503, error="required index service unavailable")
+        raise CouchError(kind, status=503, error="required index service unavailable")
     if kind != "json":
         raise BadRequest(f"Invalid type for index: {kind}", error="invalid_index")
-    name = cast("str | None", request["name"]) or generated_name(request)
-    ddoc = cast("str | None", request["ddoc"]) or generated_name(request)
-    doc_id = _design_id(ddoc)
-    definition = parse_index_definition(request["index"])
+    name = request.name or generated_name(asdict(request))
+    doc_id = _design_id(request.ddoc or generated_name(asdict(request)))
+    definition = parse_index_definition(request.index)
     node, body = _load(db, doc_id)
     validate_doc_id(doc_id)
-    partitioned = cast("bool | None", request["partitioned"])
-    changed = with_index(body, name, definition, request["index"])
-    changed = with_partitioned(changed, partitioned, doc_id=doc_id, is_new=node is None)
+    changed = with_index(body, name, definition, request.index)
+    changed = with_partitioned(changed, request.partitioned, doc_id=doc_id, is_new=node is None)
     exists = node is not None and encode_term(changed) == encode_term(dict(body))
     if not exists:
         outcome = save(_edit(doc_id, node, changed))

@@ -1,6 +1,6 @@
 """A Mango index: the columns of each document, in the order of the keys.
 
-It knows nothing of queries: it returns the rows between two keys. Source: ``couch_mrview``, ``mango_native_proc``.
+It does not know queries: it returns the rows between two keys. Source: ``couch_mrview``, ``mango_native_proc``.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """One database: its documents, settings and indexes, and the feeds that wait for its next change.
 
-It knows nothing of requests. The caller holds the server's lock.
+It does not know requests. The caller holds the server's lock.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The emulated server: its databases, administrators, clock, ids and lock.
 
-It knows nothing of requests. Two servers with the same seed give the same answers to the same requests.
+It does not know requests. Two servers with the same seed give the same answers to the same requests.
 """
 
 from __future__ import annotations

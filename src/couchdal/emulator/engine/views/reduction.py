@@ -1,6 +1,6 @@
 """CouchDB's built-in reduce functions.
 
-It knows nothing of views. Source: ``couch_query_servers:builtin_reduce``, ``couch_hyper``.
+This module does not know views. Source: ``couch_query_servers:builtin_reduce``, ``couch_hyper``.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Number: TypeAlias = "int | float"
 
 
 class Reducible(Protocol):
-    """A row of a view, as far as reductions need it."""
+    """The part of a view's row that reductions read."""
 
     @property
     def doc_id(self) -> str: ...
@@ -51,7 +51,7 @@ def is_builtin(source: str) -> bool:
 
 
 def can_fail(source: str) -> bool:
-    """Return whether a built-in function can fail. Then no view of its design document returns rows."""
+    """Return whether a built-in function can fail. If it does, no view of its design document returns rows."""
     return source.startswith(("_sum", "_stats"))
 
 
@@ -72,7 +72,7 @@ def _sum(values: Iterable[object]) -> object:
         try:
             total = _add(value, total)
         except _SumFailed as failed:
-            # CouchDB ignores the values after it.
+            # CouchDB ignores the remaining values.
             return failed.args[0]
     return total
 
@@ -199,7 +199,7 @@ def _packed(found: object) -> object:
 
 
 def _ranked(values: Iterable[object], most: int, *, top: bool) -> list[object]:
-    """Return the greatest or the least values, best first. Of equal values, return the one that came first."""
+    """Return the greatest or the least values in that order. Of equal values, only the first counts."""
     ranked = sorted(((json_key(value), value) for value in values), key=itemgetter(0), reverse=top)
     return [next(group)[1] for _, group in islice(groupby(ranked, itemgetter(0)), most)]
 
@@ -222,7 +222,7 @@ _FEW = 1800
 
 
 def _count_distinct(keys: Iterable[object]) -> int:
-    """Estimate the number of different keys. Beyond some 1,800, CouchDB corrects the estimate by tables."""
+    """Return an estimate of the number of different keys. Above about 1,800, CouchDB corrects it by tables."""
     registers: dict[int, int] = {}
     for key in keys:
         digest = int.from_bytes(sha1(b"\x83" + encode_term(key), usedforsecurity=False).digest()[:8], "big")

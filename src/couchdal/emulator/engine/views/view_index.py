@@ -1,4 +1,4 @@
-"""The index of a design document: the rows of all its views, sorted by key and updated from the database.
+"""The index of a design document: the rows of all its views, sorted by key.
 
 This module does not know queries. Source: ``couch_mrview_updater``, ``couch_mrview_index``.
 """
@@ -180,7 +180,10 @@ class ViewIndex(FollowingIndex[_Rows]):
                         reduce_rows(source, rows)
                 elif self.partitioned and rows:
                     # CouchDB passes keys that contain the partition, and cannot encode them as JSON.
-                    raise ServerError("a partition is no JSON", error="invalid_ejson")
+                    raise ServerError(
+                        "JavaScript cannot reduce the rows of a partitioned view: their keys are not JSON",
+                        error="invalid_ejson",
+                    )
                 elif new:
                     keys = [[row.key, row.doc_id] for row in new]
                     self.query_server().reduce(source, keys, [row.value for row in new], again=False)
@@ -199,5 +202,5 @@ def _placed(
 
 
 def key_function(view: MapView) -> Callable[[object], Key]:
-    """Return the function that returns the sort key of a view's key."""
+    """Return the function that turns a key of a view into its sort key."""
     return term_key if view.is_raw else json_key

@@ -1,0 +1,152 @@
+"""Ranges of a view's rows: what a query selects, and where it begins and ends.
+
+This module does not read documents or reduce rows. Source: ``couch_mrview_util``, ``fabric_view_map``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from sys import maxsize
+from typing import Any, TypeAlias, cast
+
+from sortedcontainers import SortedList
+
+from couchdal.emulator.engine.collation.collation import Key
+from couchdal.emulator.engine.documents.document_read import Shown
+from couchdal.emulator.engine.mango.json_index import reversed_range
+from couchdal.emulator.engine.views.view_index import ViewRow
+from couchdal.http.messages import ABSENT
+
+_LAST_ID = b"\xff"
+
+_Bound: TypeAlias = "tuple[Key, bytes]"
+
+
+@dataclass(frozen=True, slots=True)
+class RowQuery:
+    """Which rows of a view to return.
+
+    If ``keys`` is None, ``start_key`` and ``end_key`` count; ``ABSENT`` means that the query does not name the key.
+    Without ``sorted``, CouchDB skips no rows, but adds ``skip`` to the offset. ``group_level`` None groups by whole
+    keys, and 0 groups all rows. ``shown`` is None without ``include_docs``.
+    """
+
+    keys: Sequence[object] | None = None
+    start_key: object = ABSENT
+    end_key: object = ABSENT
+    start_key_docid: str | None = None
+    end_key_docid: str | None = None
+    inclusive_end: bool = True
+    descending: bool = False
+    skip: int = 0
+    limit: int = maxsize
+    sorted: bool = True
+    group_level: int | None = 0
+    shown: Shown | None = None
+    partition: str | None = None
+
+
+def find_ranges(
+    rows: SortedList[ViewRow], query: RowQuery, key_of: Callable[[object], Key], partition: str | None
+) -> list[RowRange]:
+    """Return the ranges of a query in the order of its keys. Raise ``QueryParseError`` for a reversed range.
+
+    ``partition`` is empty for the rows of a global view.
+    """
+    if query.keys is not None:
+        return [RowRange(rows, query, (key, key), key_of, partition) for key in query.keys]
+    _check_range(query, key_of)
+    return [RowRange(rows, query, (query.start_key, query.end_key), key_of, partition)]
+
+
+class RowRange:
+    """The rows between two keys, in the order of reading. ``start`` comes first in that order."""
+
+    def __init__(
+        self,
+        rows: SortedList[ViewRow],
+        query: RowQuery,
+        keys: tuple[object, object],
+        key_of: Callable[[object], Key],
+        partition: str | None,
+    ) -> None:
+        self._rows = rows
+        self._descending = query.descending
+        start, end = keys
+        start_id, end_id = _id_bounds(query)
+        if not query.inclusive_end:
+            # Leave out the rows of the end key, beginning with the end document if the query names one.
+            end_id = {b"": _LAST_ID, _LAST_ID: b""}.get(end_id, end_id)
+        first = None if start is ABSENT else (key_of(start), start_id)
+        last = None if end is ABSENT else (key_of(end), end_id)
+        lower, upper = (last, first) if query.descending else (first, last)
+        # A bound at the end of a range includes or excludes all rows of its document.
+        low = self._place(partition, lower, behind=query.descending and not query.inclusive_end, end=False)
+        high = self._place(partition, upper, behind=query.descending or query.inclusive_end, end=True)
+        self._low, self._high = low, max(low, high)
+        self.offset = len(rows) - self._high if query.descending else self._low
+
+    def __len__(self) -> int:
+        return self._high - self._low
+
+    def _place(self, partition: str | None, bound: _Bound | None, *, behind: bool, end: bool) -> int:
+        """Return how many rows come before a bound. With ``behind``, count the rows at the bound too."""
+        if bound is not None:
+            place: tuple[Any, ...] = (partition, *bound, maxsize if behind else -1)
+        elif partition:
+            place = (partition + "\0",) if end else (partition,)
+        else:
+            return len(self._rows) if end else 0
+        return self._rows.bisect_left(cast(ViewRow, (place,)))
+
+    def read(self) -> Iterator[ViewRow]:
+        rows = self._rows.islice(self._low, self._high, reverse=self._descending)
+        return ascending_values(rows) if self._descending else rows
+
+
+def offset(ranges: Sequence[RowRange], skip: int, total: int) -> int:
+    """Return how many rows come before the first row of the ranges, plus the skipped ones."""
+    first = next((one for one in ranges if one), ranges[-1] if ranges else None)
+    return min(total, (first.offset if first is not None else 0) + skip)
+
+
+def offset_within(ranges: Sequence[RowRange], skip: int) -> int:
+    """Return how many rows come before the first row of the answer. A partition has one shard, which skips rows."""
+    offset = 0
+    for one in ranges:
+        offset = one.offset + min(skip, len(one))
+        if skip < len(one):
+            break
+        skip -= len(one)
+    return offset
+
+
+def _id_bounds(query: RowQuery) -> tuple[bytes, bytes]:
+    defaults = (_LAST_ID, b"") if query.descending else (b"", _LAST_ID)
+    given = (query.start_key_docid, query.end_key_docid)
+    start, end = (
+        default if text is None else text.encode("utf-8", "surrogateescape")
+        for text, default in zip(given, defaults, strict=True)
+    )
+    return start, end
+
+
+def _check_range(query: RowQuery, key_of: Callable[[object], Key]) -> None:
+    if query.start_key is ABSENT or query.end_key is ABSENT or query.start_key == query.end_key:
+        return
+    start_id, end_id = _id_bounds(query)
+    start, end = (key_of(query.start_key), start_id), (key_of(query.end_key), end_id)
+    if (start < end) if query.descending else not start < end:
+        raise reversed_range(descending=query.descending)
+
+
+def _document_of(row: ViewRow) -> tuple[Any, ...]:
+    return row.place[:3]
+
+
+def ascending_values(rows: Iterable[ViewRow]) -> Iterator[ViewRow]:
+    """Yield rows that were read backwards, but those of one key and document forwards. CouchDB stores them as one."""
+    for _, group in groupby(rows, _document_of):
+        yield from reversed(list(group))
