@@ -174,6 +174,18 @@ def _record(arguments: Arguments) -> int:
     return run(arguments)
 
 
+def _add_certify_arguments(parser: argparse.ArgumentParser) -> None:
+    from couchdal.transcripts.certify import add_arguments
+
+    add_arguments(parser)
+
+
+def _certify(arguments: Arguments) -> int:
+    from couchdal.transcripts.certify import run
+
+    return run(arguments, __version__)
+
+
 def _no_arguments(_: argparse.ArgumentParser) -> None:
     pass
 
@@ -193,6 +205,9 @@ SUBCOMMANDS = {
     ),
     "openapi": Subcommand("print the OpenAPI description of the API", _no_arguments, _print_openapi),
     "record": Subcommand("record the answers of a live server to scenarios", _add_record_arguments, _record),
+    "certify": Subcommand(
+        "compare a CouchDB with the emulator by the requests of a test suite", _add_certify_arguments, _certify
+    ),
 }
 
 

@@ -53,6 +53,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="check the memory server's data after each test, and fail what broke it",
     )
+    group.addoption(
+        "--dal-record-requests",
+        metavar="FILE",
+        help="write the shapes of all requests to FILE, for couchdal certify",
+    )
     parser.addini("dal_check", "check the memory server's data after each test", type="bool", default=False)
     parser.addini("dal_backend", "where tests run: memory, couch or both", default="")
     parser.addini("dal_indexes", "queries without an index: require makes them fail, watch collects them", default="")
@@ -92,6 +97,11 @@ def pytest_configure(config: pytest.Config) -> None:
         from couchdal.testing.coverage import CoveragePlugin, parse_formats
 
         config.pluginmanager.register(CoveragePlugin(config, parse_formats(wanted)), "dal-coverage")
+    recorded = config.getoption("dal_record_requests")
+    if recorded:
+        from couchdal.testing.recording import RecordingPlugin
+
+        config.pluginmanager.register(RecordingPlugin(config, recorded), "dal-recording")
     config.stash[_ISOLATION] = Isolation(_prepare, live)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from couchdal.errors import NotFound
+from couchdal.errors import CouchError, NotFound
 from couchdal.http.urls import split_path
 
 _NO_ENDPOINTS: Mapping[str, str] = {}
@@ -287,3 +287,11 @@ def find_route(segments: Sequence[str]) -> tuple[Route, dict[str, str]]:
         if args is not None:
             return route, args
     raise NotFound("missing")
+
+
+def endpoint_of(path: str) -> str | None:
+    """Return the pattern of the route of a percent-encoded path, such as ``/{db}/_find``; ``None`` without a route."""
+    try:
+        return find_route(split_path(path))[0].pattern
+    except CouchError:
+        return None

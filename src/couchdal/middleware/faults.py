@@ -10,10 +10,9 @@ from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, It
 from types import TracebackType
 from typing import TYPE_CHECKING, TypedDict
 
-from couchdal.api.routes import ROUTES, find_route
-from couchdal.errors import BrokenOff, CouchError
+from couchdal.api.routes import ROUTES, endpoint_of
+from couchdal.errors import BrokenOff
 from couchdal.http.messages import Request, Response, is_feed
-from couchdal.http.urls import split_path
 from couchdal.middleware.chain import Delay, Discard, Steps, install
 
 if TYPE_CHECKING:
@@ -116,7 +115,7 @@ class Fault:
     def _affects(self, request: Request) -> bool:
         if self._method is not None and request.method != self._method:
             return False
-        if self._endpoint is not None and _pattern(request.path) != self._endpoint:
+        if self._endpoint is not None and endpoint_of(request.path) != self._endpoint:
             return False
         if self._accepts is not None and not self._accepts(request):
             return False
@@ -128,13 +127,6 @@ class Fault:
 
 def _writes(request: Request) -> bool:
     return request.method in ("PUT", "DELETE")
-
-
-def _pattern(path: str) -> str | None:
-    try:
-        return find_route(split_path(path))[0].pattern
-    except CouchError:
-        return None
 
 
 class Faults:

@@ -91,6 +91,8 @@ class RequestLog:
         """Log a request and forward it: the middleware of the log."""
         start = time.perf_counter()
         counted, added = _counting(request)
+        # The emulator may change the value of a request while it answers.
+        body = redacted_body(request)
         status = examined = None
         try:
             response = yield counted
@@ -103,7 +105,7 @@ class RequestLog:
                     request.method,
                     request.path,
                     redacted_query(request.query),
-                    _redacted_body(request),
+                    body,
                     status,
                     examined,
                     spent,
@@ -187,7 +189,7 @@ def _examined(response: Response, added: bool) -> int | None:
     return (examined if isinstance(examined, int) else 0) + (quorum if isinstance(quorum, int) else 0)
 
 
-def _redacted_body(request: Request) -> JSON:
+def redacted_body(request: Request) -> JSON:
     # An administrator's password is the value of a setting: the body is only that value.
     return _HIDDEN if "/_config/" in request.path else _redacted(request.value())
 

@@ -154,8 +154,8 @@ class Player:
         if step.wait_ms:
             self.pause(step.wait_ms / 1000)
         request = self._request(step)
-        response = self.backend.send(request)
-        answer = _answer(request, response, in_lines=step.response is not None and "lines" in step.response)
+        response = self.backend.exchange(request)
+        answer = show_answer(request, response, in_lines=step.response is not None and "lines" in step.response)
         for name, place in step.save.items():
             value = _pick(answer, response, place)
             if value is not None:
@@ -204,7 +204,7 @@ class Player:
 
     def _send_as_admin(self, method: str, path: str, query: str = "") -> Response:
         headers = {"accept": "application/json", "authorization": basic_credentials(*self.admin)}
-        return self.backend.send(Request(method, path, query, headers))
+        return self.backend.exchange(Request(method, path, query, headers))
 
     def remove(self) -> None:
         """Delete databases whose names start with the scenario's, and users with that name."""
@@ -238,7 +238,7 @@ def _dumps(value: JSON) -> str:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
-def _answer(request: Request, response: Response, in_lines: bool) -> dict[str, JSON]:
+def show_answer(request: Request, response: Response, *, in_lines: bool = False) -> dict[str, JSON]:
     headers = {name.lower(): value for name, value in response.headers.items()}
     answer: dict[str, JSON] = {
         "status": response.status,
