@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from couchdal.cli import build_parser
+from couchdal.middleware.known import read_known_differences
 from couchdal.server.options import read_options
 from couchdal.transcripts.scenario import RECORDED_ADMIN
 
@@ -38,7 +39,9 @@ def test_blocks_of_a_page_run(page: Path, tmp_path: Path, served_address: str) -
         assert not [line for line in block["text"].splitlines() if len(line) > 80]
         assert block["kind"] in KINDS, block
         assert block["name"] or block["kind"] in ("ini", "sh"), f"a block without a name: {block['text'][:80]}"
-        if block["kind"] == "toml":
+        if block["kind"] == "toml" and "[[difference]]" in block["text"]:
+            read_known_differences(tmp_path / block["name"])
+        elif block["kind"] == "toml":
             read_options({}, {}, str(tmp_path / block["name"]))
         if block["kind"] == "ini":
             settings = tmp_path / f"{len(os.listdir(tmp_path))}.ini"
