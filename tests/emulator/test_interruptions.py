@@ -454,7 +454,7 @@ def broken(number: int) -> MemoryBackend:
     elif number == 2:
         storage._sorted().remove("d0")
     elif number == 3:
-        storage._records["d0"] = storage.get("d3")
+        storage.records["d0"] = storage.get("d3")
     elif number == 4:
         record.tree = (*record.tree, record.tree[0])
     elif number == 5:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, TypeAlias, cast
 from couchdal.errors import MemoryOnly, NotConfigured, NotJSON
 from couchdal.http.json_text import JSON, MOST_DEPTH, copy_json
 from couchdal.http.messages import ABSENT, Request, Response
-from couchdal.http.urls import UNSENDABLE, quote, quote_unsendable
+from couchdal.http.urls import quote, quote_unsendable
 
 if TYPE_CHECKING:
     from typing import Self
@@ -141,12 +141,14 @@ class Backend:
         a query string. The payload is copied and checked here, so later changes by the caller have no effect. Raise
         ``NotConfigured`` if no database was named, and ``TypeError`` or ``ValueError`` for what cannot be sent.
         """
-        path = path.lstrip("/")
-        if UNSENDABLE.search(path) is not None:
-            path = quote_unsendable(path)
-        path, _, query = path.partition("?")
-        first = path.partition("/")[0]
-        if first not in SERVER_PATHS:
+        method, path, query = method.upper(), quote_unsendable(path.lstrip("/")), ""
+        if payload is not ABSENT:
+            payload = copy_json(payload, MOST_DEPTH)
+        if "?" in path:
+            path, _, query = path.partition("?")
+        if path.partition("/")[0] in SERVER_PATHS:
+            path = "/" + path
+        else:
             database = self.database or self.fallback_database
             if database is None:
                 raise NotConfigured(
@@ -154,17 +156,24 @@ class Backend:
                     ' CouchDAL(database="tasks")',
                     self.name,
                 )
+            if self.provides:
+                self.provide(database, method, path)
             root = database_path(database)
-            path = f"{root}/{path}" if first else root + path
-        else:
-            path = "/" + path
+            path = f"{root}/{path}" if path else root
         sent = {"accept": "application/json"}
         if payload is not ABSENT:
             sent["content-type"] = "application/json"
-            payload = copy_json(payload, MOST_DEPTH)
         if headers:
             sent.update((name.lower(), value) for name, value in headers.items())
-        return Request(method.upper(), path, query, sent, body, json=payload)
+        if payload is ABSENT:
+            return Request(method, path, query, sent, body)
+        return Request(method, path, query, sent, json=payload)
+
+    def provide(self, database: str, method: str, path: str) -> None:
+        """Create the database before the first request to it. ``path`` is relative to the database.
+
+        A CouchDB does nothing here: in tests, a middleware creates databases.
+        """
 
     def result(self, response: Response) -> JSON:
         """Return the decoded body, or raise the ``CouchError`` of a status >= 400, or ``NotJSON``."""

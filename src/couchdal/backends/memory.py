@@ -6,20 +6,19 @@ It imports neither an HTTP client nor an event loop. It answers one request at a
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from functools import partial
 from threading import Lock
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from couchdal.backends.base import AsyncBackend, Emulator, database_path
+from couchdal.backends.base import AsyncBackend, Emulator
 from couchdal.emulator.dispatch import dispatch
 from couchdal.emulator.engine.server.journal import Assignment, Changes
 from couchdal.emulator.engine.server.server import Clock, Server, ServerClock
 from couchdal.emulator.http.authentication import check_large
 from couchdal.errors import CouchError
 from couchdal.http.answers import error_response
-from couchdal.http.messages import ABSENT, Request, Response
+from couchdal.http.messages import Request, Response
 
 if TYPE_CHECKING:
     from couchdal.emulator.engine.server.database import Database
@@ -37,8 +36,6 @@ class MemoryBackend(Emulator):
     ) -> None:
         self.database = database
         self.provides = True
-        # The databases that were created on first use. All views of the server share it, as they share the databases.
-        self._provided: set[str] = set()
         self.server: Server = server or Server(clock=Clock(monotonic=monotonic))
         if admin is not None:
             self.server.admins[admin[0]] = admin[1]
@@ -70,35 +67,16 @@ class MemoryBackend(Emulator):
         with self.server.lock:
             check_large(self.server, request)
 
-    def relative_request(
-        self,
-        method: str,
-        path: str,
-        payload: object = ABSENT,
-        headers: Mapping[str, str] | None = None,
-        body: bytes = b"",
-    ) -> Request:
-        request = super().relative_request(method, path, payload, headers, body)
-        if self.provides:
-            database = self.database or self.fallback_database
-            if database not in self._provided:
-                self._provide(database, request)
-        return request
-
-    def _provide(self, database: str, request: Request) -> None:
-        """Create the database that relative paths mean, at the first request to it.
-
-        This happens only once: a database that was deleted since stays missing, as on a real server.
-        """
-        root = database_path(database)
-        if request.path != root and not request.path.startswith(root + "/"):
+    def provide(self, database: str, method: str, path: str) -> None:
+        # Only once: a database that was deleted since stays missing, as on a real server.
+        if database in self.server.provided:
             return
-        explicit = request.path == root and request.method in ("PUT", "DELETE")
+        explicit = not path and method in ("PUT", "DELETE")
         with self.server.lock:
             self.server.journal.settle()
             if not explicit and database not in self.server.databases:
                 self.server.create(database)
-            self._provided.add(database)
+            self.server.provided.add(database)
 
     @property
     def clock(self) -> ServerClock:
@@ -118,7 +96,7 @@ class MemoryBackend(Emulator):
     def snapshot(self) -> Snapshot:
         from couchdal.emulator.engine.server.snapshot import Snapshot  # only programs that go back need it
 
-        return Snapshot(self.server, self._provided)
+        return Snapshot(self.server)
 
     def fork(self) -> MemoryBackend:
         from couchdal.emulator.engine.server.state import fork  # only programs that go back need it
@@ -126,7 +104,7 @@ class MemoryBackend(Emulator):
         with self.server.lock:
             self.server.journal.settle()
             other = MemoryBackend(server=fork(self.server), database=self.database)
-            other.provides, other._provided = self.provides, set(self._provided)
+            other.provides = self.provides
         return other
 
     def adopt(self, database: Database) -> None:
@@ -137,7 +115,7 @@ class MemoryBackend(Emulator):
             self.server.journal.settle()
             server, name = self.server, database.name
             adopted, old = fork_database(database, server.journal), server.databases.get(name)
-            actions = (partial(server.databases.__setitem__, name, adopted), partial(self._provided.add, name))
+            actions = (partial(server.databases.__setitem__, name, adopted), partial(server.provided.add, name))
             deleted: list[Assignment] = [(old, "deleted", True)] if old is not None else []
             woken = [old.changed] if old is not None else []
             server.journal.publish(Changes(deleted, actions, woken=woken))
@@ -157,7 +135,7 @@ class MemoryBackend(Emulator):
     def reset(self) -> None:
         with self.server.lock:
             self.server.journal.settle()
-            self.server.empty(self._provided.clear, self.server.ids.begin)
+            self.server.empty(self.server.ids.begin)
 
 
 def _without_body(response: Response) -> Response:

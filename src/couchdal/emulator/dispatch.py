@@ -38,7 +38,7 @@ def dispatch(server: Server, request: Request) -> Response:
     db = None
     if "db" in args and (len(segments) > 1 or method not in ("PUT", "DELETE")):
         db = server.database(args["db"])
-    call = Call(request, method, server, args, user, db=db)
+    call = Call(request, server, args, user, db)
     if len(segments) > 3 and db is not None:
         call = _check_path(call, segments)
     name = route.endpoints.get(method)

@@ -13,8 +13,7 @@ JSON_TYPE = "application/json"
 
 def json_response(value: object, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
     """Return a JSON answer. It holds the value itself, not a copy: do not change the value afterwards."""
-    kind = {"content-type": JSON_TYPE}
-    return Response(status, {**kind, **headers} if headers else kind, value)
+    return Response(status, {"content-type": JSON_TYPE, **headers} if headers else {"content-type": JSON_TYPE}, value)
 
 
 def absolute_uri(request: Request, path: str) -> str:

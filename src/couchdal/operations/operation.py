@@ -69,14 +69,14 @@ def document_path(doc_id: str) -> str:
     """
     if not isinstance(doc_id, str):
         raise TypeError(f"a document id must be a str, not {type(doc_id).__name__}")
+    if not doc_id:
+        raise IllegalDocId("Document id must not be empty")
+    if doc_id[0] != "_":
+        return "/" + quote(doc_id)
     for prefix in ("_design/", "_local/"):
         if doc_id.startswith(prefix) and doc_id != prefix:
             return f"/{prefix}{quote(doc_id[len(prefix) :])}"
-    if not doc_id:
-        raise IllegalDocId("Document id must not be empty")
-    if doc_id.startswith("_"):
-        raise IllegalDocId("Only reserved document ids may start with underscore.")
-    return "/" + quote(doc_id)
+    raise IllegalDocId("Only reserved document ids may start with underscore.")
 
 
 def local_path(doc_id: str) -> str:

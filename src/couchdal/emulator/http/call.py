@@ -12,6 +12,7 @@ from couchdal.emulator.engine.server.database import Database
 from couchdal.emulator.engine.server.server import Server
 from couchdal.errors import BadContentType, BadRequest, CouchError, Forbidden, Unauthorized
 from couchdal.http.answers import JSON_TYPE, absolute_uri
+from couchdal.http.headers import effective_method
 from couchdal.http.json_text import JSON, decode_request
 from couchdal.http.messages import ABSENT, ANONYMOUS_BODY, INFLATED_BODY, Request, decompress
 from couchdal.http.urls import parse_query
@@ -20,27 +21,25 @@ from couchdal.http.urls import parse_query
 class Call:
     """A routed request.
 
-    ``args`` are the decoded path segments that the route's pattern names. ``method`` is the effective method, which a
-    header may override. ``db`` is the database in the path; only calls that create or delete a database have none.
+    ``args`` are the decoded path segments that the route's pattern names. ``db`` is the database in the path. Only
+    calls that create or delete a database have none.
     """
 
-    __slots__ = ("_params", "args", "db", "method", "request", "server", "user")
+    __slots__ = ("_params", "args", "db", "request", "server", "user")
 
     db: Database
 
     def __init__(
         self,
         request: Request,
-        method: str,
         server: Server,
         args: Mapping[str, str],
         user: UserContext,
-        *,
         db: Database | None = None,
+        *,
         params: list[tuple[str, str]] | None = None,
     ) -> None:
         self.request: Request = request
-        self.method: str = method
         self.server: Server = server
         self.args: Mapping[str, str] = args
         self.user: UserContext = user
@@ -50,7 +49,12 @@ class Call:
 
     def with_params(self, params: list[tuple[str, str]]) -> Call:
         """Return the same call with other query parameters."""
-        return Call(self.request, self.method, self.server, self.args, self.user, db=self.db, params=params)
+        return Call(self.request, self.server, self.args, self.user, self.db, params=params)
+
+    @property
+    def method(self) -> str:
+        """The method that counts, which a header may override."""
+        return effective_method(self.request.method, self.request.headers)
 
     @property
     def doc_id(self) -> str:
@@ -121,13 +125,17 @@ class Call:
 
     def require_json_type(self) -> None:
         """Raise ``BadContentType`` unless the content type is JSON."""
-        kind = self.header("content-type") or ""
-        if kind.lstrip(";").partition(";")[0] != JSON_TYPE:
+        kind = self.request.headers.get("content-type", "")
+        if kind != JSON_TYPE and kind.lstrip(";").partition(";")[0] != JSON_TYPE:
             raise BadContentType("Content-Type must be application/json")
 
     def require_server_admin(self) -> None:
         if not self.user.is_admin:
             raise Unauthorized("You are not a server admin.")
+
+    def design_error(self) -> CouchError | None:
+        """Return the error for a user who may not write design documents, or None."""
+        return self.db_admin_error("You are not a db or server admin.")
 
     def db_admin_error(self, reason: str) -> CouchError | None:
         """Return the error for a user who is neither a server administrator nor one of this database, or None."""

@@ -87,10 +87,11 @@ def parse_revisions(text: str) -> list[Revision]:
 
 def check_readable(call: Call, doc_id: str) -> None:
     """Raise ``NotFound`` or ``Forbidden`` for a user document that is not the caller's own."""
-    if call.db.name.endswith("/_users") and not call.user.is_admin:
+    db = call.db
+    if db.system == "_users" and db.name != "_users" and not call.user.is_admin:
         from couchdal.emulator.engine.auth.users import check_readable  # few programs manage users
 
-        check_readable(doc_id, call.user, call.db.security)
+        check_readable(doc_id, call.user, db.security)
 
 
 def redirect_to_design_path(call: Call) -> Response:

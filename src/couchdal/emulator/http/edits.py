@@ -22,7 +22,8 @@ def document_from(call: Call, doc_id: str, document: Document) -> Document:
 
     Raise ``BadRequest`` if the revisions in the body, the query and If-Match differ.
     """
-    check_names(document.attachments)
+    if document.attachments:
+        check_names(document.attachments)
     text = call.param("rev")
     revision = None if text is None else parse_revision(text)
     if document.ids:
@@ -50,19 +51,14 @@ def header_revision(call: Call, revision: Revision | None) -> Revision | None:
     return named
 
 
-def design_error(call: Call) -> CouchError | None:
-    """Return the error for a design document that this user may not write, or None."""
-    return call.db_admin_error("You are not a db or server admin.")
-
-
 def edit(call: Call, documents: Sequence[Document]) -> list[Outcome]:
     """Make edits with this user's rights, and return the outcome of each."""
-    return update_documents(call.db, _prepared(call, documents), design_error(call), _validate(call))
+    return update_documents(call.db, _prepared(call, documents), call.design_error, _validate(call))
 
 
 def replicate(call: Call, documents: Sequence[Document]) -> list[tuple[Document, CouchError]]:
     """Store revisions made elsewhere with this user's rights, and return the refused ones with their errors."""
-    return replicate_documents(call.db, _prepared(call, documents), design_error(call), _validate(call))
+    return replicate_documents(call.db, _prepared(call, documents), call.design_error, _validate(call))
 
 
 def _prepared(call: Call, documents: Sequence[Document]) -> Sequence[Document]:
@@ -70,24 +66,20 @@ def _prepared(call: Call, documents: Sequence[Document]) -> Sequence[Document]:
 
     Raise ``NotFound`` for the documents of other users, and ``NotSupported`` for replication documents.
     """
-    name = call.db.name
-    if call.db.partitioned:
+    db = call.db
+    if db.partitioned:
         for document in documents:
-            call.db.check_located(document.doc_id)
-    if name.rpartition("/")[2] == "_replicator" and not all(document.is_local for document in documents):
-        raise NotSupported("replications are not run; replicate with a client instead")
-    if not name.endswith("_users"):
+            db.check_located(document.doc_id)
+    if not db.system:
         return documents
-    from couchdal.emulator.engine.auth.users import (  # few programs manage users
-        check_writable,
-        hash_password,
-        is_users_db,
-    )
+    if db.system == "_replicator":
+        if not all(document.is_local for document in documents):
+            raise NotSupported("replications are not run; replicate with a client instead")
+        return documents
+    from couchdal.emulator.engine.auth.users import check_writable, hash_password  # few programs manage users
 
-    if not is_users_db(name):
-        return documents
     for document in documents:
-        check_writable(document.doc_id, call.user, call.db.security)
+        check_writable(document.doc_id, call.user, db.security)
     ids, known = call.server.ids, call.server.known_passwords
     return [hash_password(document, ids.named(_salt_name(call, document)), known) for document in documents]
 

@@ -37,6 +37,8 @@ class LocalDocument(NamedTuple):
 class Storage(ABC, Generic[R]):
     """The documents of one database, by id and by update sequence, and its local documents."""
 
+    __slots__ = ()
+
     @abstractmethod
     def get(self, doc_id: str) -> R | None:
         """Return a document, deleted or not; None if there never was one."""

@@ -20,8 +20,11 @@ if TYPE_CHECKING:
 class MemoryStorage(Storage[R]):
     """See ``Storage``. Records are immutable, so it can return them without a copy."""
 
+    __slots__ = ("_ids_torn", "_live_ids", "_locals", "_log", "_ordered", "_unsorted", "records")
+
     def __init__(self) -> None:
-        self._records: dict[str, R] = {}
+        #: The documents by id, deleted or not. An overlay reads them without a call.
+        self.records: dict[str, R] = {}
         self._live_ids: SortedList[str] | None = None
         # True while the live ids change. If that is interrupted, they are collected again.
         self._ids_torn = False
@@ -32,17 +35,13 @@ class MemoryStorage(Storage[R]):
         self._log: _SequenceLog[R] = _SequenceLog()
         self._locals: dict[str, LocalDocument] = {}
 
-    def is_empty(self) -> bool:
-        """Return whether the storage holds no document. Local documents do not count."""
-        return not self._records
-
     def get(self, doc_id: str) -> R | None:
-        return self._records.get(doc_id)
+        return self.records.get(doc_id)
 
     def write(self, old: R | None, new: R | None) -> None:
         self._ordered = None
         if new is not None:
-            self._records[new.doc_id] = new
+            self.records[new.doc_id] = new
             self._log.append(new)
             if old is None or old.deleted:
                 if not new.deleted:
@@ -50,7 +49,7 @@ class MemoryStorage(Storage[R]):
             elif new.deleted:
                 self._discard_live(new.doc_id)
         elif old is not None:
-            del self._records[old.doc_id]
+            del self.records[old.doc_id]
             if not old.deleted:
                 self._discard_live(old.doc_id)
         if old is not None:
@@ -58,7 +57,7 @@ class MemoryStorage(Storage[R]):
 
     def replace(self, record: R) -> None:
         self._ordered = None
-        self._records[record.doc_id] = record
+        self.records[record.doc_id] = record
         self._log.replace(record)
 
     def _discard_live(self, doc_id: str) -> None:
@@ -82,31 +81,31 @@ class MemoryStorage(Storage[R]):
         return ids
 
     def _live(self) -> list[str]:
-        return [doc_id for doc_id, record in self._records.items() if not record.deleted]
+        return [doc_id for doc_id, record in self.records.items() if not record.deleted]
 
     def recover(self, writes: Sequence[tuple[R | None, R | None]]) -> None:
         self._ordered = None
         for old, new in writes:
             if new is not None:
-                self._records[new.doc_id] = new
+                self.records[new.doc_id] = new
             elif old is not None:
-                self._records.pop(old.doc_id, None)
+                self.records.pop(old.doc_id, None)
         # All else follows from the records.
         log = _SequenceLog[R]()
-        for record in sorted(self._records.values(), key=attrgetter("seq")):
+        for record in sorted(self.records.values(), key=attrgetter("seq")):
             log.append(record)
         self._log = log
         self._live_ids, self._unsorted = None, self._live()
         self._ids_torn = False
 
     def check(self) -> list[str]:
-        by_seq = sorted(self._records.values(), key=attrgetter("seq"))
+        by_seq = sorted(self.records.values(), key=attrgetter("seq"))
         wrong = self._log.check()
         if list(self._log.read(0, None, False)) != by_seq:
             wrong.append("the log of update sequences differs from the documents")
         if not self._ids_torn and sorted([*(self._live_ids or ()), *self._unsorted]) != sorted(self._live()):
             wrong.append("the list of live ids differs from the documents")
-        if self._ordered is not None and self._ordered != [self._records[doc_id] for doc_id in sorted(self._live())]:
+        if self._ordered is not None and self._ordered != [self.records[doc_id] for doc_id in sorted(self._live())]:
             wrong.append("the ordered list of live documents differs from the documents")
         return wrong
 
@@ -121,11 +120,11 @@ class MemoryStorage(Storage[R]):
                     ids: Iterable[str] = self._unsorted
                 else:
                     ids = self._sorted()
-                self._ordered = list(map(self._records.__getitem__, ids))
+                self._ordered = list(map(self.records.__getitem__, ids))
             return reversed(self._ordered) if descending else iter(self._ordered)
         low, high = (end, start) if descending else (start, end)
         bounds = (inclusive_end, True) if descending else (True, inclusive_end)
-        return map(self._records.__getitem__, self._sorted().irange(low, high, bounds, reverse=descending))
+        return map(self.records.__getitem__, self._sorted().irange(low, high, bounds, reverse=descending))
 
     def live_before(self, doc_id: str, inclusive: bool = False) -> int:
         ids = self._sorted()
@@ -152,6 +151,8 @@ class MemoryStorage(Storage[R]):
 
 class _SequenceLog(Generic[R]):
     """The records by update sequence. A superseded one leaves a blank; blanks are removed when they are half of it."""
+
+    __slots__ = ("_blanks", "_records", "_seqs")
 
     def __init__(self) -> None:
         self._seqs: list[int] = []

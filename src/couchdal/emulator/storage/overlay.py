@@ -25,9 +25,11 @@ _NOTHING: SortedList[Any] = SortedList()
 class OverlayStorage(Storage[R]):
     """See ``Storage``. ``below`` is the storage under this one."""
 
+    __slots__ = ("_hidden", "_hidden_ids", "_hidden_seqs", "_locals", "_own", "_replaced", "below")
+
     def __init__(self, below: Storage[R]) -> None:
         # Skip overlays without changes, so that they do not pile up.
-        while isinstance(below, OverlayStorage) and not below.is_changed():
+        while type(below) is OverlayStorage and not below.is_changed():
             below = below.below
         self.below: Storage[R] = below
         self._own: MemoryStorage[R] = MemoryStorage()
@@ -41,7 +43,7 @@ class OverlayStorage(Storage[R]):
 
     def is_changed(self) -> bool:
         """Return whether anything differs from the storage below."""
-        return bool(self._hidden or self._replaced or self._locals) or not self._own.is_empty()
+        return bool(self._own.records or self._hidden or self._replaced or self._locals)
 
     def depth(self) -> int:
         """Return how many overlays lie upon one another."""
@@ -49,14 +51,14 @@ class OverlayStorage(Storage[R]):
 
     def changed_ids(self, since: Storage[R]) -> set[str] | None:
         """Return the ids whose records may differ from ``since``; None if that storage is not below this one."""
-        changed: set[str] = {record.doc_id for record in self._own.changes()}.union(self._hidden, self._replaced)
+        changed = {*self._own.records, *self._hidden, *self._replaced}
         if self.below is since:
             return changed
         further = self.below.changed_ids(since) if isinstance(self.below, OverlayStorage) else None
         return None if further is None else changed | further
 
     def get(self, doc_id: str) -> R | None:
-        own = self._own.get(doc_id)
+        own = self._own.records.get(doc_id)
         if own is not None:
             return own
         if doc_id in self._hidden:
@@ -64,7 +66,7 @@ class OverlayStorage(Storage[R]):
         return self._replaced.get(doc_id) or self.below.get(doc_id)
 
     def write(self, old: R | None, new: R | None) -> None:
-        own = None if old is None else self._own.get(old.doc_id)
+        own = None if old is None else self._own.records.get(old.doc_id)
         if old is not None and own is None:
             self._hide(old)
         if own is not None or new is not None:
@@ -103,7 +105,7 @@ class OverlayStorage(Storage[R]):
         return wrong
 
     def replace(self, record: R) -> None:
-        if self._own.get(record.doc_id) is not None:
+        if record.doc_id in self._own.records:
             self._own.replace(record)
         else:
             self._replaced[record.doc_id] = record
@@ -119,7 +121,7 @@ class OverlayStorage(Storage[R]):
         self, start: str | None = None, end: str | None = None, inclusive_end: bool = True, descending: bool = False
     ) -> Iterator[R]:
         below = self._shown(self.below.live(start, end, inclusive_end, descending))
-        if self._own.is_empty():
+        if not self._own.records:
             return below
         own = self._own.live(start, end, inclusive_end, descending)
         first = next(below, None)

@@ -35,11 +35,6 @@ _PASSWORD_FIELDS = frozenset(
 )
 
 
-def is_users_db(name: str) -> bool:
-    """Return True if the documents of a database are users."""
-    return name == USERS or name.endswith("/" + USERS)
-
-
 @lru_cache(maxsize=256)
 def derive_key(prf: str, password: bytes, salt: bytes, iterations: int) -> str:
     """Return the key derived from a password, in hexadecimal. ``prf`` names the hash function and sets the length.

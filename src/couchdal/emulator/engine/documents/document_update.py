@@ -26,6 +26,8 @@ from couchdal.errors import BadRequest, Conflict, CouchError, ServerError
 
 # The result of one edit: the new revision, or the error for its row.
 Outcome: TypeAlias = "str | CouchError"
+# Returns the error for a user who may not write design documents.
+DesignError: TypeAlias = "Callable[[], CouchError | None]"
 # Checks a document against the revision that it follows. Returns an error to refuse it.
 Validate: TypeAlias = "Callable[[Document, Node | None], CouchError | None]"
 # A document of a request with its id and its place in the request, by which edits are sorted.
@@ -37,21 +39,23 @@ _doc_id = itemgetter(0)
 def update_documents(
     db: Database,
     documents: Sequence[Document],
-    may_design: CouchError | None = None,
+    design_error: DesignError = lambda: None,
     validate: Validate | None = None,
 ) -> list[Outcome]:
     """Make the edits of one request, and return their outcomes in the order of the request.
 
-    Several edits of one document are made one after the other. Update sequences follow the order of ids. ``may_design``
-    is the error for design documents if the user may not write them; ``validate`` checks the other documents. Raise
-    ``MissingStub`` or ``BadRequest`` for an error that fails the whole request.
+    Several edits of one document are made one after the other. Update sequences follow the order of ids.
+    ``design_error`` returns the error for design documents if the user may not write them; ``validate`` checks the
+    other documents. Raise ``MissingStub`` or ``BadRequest`` for an error that fails the whole request.
     """
     outcomes: list[Outcome] = [""] * len(documents)
-    edits, locals_ = _sorted_edits(documents)
-    writes_design = bool(_of_kind(edits, "_design/"))
-    if writes_design or _needs_check(db, edits, validate):
-        edits = _checked_edits(db, edits, outcomes, may_design, validate)
-    attachments = {index: _new_attachments(document) for _, index, document in edits if document.attachments}
+    edits, locals_, writes_design = _sorted_edits(documents)
+    attached = [edit for edit in edits if edit[2].attachments]
+    if writes_design or attached or validate is not None or not db.validation_loaded:
+        edits = _checked_edits(db, edits, outcomes, design_error, validate)
+    attachments: dict[int, tuple[Attachment, ...]] = {}
+    if attached:
+        attachments = {index: _new_attachments(document) for _, index, document in edits if document.attachments}
     writes: list[Write] = []
     seq = db.update_seq
     for doc_id, own in groupby(edits, _doc_id):
@@ -67,13 +71,21 @@ def update_documents(
     return outcomes
 
 
-def _sorted_edits(documents: Sequence[Document]) -> tuple[list[_Edit], Sequence[_Edit]]:
-    """Return ordinary and local documents, sorted by id. Those with the same id stay in their order."""
-    edits = sorted((document.doc_id, index, document) for index, document in enumerate(documents))
+def _sorted_edits(documents: Sequence[Document]) -> tuple[list[_Edit], Sequence[_Edit], bool]:
+    """Return ordinary and local documents, and whether any is a design document.
+
+    Both are sorted by id. Those with the same id stay in their order.
+    """
+    edits = [(document.doc_id, index, document) for index, document in enumerate(documents)]
+    edits.sort()
+    # "`" is the character after the underscore.
+    first = bisect_left(edits, ("_",))
+    if first == len(edits) or edits[first][0] >= "`":
+        return edits, (), False
     locals_ = _of_kind(edits, "_local/")
     if locals_:
         edits = [edit for edit in edits if not edit[0].startswith("_local/")]
-    return edits, locals_
+    return edits, locals_, bool(_of_kind(edits, "_design/"))
 
 
 def _of_kind(edits: Sequence[_Edit], prefix: str) -> Sequence[_Edit]:
@@ -83,15 +95,11 @@ def _of_kind(edits: Sequence[_Edit], prefix: str) -> Sequence[_Edit]:
     return edits[first : bisect_left(edits, (prefix[:-1] + "0",), first)]
 
 
-def _needs_check(db: Database, edits: Sequence[_Edit], validate: Validate | None) -> bool:
-    return validate is not None or not db.validation_loaded or any(edit[2].attachments for edit in edits)
-
-
 def _checked_edits(
     db: Database,
     edits: Sequence[_Edit],
     outcomes: list[Outcome],
-    may_design: CouchError | None,
+    design_error: DesignError,
     validate: Validate | None,
 ) -> list[_Edit]:
     """Check revisions against the state before the request, as CouchDB does when it runs validation functions."""
@@ -116,7 +124,7 @@ def _checked_edits(
         elif any(attachment.is_stub for attachment in document.attachments):
             # A document that is created again has no revision with these attachments. CouchDB notices when it writes.
             unwritable = True
-        error = error or _refused(db, document, may_design, validate, leaf)
+        error = error or _refused(db, document, design_error, validate, leaf)
         if error is None:
             accepted.append((doc_id, index, document))
         else:
@@ -129,12 +137,12 @@ def _checked_edits(
 def _refused(
     db: Database,
     document: Document,
-    may_design: CouchError | None,
+    design_error: DesignError,
     validate: Validate | None,
     parent: Node | None,
 ) -> CouchError | None:
     if document.doc_id.startswith("_design/"):
-        return may_design or check_design_document(document.body, partitioned=db.partitioned)
+        return design_error() or check_design_document(document.body, partitioned=db.partitioned)
     db.validation_loaded = True
     return validate(document, parent) if validate is not None else None
 
@@ -221,7 +229,7 @@ def _store(
 def replicate_documents(
     db: Database,
     documents: Sequence[Document],
-    may_design: CouchError | None = None,
+    design_error: DesignError = lambda: None,
     validate: Validate | None = None,
 ) -> list[tuple[Document, CouchError]]:
     """Merge revisions from elsewhere (``new_edits: false``), and return those that were refused.
@@ -229,13 +237,17 @@ def replicate_documents(
     Known revisions are ignored. Conflicts become branches.
     """
     refused: list[tuple[Document, CouchError]] = []
-    edits, locals_ = _sorted_edits(documents)
-    writes_design = bool(_of_kind(edits, "_design/"))
-    if writes_design or _needs_check(db, edits, validate):
-        edits = _checked_replicas(db, edits, refused, may_design, validate)
-    attachments = {
-        index: tuple(map(stored, _without_duplicates(document))) for _, index, document in edits if document.attachments
-    }
+    edits, locals_, writes_design = _sorted_edits(documents)
+    attached = [edit for edit in edits if edit[2].attachments]
+    if writes_design or attached or validate is not None or not db.validation_loaded:
+        edits = _checked_replicas(db, edits, refused, design_error, validate)
+    attachments: dict[int, tuple[Attachment, ...]] = {}
+    if attached:
+        attachments = {
+            index: tuple(map(stored, _without_duplicates(document)))
+            for _, index, document in edits
+            if document.attachments
+        }
     writes: list[Write] = []
     seq = db.update_seq
     for doc_id, own in groupby(edits, _doc_id):
@@ -269,7 +281,7 @@ def _checked_replicas(
     db: Database,
     edits: Sequence[_Edit],
     refused: list[tuple[Document, CouchError]],
-    may_design: CouchError | None,
+    design_error: DesignError,
     validate: Validate | None,
 ) -> list[_Edit]:
     """Drop edits that add no leaf, and fill stubs from the nearest stored ancestor, as CouchDB does to validate."""
@@ -295,7 +307,7 @@ def _checked_replicas(
             if any(attachment.is_stub for attachment in document.attachments):
                 found = parent.attachments if parent is not None else ()
                 document = _with_attachments(document, merge_stubs(doc_id, document.attachments, found))
-        error = _refused(db, document, may_design, validate, parent)
+        error = _refused(db, document, design_error, validate, parent)
         if error is None:
             accepted.append((doc_id, index, document))
         else:

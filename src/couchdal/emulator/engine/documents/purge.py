@@ -71,5 +71,5 @@ def _without_old_bodies(tree: RevisionTree) -> RevisionTree:
         parent = bare[node]
         for above in reversed(line):
             if above is not None:
-                parent = bare[above] = Node(above.position, above.id, parent)
+                parent = bare[above] = Node(above.position, above.id, parent=parent)
     return tuple(leaf.with_parent(bare[leaf.parent]) for leaf in tree)

@@ -150,11 +150,12 @@ class Indexes:
         ``changed`` are the ids of the documents that may differ from that state; None if nobody knows.
         """
         if changed is None:
-            self._json_indexes, self._view_indexes = {}, {}
-        else:
+            self._json_indexes, self._view_indexes, changed = {}, {}, set()
+        if self._json_indexes:
             self._json_indexes = {
                 name: index for name, index in self._json_indexes.items() if index.rewind(db, changed)
             }
+        if self._view_indexes:
             self._view_indexes = {
                 name: index for name, index in self._view_indexes.items() if index.rewind(db, changed)
             }

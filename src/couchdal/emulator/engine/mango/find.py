@@ -62,24 +62,58 @@ class ExecutionStats:
         }
 
 
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """How a query reads a database: its plan, and what follows from the query and the plan.
+
+    ``start`` and ``end`` are keys in the order of reading. With ``quorum``, CouchDB reads the rows first and the
+    documents after them, and counts them apart.
+    """
+
+    plan: Plan
+    index: IndexDefinition
+    is_json: bool
+    covered: bool
+    quorum: bool
+    descending: bool
+    start: object
+    end: object
+    shown: Shown
+
+
+def _scan(query: FindQuery, plan: Plan) -> Scan:
+    """Return how a query reads a database. Raise ``ServerError`` for a range that makes CouchDB fail."""
+    index = plan.index
+    assert index is not None
+    covered = covers(index, required_fields(query))
+    quorum = query.r > 1 and not covered
+    descending = bool(query.sort) and query.sort[0][1] == "desc"
+    low, high = key_bounds(plan)
+    start, end = (high, low) if descending else (low, high)
+    # CouchDB does not return the conflicts of documents that it reads for a quorum.
+    shown = _CONFLICTS if query.conflicts and not quorum else PLAIN
+    return Scan(plan, index, index.is_json, covered, quorum, descending, start, end, shown)
+
+
 class PreparedQuery:
     """A query, and everything that depends on the query alone. Repeated queries are prepared once."""
 
-    __slots__ = ("_plan", "matches", "needs_whole", "project", "query")
+    __slots__ = ("_scan", "matches", "needs_whole", "project", "query")
 
     def __init__(self, query: FindQuery) -> None:
         self.query: FindQuery = query
         self.matches: Callable[[Mapping[str, object]], bool] = compile_selector(query.selector)
         self.project: Projection | None = None if query.fields is None else compile_projection(query.fields)
         self.needs_whole: bool = reads_metadata(query.selector)
-        self._plan: Plan | None = None
+        self._scan: Scan | None = None
 
-    def plan(self, db: Database) -> Plan:
-        """Return the plan for a database. It is made anew when the definitions of the indexes change."""
-        plan = self._plan
-        if plan is None or plan.present is not db.indexes.definitions(db):
-            plan = self._plan = make_plan(db, self.query)
-        return plan
+    def scan(self, db: Database) -> Scan:
+        """Return how the query reads a database. It is found anew when the definitions of the indexes change."""
+        scan = self._scan
+        if scan is None or scan.plan.present is not db.indexes.definitions(db):
+            # One assignment: other threads may use the query with other databases.
+            scan = self._scan = _scan(self.query, make_plan(db, self.query))
+        return scan
 
 
 def prepare(body: dict[str, JSON]) -> PreparedQuery:
@@ -104,14 +138,14 @@ def find(db: Database, prepared: PreparedQuery) -> dict[str, object]:
     The answer shares nothing with the store. Raise ``CouchError`` if no index serves the sort, an index does not exist,
     the bookmark is malformed, or a condition fails.
     """
-    query, plan = prepared.query, prepared.plan(db)
-    if plan.is_empty:
+    query, scan = prepared.query, prepared.scan(db)
+    if scan.plan.is_empty:
         return {"docs": []}
-    cursor = _Cursor(db, prepared, plan)
+    cursor = _Cursor(db, prepared, scan)
     answer: dict[str, object] = {"docs": cursor.run(), "bookmark": cursor.bookmark()}
     if query.execution_stats:
         answer["execution_stats"] = cursor.stats.to_json()
-    warnings = list(_warnings(query, cursor.index, cursor.stats))
+    warnings = list(_warnings(query, scan.index, cursor.stats))
     if warnings:
         answer["warning"] = "\n".join(warnings)
     return answer
@@ -142,31 +176,22 @@ _Match: TypeAlias = "tuple[int, tuple[str, object, Mapping[str, object], Documen
 
 
 class _Cursor:
-    """One pass over the rows of an index, or over the documents by id.
+    """One pass over the rows of an index, or over the documents by id."""
 
-    With ``r`` above 1, CouchDB reads the rows first and the documents after them. It counts them as ``quorum``.
-    """
+    __slots__ = ("_db", "_last", "_matches", "_prepared", "_query", "_resumes", "_scan", "_start", "_start_id", "stats")
 
-    def __init__(self, db: Database, prepared: PreparedQuery, plan: Plan) -> None:
-        assert plan.index is not None
-        query = prepared.query
-        self.index = plan.index
-        self.stats = ExecutionStats()
+    def __init__(self, db: Database, prepared: PreparedQuery, scan: Scan) -> None:
         self._db = db
-        self._query = query
-        self._descending = bool(query.sort) and query.sort[0][1] == "desc"
-        self._covered = covers(self.index, required_fields(query))
-        self._quorum = query.r > 1 and not self._covered
-        start, end = key_bounds(plan)
-        self._start, self._end = (end, start) if self._descending else (start, end)
+        self._prepared = prepared
+        self._query = query = prepared.query
+        self._scan = scan
+        self.stats: ExecutionStats = ExecutionStats()
+        self._matches = prepared.matches
+        self._start = scan.start
         self._start_id = ""
         self._resumes = query.bookmark is not None
         if query.bookmark is not None:
             self._start_id, self._start = unpack_bookmark(query.bookmark)
-        self._matches, self._project = prepared.matches, prepared.project
-        # CouchDB does not return the conflicts of documents that it reads for a quorum.
-        self._detail = _CONFLICTS if query.conflicts and not self._quorum else PLAIN
-        self._needs_whole = prepared.needs_whole
         self._last: tuple[str, object] | None = None
 
     def run(self) -> list[dict[str, object]]:
@@ -177,18 +202,19 @@ class _Cursor:
         """
         documents: list[dict[str, object]] = []
         skip, limit = self._query.skip, self._query.limit
-        for examined, row in self._indexed() if self.index.is_json else self._scanned():
+        is_json, quorum, counted = self._scan.is_json, self._scan.quorum, 0
+        for examined, row in self._indexed() if is_json else self._scanned():
             if row is None:
-                self._count(examined)
+                counted += examined
                 break
             doc_id, key, document, record = row
             if self._resumes:
                 self._resumes = False
                 continue
-            if not self.index.is_json and doc_id.startswith("_design/"):
+            if not is_json and doc_id.startswith("_design/"):
                 continue
-            self._count(examined)
-            if self._quorum and not self._still_matches(record):
+            counted += examined
+            if quorum and not self._still_matches(record):
                 continue
             if limit > 0:
                 # The next page begins after the last row that was returned or skipped.
@@ -198,15 +224,12 @@ class _Cursor:
             elif limit > 0:
                 limit -= 1
                 documents.append(self._shown(document, record))
-                self.stats.results += 1
             else:
                 break
+        self.stats.keys_examined, self.stats.results = counted, len(documents)
+        if not quorum and not self._scan.covered:
+            self.stats.docs_examined = counted
         return documents
-
-    def _count(self, examined: int) -> None:
-        self.stats.keys_examined += examined
-        if not self._quorum and not self._covered:
-            self.stats.docs_examined += examined
 
     def bookmark(self) -> str:
         """Return the bookmark of the next page. If nothing matched, return the one that the client sent."""
@@ -220,9 +243,9 @@ class _Cursor:
         if self._query.partition and not self._db.partitioned:
             raise QueryParseError("`partition` parameter is not supported on this db")
         bounds = self._id_bounds()
-        records = iter(() if bounds is None else self._db.storage.live(*bounds, descending=self._descending))
+        records = iter(() if bounds is None else self._db.storage.live(*bounds, descending=self._scan.descending))
         self._skip_resumed(records)
-        matches, whole = _always if self._quorum else self._matches, self._needs_whole
+        matches, whole = _always if self._scan.quorum else self._matches, self._prepared.needs_whole
         examined = 0
         for record in records:
             examined += 1
@@ -241,7 +264,8 @@ class _Cursor:
 
     def _id_bounds(self) -> tuple[str | None, str | None] | None:
         """Return the first and the last id to read, or None if there are none. Other values sort below all ids."""
-        low, high = (self._end, self._start) if self._descending else (self._start, self._end)
+        start, end = self._start, self._scan.end
+        low, high = (end, start) if self._scan.descending else (start, end)
         if type(high) is not str and not isinstance(high, Extreme):
             return None
         first, last = low if type(low) is str else None, high if type(high) is str else None
@@ -252,15 +276,16 @@ class _Cursor:
             # ";" is the character after the colon.
             first = max(first or "", f"{partition}:")
             last = min(last, f"{partition};") if last is not None else f"{partition};"
-        return (last, first) if self._descending else (first, last)
+        return (last, first) if self._scan.descending else (first, last)
 
     def _indexed(self) -> Iterator[_Match]:
-        index = self._db.indexes.json_index(self._db, self.index)
+        scan = self._scan
+        index = self._db.indexes.json_index(self._db, scan.index)
         start, partition = (self._start, self._start_id), self._query.partition
-        rows = index.rows(start, self._end, partition=partition, descending=self._descending)
+        rows = index.rows(start, scan.end, partition=partition, descending=self._scan.descending)
         self._skip_resumed(rows)
-        matches = _always if self._quorum else self._matches
-        paths = [parse_field(column) for column in self.index.columns] if self._covered else None
+        matches = _always if scan.quorum else self._matches
+        paths = [parse_field(column) for column in scan.index.columns] if scan.covered else None
         examined = 0
         for row in rows:
             examined += 1
@@ -274,20 +299,21 @@ class _Cursor:
     # --- documents ----------------------------------------------------------------------------------------------------
 
     def _read(self, record: DocumentRecord) -> Mapping[str, object]:
-        return self._whole(record) if self._needs_whole else record.body
+        return self._whole(record) if self._prepared.needs_whole else record.body
 
     def _whole(self, record: DocumentRecord) -> dict[str, object]:
         """Return the document as the selector sees it. It shares parts with the store and must not be changed."""
         node = record.winner
-        if node.attachments or self._detail is not PLAIN:
-            return show(self._db, record, node, self._detail)
+        if node.attachments or self._scan.shown is not PLAIN:
+            return show(self._db, record, node, self._scan.shown)
         return {"_id": record.doc_id, "_rev": node.rev, **(node.body or {})}
 
     def _shown(self, document: Mapping[str, object], record: DocumentRecord | None) -> dict[str, object]:
         """Return a matching document as the answer shows it. It shares nothing with the store."""
-        if self._project is not None:
-            return copy_members(self._project(document if record is None else self._whole(record)))
-        return copy_members(document) if record is None else show(self._db, record, record.winner, self._detail)
+        project = self._prepared.project
+        if project is not None:
+            return copy_members(project(document if record is None else self._whole(record)))
+        return copy_members(document) if record is None else show(self._db, record, record.winner, self._scan.shown)
 
     def _still_matches(self, record: DocumentRecord | None) -> bool:
         """Return whether a document still matches when it is read for a quorum."""

@@ -42,11 +42,11 @@ class Node:
         self,
         position: int,
         id: bytes,
-        parent: Node | None = None,
-        *,
         deleted: bool = False,
         body: dict[str, object] | None = None,
         attachments: tuple[Attachment, ...] = (),
+        *,
+        parent: Node | None = None,
     ) -> None:
         self.position: int = position
         self.id: bytes = id
@@ -76,7 +76,7 @@ class Node:
             node = node.parent
 
     def with_parent(self, parent: Node | None) -> Node:
-        return Node(self.position, self.id, parent, deleted=self.deleted, body=self.body, attachments=self.attachments)
+        return Node(self.position, self.id, self.deleted, self.body, self.attachments, parent=parent)
 
     def __repr__(self) -> str:
         return f"Node({self.rev!r}{', deleted' if self.deleted else ''})"
@@ -137,7 +137,7 @@ def merge(
     Known revisions keep their bodies. A revision of which only the id was known takes the new body. A tree that starts
     above the path gains its older history.
     """
-    tip = Node(position, ids[0], deleted=deleted, body=body, attachments=attachments)
+    tip = Node(position, ids[0], deleted, body, attachments)
     if not tree:
         return (_chain(None, tip, ids),), Merged.NEW_LEAF
     if len(ids) == 2 and len(tree) == 1:
@@ -159,7 +159,7 @@ def merge(
 def _chain(parent: Node | None, tip: Node, ids: Sequence[bytes]) -> Node:
     """Put a new node on top of ``parent``, and nodes without bodies between them. ``ids`` are newest first."""
     for offset in range(len(ids) - 1, 0, -1):
-        parent = Node(tip.position - offset, ids[offset], parent)
+        parent = Node(tip.position - offset, ids[offset], parent=parent)
     tip.parent = parent
     return tip
 
@@ -204,7 +204,7 @@ def _merge_into(
         # The path contains the history before this tree's root.
         oldest = node.position - index
         for offset, rev_id in enumerate(ids[:index]):
-            below = Node(oldest + offset, rev_id, below)
+            below = Node(oldest + offset, rev_id, parent=below)
         replaced[node] = node.with_parent(below)
     while index + 1 < len(ids):
         following = next((child for child in children[node] if child.id == ids[index + 1]), None)

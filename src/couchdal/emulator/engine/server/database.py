@@ -31,6 +31,7 @@ class Database(DocumentStore):
         "replicas",
         "security",
         "shards",
+        "system",
         "validation_loaded",
         "watchers",
     )
@@ -51,6 +52,9 @@ class Database(DocumentStore):
     ) -> None:
         super().__init__(storage, seq_text, partitioned=partitioned)
         self.name: str = name
+        # The kind of a database whose documents CouchDB itself reads: "_users", "_replicator", or else "".
+        last = name.rpartition("/")[2]
+        self.system: str = last if last in ("_users", "_replicator") else ""
         self.instance_start_time: str = instance_start_time
         self.shards: int = shards
         self.replicas: int = replicas

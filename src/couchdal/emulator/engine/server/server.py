@@ -43,25 +43,26 @@ class Clock:
         self._now = now
         self._monotonic = monotonic
         self._date = date
-        self._advanced_s = 0.0
+        #: The sum of all advances.
+        self.advanced_s: float = 0.0
 
     def now(self) -> float:
         """Return seconds since 1970."""
-        return self._advanced_s + (self._now if self._date is None else self._date())
+        return self.advanced_s + (self._now if self._date is None else self._date())
 
     def monotonic(self) -> float:
         """Return seconds for time-outs. They never go back."""
-        return self._advanced_s + (self._now if self._monotonic is None else self._monotonic())
+        return self.advanced_s + (self._now if self._monotonic is None else self._monotonic())
 
     def advance(self, seconds: float) -> None:
         """Let time pass at once. Raise ``ValueError`` if ``seconds`` is negative."""
-        self._advanced_s = self.after(seconds)
+        self.advanced_s = self.after(seconds)
 
     def after(self, seconds: float) -> float:
         """Return the sum of all advances after another one. Raise ``ValueError`` if it is negative."""
         if not seconds >= 0:
             raise ValueError(f"time does not go back: {seconds!r}")
-        return self._advanced_s + seconds
+        return self.advanced_s + seconds
 
 
 class Ids:
@@ -72,24 +73,24 @@ class Ids:
 
     def __init__(self, seed: int = 0) -> None:
         self._seed = seed
-        self._run_seed: int
-        self._count: int
-        self._shared: str
+        #: The seed of the current run, how many ids it has given, and the beginning of the next ones. One tuple changes
+        #: in one step.
+        self.position: tuple[int, int, str]
         self.begin()
 
     def begin(self, seed: int | None = None) -> None:
         """Begin the run of document ids of a seed, or the first one again. Secrets stay, so logins remain valid."""
         run_seed = self._seed if seed is None else seed
-        # One call, so that nothing can come between.
-        vars(self).update(_run_seed=run_seed, _count=0, _shared=_beginning(run_seed, 0))
+        self.position = run_seed, 0, _beginning(run_seed, 0)
 
     def next(self) -> str:
-        count = self._count + 1
+        run_seed, count, shared = self.position
+        count += 1
         run, number = divmod(count, 1 << 24)
         if number == 0:
-            self._shared = _beginning(self._run_seed, run)
-        self._count = count
-        return f"{self._shared}{number:06x}"
+            shared = _beginning(run_seed, run)
+        self.position = run_seed, count, shared
+        return f"{shared}{number:06x}"
 
     def named(self, purpose: str) -> str:
         """Return the id for one purpose. It is the same at every call."""
@@ -120,7 +121,7 @@ class ServerClock:
         with server.lock:
             server.journal.settle()
             woken = [database.changed for database in server.databases.values()]
-            server.journal.publish(Changes([(server.clock, "_advanced_s", server.clock.after(seconds))], woken=woken))
+            server.journal.publish(Changes([(server.clock, "advanced_s", server.clock.after(seconds))], woken=woken))
 
 
 class Server:
@@ -137,6 +138,7 @@ class Server:
         "journal",
         "known_passwords",
         "lock",
+        "provided",
     )
 
     def __init__(
@@ -150,6 +152,8 @@ class Server:
         # Whoever takes the lock to read or write calls ``journal.settle()`` first.
         self.journal: Journal = Journal()
         self.databases: dict[str, Database] = self._system_databases()
+        # The databases that were created because a handle used them.
+        self.provided: set[str] = set()
         # How often a database of each name was created.
         self.generations: dict[str, int] = dict.fromkeys(self.databases, 1)
         # Failed logins by address, name and salt: their number, and the time of the first.
@@ -166,6 +170,7 @@ class Server:
             (self, "databases", databases),
             (self, "generations", dict.fromkeys(databases, 1)),
             (self, "failures", {}),
+            (self, "provided", set()),
             (self, "known_passwords", {}),
         )
         self.journal.publish(Changes(assignments, actions, woken=[database.changed for database in old]))

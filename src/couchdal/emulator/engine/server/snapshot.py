@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 from couchdal.emulator.engine.documents.document import DocumentRecord
 from couchdal.emulator.engine.server.database import Database, Write
 from couchdal.emulator.engine.server.journal import Commit
@@ -20,13 +18,11 @@ class Snapshot:
     Taking and restoring it cost what has changed since, not what the databases hold.
     """
 
-    def __init__(self, server: Server, provided: set[str]) -> None:
+    def __init__(self, server: Server) -> None:
         self._server = server
-        self._provided = provided
         with server.lock:
             server.journal.settle()
             self._state = keep(server)
-            self._were_provided = set(provided)
 
     def __repr__(self) -> str:
         return f"<Snapshot of {len(self._state.databases)} databases>"
@@ -36,18 +32,15 @@ class Snapshot:
         with self._server.lock:
             self._server.journal.settle()
             carried = Snapshot.__new__(Snapshot)
-            carried._server, carried._provided = self._server, self._provided
+            carried._server = self._server
             carried._state = _carry_over(self._server, before._state, self._state)
-            carried._were_provided = self._were_provided | (self._provided - before._were_provided)
         return carried
 
     def restore(self) -> None:
         """Return the server to this state, whichever handle or thread changed it."""
         with self._server.lock:
             self._server.journal.settle()
-            restore(
-                self._server, self._state, self._provided.clear, partial(self._provided.update, self._were_provided)
-            )
+            restore(self._server, self._state)
 
 
 def _carry_over(server: Server, before: ServerState, onto: ServerState) -> ServerState:
@@ -76,6 +69,7 @@ def _carry_over(server: Server, before: ServerState, onto: ServerState) -> Serve
         _carry_documents(server.databases[name], known[1], state)
     server.admins.update({name: now.admins[name] for name in now.admins if name not in before.admins})
     server.generations.update(now.generations)
+    server.provided |= now.provided - before.provided
     carried = keep(server)
     restore(server, now)
     server.journal.pending = back.outer

@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from copy import copy
 from operator import attrgetter
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 from couchdal.emulator.engine.documents.document import DocumentRecord
 from couchdal.emulator.engine.documents.document_store import PurgeInfo
 from couchdal.emulator.engine.server.database import Database
-from couchdal.emulator.engine.server.journal import Action, Commit, Journal
+from couchdal.emulator.engine.server.journal import Commit, Journal
 from couchdal.emulator.engine.server.server import Server
 from couchdal.emulator.storage.base import Storage
 from couchdal.emulator.storage.overlay import OverlayStorage, flattened
@@ -38,8 +38,7 @@ class DatabaseValues(NamedTuple):
     deleted: bool
 
 
-_NAMES = DatabaseValues._fields
-_values_of = attrgetter(*_NAMES)
+_values_of = attrgetter(*DatabaseValues._fields)
 
 
 class DatabaseState(NamedTuple):
@@ -57,8 +56,9 @@ class ServerState(NamedTuple):
     admins: dict[str, str]
     generations: dict[str, int]
     failures: dict[tuple[str, str, str], tuple[int, float]]
-    ids: dict[str, object]
-    clock: dict[str, object]
+    provided: set[str]
+    ids: tuple[int, int, str]
+    advanced_s: float
 
 
 def keep(server: Server) -> ServerState:
@@ -68,25 +68,31 @@ def keep(server: Server) -> ServerState:
         admins=server.admins.copy(),
         generations=server.generations.copy(),
         failures=server.failures.copy(),
-        ids=vars(server.ids).copy(),
-        clock=vars(server.clock).copy(),
+        provided=server.provided.copy(),
+        ids=server.ids.position,
+        advanced_s=server.clock.advanced_s,
     )
 
 
-def restore(server: Server, state: ServerState, *actions: Action) -> None:
-    """Bring a server back to a state, at the cost of what has changed since. ``actions`` are part of it.
+def restore(server: Server, state: ServerState) -> None:
+    """Bring a server back to a state, at the cost of what has changed since.
 
     Feeds of databases that did not exist then end.
     """
-    restored = [_restored(database, kept) for database, kept in state.databases.values()]
-    parts = [part for part in restored if part is not None]
-    gone = [
-        database
-        for name, database in server.databases.items()
-        if name not in state.databases or state.databases[name][0] is not database
-    ]
-    databases = {name: database for name, (database, _) in state.databases.items()}
-    server.journal.publish(_ServerRestoration(server, state, parts, databases=databases, gone=gone, actions=actions))
+    databases: dict[str, Database] = {}
+    parts: list[_Part] = []
+    for name, (database, kept) in state.databases.items():
+        databases[name] = database
+        part = _restored(database, kept)
+        if part is not None:
+            parts.append(part)
+    gone: list[Database] = []
+    if server.databases != databases:
+        gone = [database for name, database in server.databases.items() if databases.get(name) is not database]
+    restoration = _ServerRestoration()
+    restoration.parts = parts
+    restoration.rest = server, state, databases, gone
+    server.journal.publish(restoration)
 
 
 def fork(server: Server) -> Server:
@@ -94,6 +100,7 @@ def fork(server: Server) -> Server:
     other = Server(server.admins.copy(), copy(server.clock), copy(server.ids))
     other.databases = {name: fork_database(database, other.journal) for name, database in server.databases.items()}
     other.generations, other.failures = server.generations.copy(), server.failures.copy()
+    other.provided = server.provided.copy()
     # A password that was right on one server is right on both.
     other.known_passwords = server.known_passwords
     return other
@@ -113,52 +120,49 @@ def keep_database(database: Database) -> DatabaseState:
 def restore_database(database: Database, state: DatabaseState) -> None:
     """Bring a database back to a state, and wake the feeds that follow it."""
     part = _restored(database, state)
-    database.journal.publish(_Restoration([part] if part is not None else []))
+    restoration = _Restoration()
+    restoration.parts = [part] if part is not None else []
+    database.journal.publish(restoration)
 
 
-class _Part(NamedTuple):
-    """How one database returns to a state. ``storage`` is None if it is in that state."""
-
-    database: Database
-    state: DatabaseState
-    storage: Storage[DocumentRecord] | None
-    # The ids of the documents that may differ; None if nobody knows.
-    changed: set[str] | None
+# How one database returns to a state: the database, the state, the storage (None if only feeds are woken), and the ids
+# of the documents that may differ (None if nobody knows).
+_Part: TypeAlias = "tuple[Database, DatabaseState, Storage[DocumentRecord] | None, set[str] | None]"
 
 
 def _restored(database: Database, state: DatabaseState) -> _Part | None:
     """Return how a database returns to a state. Return None if it is in that state and no feed follows it."""
     current = database.storage
-    if not isinstance(current, OverlayStorage) or current.below is not state.storage or current.is_changed():
-        changed = current.changed_ids(state.storage) if isinstance(current, OverlayStorage) else None
-        return _Part(database, state, OverlayStorage(state.storage), changed)
+    overlay = current if type(current) is OverlayStorage else None
+    if overlay is None or overlay.below is not state.storage or overlay.is_changed():
+        changed = None if overlay is None else overlay.changed_ids(state.storage)
+        return database, state, OverlayStorage(state.storage), changed
     if _values_of(database) != state.values:
-        return _Part(database, state, current, set())
-    return _Part(database, state, None, set()) if database.watchers else None
+        return database, state, current, set()
+    return (database, state, None, set()) if database.watchers else None
 
 
 class _Restoration(Commit):
     """Brings databases back to a state."""
 
-    __slots__ = ("_parts",)
+    __slots__ = ("parts",)
 
-    def __init__(self, parts: Sequence[_Part]) -> None:
-        self._parts = parts
+    parts: Sequence[_Part]
 
     def apply(self) -> None:
-        for database, state, storage, changed in self._parts:
+        for database, state, storage, changed in self.parts:
             if storage is not None:
                 _set(database, state, storage)
                 database.indexes.rewind(database, changed)
 
     def redo(self) -> None:
-        for database, state, storage, _ in self._parts:
+        for database, state, storage, _ in self.parts:
             if storage is not None:
                 _set(database, state, storage)
                 database.indexes.clear()
 
     def wake(self) -> None:
-        for database, _, _, _ in self._parts:
+        for database, _, _, _ in self.parts:
             if database.watchers:
                 database.changed()
 
@@ -166,24 +170,10 @@ class _Restoration(Commit):
 class _ServerRestoration(_Restoration):
     """Brings a server back to a state."""
 
-    __slots__ = ("_actions", "_databases", "_gone", "_server", "_state")
+    __slots__ = ("rest",)
 
-    def __init__(
-        self,
-        server: Server,
-        state: ServerState,
-        parts: Sequence[_Part],
-        *,
-        databases: dict[str, Database],
-        gone: Sequence[Database],
-        actions: Sequence[Action],
-    ) -> None:
-        super().__init__(parts)
-        self._server = server
-        self._state = state
-        self._databases = databases
-        self._gone = gone
-        self._actions = actions
+    #: The server, its state, its databases in that state, and the databases that it did not have then.
+    rest: tuple[Server, ServerState, dict[str, Database], Sequence[Database]]
 
     def apply(self) -> None:
         super().apply()
@@ -194,28 +184,36 @@ class _ServerRestoration(_Restoration):
         self._set()
 
     def _set(self) -> None:
-        server, state = self._server, self._state
-        for database in self._gone:
+        server, state, databases, gone = self.rest
+        for database in gone:
             database.deleted = True
-        server.databases = self._databases
+        server.databases = databases
         server.admins, server.generations = state.admins.copy(), state.generations.copy()
-        server.failures = state.failures.copy()
-        vars(server.ids).update(state.ids)
-        vars(server.clock).update(state.clock)
-        for action in self._actions:
-            action()
+        server.failures, server.provided = state.failures.copy(), state.provided.copy()
+        server.ids.position = state.ids
+        server.clock.advanced_s = state.advanced_s
 
     def wake(self) -> None:
         super().wake()
-        for database in self._gone:
+        for database in self.rest[3]:
             database.changed()
 
 
 def _set(database: Database, state: DatabaseState, storage: Storage[DocumentRecord]) -> None:
     database.storage = storage
     database.purges = list(state.purges)
-    for name, value in zip(_NAMES, state.values, strict=True):
-        setattr(database, name, value)
+    (
+        database.revs_limit,
+        database.purged_infos_limit,
+        database.security,
+        database.update_seq,
+        database.purge_seq,
+        database.doc_count,
+        database.doc_del_count,
+        database.design_version,
+        database.validation_loaded,
+        database.deleted,
+    ) = state.values
 
 
 def fork_database(database: Database, journal: Journal | None = None) -> Database:
