@@ -91,11 +91,9 @@ def test_empty_path_part_fails_only_when_a_document_is_tested() -> None:
     assert (refused.value.status, refused.value.error) == (400, "invalid_field_name")
 
 
-def test_pathological_pattern_raises_an_error_after_the_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pathological_pattern_finds_nothing_after_the_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("couchdal.emulator.engine.mango.regex.TIMEOUT_S", 0.02)
-    with pytest.raises(CouchError) as stopped:
-        matches({"a": {"$regex": "^(a|aa)+$"}}, {"a": "a" * 60 + "b"})
-    assert (stopped.value.status, stopped.value.error) == (500, "regex_timeout")
+    assert not matches({"a": {"$regex": "^(a|aa)+$"}}, {"a": "a" * 60 + "b"})
 
 
 def test_normalize_refuses_repetitions_beyond_the_limit_of_pcre() -> None:
