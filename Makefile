@@ -11,16 +11,19 @@ RUN_READY := .venv/.run-ready
 PYTHON_READY := .venv/.ready
 NODE_READY := $(CLIENTS)/node_modules/.ready
 BENCH_READY := bench/express/node_modules/.ready
+FUZZ_READY := .venv/.fuzz-ready
 PYRIGHT_READY := tools/pyright/node_modules/.ready
 PYRIGHT := PATH="$(CURDIR)/$(BIN):$$PATH" PYTHONPATH=src tools/pyright/node_modules/.bin/pyright
 NODE_TARGET := $(if $(and $(shell command -v node),$(shell command -v npm)),$(NODE_READY),without-node)
 
-.PHONY: help setup run test soak check types without-pyright versions format docs parity bench without-node
+.PHONY: help setup run test soak simulate fuzz check types without-pyright versions format docs parity bench without-node
 
 help:
 	@echo "make run       serve an emulated CouchDB on port 5984 (PORT=... takes another)"
 	@echo "make test      run the tests (ARGS=... is passed to pytest)"
 	@echo "make soak      run the long tests, and the random tests with more examples"
+	@echo "make simulate  simulate servers, clients and their failures (SEED=... repeats a run, MINUTES=... tries more)"
+	@echo "make fuzz      fuzz the parsers, guided by coverage (MINUTES=... for each, PARSERS=... for some)"
 	@echo "make check     check format, lint, types and the documentation"
 	@echo "make types     check with pyright that every public name is typed"
 	@echo "make versions  run the quick tests on each supported Python that is installed"
@@ -88,6 +91,18 @@ test: setup
 soak: setup
 	@echo "The long tests take about 30 minutes on two cores."
 	@SOAK=1 $(PYTEST) -m "soak or random" $(ARGS)
+
+# Without a seed, one is chosen and printed.
+simulate: $(PYTHON_READY)
+	@$(BIN)/python tools/simulate.py $(if $(SEED),--seed $(SEED)) $(if $(MINUTES),--minutes $(MINUTES))
+
+fuzz: $(FUZZ_READY)
+	@$(BIN)/python tools/fuzz.py --minutes $(or $(MINUTES),5) $(PARSERS)
+
+# Only fuzzing needs it, and it is not made for every machine.
+$(FUZZ_READY): $(PYTHON_READY) requirements/fuzz.txt
+	@$(PIP) --require-hashes -r requirements/fuzz.txt
+	@touch $@
 
 check: $(PYTHON_READY)
 	$(BIN)/ruff format --check src tests bench tools examples

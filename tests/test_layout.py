@@ -11,7 +11,7 @@ import pytest
 TESTS = Path(__file__).parent
 SOURCE = TESTS.parent / "src/couchdal"
 # These folders test the program as a whole. All others mirror the source.
-WHOLE = {"entry", "foreign_clients", "packaging", "parity", "properties", "support"}
+WHOLE = {"entry", "foreign_clients", "fuzz", "packaging", "parity", "properties", "simulation", "support"}
 FILES = [path for path in sorted(TESTS.rglob("*.py")) if "node_modules" not in path.parts]
 each_file = pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(TESTS)))
 

@@ -193,6 +193,17 @@ def test_feed_is_forwarded_row_by_row_with_heartbeats(feed: str, serve_proxy: Se
     assert wire.read_until(b"\r\n\r\n") == b"0"
 
 
+@pytest.mark.parametrize("query", ["heartbeat=200", "timeout=200", "HEARTBEAT=200&timeout=90000"])
+def test_feed_of_a_server_that_falls_silent_ends(query: str, serve_proxy: ServeProxy, upstream: Upstream) -> None:
+    upstream.script = [silent]
+    wire = serve_proxy(timeout="0.3").send(f"GET /db/_changes?feed=continuous&{query} HTTP/1.1\nHost: x\n\n")
+    begun = time.monotonic()
+    # The status was sent, so the client learns of it by an answer that stays incomplete.
+    with pytest.raises(EOFError):
+        wire.answer()
+    assert 0.4 < time.monotonic() - begun < 5
+
+
 def silent(connection: socket.socket) -> None:
     """Start a feed, and note that the client disconnects."""
     connection.sendall(HEAD + b"transfer-encoding: chunked\r\n\r\n1\r\n\n\r\n")

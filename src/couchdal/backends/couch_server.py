@@ -19,6 +19,7 @@ from couchdal.config import is_reachable
 from couchdal.errors import HostRefused, NotConfigured, NotConnected, TimedOut, Unavailable, Unreachable
 from couchdal.http.headers import HOP_BY_HOP, mask_sessions
 from couchdal.http.messages import Request, is_feed
+from couchdal.http.urls import parse_query
 
 
 class _WithoutSessions(logging.Filter):
@@ -104,7 +105,7 @@ class CouchServer:
             timeout["connect"] = timeout["pool"] = self.connections.connect_timeout_s
         sent = [(name, value) for name, value in headers.items() if name not in HOP_BY_HOP]
         if is_feed(request):
-            timeout["read"] = None
+            timeout["read"] = self._feed_timeout_s(request)
         if is_feed(request) or request.path.endswith("/queries"):
             # CouchDB 3.5 ends an event source twice, and a failed list of queries too. The second end would be taken
             # for the answer to the next request.
@@ -125,6 +126,16 @@ class CouchServer:
             # The client announces an empty body on its own if the method usually has one.
             made.headers.pop("content-length", None)
         return made
+
+    def _feed_timeout_s(self, request: Request) -> float | None:
+        """Return how long a feed may be silent, or ``None`` if the client leaves that to CouchDB's configuration.
+
+        Otherwise a feed would wait for ever for a server whose machine or network has gone without a word.
+        """
+        # CouchDB ignores case in the names of these parameters.
+        parameters = {name.lower(): value for name, value in parse_query(request.query)}
+        asked = parameters.get("heartbeat") or parameters.get("timeout", "")
+        return int(asked) / 1000 + self.timeout_s if asked.isascii() and asked.isdigit() else None
 
     @contextmanager
     def failures(self) -> Iterator[None]:

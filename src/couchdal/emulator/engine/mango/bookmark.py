@@ -6,10 +6,12 @@ The format is CouchDB's: an Erlang term in Base64. Each server therefore accepts
 
 from __future__ import annotations
 
+import re
 import struct
 import zlib
 from base64 import b64decode, urlsafe_b64encode
 from functools import lru_cache
+from math import isfinite
 from typing import Final
 
 from couchdal.emulator.engine.erlang.external_term import binary, encode_term
@@ -21,6 +23,8 @@ _COMPRESSED = b"P"
 _DOC_ID_ATOM, _KEY_ATOM = b"d\x00\x0estartkey_docid", b"d\x00\x08startkey"
 # A few compressed bytes can claim any size. No real key comes near this one.
 _MAX_SIZE = 16_000_000
+# Python's decoder accepts more padding than Erlang's.
+_BASE64 = re.compile("(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?")
 
 
 def pack_bookmark(doc_id: str, key: object) -> str:
@@ -68,15 +72,24 @@ def _invalid(bookmark: str) -> CouchError:
 def _term(bookmark: str) -> bytes:
     """Return the bytes of a bookmark's term, decompressed and without the version byte."""
     text = bookmark.replace("-", "+").replace("_", "/")
-    data = b64decode("".join(text.split()) + "=" * (-len(text) % 4), validate=True)
+    text = "".join(text.split()) + "=" * (-len(text) % 4)
+    if _BASE64.fullmatch(text) is None:
+        raise ValueError("not Base64")
+    data = b64decode(text)
     if data[:1] != _VERSION:
         raise ValueError("not an external term")
     if data[1:2] != _COMPRESSED:
         return data[1:]
     size = int.from_bytes(data[2:6], "big")
-    if size > _MAX_SIZE:
-        raise ValueError("the term is too large")
-    return zlib.decompressobj().decompress(data[6:], size)
+    if not 0 < size <= _MAX_SIZE:
+        # For zlib, zero means no limit.
+        raise ValueError("the term is empty or too large")
+    inflate = zlib.decompressobj()
+    term = inflate.decompress(data[6:], size)
+    # The end of the compressed bytes may still be to come when the last byte of the term is there.
+    if len(term) < size or inflate.decompress(inflate.unconsumed_tail, 1) or not inflate.eof:
+        raise ValueError("the term has another size than it claims")
+    return term
 
 
 class _Atom:
@@ -131,7 +144,10 @@ class _Reader:
         if tag in (b"a", b"b"):
             return self._size(1) if tag == b"a" else int(struct.unpack(">i", self._take(4))[0])
         if tag == b"F":
-            return float(struct.unpack(">d", self._take(8))[0])
+            number = float(struct.unpack(">d", self._take(8))[0])
+            if not isfinite(number):
+                raise ValueError("the number is not finite")
+            return number
         if tag == b"m":
             return self._take(self._size(4)).decode()
         if tag in (b"d", b"v", b"s", b"w"):
