@@ -36,7 +36,8 @@ class Layered(OverlayStorage[Kept]):
 
     def _next_layer(self) -> None:
         below: OverlayStorage[Kept] = OverlayStorage.__new__(OverlayStorage)
-        below.__dict__.update(self.__dict__)
+        for name in OverlayStorage.__slots__:
+            setattr(below, name, getattr(self, name))
         OverlayStorage.__init__(self, below if below.depth() < 20 else flattened(below))
 
     def write(self, old: Kept | None, new: Kept | None) -> None:
