@@ -48,7 +48,7 @@ ONLY_IMPORTERS = {
     "prometheus_client": {"couchdal.metrics.prometheus"},
     "opentelemetry": {"couchdal.metrics.opentelemetry"},
     "sqlite3": {"couchdal.emulator.storage.sqlite"},
-    "random": {"couchdal.proxy.retries"},
+    "random": {"couchdal.proxy.retries", "couchdal.operations.attempts"},
     "secrets": {"couchdal.server.assembly"},
 }
 # Their docstrings say why they import what they use when they use it.

@@ -14,10 +14,8 @@ from couchdal.base_client import BaseClient
 from couchdal.config import choose_indexes
 from couchdal.http.messages import ABSENT, Response
 from couchdal.middleware import watched
-from couchdal.operations.async_bulk import AsyncBulkOperations
 from couchdal.operations.async_databases import AsyncDatabaseOperations
-from couchdal.operations.async_documents import AsyncDocumentOperations
-from couchdal.operations.async_queries import AsyncQueryOperations
+from couchdal.operations.async_updates import AsyncUpdateOperations
 from couchdal.operations.changes import ChangeLines, Feed, changes
 from couchdal.operations.operation import Operation, add_query
 
@@ -28,9 +26,7 @@ if TYPE_CHECKING:
 
 
 class AsyncCouchDAL(
-    AsyncDocumentOperations,
-    AsyncBulkOperations,
-    AsyncQueryOperations,
+    AsyncUpdateOperations,
     AsyncDatabaseOperations,
     BaseClient[AsyncBackend],
 ):

@@ -16,12 +16,10 @@ from couchdal.config import choose_indexes
 from couchdal.errors import Unreachable
 from couchdal.http.messages import ABSENT, Response
 from couchdal.middleware import watched
-from couchdal.operations.bulk import BulkOperations
 from couchdal.operations.changes import ChangeLines, Feed, changes
 from couchdal.operations.databases import DatabaseOperations
-from couchdal.operations.documents import DocumentOperations
 from couchdal.operations.operation import add_query
-from couchdal.operations.queries import QueryOperations
+from couchdal.operations.updates import UpdateOperations
 
 if TYPE_CHECKING:
     from typing import Self, Unpack
@@ -29,7 +27,7 @@ if TYPE_CHECKING:
     from couchdal.types import Change, ChangesOptions, ChangesResult
 
 
-class CouchDAL(DocumentOperations, BulkOperations, QueryOperations, DatabaseOperations, BaseClient[BaseBackend]):
+class CouchDAL(UpdateOperations, DatabaseOperations, BaseClient[BaseBackend]):
     """One database of a CouchDB or of the built-in emulator. Threads may share a handle.
 
     ``backend`` is ``"couch"``, ``"memory"`` or a backend object. Without it, ``DAL_BACKEND`` decides; without that, the

@@ -6,6 +6,7 @@ Nothing is sent here. Paths are relative to a database.
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Generic, NamedTuple, TypeVar, cast
 
@@ -51,6 +52,9 @@ class Operations:
     def _run(self, operation: Operation[T]) -> T:
         return operation.result(self.backend, self.backend.exchange(operation.request(self.backend)))
 
+    def _pause(self, seconds: float) -> None:
+        time.sleep(seconds)
+
 
 class AsyncOperations:
     """Base class of the asynchronous client's methods: sends an operation and awaits the answer."""
@@ -60,6 +64,11 @@ class AsyncOperations:
     async def _run(self, operation: Operation[T]) -> T:
         response = await self.backend.exchange(operation.request(self.backend))
         return operation.result(self.backend, await collect(response))
+
+    async def _pause(self, seconds: float) -> None:
+        from asyncio import sleep  # blocking programs do not import asyncio
+
+        await sleep(seconds)
 
 
 def document_path(doc_id: str) -> str:

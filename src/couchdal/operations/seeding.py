@@ -13,7 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, TypeVar, cast
 
-from couchdal.errors import CouchError
+from couchdal.errors import error_class
 from couchdal.http.json_text import refuse_constant
 
 if TYPE_CHECKING:
@@ -36,7 +36,8 @@ def check_written(rows: list[BulkRow]) -> None:
     for row in rows:
         if "error" in row:
             status = {"conflict": 409, "forbidden": 403, "unauthorized": 401}.get(row["error"], 400)
-            raise CouchError(f"{row.get('id')}: {row.get('reason')}", status=status, error=row["error"])
+            refused = error_class(status, row["error"])
+            raise refused(f"{row.get('id')}: {row.get('reason')}", status=status, error=row["error"])
 
 
 def leaf_batches(changes: ChangesResult) -> Iterator[list[Mapping[str, object]]]:
