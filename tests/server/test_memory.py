@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import gzip
 import json
+import os
 import re
 import socket
 import time
@@ -19,12 +20,13 @@ import pytest
 from processes import couchdal_serve
 from raw_http import Answer, Served, Wire
 
-from couchdal import BadRequest, MemoryBackend, TooLarge
+from couchdal import AsyncBackend, BadRequest, BaseBackend, MemoryBackend, TooLarge
 from couchdal.emulator.engine.auth.sessions import Failures, count_failure, failure_key
 from couchdal.emulator.engine.mango import regex
 from couchdal.http.messages import ANONYMOUS_BODY, INFLATED_BODY, Request, decompress
+from couchdal.middleware.chain import Steps, install
 from couchdal.server import application, listener, protocol
-from couchdal.server.application import RequestCycle
+from couchdal.server.application import Application, RequestCycle
 from couchdal.server.framing import Limits
 from couchdal.server.operational import Service
 
@@ -161,8 +163,8 @@ def cycles(monkeypatch: pytest.MonkeyPatch) -> Iterator[weakref.WeakSet[RequestC
     class Watched(RequestCycle):
         __slots__ = ("__weakref__",)
 
-        def __init__(self, request: Request, *, complete: bool = False) -> None:
-            super().__init__(request, complete=complete)
+        def __init__(self, request: Request, *, complete: bool = False, crowded: bool = False) -> None:
+            super().__init__(request, complete=complete, crowded=crowded)
             alive.add(self)
 
     for module in (protocol, application):
@@ -230,18 +232,153 @@ def test_one_client_does_not_use_up_the_requests_of_others() -> None:
     other.close()
 
 
-@pytest.mark.usefixtures("no_middleware")
-def test_unread_answers_of_one_client_are_limited() -> None:
-    served = Served(MemoryBackend(), Limits(client_unread=10 * MIB))
+@pytest.fixture(params=[False, True], ids=["plain", "middleware"])
+def served_with(request: pytest.FixtureRequest, no_middleware: None) -> Iterator[Callable[[Limits], Served]]:
+    """A function that serves a backend with few bytes in socket buffers, with and without middleware."""
+    served: list[Served] = []
+    removals: list[Callable[[], None]] = []
+
+    def serve(limits: Limits) -> Served:
+        served.append(Served(MemoryBackend(), limits, send_buffer=32 * 1024))
+        if request.param:
+            removals.append(install(forward, served[-1].application.backend.server_key))
+        return served[-1]
+
+    yield serve
+    for remove in removals:
+        remove()
+
+
+def forward(backend: BaseBackend | AsyncBackend, request: Request) -> Steps:
+    return (yield request)
+
+
+def slow(served: Served, head: str, address: str = "127.0.0.1") -> Wire:
+    """Send a request over a connection that takes in little of the answer."""
+    wire = Wire(served.port, receive_buffer=16 * 1024, address=address)
+    return wire.send(f"{head}\nHost: x\n\n")
+
+
+def unread(served: Served) -> int:
+    return sum(size for _, size in served.application._clients.busy.values())
+
+
+def store(served: Served, size: int) -> Wire:
     wire = Wire(served.port)
-    wire.ask("PUT /db HTTP/1.1")
-    wire.ask("PUT /db/a HTTP/1.1", b'{"x":"' + b"a" * 6 * MIB + b'"}')
-    unread = [Wire(served.port).send("GET /db/a HTTP/1.1\nHost: x\n\n") for _ in range(2)]
-    # An answer counts once the server has begun to send it.
-    assert eventually(lambda: wire.ask("GET /db/a HTTP/1.1").status == 503)
-    assert [one.answer().status for one in unread] == [200, 200]
-    assert eventually(lambda: served.application.requests == 0)
+    assert wire.ask("PUT /db HTTP/1.1").status == 201
+    assert wire.ask("PUT /db/a HTTP/1.1", b'{"x":"' + b"a" * size + b'"}').status == 201
+    return wire
+
+
+# Both are longer than what a connection takes in. The shorter one is sent in one part.
+@pytest.mark.parametrize("size", [300_000, 2 * MIB])
+def test_unread_answers_of_one_client_are_limited(served_with: Callable[[Limits], Served], size: int) -> None:
+    served = served_with(Limits(client_unread=size + size // 2))
+    wire = store(served, size)
+    first = slow(served, "GET /db/a HTTP/1.1")
+    assert eventually(lambda: size < unread(served) < size * 1.5)
+    assert wire.ask("GET /db HTTP/1.1").status == 200
+    second = slow(served, "GET /db/a HTTP/1.1")
+    assert eventually(lambda: unread(served) > 2 * size)
+    for target in ("/db", "/db/a", "/_all_dbs"):
+        refused = wire.ask(f"GET {target} HTTP/1.1")
+        assert (refused.status, refused.headers["retry-after"]) == (503, "1")
+    # Others are served, and so are probes.
+    assert Wire(served.port, address="127.0.0.2").ask("GET /db HTTP/1.1").status == 200
+    assert wire.ask("GET /_up HTTP/1.1").status == 200
+    assert [len(one.answer().body) > size for one in (first, second)] == [True, True]
+    assert eventually(lambda: unread(served) == 0)
     assert wire.ask("GET /db/a HTTP/1.1").status == 200
+
+
+def test_unread_answers_of_all_clients_are_limited(served_with: Callable[[Limits], Served]) -> None:
+    served = served_with(Limits(unread=3 * MIB, client_unread=3 * MIB))
+    wire = store(served, 2 * MIB)
+    readers = [slow(served, "GET /db/a HTTP/1.1", f"127.0.0.{number}") for number in (2, 3)]
+    assert eventually(lambda: unread(served) > 4 * MIB)
+    assert wire.ask("GET /db HTTP/1.1").status == 503
+    assert wire.ask("GET /_up HTTP/1.1").status == 200
+    for reader in readers:
+        reader.close()
+    assert eventually(lambda: wire.ask("GET /db HTTP/1.1").status == 200)
+
+
+@pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="needs TCP_USER_TIMEOUT")
+@pytest.mark.parametrize("size", [60_000, 2 * MIB])
+@pytest.mark.parametrize("head", ["HTTP/1.0", "HTTP/1.1\nConnection: close", "HTTP/1.1"])
+def test_client_that_does_not_read_is_dropped(head: str, size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    lost: list[Application] = []
+    forget = protocol.HttpProtocol.connection_lost
+
+    def lose(self: protocol.HttpProtocol, exc: Exception | None) -> None:
+        lost.append(self.application)
+        forget(self, exc)
+
+    monkeypatch.setattr(protocol.HttpProtocol, "connection_lost", lose)
+    served = Served(MemoryBackend(), Limits(send_timeout_s=0.5), send_buffer=32 * 1024)
+    store(served, size).close()
+    assert eventually(lambda: lost.count(served.application) == 1)
+    # Several answers together are longer than what the connection takes in.
+    reader = slow(served, f"GET /db/a {head}")
+    if head == "HTTP/1.1":
+        for _ in range(9):
+            reader.send("GET /db/a HTTP/1.1\nHost: x\n\n")
+    assert eventually(lambda: lost.count(served.application) == 2, seconds=8)
+    reader.close()
+
+
+def test_idle_connections_make_room_for_new_ones() -> None:
+    served = Served(MemoryBackend(), Limits(connections=5))
+    old = Wire(served.port)
+    assert old.ask("GET /_up HTTP/1.1").status == 200
+    unfinished = [Wire(served.port).send("GET /") for _ in range(4)]
+    new = [Wire(served.port) for _ in range(20)]
+    assert [wire.ask("GET /_all_dbs HTTP/1.1").status for wire in new[-5:]] == [200] * 5
+    # The time for the head of a request is shorter than that for the next request.
+    assert all(wire.at_end() for wire in unfinished)
+
+
+def test_probes_are_answered_when_all_connections_are_busy() -> None:
+    served = Served(MemoryBackend(), Limits(connections=5))
+    served.application.service = Service(lambda: ("ok", {}))
+    assert Wire(served.port).ask("PUT /db HTTP/1.1").status == 201
+    feeds = [Wire(served.port).send(f"{FEED} HTTP/1.1\nHost: x\n\n") for _ in range(5)]
+    assert eventually(lambda: served.application.feeds == 5)
+    silent = [Wire(served.port) for _ in range(10)]
+    for target in ("/_up", "/_couchdal/health"):
+        assert Wire(served.port).ask(f"GET {target} HTTP/1.1").status == 200
+    for head in ("GET /db HTTP/1.1", "PUT /other HTTP/1.1", f"{FEED} HTTP/1.1"):
+        refused = Wire(served.port).ask(head)
+        assert (refused.status, refused.closed) == (503, True)
+        assert refused.json()["reason"] == "the server allows no more connections"  # type: ignore[index,call-overload]
+    assert sum(wire.at_end() for wire in silent[:9]) == 9
+    for feed in feeds:
+        feed.close()
+    assert eventually(lambda: Wire(served.port).ask("GET /db HTTP/1.1").status == 200)
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="reads /proc")
+@pytest.mark.parametrize("sent", ["", "GET /db HTTP/1.1\r\nHost", "PUT /db HTTP/1.1\r\nContent-Length: 9\r\n\r\n{"])
+def test_server_without_free_file_descriptors_answers_probes(sent: str) -> None:
+    with couchdal_serve(files=60) as (url, process):
+        port = int(url.rpartition(":")[2])
+        wires = [Wire(port).send(sent) for _ in range(150)]
+        time.sleep(0.3)
+        before = processor_time(process.pid)
+        for path in ("/_up", "/_couchdal/health"):
+            assert Wire(port).ask(f"GET {path} HTTP/1.1").status == 200
+        time.sleep(1)
+        assert processor_time(process.pid) - before < 0.5
+        for wire in wires:
+            wire.close()
+        assert eventually(lambda: Wire(port).ask("GET /_all_dbs HTTP/1.1").status == 200)
+        process.terminate()
+        assert process.communicate(timeout=20)[1] == ""
+
+
+def processor_time(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def test_body_that_drips_is_refused_in_time() -> None:
@@ -258,12 +395,17 @@ def test_body_that_drips_is_refused_in_time() -> None:
 def test_connection_that_sends_nothing_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(listener, "_KEEP_ALIVE_S", 1)
     port = Served(MemoryBackend()).port
-    silent, talking = Wire(port), Wire(port)
+    silent, talking, empty = Wire(port), Wire(port), Wire(port)
     assert talking.ask("GET /_up HTTP/1.1").status == 200
     begun = time.monotonic()
-    assert silent.at_end()
-    assert time.monotonic() - begun < 3
-    assert talking.at_end()
+    # Empty lines may come before a request. They are not the beginning of one.
+    with suppress(ConnectionError):
+        while time.monotonic() - begun < 2:
+            empty.send("\n")
+            time.sleep(0.1)
+    for wire in (silent, talking, empty):
+        assert wire.at_end()
+    assert time.monotonic() - begun < 4
 
 
 def test_failed_logins_are_bounded() -> None:

@@ -24,9 +24,15 @@ def environment(**more: str) -> dict[str, str]:
 
 
 @contextmanager
-def couchdal_serve(*arguments: str, **env: str) -> Iterator[tuple[str, subprocess.Popen[str]]]:
-    """Run ``couchdal serve`` on a free port. Yield the address that it prints, and the process."""
-    command = [sys.executable, "-m", "couchdal.cli", "serve", "--port", "0", *arguments]
+def couchdal_serve(
+    *arguments: str, files: int | None = None, **env: str
+) -> Iterator[tuple[str, subprocess.Popen[str]]]:
+    """Run ``couchdal serve`` on a free port. Yield the address that it prints, and the process.
+
+    ``files`` limits its file descriptors.
+    """
+    limit = ["sh", "-c", f'ulimit -n {files}; exec "$@"', "sh"] if files is not None else []
+    command = [*limit, sys.executable, "-m", "couchdal.cli", "serve", "--port", "0", *arguments]
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment(**env)
     ) as process:

@@ -39,9 +39,17 @@ class Wire:
     rest: bytes = b""
     #: The served application, for tests that look inside.
     served: Served | None = None
+    #: How many bytes the system keeps for a client that does not read. It is set before the connection is made.
+    receive_buffer: int | None = None
+    address: str = "127.0.0.1"
 
     def __post_init__(self) -> None:
-        self.socket = socket.create_connection(("127.0.0.1", self.port), timeout=10)
+        self.socket = socket.socket()
+        self.socket.settimeout(10)
+        if self.receive_buffer is not None:
+            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self.receive_buffer)
+        self.socket.bind((self.address, 0))
+        self.socket.connect(("127.0.0.1", self.port))
 
     def close(self) -> None:
         self.socket.close()
@@ -97,13 +105,17 @@ class Wire:
 class Served:
     """A backend on a port, in a thread."""
 
-    def __init__(self, backend: BaseBackend | AsyncBackend, limits: Limits | None = None) -> None:
+    def __init__(
+        self, backend: BaseBackend | AsyncBackend, limits: Limits | None = None, send_buffer: int | None = None
+    ) -> None:
         self.backend = backend
-        self.start(Application(backend, limits=limits))
+        self.start(Application(backend, limits=limits), send_buffer)
 
-    def start(self, application: Application) -> None:
+    def start(self, application: Application, send_buffer: int | None = None) -> None:
         self.application = application
         listener = listen("127.0.0.1", 0)
+        if send_buffer is not None:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer)
         self.port: int = listener.getsockname()[1]
         ready = threading.Event()
         threading.Thread(target=serve, args=(application, listener, ready.set), daemon=True).start()

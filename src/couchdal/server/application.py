@@ -28,12 +28,14 @@ _log = logging.getLogger("couchdal.server")
 class RequestCycle:
     """One request while it is answered, and what the access log says about it."""
 
-    __slots__ = ("admitted", "begun", "complete", "feed", "received", "request", "response", "sent")
+    __slots__ = ("admitted", "begun", "complete", "crowded", "feed", "received", "request", "response", "sent")
 
-    def __init__(self, request: Request, *, complete: bool = False) -> None:
+    def __init__(self, request: Request, *, complete: bool = False, crowded: bool = False) -> None:
         self.request: Request = request
         #: Whether the request holds its whole body.
         self.complete: bool = complete
+        #: Whether it came over one connection too many. Then only probes of the server are answered.
+        self.crowded: bool = crowded
         self.feed: bool = is_feed(request)
         #: Whether the request counts as open.
         self.admitted: bool = False
@@ -70,11 +72,13 @@ class Application:
         self.service = service
         self.access_log = access_log
         self.cors = cors
+        #: How many connections the server may have. ``serve`` lowers it to what the process has file descriptors for.
+        self.most_connections: int = self.limits.connections
         #: How many requests and feeds are open.
         self.requests: int = 0
         # Only requests that wait for something are counted here.
-        self._clients = Clients(self.limits.client_requests, self.limits.client_unread)
-        self._feed_clients = Clients(self.limits.client_feeds, self.limits.client_unread)
+        self._clients = Clients(self.limits.client_requests, self.limits)
+        self._feed_clients = Clients(self.limits.client_feeds, self.limits)
         self.feeds: int = 0
         self._open_feeds: set[asyncio.Task[None]] = set()
 
@@ -117,7 +121,7 @@ class Application:
         outgoing = Outgoing(send, self.limits, connection)
         unread = 0
         clients = self._feed_clients if cycle.feed else self._clients
-        full = cycle.response is None and clients.is_full(request.peer)
+        full = cycle.response is None and (cycle.crowded or clients.is_full(request.peer))
         clients.open(request.peer)
         try:
             response = cycle.response or await self._respond(cycle, incoming, full=full)
@@ -140,7 +144,7 @@ class Application:
         After the answer is sent, the caller calls ``end``.
         """
         backend, clients = self.backend, self._clients
-        if cycle.feed or not backend.answers_at_once or backend.drivers is not None:
+        if cycle.feed or cycle.crowded or not backend.answers_at_once or backend.drivers is not None:
             return None
         if cycle.received > self._at_once or (clients.busy and clients.is_full(cycle.request.peer)):
             return None
@@ -174,7 +178,8 @@ class Application:
             request = cycle.request
             if full:
                 what = "feeds" if cycle.feed else "requests and unread answers"
-                check_room(request, f"no more open {what} to this client")
+                reason = "no more connections" if cycle.crowded else f"no more open {what} to this client"
+                check_room(request, reason, closes=cycle.crowded)
             self._admit(cycle)
             may_be_own = self.cors is not None or request.path.startswith(PREFIX)
             own = self._own_answer(request) if may_be_own else None

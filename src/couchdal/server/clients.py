@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from couchdal.errors import ServerError
 from couchdal.http.messages import Request
+from couchdal.server.framing import Limits
 from couchdal.server.operational import PREFIX
 
 
 class Clients:
     """Counts the open requests and the unread answers of each client, by its address; or else its open feeds."""
 
-    def __init__(self, most_requests: int | None, most_unread: int) -> None:
+    def __init__(self, most_requests: int | None, limits: Limits) -> None:
         self._most_requests = most_requests
-        self._most_unread = most_unread
+        self._limits = limits
+        # The bytes that no client has read yet.
+        self._unread = 0
         #: For each address, the number of open requests, and how many bytes of answers it has yet to read.
         self.busy: dict[str, tuple[int, int]] = {}
 
@@ -25,25 +28,28 @@ class Clients:
         """Count the bytes of an answer to an open request."""
         requests, unread = self.busy[peer]
         self.busy[peer] = (requests, unread + size)
+        self._unread += size
 
     def close(self, peer: str, unread: int = 0) -> None:
         """Count a request, and the bytes of its answer, as done."""
         requests, before = self.busy.pop(peer)
+        self._unread -= unread
         if requests > 1:
             self.busy[peer] = (requests - 1, before - unread)
 
     def is_full(self, peer: str) -> bool:
         """Return whether a client may not begin another request."""
+        if self._unread > self._limits.unread:
+            return True
         if peer not in self.busy:
             return False
         requests, unread = self.busy[peer]
         most = self._most_requests
-        return (most is not None and requests >= most) or unread > self._most_unread
+        return (most is not None and requests >= most) or unread > self._limits.client_unread
 
 
-def check_room(request: Request, what: str) -> None:
+def check_room(request: Request, what: str, *, closes: bool = False) -> None:
     """Raise ``CouchError`` 503 for a request that is one too many. Probes of the server are always answered."""
     if request.path != "/_up" and not request.path.startswith(PREFIX):
-        raise ServerError(
-            f"the server allows {what}", status=503, error="service_unavailable", headers={"retry-after": "1"}
-        )
+        headers = {"retry-after": "1", "connection": "close"} if closes else {"retry-after": "1"}
+        raise ServerError(f"the server allows {what}", status=503, error="service_unavailable", headers=headers)

@@ -29,24 +29,26 @@ class Limits:
     """The limits of one server: sizes in bytes, times in seconds, and counts.
 
     ``requests`` and ``feeds`` limit how many are open at once, ``client_requests`` and ``client_feeds`` those of one
-    address;
-    ``None`` means no limit. ``client_unread`` limits the bytes of whole answers that one address has yet to read. A
-    body must arrive within ``body_timeout_s``, plus a second for each 10,000 bytes that have arrived. The default of
+    address; ``None`` means no limit. ``unread`` limits the bytes of whole answers that clients have yet to read,
+    ``client_unread`` those of one address. Over more than ``connections``, only probes are answered. A body
+    must arrive within ``body_timeout_s``, plus a second for each 10,000 bytes that have arrived. The default of
     ``max_http_request_size`` is CouchDB's. ``couchdal serve`` applies all limits. Other ASGI servers have their own
-    limits in place of ``max_header_size``, ``header_timeout_s`` and ``shutdown_timeout_s``.
+    limits in place of ``max_header_size``, ``header_timeout_s``, ``shutdown_timeout_s`` and ``connections``.
     """
 
     max_http_request_size: int = 4_294_967_296
     max_header_size: int = 65536
     header_timeout_s: float = 30.0
     body_timeout_s: float = 300.0
-    send_timeout_s: float = 300.0
+    send_timeout_s: float = 60.0
     shutdown_timeout_s: float = 10.0
     requests: int | None = None
     feeds: int | None = None
     client_requests: int | None = None
     client_feeds: int | None = None
-    client_unread: int = 268_435_456
+    unread: int = 536_870_912
+    client_unread: int = 134_217_728
+    connections: int = 4096
 
 
 def to_request(scope: Scope) -> Request:

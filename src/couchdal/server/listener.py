@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import socket
+import sys
 from collections.abc import Callable
 from math import ceil
 from types import FrameType
@@ -18,6 +19,8 @@ _KEEP_ALIVE_S = 300
 # After an interrupt nobody wants to wait: unfinished uploads end at once, everything else soon.
 _GRACE_S = 1
 _BACKLOG = 1024
+# The part of the file descriptors that is left for everything but connections.
+_SPARE_FILES = 0.25
 
 
 class _Server(uvicorn.Server):
@@ -76,6 +79,23 @@ def listen(host: str, port: int) -> socket.socket:
     return listener
 
 
+def _room_for_connections(most: int, *, forwards: bool) -> int:
+    """Return how many connections the process has file descriptors for, at most ``most``.
+
+    Without descriptors it could not accept a connection, not even to answer a health check. A server that ``forwards``
+    requests may need a second one for each.
+    """
+    if sys.platform == "win32":
+        return most
+    import resource
+
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if files == resource.RLIM_INFINITY:
+        return most
+    spare = max(20, min(200, int(files * _SPARE_FILES)))
+    return max(1, min(most, (files - spare) // (2 if forwards else 1)))
+
+
 def address_of(listener: socket.socket) -> str:
     """Return the URL for clients."""
     host, port = listener.getsockname()[:2]
@@ -93,6 +113,11 @@ def serve(
     Call ``ready`` when serving starts, and ``stopped`` when the last request has ended. After SIGTERM, open requests
     have ``shutdown_timeout_s`` to end; after SIGINT, one second.
     """
+    limits, backend = application.limits, application.backend
+    application.most_connections = _room_for_connections(limits.connections, forwards=backend.streams)
+    if hasattr(socket, "TCP_USER_TIMEOUT"):
+        # The system drops clients that do not read what they were sent, also after the server has closed.
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, ceil(limits.send_timeout_s * 1000))
     config = uvicorn.Config(
         application,
         loop="auto",
@@ -105,6 +130,6 @@ def serve(
         server_header=False,
         backlog=_BACKLOG,
         timeout_keep_alive=_KEEP_ALIVE_S,
-        timeout_graceful_shutdown=ceil(application.limits.shutdown_timeout_s),
+        timeout_graceful_shutdown=ceil(limits.shutdown_timeout_s),
     )
     _Server(config, application, ready=ready, stopped=stopped).run([listener])

@@ -127,7 +127,7 @@ OPTIONS = (
     Option("header-timeout", _seconds, 30.0, "time limit for receiving the head of a request", metavar="SECONDS"),
     Option("body-timeout", _seconds, 300.0, "time limit for receiving a body, plus a second for each 10 kB",
            metavar="SECONDS"),
-    Option("send-timeout", _seconds, 300.0, "time limit for a client that does not read its answer",
+    Option("send-timeout", _seconds, 60.0, "time limit for a client that does not read its answer",
            metavar="SECONDS"),
     Option("shutdown-timeout", _seconds, 10.0, "how long open requests may take to end after SIGTERM",
            metavar="SECONDS"),

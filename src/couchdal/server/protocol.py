@@ -11,6 +11,8 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from functools import partial
+from operator import itemgetter
+from time import perf_counter_ns
 from typing import Any
 
 import httptools
@@ -22,10 +24,11 @@ from couchdal.http.json_text import encode_json
 from couchdal.http.messages import Request
 from couchdal.server.application import Application, RequestCycle
 from couchdal.server.framing import Headers, Receive, Scope, Send, headers_of, read_head
-from couchdal.server.transfer import PART
 
 # Headers with which a client offers to change to another protocol.
 _UPGRADE_HEADERS = (b"http2-settings", b"upgrade")
+# Longer answers are sent by a task, which waits for the client to read them and counts what it has not read.
+_AT_ONCE = 65536
 # How many requests of one connection may wait for an earlier one's answer.
 _PIPELINED = 16
 
@@ -70,6 +73,10 @@ class HttpProtocol(HttpToolsProtocol):
         self._has_ended = False
         # The body so far of a request that may be answered at once.
         self._body: bytes | None = None
+        #: Orders the connections that were made in one turn of the event loop.
+        self.made: int = perf_counter_ns()
+        # Whether there are more connections than allowed, and no idle one to close in place of this one.
+        self._crowded = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -77,6 +84,27 @@ class HttpProtocol(HttpToolsProtocol):
         self.timeout_keep_alive_task: asyncio.TimerHandle | None = self.loop.call_later(
             self.timeout_keep_alive, self.timeout_keep_alive_handler
         )
+        if len(self.connections) > self.application.most_connections:
+            self._crowded = not self._make_room()
+
+    def _make_room(self) -> bool:
+        """Close the idle connection that would time out first, if there are too many. Return whether there is room.
+
+        A connection that sends the head of a request counts as idle.
+        """
+        others = [other for other in self.connections if isinstance(other, HttpProtocol) and other is not self]
+        live = [other for other in others if not other.transport.is_closing()]
+        if len(live) < self.application.most_connections:
+            return True
+        idle = [(until, other.made, other) for other in live if (until := other.idle_until()) is not None]
+        if idle:
+            min(idle, key=itemgetter(0, 1))[2].transport.abort()
+        return bool(idle)
+
+    def idle_until(self) -> float | None:
+        """Return when the time for the next head ends, or None while a request is open."""
+        timer = self._head_timeout or self.timeout_keep_alive_task
+        return None if timer is None else timer.when()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._cancel_head_timeout()
@@ -87,7 +115,6 @@ class HttpProtocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         before, received = self._head_size, len(data)
         self._is_first, self._has_ended = True, False
-        self._unset_keepalive_if_required()
         while data:
             try:
                 self.parser.feed_data(data)
@@ -106,7 +133,7 @@ class HttpProtocol(HttpToolsProtocol):
                 data = b""
         if self._body is not None and not self.transport.is_closing():
             # The rest of the body is still to come.
-            self._begin(RequestCycle(self._read_request(b"")))
+            self._begin(RequestCycle(self._read_request(b""), crowded=self._crowded))
             super().on_body(self._body)
             self._body = None
         if self._head_size is None or self.transport.is_closing():
@@ -146,6 +173,8 @@ class HttpProtocol(HttpToolsProtocol):
         return b"".join((b"%b %b HTTP/%b\r\n" % (parser.get_method(), self.url, version), *headers, b"\r\n", rest))
 
     def on_message_begin(self) -> None:
+        # Not earlier: empty lines between two requests are not the beginning of one.
+        self._unset_keepalive_if_required()
         self.url = b""
         self.headers = []
         self.expect_100_continue = False
@@ -175,7 +204,7 @@ class HttpProtocol(HttpToolsProtocol):
             # On a closing connection, the request is parsed and ignored.
             self._body = b""
         else:
-            self._begin(RequestCycle(self._read_request(b"")))
+            self._begin(RequestCycle(self._read_request(b""), crowded=self._crowded))
 
     def on_body(self, body: bytes) -> None:
         if self._body is None:
@@ -193,9 +222,9 @@ class HttpProtocol(HttpToolsProtocol):
                 super().on_message_complete()
             return
         application = self.application
-        request_cycle = RequestCycle(self._read_request(body), complete=True)
+        request_cycle = RequestCycle(self._read_request(body), complete=True, crowded=self._crowded)
         response = application.answer_at_once(request_cycle)
-        if response is None or response.stream is not None or len(response.body) > PART:
+        if response is None or response.stream is not None or len(response.body) > _AT_ONCE:
             self._begin(request_cycle)
             super().on_message_complete()
             return
