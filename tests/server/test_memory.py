@@ -6,12 +6,13 @@ import gc
 import gzip
 import json
 import os
+import random
 import re
 import socket
 import time
 import weakref
 from base64 import b64encode
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import cast
@@ -21,13 +22,18 @@ from processes import couchdal_serve
 from raw_http import Answer, Served, Wire
 
 from couchdal import AsyncBackend, BadRequest, BaseBackend, MemoryBackend, TooLarge
+from couchdal.emulator.engine.auth import users
 from couchdal.emulator.engine.auth.sessions import Failures, count_failure, failure_key
-from couchdal.emulator.engine.mango import regex
-from couchdal.http.messages import ANONYMOUS_BODY, INFLATED_BODY, Request, decompress
+from couchdal.emulator.engine.collation import collation, root_collation
+from couchdal.emulator.engine.documents import attachment, document
+from couchdal.emulator.engine.erlang import external_term
+from couchdal.emulator.engine.mango import bookmark, regex
+from couchdal.http.messages import ANONYMOUS_BODY, INFLATED_BODY, Request, Response, decompress
 from couchdal.middleware.chain import Steps, install
-from couchdal.server import application, listener, protocol
+from couchdal.middleware.index_watch import find_watch, watch_indexes
+from couchdal.server import application, framing, listener, protocol
 from couchdal.server.application import Application, RequestCycle
-from couchdal.server.framing import Limits
+from couchdal.server.framing import Limits, headers_of
 from couchdal.server.operational import Service
 
 MIB = 1024 * 1024
@@ -44,7 +50,11 @@ def bomb(size: int) -> bytes:
 
 def peak_of(pid: int) -> int:
     """Return the most memory that a process has had, in bytes."""
-    found = re.search(r"VmHWM:\s*(\d+) kB", Path(f"/proc/{pid}/status").read_text())
+    return memory_of(pid, "VmHWM")
+
+
+def memory_of(pid: int, figure: str = "VmRSS") -> int:
+    found = re.search(rf"{figure}:\s*(\d+) kB", Path(f"/proc/{pid}/status").read_text())
     assert found
     return int(found[1]) * 1024
 
@@ -204,6 +214,35 @@ def test_abandoned_answers_leave_memory_at_once(
         elif leave != "read nothing":
             left.close()
     assert eventually(lambda: not cycles), f"{len(cycles)} requests are still in memory"
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads /proc")
+@pytest.mark.random
+@pytest.mark.parametrize("leave", ["close", "reset"])
+def test_abandoned_downloads_stay_bounded_and_leave_memory(leave: str) -> None:
+    clients, size = (90, 30) if os.environ.get("SOAK") else (30, 10)
+    with couchdal_serve() as (url, process):
+        port = int(url.rpartition(":")[2])
+        wire = Wire(port)
+        wire.ask("PUT /db HTTP/1.1")
+        for number in range(size):
+            wire.ask(f"PUT /db/{number} HTTP/1.1", b'{"x":"' + b"a" * 1_000_000 + b'"}')
+        base = memory_of(process.pid)
+        begun = time.monotonic()
+        wires = [Wire(port, receive_buffer=16384).send(f"{LONG} HTTP/1.1\nHost: x\n\n") for _ in range(clients)]
+        assert [one.socket.recv(12)[-3:] in (b"200", b"503") for one in wires] == [True] * clients
+        peak = peak_of(process.pid) - base
+        for one in wires:
+            if leave == "reset":
+                one.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\x00\x00\x00\x00\x00\x00\x00")
+            one.close()
+        # An answer is counted when it is complete. While it is made, its parts and its text are in memory.
+        assert peak < 128 * MIB + 4 * size * 1_000_000
+        assert eventually(lambda: memory_of(process.pid) < base + 2 * size * 1_000_000)
+        print(  # noqa: T201  (CI shows the figures)
+            f"{clients} downloads of {size} MB: {base // MIB} MB, at most {(base + peak) // MIB} MB,"
+            f" then {memory_of(process.pid) // MIB} MB, in {time.monotonic() - begun:.1f} s"
+        )
 
 
 @pytest.mark.parametrize("limit", ["requests", "client_requests"])
@@ -436,6 +475,101 @@ def test_indexes_and_functions_of_deleted_design_documents_are_dropped() -> None
         backend.handle_request(f"_design/{name}?rev={rev}", "DELETE")
     backend.handle_request("a", "PUT", {})
     assert (indexes._view_indexes, indexes._json_indexes, indexes._query_servers) == ({}, {}, {})
+
+
+def test_known_passwords_are_bounded_and_not_kept_as_text() -> None:
+    known: dict[str, bytes] = {}
+    for number in range(1100):
+        users._remember(known, str(number), b"secret" * 10_000)
+    assert len(known) == 1000
+    assert "1099" in known
+    assert {len(digest) for digest in known.values()} == {32}
+
+
+def test_long_values_are_not_kept_in_caches() -> None:
+    long = "x" * 100_000
+    backend = MemoryBackend(database="db")
+    caches = [framing._encode_header, users._derive_short, bookmark._pack_id]
+    headers_of(Request("GET", "/"), Response(200), b"", None)
+    before = [cache.cache_info().currsize for cache in caches]
+    response = Response(200, {"x-long": long})
+    headers_of(Request("GET", "/"), response, b"", None)
+    users.derive_key("sha256", long.encode(), b"salt", 1)
+    bookmark.pack_bookmark(long, long)
+    assert [cache.cache_info().currsize for cache in caches] == before
+    backend.handle_request("a", "PUT", {long: {long: 1}})
+    external_term.encode_term({long: 1})
+    collation.string_key(long)
+    kept: list[Container[str]] = [document._plain_names, external_term._members, collation._keys]
+    assert [long in names for names in kept] == [False] * 3
+
+
+def test_needed_indexes_are_bounded() -> None:
+    backend = watch_indexes(MemoryBackend(database="db"), require=False)
+    for number in range(1100):
+        backend.handle_request("_find", "POST", {"selector": {f"field{number}": 1}})
+    watch = find_watch(backend)
+    assert watch is not None
+    assert len(watch.suggestions()) == 1000
+
+
+def test_weights_of_characters_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(root_collation, "_MOST_KEPT", 100)
+    _, sort_key = root_collation.load_sort_key()
+    texts = [chr(code) for code in range(0x4E00, 0x4F00)]
+    assert sorted(texts, key=sort_key) == sorted(texts, key=sort_key)
+    assert len(sort_key.__self__._weights) <= 100  # type: ignore[attr-defined]
+
+
+def packed_attachment(port: int, size: int) -> Wire:
+    wire = Wire(port)
+    assert wire.ask("PUT /db HTTP/1.1").status == 201
+    head = "PUT /db/doc/bomb HTTP/1.1\nContent-Type: application/octet-stream\nContent-Encoding: gzip"
+    assert wire.ask(head, gzip.compress(b"a" * size)).status == 201
+    return wire
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads /proc")
+def test_attachment_is_inflated_while_it_is_sent() -> None:
+    with couchdal_serve() as (url, process):
+        port = int(url.rpartition(":")[2])
+        wire = packed_attachment(port, 256 * MIB)
+        before = peak_of(process.pid)
+        readers = [Wire(port).send("GET /db/doc/bomb HTTP/1.1\nHost: x\n\n") for _ in range(10)]
+        assert wire.ask("GET /_up HTTP/1.1").status == 200
+        whole, size = readers[0], 0
+        whole.read_until(b"\r\n\r\n")
+        while length := int(whole.read_until(b"\r\n"), 16):
+            size += len(whole.take(length + 2)) - 2
+        assert size == 256 * MIB
+        assert peak_of(process.pid) - before < 40 * MIB
+
+
+def test_inline_attachment_is_inflated_up_to_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(attachment, "INFLATED_BODY", 2 * MIB)
+    for size, status in ((2 * MIB, 200), (2 * MIB + 1, 413)):
+        wire = packed_attachment(Served(MemoryBackend()).port, size)
+        assert wire.ask("GET /db/doc?attachments=true HTTP/1.1\nAccept: application/json").status == status
+
+
+def test_long_text_that_the_server_compressed_is_shown_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(attachment, "INFLATED_BODY", 2 * MIB)
+    wire = Wire(Served(MemoryBackend()).port)
+    assert wire.ask("PUT /db HTTP/1.1").status == 201
+    text = b"a" * 3 * MIB
+    assert wire.ask("PUT /db/doc/text HTTP/1.1\nContent-Type: text/plain", text).status == 201
+    assert wire.ask("GET /db/doc/text HTTP/1.1").body == text
+    answer = wire.ask("GET /db/doc?attachments=true HTTP/1.1\nAccept: application/json")
+    assert (answer.status, len(answer.body) > 4 * MIB) == (200, True)
+
+
+def test_long_attachment_that_is_not_whole_breaks_off() -> None:
+    wire = Wire(Served(MemoryBackend()).port)
+    assert wire.ask("PUT /db HTTP/1.1").status == 201
+    head = "PUT /db/doc/cut HTTP/1.1\nContent-Type: application/octet-stream\nContent-Encoding: gzip"
+    assert wire.ask(head, gzip.compress(random.Random(1).randbytes(3 * MIB))[:-100]).status == 201
+    with pytest.raises(EOFError):
+        wire.ask("GET /db/doc/cut HTTP/1.1")
 
 
 def test_long_patterns_are_not_kept() -> None:

@@ -64,6 +64,8 @@ class InlineBackend(AsyncBackend):
         response = self.wrapped.send(request)
         if response.stream is not None and isinstance(response.stream, Feed):
             response.stream = feed_chunks(response.stream)
+        elif response.stream is not None:
+            return Response(response.status, response.headers, stream=_chunks(response))
         return response
 
 
@@ -80,6 +82,16 @@ class ThreadedBackend(InlineBackend):
 
     async def aclose(self) -> None:
         await asyncio.to_thread(self.wrapped.close)
+
+
+async def _chunks(response: Response) -> AsyncGenerator[bytes, None]:
+    try:
+        for chunk in response.chunks():
+            yield chunk
+            # Others have their turn.
+            await asyncio.sleep(0)
+    finally:
+        response.close()
 
 
 async def feed_chunks(feed: Feed) -> AsyncGenerator[bytes, None]:

@@ -15,6 +15,9 @@ from couchdal.http.json_text import decode_request
 from couchdal.http.messages import Request, Response
 from couchdal.middleware.chain import Steps, with_middleware
 
+# A server's clients may name any field.
+_MOST_NEEDED = 1000
+
 if TYPE_CHECKING:
     from couchdal.backends.base import AsyncBackend, BaseBackend
 
@@ -49,7 +52,9 @@ class IndexWatch:
         fields = _needed_fields(request)
         if fields is None:
             return response
-        self._needed[parts[1], fields] += 1
+        needed = parts[1], fields
+        if needed in self._needed or len(self._needed) < _MOST_NEEDED:
+            self._needed[needed] += 1
         return _refusal(parts[1], fields) if self.require and response.status < 400 else response
 
     def suggestions(self) -> list[SuggestedIndex]:

@@ -20,6 +20,8 @@ Send: TypeAlias = Callable[[Message], Awaitable[None]]
 Headers: TypeAlias = list[tuple[bytes, bytes]]
 
 _DEFAULT_HEADERS = {"cache-control": "must-revalidate", "server": f"CouchDB/{VERSION} (couchdal)"}
+# Longer values of headers are not kept.
+_LONGEST_KEPT = 1024
 # The web server frames messages and adds the date itself.
 _DROPPED_HEADERS = FRAMING | {"date"}
 
@@ -89,7 +91,7 @@ def headers_of(request: Request, response: Response, content: bytes | None, cors
     """
     headers: Headers = []
     for name, value in {**_DEFAULT_HEADERS, **response.headers}.items():
-        pair = _encode_header(name, value)
+        pair = (_encode_header if len(value) <= _LONGEST_KEPT else _encode_header.__wrapped__)(name, value)
         if pair is not None:
             headers.append(pair)
     if response.headers.get("connection") == "close":

@@ -87,7 +87,7 @@ def _room_for_connections(most: int, *, forwards: bool) -> int:
     """
     if sys.platform == "win32":
         return most
-    import resource
+    import resource  # Windows has none
 
     files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if files == resource.RLIM_INFINITY:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 from base64 import b64encode
+from collections.abc import Iterator
+from itertools import chain
 
 from couchdal.emulator.engine.documents.attachment import DEFAULT_CONTENT_TYPE, Attachment, check_name
 from couchdal.emulator.engine.documents.document import Document, validate_doc_id
@@ -26,6 +28,8 @@ _ENCODINGS = frozenset(("gzip", "identity"))
 _QUALITY = re.compile(r"(0|1)(\.[0-9]{1,3})?\Z")
 # CouchDB answers a request for more ranges with the whole attachment.
 _MAX_RANGES = 9
+# Longer attachments are inflated while they are sent.
+_WHOLE = 1_048_576
 
 
 def _find(attachments: tuple[Attachment, ...], name: str) -> Attachment:
@@ -54,18 +58,21 @@ def read(call: Call) -> Response:
     accepted = _accepted_encodings(call)
     if isinstance(accepted, Response):
         return accepted
-    data = stored
+    data, length = stored, len(stored)
+    pieces: Iterator[bytes] | None = None
     length_known = True
     if attachment.encoding != "identity":
         if attachment.encoding in accepted:
             headers["content-encoding"] = attachment.encoding
         else:
-            data = attachment.content()
-            length_known = attachment.length != len(stored)
+            data, pieces = _inflated(attachment)
+            length, length_known = attachment.length, attachment.length != len(stored)
     if call.has_etag(headers["etag"]):
         return Response(304, {"etag": headers["etag"]})
-    ranges = _ranges(call.header("range"), len(data)) if length_known else None
+    ranges = _ranges(call.header("range"), length) if length_known else None
     if ranges is None or attachment.encoding != "identity" or len(ranges) > _MAX_RANGES:
+        if pieces is not None:
+            return Response(200, headers, stream=chain((data,), pieces))
         return Response(200, headers, body=data)
     if len(ranges) != 1:
         content_type, text = write_ranges(call.server.ids.next(), attachment.content_type, data, ranges)
@@ -73,6 +80,20 @@ def read(call: Call) -> Response:
     first, last = ranges[0]
     headers["content-range"] = f"bytes {first}-{last}/{len(data)}"
     return Response(206, headers, body=data[first : last + 1])
+
+
+def _inflated(attachment: Attachment) -> tuple[bytes, Iterator[bytes] | None]:
+    """Return the original bytes; of a long attachment, the first ones and the others in pieces.
+
+    A small attachment may inflate to a thousand times its size. Raise ``ServerError`` if it is not gzip.
+    """
+    pieces, begun, size = attachment.pieces(), list[bytes](), 0
+    for piece in pieces:
+        begun.append(piece)
+        size += len(piece)
+        if size > _WHOLE:
+            return b"".join(begun), pieces
+    return b"".join(begun), None
 
 
 def _opened(call: Call) -> tuple[Attachment, ...]:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import lru_cache
-from hashlib import pbkdf2_hmac, sha1
+from hashlib import pbkdf2_hmac, sha1, sha256
+from hmac import compare_digest
 
 from couchdal.emulator.engine.auth.security import UserContext, is_db_admin
 from couchdal.emulator.engine.documents.document import Document
@@ -19,6 +20,9 @@ from couchdal.errors import CouchError, Forbidden, NotFound, ServerError, thrown
 USERS = "_users"
 ID_PREFIX = "org.couchdb.user:"
 ITERATIONS = 600_000
+# How many right passwords are known at once, and up to which length a derivation is kept.
+_MOST_KNOWN = 1000
+_LONGEST_KEPT = 1024
 _PRFS = {"sha": "sha1", "sha224": "sha224", "sha256": "sha256", "sha384": "sha384", "sha512": "sha512"}
 _SCHEMES = ("simple", "pbkdf2", "simple+pbkdf2")
 _PASSWORD_FIELDS = frozenset(
@@ -35,29 +39,49 @@ _PASSWORD_FIELDS = frozenset(
 )
 
 
-@lru_cache(maxsize=256)
 def derive_key(prf: str, password: bytes, salt: bytes, iterations: int) -> str:
     """Return the key derived from a password, in hexadecimal. ``prf`` names the hash function and sets the length.
 
     A derivation takes a good part of a second by design. Salts are the same in every run, so the tests of one process
-    share the cached results.
+    share the cached results, except those of very long passwords.
     """
+    derive = _derive_short if len(password) + len(salt) <= _LONGEST_KEPT else _derive
+    return derive(prf, password, salt, iterations)
+
+
+@lru_cache(maxsize=256)
+def _derive_short(prf: str, password: bytes, salt: bytes, iterations: int) -> str:
+    return _derive(prf, password, salt, iterations)
+
+
+def _derive(prf: str, password: bytes, salt: bytes, iterations: int) -> str:
     return pbkdf2_hmac(_PRFS[prf], password, salt, iterations).hex()
 
 
 def verify_password(properties: Mapping[str, object], password: bytes, known: dict[str, bytes]) -> bool:
     """Return True if the key in a user document derives from the password.
 
-    ``known`` caches correct passwords by derived key, because verification is slow. Raise ``Forbidden`` or
+    ``known`` has digests of correct passwords by derived key, because verification is slow. Raise ``Forbidden`` or
     ``ServerError`` if the document names parameters that CouchDB does not support.
     """
     expected = str(properties.get("derived_key"))
     if expected in known:
-        return known[expected] == password
+        return compare_digest(known[expected], _digest(password))
     right = _verify(properties, password)
     if right and properties.get("password_scheme") == "pbkdf2":
-        known[expected] = password
+        _remember(known, expected, password)
     return right
+
+
+def _remember(known: dict[str, bytes], derived_key: str, password: bytes) -> None:
+    """Keep the digest of a password, and forget the oldest if there are too many."""
+    known[derived_key] = _digest(password)
+    if len(known) > _MOST_KNOWN:
+        known.pop(next(iter(known)), None)
+
+
+def _digest(password: bytes) -> bytes:
+    return sha256(password).digest()
 
 
 def _verify(properties: Mapping[str, object], password: bytes) -> bool:
@@ -90,7 +114,7 @@ def hash_password(document: Document, new_salt: str, known: dict[str, bytes]) ->
         raise Forbidden(f"Password value of '{pretty_term(password)}' is invalid.")
     salt = str(body.get("salt", new_salt)) if body.get("preserve_salt") is True else new_salt
     derived_key = derive_key("sha256", password.encode(), salt.encode(), ITERATIONS)
-    known[derived_key] = password.encode()
+    _remember(known, derived_key, password.encode())
     hashed: dict[str, object] = {
         "password_scheme": "pbkdf2",
         "pbkdf2_prf": "sha256",

@@ -14,6 +14,7 @@ Key: TypeAlias = "tuple[Any, ...]"
 _NULL, _FALSE, _TRUE = (0,), (1,), (2,)
 _NUMBER, _STRING, _ARRAY, _OBJECT = 3, 4, 5, 6
 _KEYS_LIMIT = 65536
+_LONGEST_KEPT = 512
 
 _keys: dict[str, bytes] = {}
 
@@ -33,7 +34,8 @@ def string_key(text: str) -> bytes:
         key = _collator()(text)
         if len(_keys) >= _KEYS_LIMIT:
             _keys.clear()
-        _keys[text] = key
+        if len(text) <= _LONGEST_KEPT:
+            _keys[text] = key
     return key
 
 

@@ -24,6 +24,7 @@ SECONDARY, TERTIARY = 0x20, 0x02
 
 _TABLE = Path(__file__).with_name("root_collation.z")
 _IGNORABLE: _Weights = (b"", b"", b"")
+_MOST_KEPT = 65536
 _LEVEL_END = b"\0\0"
 # This character separates fields that are sorted one after the other. It is the lowest on each level.
 _SEPARATOR = "\ufffe"
@@ -130,7 +131,8 @@ class _Collator:
         else:
             parts = unicodedata.normalize("NFD", key)
             made = _joined(self._in_sequences(parts)) if parts != key else _packed(self._implicit(key))
-        self._weights[key] = made
+        if len(self._weights) < _MOST_KEPT:
+            self._weights[key] = made
         return made
 
     def _implicit(self, character: str) -> list[Element]:

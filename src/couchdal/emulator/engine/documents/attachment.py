@@ -13,12 +13,15 @@ from dataclasses import dataclass, replace
 from hashlib import md5
 from typing import Final, cast
 
-from couchdal.errors import BadRequest, MissingStub, ServerError
+from couchdal.errors import BadRequest, MissingStub, ServerError, TooLarge
+from couchdal.http.messages import INFLATED_BODY
 
 _COMPRESSIBLE = ("application/javascript", "application/json", "application/xml")  # and text of every kind
 _COMPRESSION_LEVEL = 8
 # Makes zlib write and read the header of gzip.
 _GZIP = zlib.MAX_WBITS | 16
+_PIECE = 16384
+_INFLATED_PIECE = 262144
 # The revpos of a stub that names none.
 UNCLAIMED: Final = object()
 DEFAULT_CONTENT_TYPE = "application/octet-stream"
@@ -44,20 +47,45 @@ class Attachment:
     stored: bool = False
     follows: bool = False
     size: object = None
+    # Whether the server compressed it, so that its length is known.
+    packed: bool = False
 
     @property
     def is_stub(self) -> bool:
         return self.data is None and not self.follows
 
     def content(self) -> bytes:
-        """Return the original bytes. Raise ``ServerError`` if a client sent data as gzip that is not."""
+        """Return the original bytes.
+
+        Raise ``ServerError`` if a client sent data as gzip that is not, and ``TooLarge`` if it has more than
+        ``INFLATED_BODY`` bytes.
+        """
+        pieces, size = [], 0
+        for piece in self.pieces():
+            pieces.append(piece)
+            size += len(piece)
+            if size > INFLATED_BODY and not self.packed:
+                raise TooLarge(f"the attachment {self.name} is too large to be inflated")
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def pieces(self) -> Iterator[bytes]:
+        """Yield the original bytes, inflated piece by piece. Raise ``ServerError`` if they are not gzip."""
         data = self.data or b""
         if self.encoding != "gzip":
-            return data
+            yield data
+            return
+        member = zlib.decompressobj(_GZIP)
         try:
-            return zlib.decompress(data, wbits=_GZIP)
+            for start in range(0, len(data), _PIECE):
+                rest = data[start : start + _PIECE]
+                while rest and not member.eof:
+                    yield member.decompress(rest, _INFLATED_PIECE)
+                    rest = member.unconsumed_tail
+            yield member.flush()
         except zlib.error:
             raise ServerError("data_error") from None
+        if not member.eof:
+            raise ServerError("data_error")
 
 
 def check_names(attachments: Iterable[Attachment]) -> None:
@@ -170,11 +198,12 @@ def stored(attachment: Attachment) -> Attachment:
     data, encoding = attachment.data, attachment.encoding
     if data is None or type(attachment.content_type) is not str:
         raise ServerError("function_clause")
-    if encoding == "identity" and is_compressible(attachment.content_type):
+    packed = encoding == "identity" and is_compressible(attachment.content_type)
+    if packed:
         packer = zlib.compressobj(_COMPRESSION_LEVEL, zlib.DEFLATED, _GZIP)
         data, encoding = packer.compress(data) + packer.flush(), "gzip"
     digest = md5(data, usedforsecurity=False).digest()
-    return replace(attachment, data=data, encoding=encoding, digest=digest, stored=True)
+    return replace(attachment, data=data, encoding=encoding, digest=digest, stored=True, packed=packed)
 
 
 def is_compressible(content_type: str) -> bool:

@@ -109,6 +109,7 @@ def validate_doc_id(doc_id: object) -> str:
 # Names of members that do not begin with an underscore. Bounded, because names need not repeat.
 _plain_names: set[str] = set()
 _PLAIN_NAMES_LIMIT = 4096
+_LONGEST_KEPT = 256
 
 
 def parse_document(value: object) -> Document:
@@ -134,7 +135,7 @@ def parse_document(value: object) -> Document:
 def _parse_members(doc_id: str, value: dict[str, object]) -> Document:
     special = [name for name in value if name[:1] == "_"]
     if len(_plain_names) < _PLAIN_NAMES_LIMIT:
-        _plain_names.update(value.keys() - set(special))
+        _plain_names.update(name for name in value.keys() - set(special) if len(name) <= _LONGEST_KEPT)
     position, deleted = 0, False
     ids: tuple[bytes, ...] = ()
     attachments: tuple[Attachment, ...] = ()

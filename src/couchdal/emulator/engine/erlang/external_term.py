@@ -24,6 +24,7 @@ _OBJECTS = [b"h\x01" + _LENGTH(b"l", n) for n in range(256)]
 # The headers of object members, by key. Documents usually share few keys. The limit bounds the memory if they do not.
 _members: dict[str, bytes] = {}
 _MEMBERS_LIMIT = 4096
+_LONGEST_KEPT = 256
 
 
 def binary(data: bytes) -> bytes:
@@ -108,7 +109,7 @@ def _append_object(members: dict[str, Any], append: Callable[[bytes], None]) -> 
 
 def _member_header(key: str) -> bytes:
     header = b"h\x02" + binary(key.encode())
-    if len(_members) < _MEMBERS_LIMIT:
+    if len(_members) < _MEMBERS_LIMIT and len(header) < _LONGEST_KEPT:
         _members[key] = header
     return header
 

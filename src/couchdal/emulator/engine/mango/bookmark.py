@@ -25,11 +25,12 @@ _DOC_ID_ATOM, _KEY_ATOM = b"d\x00\x0estartkey_docid", b"d\x00\x08startkey"
 _MAX_SIZE = 16_000_000
 # Python's decoder accepts more padding than Erlang's.
 _BASE64 = re.compile("(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?")
+_LONGEST_KEPT = 512
 
 
 def pack_bookmark(doc_id: str, key: object) -> str:
     """Return the bookmark for a page whose last row has this document and key."""
-    return _pack_id(doc_id) if key == doc_id else _pack(doc_id, key)
+    return _pack_id(doc_id) if key == doc_id and len(doc_id) <= _LONGEST_KEPT else _pack(doc_id, key)
 
 
 # Queries without an index use the id as the key, and the same ids occur again and again.

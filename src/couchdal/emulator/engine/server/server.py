@@ -158,7 +158,7 @@ class Server:
         self.generations: dict[str, int] = dict.fromkeys(self.databases, 1)
         # Failed logins by address, name and salt: their number, and the time of the first.
         self.failures: dict[tuple[str, str, str], tuple[int, float]] = {}
-        # Passwords that were right before, by derived key, because deriving a key takes a good part of a second.
+        # Digests of passwords that were right before, by derived key: deriving a key takes a good part of a second.
         self.known_passwords: dict[str, bytes] = {}
         _servers[id(self)] = ref(self, partial(_forget, id(self)))
 
