@@ -108,6 +108,7 @@ class Fate:
 
     ``after`` are bytes from the client (``upwards``) or from the server. ``end`` is ``reset``, ``eof`` or ``silence``.
     ``slowness`` stretches all delays. ``surplus`` follows some of the server's answers in the same piece.
+    ``replace`` comes in place of the next answer.
     """
 
     after: int | None = None
@@ -115,6 +116,7 @@ class Fate:
     end: str = "reset"
     slowness: float = 1.0
     surplus: bytes = b""
+    replace: bytes = b""
 
 
 class SimulatedTransport(asyncio.Transport):
@@ -195,6 +197,8 @@ class SimulatedTransport(asyncio.Transport):
             self._loop.call_later(self._link.delay(), self._lose, ConnectionResetError(_RESET))
             return
         content = bytes(data)
+        if self._link.fate.replace and not self._client:
+            content, self._link.fate.replace = self._link.fate.replace, b""
         pieces = self._link.pieces(content)
         if not self._client and self._link.fate.surplus and self._link.is_whole_answer(content):
             pieces = [content + self._link.fate.surplus]
@@ -299,7 +303,11 @@ class Link:
         self.upper = SimulatedTransport(self, client=True, own=own, peer_address=server)
         self.lower = SimulatedTransport(self, client=False, own=server, peer_address=own)
         self.upper.other, self.lower.other = self.lower, self.upper
-        self._passed = 0
+        # How many bytes have arrived, by direction.
+        self._passed = {True: 0, False: 0}
+
+    def passed(self, *, upwards: bool) -> int:
+        return self._passed[upwards]
 
     def delay(self) -> float:
         return self.network.chance.expovariate(1000.0) * self.fate.slowness
@@ -324,10 +332,11 @@ class Link:
     def fated(self, upwards: bool, piece: bytes) -> bytes:
         """Return what of a piece arrives, and end the connection if it is time."""
         fate = self.fate
+        before = self._passed[upwards]
+        self._passed[upwards] += len(piece)
         if fate.after is None or fate.upwards != upwards:
             return piece
-        room = fate.after - self._passed
-        self._passed += len(piece)
+        room = fate.after - before
         if len(piece) <= room:
             return piece
         self.network.faults[f"{fate.end} in a{' request' if upwards else 'n answer'}"] += 1

@@ -90,8 +90,8 @@ class World:
             fate.end = chance.choice(("reset", "reset", "eof", "silence"))
         return fate
 
-    def serve(self) -> None:
-        """Start all servers."""
+    def serve(self, **flags: str) -> None:
+        """Start all servers. ``flags`` are further options of the proxy."""
         for node in NODES:
             self._serve(node, Application(self.backend))
         self._serve(COPY, Application(self.copy))
@@ -99,6 +99,7 @@ class World:
             "backend": "couch",
             "upstream": [f"http://{node}:5984" for node in NODES],
             "max_connections": "8",
+            **flags,
         }
         application = build_application(read_options(options, {}), lambda _: None)
         assert isinstance(application.backend, Proxy)
