@@ -3,21 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
-import random
-import socket
 import time
-from collections.abc import Callable
-from contextlib import suppress
 
 import pytest
-from processes import couchdal_serve
 from raw_http import Served, Wire
 
 from couchdal import MemoryBackend
-
-# `make soak` sets more.
-SECONDS = float(os.environ.get("HOSTILE_SECONDS") or (60 if os.environ.get("SOAK") else 5))
 
 
 @pytest.fixture
@@ -78,93 +69,3 @@ def test_functions_get_a_query_that_is_not_utf8(wire: Wire) -> None:
     assert wire.ask("PUT /db/_design/d HTTP/1.1", json.dumps({"shows": shows}).encode()).status == 201
     for query, seen in (("a=%ff", {"a": "\ufffd"}), ("%ff=1", {"\ufffd": "1"}), ("a=%c3%a9", {"a": "é"})):
         assert wire.ask(f"GET /db/_design/d/_show/q?{query} HTTP/1.1").json() == seen
-
-
-REQUESTS = [
-    b"GET /db/_all_docs?include_docs=true HTTP/1.1\r\nHost: x\r\n\r\n",
-    b"GET /db/_changes?feed=continuous&timeout=200 HTTP/1.1\r\nHost: x\r\n\r\n",
-    b'PUT /db/a HTTP/1.1\r\nHost: x\r\nContent-Length: 7\r\n\r\n{"x":1}',
-    b"POST /db/_find HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
-    b'f\r\n{"selector":{}}\r\n0\r\nX-Trailer: 1\r\n\r\n',
-    b"POST /_session HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 12\r\n\r\nname=a&pass=",
-    b"CONNECT h:1 HTTP/1.1\r\nHost: x\r\n\r\n",
-    b"OPTIONS * HTTP/1.1\r\nHost: x\r\n\r\n",
-    b"GET /_up HTTP/1.0\r\nConnection: keep-alive\r\n\r\n",
-    b"GET /db HTTP/1.1\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AA\r\n\r\n",
-    b"POST http://h HTTP/1.1\r\nHost: x\r\n\r\n",
-    b"GET http://h:99999/ HTTP/1.1\r\nHost: x\r\n\r\n",
-    b"GET /" + b"a" * 70_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n",
-]
-PIECES = [
-    b"\r\n",
-    b"\n",
-    b"\0",
-    b"\xff",
-    b" ",
-    b":",
-    b"Content-Length: -1\r\n",
-    b"Transfer-Encoding: chunked\r\n",
-    b"0\r\n\r\n",
-    b"%ff",
-]
-
-
-def mutated(choices: random.Random) -> bytes:
-    data = bytearray(b"".join(choices.choice(REQUESTS) for _ in range(choices.choice((1, 1, 2, 20)))))
-    for _ in range(choices.choice((0, 0, 1, 1, 3))):
-        at = choices.randrange(len(data) + 1)
-        kind = choices.randrange(4)
-        if kind == 0:
-            data[at:at] = choices.choice(PIECES)
-        elif kind == 1:
-            del data[at : at + choices.randrange(1, 20)]
-        elif kind == 2:
-            data[at : at + 1] = bytes((choices.randrange(256),))
-        else:
-            del data[at:]
-    return bytes(data)
-
-
-def attack(port: int, choices: random.Random) -> None:
-    """Send mutated requests in random pieces, read some of the answer, and leave in a random way."""
-    with socket.create_connection(("127.0.0.1", port), timeout=2) as connection, suppress(OSError):
-        data = mutated(choices)
-        cut = choices.randrange(len(data) + 1)
-        connection.sendall(data[:cut])
-        if choices.random() < 0.5:
-            time.sleep(choices.choice((0, 0.001, 0.01)))
-        connection.sendall(data[cut:])
-        end = choices.randrange(4)
-        if end == 0:
-            connection.shutdown(socket.SHUT_WR)
-        if end < 2:
-            connection.settimeout(0.02)
-            with suppress(TimeoutError):
-                while connection.recv(65536):
-                    pass
-        if end == 3:
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\x00\x00\x00\x00\x00\x00\x00")
-
-
-def test_mutated_requests_leave_no_traceback(record_property: Callable[[str, object], None]) -> None:
-    seed = random.randrange(1 << 32)
-    choices = random.Random(seed)
-    count = 0
-    with couchdal_serve() as (url, process):
-        port = int(url.rpartition(":")[2])
-        wire = Wire(port)
-        wire.ask("PUT /db HTTP/1.1")
-        wire.ask("PUT /db/long HTTP/1.1", json.dumps({"x": "a" * 1_000_000}).encode())
-        end = time.monotonic() + SECONDS
-        while time.monotonic() < end:
-            attack(port, choices)
-            count += 1
-            if count % 50 == 0:
-                begun = time.monotonic()
-                assert wire.ask("GET /_up HTTP/1.1").status == 200, seed
-                assert time.monotonic() - begun < 2, seed
-        process.terminate()
-        _, errors = process.communicate(timeout=20)
-    record_property("hostile connections", count)
-    assert errors == "", f"seed {seed}: {errors[:4000]}"
-    assert process.returncode in (0, -15)

@@ -84,10 +84,9 @@ def fail_allocations(act: Act, step: int) -> tuple[int, list[str]]:
             failed = True
         finally:
             _testcapi.remove_mem_hooks()
-        if not failed and number > 100:
-            # Some failures are handled within Python. A hundred in a row means that the write has ended.
-            if all(not fails(act, later) for later in range(number, number + 100)):
-                return tried, wrong
+        # Some failures are handled within Python. A hundred in a row means that the write has ended.
+        if not failed and number > 100 and not any(fails(act, later) for later in range(number, number + 100)):
+            return tried, wrong
         tried += 1
         # Whoever comes next finishes or undoes the write.
         wrong += [f"allocation {number}: {text}" for text in backend.check()]
