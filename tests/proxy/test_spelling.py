@@ -2,55 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Iterator
 
 import pytest
 from raw_http import Upstream, Wire
+from spelling import sent_through
 
 from couchdal.api.routes import ROUTES, find_route
-from couchdal.backends.base import AsyncBackend
 from couchdal.errors import NotFound
-from couchdal.http.messages import Request, Response, is_feed
+from couchdal.http.messages import Request, is_feed
 from couchdal.http.urls import parse_query, split_path
 from couchdal.proxy.allow_list import AllowList
-from couchdal.proxy.breaker import Breaker
-from couchdal.proxy.identity import OfClient
-from couchdal.proxy.nodes import Node, Nodes
 from couchdal.proxy.outgoing import outgoing
-from couchdal.proxy.proxy import Proxy
 
 ServeProxy = Callable[..., Wire]
-
-
-class Recording(AsyncBackend):
-    """Answers every request, and keeps it."""
-
-    name = "http://recording:5984"
-
-    def __init__(self) -> None:
-        self.received: list[Request] = []
-
-    async def send(self, request: Request) -> Response:
-        self.received.append(request)
-        return Response(200)
-
-
-def sent_through(allowed: AllowList, *requests: Request) -> list[Request | None]:
-    """Return what CouchDB gets for each request, ``None`` for a request that is refused."""
-
-    async def send() -> list[Request | None]:
-        node = Recording()
-        proxy = Proxy(Nodes([Node(node, Breaker(5, 5.0))]), allowed, OfClient())
-        found: list[Request | None] = []
-        for request in requests:
-            node.received.clear()
-            status = (await proxy.send(request)).status
-            assert (status == 200) == bool(node.received)
-            found.append(node.received[0] if node.received else None)
-        return found
-
-    return asyncio.run(send())
 
 
 def escaped(text: str, places: range | list[int], form: str = "%{:02X}") -> str:
