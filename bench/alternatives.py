@@ -29,7 +29,7 @@ def write_and_find(db: CouchDAL) -> None:
 
 
 def in_process() -> Callable[[], None]:
-    db = CouchDAL("memory", database="tasks")
+    db = CouchDAL("memory")
 
     def test() -> None:
         with db.rollback():

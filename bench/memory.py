@@ -12,7 +12,7 @@ from couchdal.backends.memory import MemoryBackend
 
 
 def main(count: int) -> int:
-    dal = CouchDAL(MemoryBackend(), database="large")
+    dal = CouchDAL(MemoryBackend(database="large"))
     for start in range(0, count, 1000):
         batch = make_documents(1000, start)
         dal.bulk_docs([{**document, "_id": f"{start:09d}-{document['_id']}"} for document in batch])

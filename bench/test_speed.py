@@ -30,7 +30,7 @@ def documents() -> Documents:
 
 @pytest.fixture(scope="module")
 def loaded(documents: Documents) -> CouchDAL:
-    dal = CouchDAL(MemoryBackend(), database="bench")
+    dal = CouchDAL(MemoryBackend(database="bench"))
     dal.bulk_docs(documents)
     return dal
 
@@ -79,7 +79,7 @@ def seconds_of(runs: Runs, least_s: float = 1.5, turn_s: float = 0.05) -> dict[s
 @pytest.mark.benchmark(group="an isolated test: new database, insert, find, drop / mongomock's")
 @pytest.mark.parametrize("role", ["couchdal", "yardstick"])
 def test_isolated_test(benchmark, role: str) -> None:  # type: ignore[no-untyped-def]
-    dal, client = CouchDAL(MemoryBackend(), database="base"), mongomock.MongoClient()
+    dal, client = CouchDAL(MemoryBackend(database="base")), mongomock.MongoClient()
 
     def couchdal() -> None:
         handle = dal.database("t" + uuid.uuid4().hex)
@@ -100,7 +100,7 @@ def test_isolated_test(benchmark, role: str) -> None:  # type: ignore[no-untyped
 @pytest.mark.benchmark(group="an isolated test: insert, find, rollback / mongomock's new database, insert, find, drop")
 @pytest.mark.parametrize("role", ["couchdal", "yardstick"])
 def test_isolated_test_with_rollback(benchmark, role: str) -> None:  # type: ignore[no-untyped-def]
-    dal, client = CouchDAL(MemoryBackend(), database="base"), mongomock.MongoClient()
+    dal, client = CouchDAL(MemoryBackend(database="base")), mongomock.MongoClient()
     dal.info()
     snapshot = dal.snapshot()
 
@@ -121,7 +121,7 @@ def test_isolated_test_with_rollback(benchmark, role: str) -> None:  # type: ign
 @pytest.mark.benchmark(group="_bulk_docs / orjson encode and decode of the documents")
 @pytest.mark.parametrize("role", ["couchdal", "yardstick"])
 def test_bulk_docs(benchmark, role: str, documents: Documents) -> None:  # type: ignore[no-untyped-def]
-    dal = CouchDAL(MemoryBackend(), database="base")
+    dal = CouchDAL(MemoryBackend(database="base"))
 
     def couchdal() -> None:
         handle = dal.database("bulk")
@@ -170,7 +170,7 @@ ONE_DOCUMENT: dict[str, tuple[float | None, Callable[[CouchDAL, int, Document], 
 def test_one_document(benchmark, role: str, operation: str, documents: Documents) -> None:  # type: ignore[no-untyped-def]
     writes = operation.startswith("write")
     benchmark.group = f"{operation} / orjson {'encode and ' if writes else ''}decode of the document"
-    dal = CouchDAL(MemoryBackend(), database="single")
+    dal = CouchDAL(MemoryBackend(database="single"))
     dal.bulk_docs(documents[:100])
     body = {name: value for name, value in documents[50].items() if name != "_id"}
     dal.get("/_local/kept", "PUT", body)
@@ -214,7 +214,7 @@ RANGE = {"number": {"$gt": 4000}}
 @pytest.mark.benchmark(group="_find, 25 of a range in the order of an index / mongomock's sorted find")
 @pytest.mark.parametrize("role", ["couchdal", "yardstick"])
 def test_indexed_range(benchmark, role: str, documents: Documents, collection) -> None:  # type: ignore[no-untyped-def]
-    dal = CouchDAL(MemoryBackend(), database="indexed")
+    dal = CouchDAL(MemoryBackend(database="indexed"))
     dal.bulk_docs(documents)
     dal.get("/_index", "POST", {"index": {"fields": ["number"]}})
 
@@ -231,7 +231,7 @@ def test_indexed_range(benchmark, role: str, documents: Documents, collection) -
 @pytest.mark.benchmark(group="build an index / load its documents")
 @pytest.mark.parametrize("role", ["couchdal", "yardstick"])
 def test_index_build(benchmark, role: str, loaded: CouchDAL, documents: Documents) -> None:  # type: ignore[no-untyped-def]
-    dal = CouchDAL(MemoryBackend(), database="base")
+    dal = CouchDAL(MemoryBackend(database="base"))
 
     turns = iter(range(10**9))
 
@@ -270,7 +270,7 @@ SINGLE_OPERATIONS: dict[str, Callable[[CouchDAL, int], object]] = {
 def small_and_large() -> dict[str, CouchDAL]:
     handles = {}
     for role, count in (("yardstick", 100), ("couchdal", 100_000)):
-        dal = CouchDAL(MemoryBackend(), database="sized")
+        dal = CouchDAL(MemoryBackend(database="sized"))
         dal.bulk_docs(make_documents(count))
         dal.get("/_local/kept", "PUT", {})
         dal.get("/_index", "POST", {"index": {"fields": ["number"]}})

@@ -16,7 +16,7 @@ from pydantic import BaseModel
 
 from couchdal import AsyncCouchDAL, Conflict, CouchError, FileExists, Unreachable
 
-db = AsyncCouchDAL(database="tasks")
+db = AsyncCouchDAL(database="tasks", create=True)
 
 INDEX = {"index": {"fields": ["state", "due"]}, "ddoc": "tasks", "name": "by-state-and-due"}
 

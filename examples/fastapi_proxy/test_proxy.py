@@ -20,7 +20,7 @@ def client() -> Iterator[TestClient]:
 @pytest.fixture
 def tasks() -> CouchDAL:
     """A handle on the database that the proxy uses."""
-    return CouchDAL(database="tasks")
+    return CouchDAL(database="tasks", create=True)
 
 
 def test_task_is_added_and_read(client: TestClient, tasks: CouchDAL) -> None:

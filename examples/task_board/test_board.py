@@ -10,7 +10,7 @@ from couchdal import Conflict, CouchDAL, Document, NotFound
 
 @pytest.fixture
 def board() -> Board:
-    board = Board(CouchDAL(database="board"))
+    board = Board(CouchDAL(database="board", create=True))
     board.set_up()
     return board
 

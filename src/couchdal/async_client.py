@@ -13,7 +13,7 @@ from couchdal.backends.event_loop import for_event_loop
 from couchdal.base_client import BaseClient
 from couchdal.config import choose_indexes
 from couchdal.http.messages import ABSENT, Response
-from couchdal.middleware import watched
+from couchdal.middleware import creating, watched
 from couchdal.operations.async_databases import AsyncDatabaseOperations
 from couchdal.operations.async_updates import AsyncUpdateOperations
 from couchdal.operations.changes import ChangeLines, Feed, changes
@@ -34,7 +34,7 @@ class AsyncCouchDAL(
 
     It takes a blocking backend object too. The emulator is called directly, any other backend from threads.
 
-    >>> db = AsyncCouchDAL("memory", database="tasks")
+    >>> db = AsyncCouchDAL("memory", database="tasks", create=True)
     >>> (await db.put_document("t1", {"type": "task"}))["ok"]
     True
     >>> (await db.find({"type": "task"}))["docs"][0]["_id"]
@@ -46,6 +46,7 @@ class AsyncCouchDAL(
         backend: AsyncBackend | BaseBackend | str | None = None,
         *,
         database: str | None = None,
+        create: bool = False,
         indexes: str | None = None,
     ) -> None:
         if backend is None or isinstance(backend, str):
@@ -54,7 +55,8 @@ class AsyncCouchDAL(
             backend = for_event_loop(backend)
         elif not isinstance(backend, AsyncBackend):
             raise TypeError(f"backend must be 'couch', 'memory' or a backend, not {type(backend).__name__}")
-        self.backend: AsyncBackend = watched(with_database(backend, database), choose_indexes(indexes))
+        provided = creating(with_database(backend, database), create)
+        self.backend: AsyncBackend = watched(provided, choose_indexes(indexes))
 
     # ``Any``, as ``json.loads`` returns it: only the caller knows what a path answers.
     async def get(self, path: str, method: str = "GET", payload: object = None) -> Any:
@@ -83,13 +85,13 @@ class AsyncCouchDAL(
         request = self.backend.relative_request(method, add_query(path, params), json, headers, body)
         return await self.backend.exchange(request)
 
-    def database(self, name: str) -> AsyncCouchDAL:
-        """Return a handle on another database of the same server. This does not create it.
+    def database(self, name: str, *, create: bool = False) -> AsyncCouchDAL:
+        """Return a handle on another database of the same server. ``create`` creates it before its first use.
 
-        >>> await db.database("archive").create_database()
-        {'ok': True}
+        >>> (await db.database("archive", create=True).info())["doc_count"]
+        0
         """
-        return AsyncCouchDAL(self.backend.bind(name))
+        return AsyncCouchDAL(self.backend.bind(name), create=create)
 
     def fork(self) -> AsyncCouchDAL:
         """Return a handle on a copy of the emulator. Neither sees what is written to the other.

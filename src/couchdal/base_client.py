@@ -35,7 +35,7 @@ class BaseClient(Generic[B]):
         >>> CouchDAL("memory", database="tasks").name
         'tasks'
         """
-        return self.backend.database or self.backend.fallback_database
+        return self.backend.database or self.backend.default_database
 
     @property
     def faults(self) -> Faults:

@@ -15,7 +15,7 @@ from couchdal.base_client import BaseClient
 from couchdal.config import choose_indexes
 from couchdal.errors import Unreachable
 from couchdal.http.messages import ABSENT, Response
-from couchdal.middleware import watched
+from couchdal.middleware import creating, watched
 from couchdal.operations.changes import ChangeLines, Feed, changes
 from couchdal.operations.databases import DatabaseOperations
 from couchdal.operations.operation import add_query
@@ -33,7 +33,8 @@ class CouchDAL(UpdateOperations, DatabaseOperations, BaseClient[BaseBackend]):
     ``backend`` is ``"couch"``, ``"memory"`` or a backend object. Without it, ``DAL_BACKEND`` decides; without that, the
     emulator is used under pytest and CouchDB otherwise. All ``"memory"`` handles of a process share one server.
 
-    ``database`` defaults to ``COUCHDB_DATABASE``. The emulator creates it on first use.
+    ``database`` defaults to ``COUCHDB_DATABASE``. In tests, that default database exists. Any other is created by
+    ``create_database``, or before its first use with ``create=True``. Otherwise it is 404 ``NotFound``.
 
     With ``indexes="require"``, a query that no index serves fails. With ``indexes="watch"`` it is recorded for
     ``suggest_indexes``.
@@ -41,7 +42,7 @@ class CouchDAL(UpdateOperations, DatabaseOperations, BaseClient[BaseBackend]):
     Every method raises ``CouchError`` for a status >= 400, and ``BackendError`` if no usable answer came. Results
     are copies, so the caller may change them.
 
-    >>> db = CouchDAL("memory", database="tasks")
+    >>> db = CouchDAL("memory", database="tasks", create=True)
     >>> db.put_document("t1", {"type": "task"})["ok"]
     True
     >>> db.find({"type": "task"})["docs"][0]["_id"]
@@ -49,13 +50,19 @@ class CouchDAL(UpdateOperations, DatabaseOperations, BaseClient[BaseBackend]):
     """
 
     def __init__(
-        self, backend: BaseBackend | str | None = None, *, database: str | None = None, indexes: str | None = None
+        self,
+        backend: BaseBackend | str | None = None,
+        *,
+        database: str | None = None,
+        create: bool = False,
+        indexes: str | None = None,
     ) -> None:
         if backend is None or isinstance(backend, str):
             backend = open_backend(backend)
         elif not isinstance(backend, BaseBackend):
             raise TypeError(f"backend must be 'couch', 'memory' or a BaseBackend, not {type(backend).__name__}")
-        self.backend: BaseBackend = watched(with_database(backend, database), choose_indexes(indexes))
+        provided = creating(with_database(backend, database), create)
+        self.backend: BaseBackend = watched(provided, choose_indexes(indexes))
 
     # ``Any``, as ``json.loads`` returns it: only the caller knows what a path answers.
     def get(self, path: str, method: str = "GET", payload: object = None) -> Any:
@@ -92,14 +99,14 @@ class CouchDAL(UpdateOperations, DatabaseOperations, BaseClient[BaseBackend]):
         request = self.backend.relative_request(method, add_query(path, params), json, headers, body)
         return self.backend.exchange(request)
 
-    def database(self, name: str) -> CouchDAL:
-        """Return a handle on another database of the same server. This does not create it.
+    def database(self, name: str, *, create: bool = False) -> CouchDAL:
+        """Return a handle on another database of the same server. ``create`` creates it before its first use.
 
-        >>> archive = db.database("archive")
-        >>> archive.create_database()
-        {'ok': True}
+        >>> archive = db.database("archive", create=True)
+        >>> archive.info()["doc_count"]
+        0
         """
-        return CouchDAL(self.backend.bind(name))
+        return CouchDAL(self.backend.bind(name), create=create)
 
     def fork(self) -> CouchDAL:
         """Return a handle on a copy of the emulator. Neither sees what is written to the other.

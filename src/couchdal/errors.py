@@ -44,6 +44,13 @@ from typing import TypeVar
 _Error = TypeVar("_Error", bound="CouchError")
 
 
+NO_DATABASE = "Database does not exist."
+CREATION_HINT = (
+    ' Create it with create_database(), with CouchDAL(database="...", create=True) or, in tests, by naming it in'
+    " pytest's setting dal_databases."
+)
+
+
 class CouchError(Exception):
     """An answer with a status >= 400.
 
@@ -80,7 +87,8 @@ class CouchError(Exception):
             self.error = error
         self.body: dict[str, object] = dict(body) if body is not None else {"error": self.error, "reason": self.reason}
         self.headers: dict[str, str] = dict(headers or {})
-        super().__init__(f"{self.status} {self.error}: {self.reason}")
+        hint = CREATION_HINT if (self.status, self.reason) == (404, NO_DATABASE) else ""
+        super().__init__(f"{self.status} {self.error}: {self.reason}{hint}")
 
     @classmethod
     def of_value(cls: type[_Error], reason: object, *, status: int | None = None, error: str | None = None) -> _Error:

@@ -14,10 +14,10 @@ from functools import partial
 import pytest
 
 from couchdal.testing import outcomes
-from couchdal.testing.fixtures import _served_memory, async_dal, couch_server, dal, dal_backend, make_dal
+from couchdal.testing.fixtures import _served_live, _served_memory, async_dal, couch_server, dal, dal_backend, make_dal
 from couchdal.testing.isolation import Isolation, default_backend
 
-__all__ = ["_served_memory", "async_dal", "couch_server", "dal", "dal_backend", "make_dal"]
+__all__ = ["_served_live", "_served_memory", "async_dal", "couch_server", "dal", "dal_backend", "make_dal"]
 
 _ISOLATION = pytest.StashKey[Isolation]()
 _ENVIRONMENT = pytest.StashKey[dict[str, str | None]]()
@@ -58,6 +58,21 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="FILE",
         help="write the shapes of all requests to FILE, for couchdal certify",
     )
+    group.addoption(
+        "--dal-databases",
+        action="append",
+        default=[],
+        metavar="NAMES",
+        help="databases that exist in every test, besides those of dal_databases",
+    )
+    group.addoption(
+        "--dal-live-database",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="let tests at this database of the live server as it is; all others have private names",
+    )
+    parser.addini("dal_databases", "databases that exist in every test", type="args", default=[])
     parser.addini("dal_check", "check the memory server's data after each test", type="bool", default=False)
     parser.addini("dal_backend", "where tests run: memory, couch or both", default="")
     parser.addini("dal_indexes", "queries without an index: require makes them fail, watch collects them", default="")
@@ -83,11 +98,11 @@ def pytest_configure(config: pytest.Config) -> None:
         config.stash[_ENVIRONMENT] = {}
         _set_environment(config, vars(config.option))
     live = None
+    databases = _databases(config)
     if _chosen(config)[0] != "memory":
-        from couchdal.testing.live import LiveDatabases
+        from couchdal.testing.mapping import start
 
-        live = LiveDatabases(os.environ["COUCHDB_DATABASE"])
-        config.add_cleanup(live.stop)
+        live = start(config, databases)
     if _chosen(config)[0] == "both":
         from couchdal.testing.both import BothBackends
 
@@ -102,7 +117,24 @@ def pytest_configure(config: pytest.Config) -> None:
         from couchdal.testing.recording import RecordingPlugin
 
         config.pluginmanager.register(RecordingPlugin(config, recorded), "dal-recording")
-    config.stash[_ISOLATION] = Isolation(_prepare, live)
+    config.stash[_ISOLATION] = Isolation(_prepare, databases if _chosen(config)[0] != "couch" else (), live)
+
+
+def _databases(config: pytest.Config) -> list[str]:
+    """Return the names of the databases that exist in every test. Raise ``pytest.UsageError``."""
+    names = list(config.getini("dal_databases"))
+    for text in config.getoption("dal_databases"):
+        names += text.replace(",", " ").split()
+    if names:
+        from couchdal.emulator.engine.server.server import validate_name
+        from couchdal.errors import CouchError
+
+        for name in names:
+            try:
+                validate_name(name)
+            except CouchError as error:
+                raise pytest.UsageError(f"dal_databases: {error.reason}") from None
+    return list(dict.fromkeys(names))
 
 
 def _prepare(item: pytest.Item) -> None:
@@ -146,9 +178,8 @@ def _set_environment(config: pytest.Config, options: Mapping[str, object]) -> No
 
         config.add_cleanup(register("both", EitherBackend))
     if backend in ("couch", "both"):
-        from couchdal.testing.live import unique_name
-
-        values["COUCHDB_DATABASE"] = unique_name()
+        # Both backends call the default database alike.
+        values["COUCHDB_DATABASE"] = os.environ.get("COUCHDB_DATABASE") or "default"
     for name, value in values.items():
         if value:
             config.stash[_ENVIRONMENT][name] = os.environ.get(name)

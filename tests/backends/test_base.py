@@ -126,14 +126,14 @@ def test_registered_backend_opens_by_its_name() -> None:
 
 
 def test_refused_payload_creates_no_database() -> None:
-    dal = CouchDAL(MemoryBackend(), database="new")
+    dal = CouchDAL(MemoryBackend(database="new"))
     with pytest.raises(TypeError):
         dal.get("/a", "PUT", {"x": {1}})
     assert "new" not in dal.all_dbs()
 
 
 def test_default_database_is_created_once() -> None:
-    dal = CouchDAL(MemoryBackend(), database="a+b")
+    dal = CouchDAL(MemoryBackend(database="a+b"))
     dal.get("/_all_dbs")
     assert dal.request("GET", "/_session").status == 200
     assert "a+b" not in dal.all_dbs()

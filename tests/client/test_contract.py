@@ -133,18 +133,27 @@ def test_memory_backend_made_by_hand_is_private() -> None:
         CouchDAL("memory").get_document("a")
 
 
-def test_only_the_own_memory_database_is_created_on_first_use() -> None:
-    dal = CouchDAL("memory", database="mine")
-    assert dal.info()["doc_count"] == 0
-    with pytest.raises(NotFound) as caught:
-        dal.database("other").info()
-    assert (caught.value.status, caught.value.error) == (404, "not_found")
-    assert caught.value.reason == "Database does not exist."
+def test_only_the_default_database_exists_on_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    dal = CouchDAL(MemoryBackend())
+    assert dal.database("default").info()["doc_count"] == 0
+    for other in (dal.database("other"), CouchDAL(dal.backend, database="other")):
+        with pytest.raises(NotFound) as caught:
+            other.info()
+        assert (caught.value.status, caught.value.error) == (404, "not_found")
+        assert caught.value.reason == "Database does not exist."
+        assert caught.value.body == {"error": "not_found", "reason": "Database does not exist."}
+        assert 'Create it with create_database(), with CouchDAL(database="...", create=True)' in str(caught.value)
     assert "other" not in dal.all_dbs()
+    monkeypatch.setenv("COUCHDB_DATABASE", "configured")
+    server = MemoryBackend()
+    assert CouchDAL(server, database="configured").info()["doc_count"] == 0
+    assert CouchDAL(server).info()["db_name"] == "configured"
+    with pytest.raises(NotFound):
+        CouchDAL(server, database="default").info()
 
 
 def test_own_memory_database_can_be_created_by_hand_as_on_couchdb() -> None:
-    dal = CouchDAL(MemoryBackend(), database="mine")
+    dal = CouchDAL(MemoryBackend(database="mine"))
     assert dal.create_database() == {"ok": True}
     with pytest.raises(CouchError, match="file_exists"):
         dal.create_database()
@@ -295,7 +304,7 @@ def test_structure_that_holds_itself_is_refused(dal: CouchDAL) -> None:
 
 
 def test_refused_payload_does_not_even_create_the_memory_database() -> None:
-    dal = CouchDAL(MemoryBackend(), database="mine")
+    dal = CouchDAL(MemoryBackend(database="mine"))
     with pytest.raises(TypeError):
         dal.put_document("a", {"x": object()})
     assert "mine" not in dal.all_dbs()

@@ -25,7 +25,7 @@ FORMATS = {
 
 @pytest.fixture
 def dal() -> CouchDAL:
-    return CouchDAL(MemoryBackend(), database="db")
+    return CouchDAL(MemoryBackend(database="db"))
 
 
 @pytest.mark.parametrize("text", FORMATS.values(), ids=FORMATS)
@@ -44,7 +44,7 @@ def test_dump_and_load_keep_conflicts_histories_deletions_and_attachments(dal: C
     dal.post_document({"_id": "gone"})
     dal.delete_document("gone", rev=dal.get_document("gone")["_rev"])
     assert dal.dump(tmp_path / "all.ndjson") == 4
-    other = CouchDAL(MemoryBackend(), database="db")
+    other = CouchDAL(MemoryBackend(database="db"))
     assert other.load(tmp_path / "all.ndjson") == 4
     for path in ("/a?revs=true&conflicts=true", "/b?attachments=true", "/_changes?style=all_docs"):
         mine, theirs = dal.get(path), other.get(path)
@@ -85,7 +85,7 @@ def test_load_and_dump_on_an_event_loop(tmp_path: Path) -> None:
     file.write_text(FORMATS["an array"], "utf-8")
 
     async def run() -> tuple[int, int]:
-        dal = AsyncCouchDAL(MemoryBackend(), database="db")
+        dal = AsyncCouchDAL(MemoryBackend(database="db"))
         return await dal.load(file), await dal.dump(tmp_path / "out")
 
     assert asyncio.run(run()) == (2, 2)

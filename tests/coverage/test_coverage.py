@@ -35,7 +35,7 @@ FIND, DOCUMENT = "/{db}/_find", "/{db}/{doc_id}"
 @pytest.fixture
 def coverage() -> Coverage:
     found = Coverage()
-    dal = CouchDAL(MemoryBackend(), database="db")
+    dal = CouchDAL(MemoryBackend(database="db"))
     end = observe(found.add, dal.backend.server_key)
     dal.put_document("a", {"n": 1})
     dal.request("PUT", "/a", json={})

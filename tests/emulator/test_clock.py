@@ -11,7 +11,7 @@ from couchdal import AsyncCouchDAL, CouchBackend, CouchDAL, MemoryBackend, Memor
 
 
 def test_cookie_expires() -> None:
-    dal = CouchDAL(MemoryBackend(admin=("admin", "secret")), database="db")
+    dal = CouchDAL(MemoryBackend(admin=("admin", "secret"), database="db"))
     login = dal.request("POST", "/_session", json={"name": "admin", "password": "secret"})
     cookie = {"cookie": login.headers["set-cookie"].partition(";")[0]}
     assert dal.request("GET", "/_session", headers=cookie).value()["userCtx"]["name"] == "admin"
@@ -20,7 +20,7 @@ def test_cookie_expires() -> None:
 
 
 def test_blocking_feed_times_out() -> None:
-    dal = CouchDAL(MemoryBackend(), database="db")
+    dal = CouchDAL(MemoryBackend(database="db"))
     dal.put_document("a", {})
     feed = dal.changes("continuous", timeout=50_000)
     assert next(feed)["id"] == "a"
@@ -37,7 +37,7 @@ def test_blocking_feed_times_out() -> None:
 
 def test_feed_on_an_event_loop_times_out() -> None:
     async def run() -> object:
-        dal = AsyncCouchDAL(MemoryBackend(), database="db")
+        dal = AsyncCouchDAL(MemoryBackend(database="db"))
         await dal.info()
         waiting = asyncio.create_task(dal.request("GET", "/_changes?feed=longpoll&timeout=50000"))
         await asyncio.sleep(0.01)
@@ -50,7 +50,7 @@ def test_feed_on_an_event_loop_times_out() -> None:
 
 
 def test_clock_goes_back_only_with_a_rollback() -> None:
-    dal = CouchDAL(MemoryBackend(), database="db")
+    dal = CouchDAL(MemoryBackend(database="db"))
     before = dal.clock.now()
     with dal.rollback():
         dal.clock.advance(10)
@@ -61,7 +61,7 @@ def test_clock_goes_back_only_with_a_rollback() -> None:
 
 
 def test_same_seed_gives_the_same_ids() -> None:
-    dal = CouchDAL(MemoryBackend(), database="db")
+    dal = CouchDAL(MemoryBackend(database="db"))
     dal.seed_ids(7)
     first = dal.uuids(3)
     dal.seed_ids(8)
@@ -71,7 +71,7 @@ def test_same_seed_gives_the_same_ids() -> None:
 
 
 def test_seeded_ids_leave_users_logged_in() -> None:
-    dal = CouchDAL(MemoryBackend(admin=("admin", "secret")), database="db")
+    dal = CouchDAL(MemoryBackend(admin=("admin", "secret"), database="db"))
     login = dal.request("POST", "/_session", json={"name": "admin", "password": "secret"})
     cookie = {"cookie": login.headers["set-cookie"].partition(";")[0]}
     dal.seed_ids(7)
@@ -79,7 +79,7 @@ def test_seeded_ids_leave_users_logged_in() -> None:
 
 
 def test_blocking_feed_sends_a_heartbeat_when_it_is_due() -> None:
-    dal = CouchDAL(MemoryBackend(), database="db")
+    dal = CouchDAL(MemoryBackend(database="db"))
     seen: list[bytes] = []
     began, beaten = threading.Event(), threading.Event()
 
@@ -103,7 +103,7 @@ def test_blocking_feed_sends_a_heartbeat_when_it_is_due() -> None:
 
 def test_feed_on_an_event_loop_sends_a_heartbeat_when_it_is_due() -> None:
     async def run() -> list[bytes]:
-        dal = AsyncCouchDAL(MemoryBackend(), database="db")
+        dal = AsyncCouchDAL(MemoryBackend(database="db"))
         stream = (await dal.request("GET", "/_changes?feed=continuous&heartbeat=50000")).stream
         chunks = aiter(stream)
         first = await anext(chunks)

@@ -415,7 +415,7 @@ def test_forked_process_can_use_the_server_while_threads_write() -> None:
 
 def use(backend: MemoryBackend) -> int:
     ask(backend, "PUT", "/db/child", {"n": 1})
-    CouchDAL(backend, database="fresh").put_document("a", {})
+    CouchDAL(backend, database="fresh", create=True).put_document("a", {})
     return len(backend.check())
 
 

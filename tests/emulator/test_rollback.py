@@ -18,7 +18,7 @@ TASK = {"type": "task"}
 
 @pytest.fixture
 def dal() -> CouchDAL:
-    handle = CouchDAL(MemoryBackend(), database="db")
+    handle = CouchDAL(MemoryBackend(database="db"))
     handle.bulk_docs([{"_id": f"d{number}", "n": number, **TASK} for number in range(5)])
     return handle
 
@@ -223,7 +223,7 @@ def test_feed_sees_changes_after_a_rollback(dal: CouchDAL) -> None:
 
 
 def test_session_and_users_are_rolled_back() -> None:
-    dal = CouchDAL(MemoryBackend(admin=("admin", "secret")), database="db")
+    dal = CouchDAL(MemoryBackend(admin=("admin", "secret"), database="db"))
     admin = {"authorization": "Basic YWRtaW46c2VjcmV0"}
     user = {"name": "reader", "password": "p", "roles": [], "type": "user"}
     with dal.rollback():
@@ -235,7 +235,7 @@ def test_session_and_users_are_rolled_back() -> None:
 
 def test_asynchronous_handle_rolls_back_and_forks() -> None:
     async def run() -> None:
-        dal = AsyncCouchDAL(MemoryBackend(), database="db")
+        dal = AsyncCouchDAL(MemoryBackend(database="db"))
         await dal.put_document("a", {})
         with dal.rollback():
             await dal.put_document("b", {})

@@ -316,7 +316,7 @@ def test_live_run_creates_the_databases_that_handles_name_and_deletes_only_them(
             import pytest
             from couchdal import AsyncCouchDAL, CouchDAL, NotFound, Unreachable
 
-            tasks = CouchDAL(database="tasks")
+            tasks = CouchDAL(database="tasks", create=True)
 
             @pytest.mark.parametrize("turn", [1, 2])
             def test_each_test_starts_empty(turn):
@@ -324,7 +324,7 @@ def test_live_run_creates_the_databases_that_handles_name_and_deletes_only_them(
                 assert CouchDAL(database="tasks").info()["doc_count"] == 1
 
             def test_async_handle():
-                asyncio.run(AsyncCouchDAL(database="tasks").put_document("one", {}))
+                asyncio.run(AsyncCouchDAL(database="tasks", create=True).put_document("one", {}))
 
             def test_creation_is_neither_counted_nor_hit_by_a_fault():
                 with tasks.expect(requests=1), tasks.faults.lose_answer(method="PUT"), pytest.raises(Unreachable):
@@ -503,6 +503,40 @@ def test_other_hosts_are_refused_unless_they_are_allowed(tmp_path: Path) -> None
     assert "2 passed" in run(tmp_path, "--dal-allow-host=db.invalid", test_guard=test)
     (tmp_path / "pytest.ini").write_text("[pytest]\ndal_allowed_hosts = other.invalid DB.invalid\n")
     assert "2 passed" in run(tmp_path, test_guard=test)
+
+
+NAMED = """
+    import pytest
+    from couchdal import CouchDAL, NotFound
+
+    tasks = CouchDAL(database="tasks")
+
+    @pytest.fixture(scope="session")
+    def wide():
+        CouchDAL(database="users").put_document("wide", {})
+
+    @pytest.mark.parametrize("turn", [1, 2])
+    def test_named_databases_exist(turn, wide):
+        assert tasks.info()["doc_count"] == 0
+        assert CouchDAL(database="users").info()["doc_count"] == 1
+        assert [name for name in tasks.all_dbs() if name[0] != "_"] == ["tasks", "users"]
+        tasks.delete_database()
+
+    def test_other_databases_do_not():
+        for handle in (CouchDAL(database="others"), tasks.database("others")):
+            with pytest.raises(NotFound, match="dal_databases"):
+                handle.info()
+        assert CouchDAL().info()["doc_count"] == 0
+"""
+
+
+def test_databases_of_the_setting_exist_in_every_test(tmp_path: Path) -> None:
+    (tmp_path / "pytest.ini").write_text("[pytest]\ndal_databases = tasks users\n")
+    printed = run(tmp_path, test_named=unindented(NAMED))
+    assert "3 passed" in printed, printed
+    (tmp_path / "pytest.ini").unlink()
+    assert "3 passed" in run(tmp_path, "--dal-databases=tasks,users")
+    assert "dal_databases: Name: 'Tasks'. Only lowercase characters" in run(tmp_path, "--dal-databases=Tasks")
 
 
 SEEDED = """

@@ -14,7 +14,7 @@ from couchdal.middleware.chain import Delay, Steps, installed, with_middleware
 
 @pytest.fixture
 def dal() -> CouchDAL:
-    return CouchDAL(MemoryBackend(), database="db")
+    return CouchDAL(MemoryBackend(database="db"))
 
 
 def test_middleware_of_a_server_sees_the_requests_of_every_handle(dal: CouchDAL) -> None:
@@ -30,7 +30,7 @@ def test_middleware_of_a_server_sees_the_requests_of_every_handle(dal: CouchDAL)
         dal.database("other").request("GET", "/a")
         dal.backend.handle_request("/a")
         asyncio.run(AsyncCouchDAL(dal.backend).info())
-        CouchDAL(MemoryBackend(), database="db").info()
+        CouchDAL(MemoryBackend(database="db")).info()
     dal.info()
     assert seen == ["PUT /db/a 201", "GET /other/a 404", "GET /db/a 200", "GET /db 200"]
 
@@ -44,7 +44,7 @@ def test_middleware_without_a_server_sees_every_server(dal: CouchDAL) -> None:
 
     with installed(watch):
         dal.info()
-        CouchDAL(MemoryBackend(), database="elsewhere").info()
+        CouchDAL(MemoryBackend(database="elsewhere")).info()
     assert seen == ["/db", "/elsewhere"]
 
 

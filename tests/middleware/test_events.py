@@ -34,7 +34,7 @@ from couchdal.middleware.chain import Steps, installed
 
 @pytest.fixture
 def dal() -> CouchDAL:
-    handle = CouchDAL(MemoryBackend(), database="db")
+    handle = CouchDAL(MemoryBackend(database="db"))
     handle.bulk_docs([{"_id": str(number), "n": number} for number in range(4)])
     return handle
 

@@ -32,7 +32,7 @@ class Stage:
     """A memory server with faults, and handles on it in process and over HTTP."""
 
     def __init__(self) -> None:
-        self.memory = CouchDAL(MemoryBackend(), database="db")
+        self.memory = CouchDAL(MemoryBackend(database="db"))
         self.memory.info()
         listener = listen("127.0.0.1", 0)
         ready = threading.Event()

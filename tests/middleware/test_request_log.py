@@ -12,7 +12,7 @@ from couchdal.middleware.request_log import redacted_query
 
 @pytest.fixture
 def dal() -> CouchDAL:
-    handle = CouchDAL(MemoryBackend(), database="db")
+    handle = CouchDAL(MemoryBackend(database="db"))
     handle.bulk_docs([{"_id": str(number), "n": number} for number in range(10)])
     return handle
 

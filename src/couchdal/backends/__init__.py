@@ -50,5 +50,8 @@ def open_backend(name: str | None = None) -> BaseBackend:
 
 def with_database(backend: B, database: str | None) -> B:
     """Return the backend with its paths relative to ``database``, else to its own, else to ``COUCHDB_DATABASE``."""
-    named = database or backend.database or read_settings().database
-    return backend if named is None or named == backend.database else backend.bind(named, provide=True)
+    configured = read_settings().database if backend.database is None else None
+    named = database or backend.database or configured
+    if named is None or (named == backend.database and configured is None):
+        return backend
+    return backend.bind(named, default=configured)

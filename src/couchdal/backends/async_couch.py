@@ -53,6 +53,7 @@ class AsyncCouchBackend(AsyncBackend):
         self._server = server
         self.name: str = server.name
         self.database: str | None = database
+        self.default_database: str | None = database
         self.streams: bool = server.connections.streams
         # A connection belongs to the event loop that opened it. A process may run several loops, one after the other.
         self._clients: WeakKeyDictionary[asyncio.AbstractEventLoop, _Clients] = WeakKeyDictionary()
@@ -63,6 +64,10 @@ class AsyncCouchBackend(AsyncBackend):
     @property
     def server_key(self) -> object:
         return self._server
+
+    @property
+    def provided(self) -> set[object]:
+        return self._server.provided
 
     async def send(self, request: Request) -> Response:
         flow = self._server.flow(request)

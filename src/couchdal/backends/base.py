@@ -72,10 +72,8 @@ class Backend:
 
     #: The database that relative paths mean; ``None`` if none was named.
     database: str | None = None
-    #: The database to use if ``database`` is ``None``.
-    fallback_database: str | None = None
-    #: If true, that database is created on first use: by the emulator always, on CouchDB only in tests.
-    provides: bool = False
+    #: The database that a ``CouchDAL()`` without a name means. It exists: the emulator creates it on first use.
+    default_database: str | None = None
     #: The server's name in messages. It never contains a password.
     name: str = "the server"
     #: The middleware of this object and its views. ``couchdal.middleware.chain`` adds to it.
@@ -90,19 +88,20 @@ class Backend:
         other.__dict__.update(self.__dict__)
         return other
 
-    def bind(self, database: str, *, provide: bool = False) -> Self:
+    def bind(self, database: str, *, default: str | None = None) -> Self:
         """Return a view of the same server whose relative paths mean ``database``.
 
-        ``provide`` becomes the ``provides`` of the view.
+        ``default`` replaces the view's ``default_database``.
         """
         bound = self.view()
-        bound.database, bound.provides = database, provide
+        bound.database = database
+        if default is not None:
+            bound.default_database = default
         return bound
 
     def inherit(self, other: Backend) -> None:
-        """Take over the name, the database and the middleware of another backend object for the same server."""
-        self.name, self.database, self.fallback_database = other.name, other.database, other.fallback_database
-        self.provides = other.provides
+        """Take over the name, the databases and the middleware of another backend object for the same server."""
+        self.name, self.database, self.default_database = other.name, other.database, other.default_database
         if other.middleware:
             self.middleware, self.drivers = other.middleware, other.drivers
 
@@ -110,6 +109,12 @@ class Backend:
     def server_key(self) -> object:
         """The identity of the server: the same object for all its views and wrappers."""
         return self
+
+    @property
+    def provided(self) -> set[object]:
+        """What was created on first use. All views of the server share the set, and a rollback restores it."""
+        found: set[object] = self.__dict__.setdefault("_provided", set())
+        return found
 
     @property
     def emulator(self) -> Emulator:
@@ -149,14 +154,14 @@ class Backend:
         if path.partition("/")[0] in SERVER_PATHS:
             path = "/" + path
         else:
-            database = self.database or self.fallback_database
+            database = self.database or self.default_database
             if database is None:
                 raise NotConfigured(
                     f"no database is named for {self.name}: set COUCHDB_DATABASE, or pass a name, as in"
                     ' CouchDAL(database="tasks")',
                     self.name,
                 )
-            if self.provides:
+            if database == self.default_database:
                 self.provide(database, method, path)
             root = database_path(database)
             path = f"{root}/{path}" if path else root
@@ -170,7 +175,7 @@ class Backend:
         return Request(method, path, query, sent, json=payload)
 
     def provide(self, database: str, method: str, path: str) -> None:
-        """Create the database before the first request to it. ``path`` is relative to the database.
+        """Create the default database before the first request to it. ``path`` is relative to the database.
 
         A CouchDB does nothing here: in tests, a middleware creates databases.
         """
@@ -289,7 +294,7 @@ class Emulator(BaseBackend):
 
         It compares each database's counts, log of changes, live ids, revision trees and indexes with its documents.
 
-        >>> dal = CouchDAL("memory", database="checked")
+        >>> dal = CouchDAL("memory", database="checked", create=True)
         >>> dal.put_document("a", {"n": 1})["ok"]
         True
         >>> dal.emulator.check()

@@ -42,6 +42,7 @@ class CouchBackend(BaseBackend):
         self._server = CouchServer(address)
         self.name: str = address.name
         self.database: str | None = address.database
+        self.default_database: str | None = address.database
         self._pool = _Pool(self._server)
 
     def __repr__(self) -> str:
@@ -50,6 +51,10 @@ class CouchBackend(BaseBackend):
     @property
     def server_key(self) -> object:
         return self._server
+
+    @property
+    def provided(self) -> set[object]:
+        return self._server.provided
 
     def send(self, request: Request) -> Response:
         flow = self._server.flow(request)

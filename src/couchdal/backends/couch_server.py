@@ -10,6 +10,7 @@ import ssl
 from collections.abc import AsyncIterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import ClassVar
 
 import httpx2
 
@@ -74,6 +75,9 @@ PLAIN = Connections()
 
 class CouchServer:
     """One CouchDB and how to talk to it. All backend objects for that server share it."""
+
+    #: What handles created on first use, on any server: see ``Backend.provided``. Live test runs put it back.
+    provided: ClassVar[set[object]] = set()
 
     def __init__(self, address: Address, connections: Connections = PLAIN) -> None:
         self.name: str = address.name

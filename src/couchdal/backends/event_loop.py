@@ -41,9 +41,13 @@ class InlineBackend(AsyncBackend):
     def require_emulator(self, asked: str, refusal: type[MemoryOnly] = MemoryOnly) -> Emulator:
         return self.wrapped.require_emulator(asked, refusal)
 
-    def bind(self, database: str, *, provide: bool = False) -> Self:
-        bound = super().bind(database, provide=provide)
-        bound.wrapped = self.wrapped.bind(database, provide=provide)
+    @property
+    def provided(self) -> set[object]:
+        return self.wrapped.provided
+
+    def bind(self, database: str, *, default: str | None = None) -> Self:
+        bound = super().bind(database, default=default)
+        bound.wrapped = self.wrapped.bind(database, default=default)
         return bound
 
     def check_large(self, request: Request) -> None:

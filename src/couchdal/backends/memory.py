@@ -29,13 +29,12 @@ class MemoryBackend(Emulator):
     """A private emulated CouchDB. With ``admin=(name, password)`` it requires credentials, as CouchDB 3 does."""
 
     name: str = "the memory backend"
-    fallback_database: str = "default"
 
     def __init__(
         self, admin: tuple[str, str] | None = None, *, server: Server | None = None, database: str | None = None
     ) -> None:
         self.database = database
-        self.provides = True
+        self.default_database: str = database or "default"
         self.server: Server = server or Server(clock=Clock(monotonic=monotonic))
         if admin is not None:
             self.server.admins[admin[0]] = admin[1]
@@ -62,6 +61,10 @@ class MemoryBackend(Emulator):
         except CouchError as error:
             response = error_response(error, request)
         return _without_body(response) if request.method == "HEAD" else response
+
+    @property
+    def provided(self) -> set[object]:
+        return self.server.provided
 
     def check_large(self, request: Request) -> None:
         with self.server.lock:
@@ -104,7 +107,7 @@ class MemoryBackend(Emulator):
         with self.server.lock:
             self.server.journal.settle()
             other = MemoryBackend(server=fork(self.server), database=self.database)
-            other.provides = self.provides
+            other.default_database = self.default_database
         return other
 
     def adopt(self, database: Database) -> None:

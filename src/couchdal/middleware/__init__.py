@@ -16,3 +16,15 @@ def watched(backend: B, mode: str | None) -> B:
     from couchdal.middleware.index_watch import watch_indexes  # most programs watch no indexes
 
     return watch_indexes(backend, require=mode == "require")
+
+
+def creating(backend: B, create: bool) -> B:
+    """Return the backend as one that creates its database before the first request to it, or as it is."""
+    database = backend.database or backend.default_database
+    if not create or database is None:
+        return backend
+    # Most handles create nothing.
+    from couchdal.middleware.chain import with_middleware
+    from couchdal.middleware.creation import Creation
+
+    return with_middleware(backend, Creation(database).create)

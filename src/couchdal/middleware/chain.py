@@ -40,17 +40,23 @@ class Discard(NamedTuple):
 Step: TypeAlias = "Request | Delay | Discard"
 Steps: TypeAlias = "Generator[Step, Response, Response]"
 
-# The outermost middleware first: that of all servers, that of one server, and that of one backend object.
+# The outermost middleware first: that of all servers, that of one server, and that of one backend object. Innermost is
+# what sees the requests as the server does.
+_innermost: list[Middleware] = []
 _everywhere: list[Middleware] = []
 _of_server: WeakKeyDictionary[object, list[Middleware]] = WeakKeyDictionary()
 
 
-def install(middleware: Middleware, server: object = None, *, outermost: bool = False) -> Callable[[], None]:
+def install(
+    middleware: Middleware, server: object = None, *, outermost: bool = False, innermost: bool = False
+) -> Callable[[], None]:
     """Install middleware for one server (``Backend.server_key``) or for all. Return the function that removes it.
 
-    It sees the requests of every handle on that server, including handles that already exist.
+    It sees the requests of every handle on that server, including handles that already exist. ``innermost`` is for
+    middleware of all servers: it comes after that of backend objects.
     """
-    installed = _everywhere if server is None else _of_server.setdefault(server, [])
+    everywhere = _innermost if innermost else _everywhere
+    installed = everywhere if server is None else _of_server.setdefault(server, [])
     installed.insert(0 if outermost else len(installed), middleware)
     Backend.drivers = _DRIVERS
 
@@ -59,7 +65,7 @@ def install(middleware: Middleware, server: object = None, *, outermost: bool = 
             installed.remove(middleware)
         if server is not None and not installed:
             _of_server.pop(server, None)
-        if not _everywhere and not _of_server:
+        if not _everywhere and not _of_server and not _innermost:
             Backend.drivers = None
 
     return remove
@@ -84,7 +90,7 @@ def with_middleware(backend: B, middleware: Middleware) -> B:
 
 
 def _chain(backend: BaseBackend | AsyncBackend) -> list[Middleware]:
-    return [*_everywhere, *_of_server.get(backend.server_key, ()), *backend.middleware]
+    return [*_everywhere, *_of_server.get(backend.server_key, ()), *backend.middleware, *_innermost]
 
 
 def _drive(backend: BaseBackend, request: Request) -> Response:

@@ -29,7 +29,6 @@ class EitherBackend(BaseBackend):
     def __init__(self) -> None:
         # Shared by all views.
         self._opened: dict[str, BaseBackend] = {}
-        self.provides = True
 
     def __repr__(self) -> str:
         return f"<EitherBackend, now {self._current!r}>"
@@ -42,11 +41,15 @@ class EitherBackend(BaseBackend):
         if named not in self._opened:
             self._opened[named] = open_backend(named)
         opened = self._opened[named]
-        return opened if self.database is None else opened.bind(self.database, provide=self.provides)
+        return opened if self.database is None else opened.bind(self.database, default=self.default_database)
 
     @property
     def server_key(self) -> object:
         return self._current.server_key
+
+    @property
+    def provided(self) -> set[object]:
+        return self._current.provided
 
     def require_emulator(self, asked: str, refusal: type[MemoryOnly] = MemoryOnly) -> Emulator:
         return self._current.require_emulator(asked, refusal)

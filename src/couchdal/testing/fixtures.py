@@ -14,6 +14,7 @@ import pytest
 
 if TYPE_CHECKING:
     from couchdal.async_client import AsyncCouchDAL
+    from couchdal.backends.base import AsyncBackend, BaseBackend
     from couchdal.client import CouchDAL
 
 
@@ -27,7 +28,7 @@ def dal_backend(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def dal(dal_backend: str) -> Iterator[CouchDAL]:
-    """A ``CouchDAL()`` on the memory server or, with ``--dal-backend=couch``, on a private database."""
+    """A ``CouchDAL()`` on the memory server or, with ``--dal-backend=couch``, on the live server."""
     from couchdal.client import CouchDAL
 
     with CouchDAL() as handle:
@@ -50,8 +51,7 @@ def make_dal(dal_backend: str) -> Iterator[Callable[..., CouchDAL]]:
     made: list[CouchDAL] = []
 
     def make(name: str | None = None, *, partitioned: bool | None = None, indexes: str | None = None) -> CouchDAL:
-        base = os.environ.get("COUCHDB_DATABASE", "test")
-        handle = CouchDAL(database=name or f"{base}-{len(made) + 1}", indexes=indexes)
+        handle = CouchDAL(database=name or f"test-{len(made) + 1}", indexes=indexes)
         handle.create_database(partitioned=partitioned)
         made.append(handle)
         return handle
@@ -61,30 +61,47 @@ def make_dal(dal_backend: str) -> Iterator[Callable[..., CouchDAL]]:
         handle.close()
 
 
-@pytest.fixture(scope="session")
-def _served_memory() -> str:
-    """The address of a thread that serves the memory server. It ends with the process."""
+def _served(backend: BaseBackend | AsyncBackend) -> str:
+    """Return the address of a thread that serves a backend. It ends with the process."""
     try:
         from couchdal.server.listener import address_of, listen, serve
     except ImportError as lack:
         raise pytest.UsageError(f"couch_server needs {lack.name}: pip install 'couchdal[server]'") from None
-    from couchdal.backends.memory import default_backend
     from couchdal.server.application import Application
 
     listener = listen("127.0.0.1", 0)
     ready = threading.Event()
-    application = Application(default_backend())
-    threading.Thread(target=serve, args=(application, listener, ready.set), daemon=True).start()
+    threading.Thread(target=serve, args=(Application(backend), listener, ready.set), daemon=True).start()
     ready.wait(10)
     return address_of(listener)
 
 
+@pytest.fixture(scope="session")
+def _served_memory() -> str:
+    """The address of the memory server."""
+    from couchdal.backends.memory import default_backend
+
+    return _served(default_backend())
+
+
+@pytest.fixture(scope="session")
+def _served_live(pytestconfig: pytest.Config) -> str:
+    """The address of a proxy in front of the live server, whose databases have private names."""
+    if not os.environ.get("COUCHDB_URL"):
+        raise pytest.UsageError("couch_server needs the address of the CouchDB server: set COUCHDB_URL")
+    from couchdal.backends.async_couch import AsyncCouchBackend
+    from couchdal.testing.mapping import MAPPING
+
+    backend = AsyncCouchBackend()
+    # Other clients name a database in each path.
+    backend.database = None
+    address = _served(backend)
+    pytestconfig.stash[MAPPING].serves_at(address)
+    return address
+
+
 @pytest.fixture
 def couch_server(dal_backend: str, request: pytest.FixtureRequest) -> str:
-    """The address of a CouchDB server: the memory server behind a socket, or ``COUCHDB_URL`` in live runs."""
-    if dal_backend == "couch":
-        if not os.environ.get("COUCHDB_URL"):
-            raise pytest.UsageError("couch_server needs the address of the CouchDB server: set COUCHDB_URL")
-        return os.environ["COUCHDB_URL"]
-    address: str = request.getfixturevalue("_served_memory")
+    """The address of a CouchDB server for other clients: the memory server, or a proxy of the live one."""
+    address: str = request.getfixturevalue("_served_live" if dal_backend == "couch" else "_served_memory")
     return address

@@ -6,8 +6,8 @@ There is one snapshot for each open scope. The emulator is used only if the test
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,7 +15,7 @@ import pytest
 if TYPE_CHECKING:
     from couchdal.backends.memory import MemoryBackend
     from couchdal.emulator.engine.server.snapshot import Snapshot
-    from couchdal.testing.live import LiveDatabases
+    from couchdal.testing.live import LiveDatabases, LiveScope
 
 
 def default_backend() -> MemoryBackend | None:
@@ -29,7 +29,7 @@ class Scope:
 
     def __init__(self, node: pytest.Item | pytest.Collector, snapshot: Snapshot | None) -> None:
         self.node = node
-        self.created: set[str] | None = None
+        self.live: LiveScope | None = None
         # ``None`` if the server did not exist yet.
         self.snapshot = snapshot
 
@@ -37,8 +37,15 @@ class Scope:
 class Isolation:
     """The open scopes, the widest first."""
 
-    def __init__(self, prepare: Callable[[pytest.Item], None], live: LiveDatabases | None = None) -> None:
+    def __init__(
+        self,
+        prepare: Callable[[pytest.Item], None],
+        databases: Sequence[str] = (),
+        live: LiveDatabases | None = None,
+    ) -> None:
         self._scopes: list[Scope] = []
+        # Databases that exist in every test.
+        self._databases = databases
         # Called when a test begins, before its own fixtures are set up.
         self._prepare = prepare
         self._live = live
@@ -47,6 +54,8 @@ class Isolation:
         """Open the scope of a node. Its end undoes all later changes, after the finalizers of its fixtures."""
         if any(scope.node is node for scope in self._scopes):
             return
+        if self._databases and not self._scopes:
+            _create(self._databases)
         place = len(self._scopes)
         while place and _lies_within(self._scopes[place - 1].node, node):
             place -= 1
@@ -56,7 +65,8 @@ class Isolation:
         self._scopes.insert(place, scope)
         node.addfinalizer(lambda: self.close(node))
         if self._live is not None:
-            scope.created = self._live.begin(place)
+            # The widest scope of a live run is the run itself.
+            scope.live = self._live.begin(place + 1)
         if isinstance(node, pytest.Item):
             self._prepare(node)
 
@@ -66,27 +76,41 @@ class Isolation:
         ended = self._scopes[place:]
         del self._scopes[place:]
         _restore(ended[0].snapshot)
-        for scope in ended:
-            if self._live is not None and scope.created is not None:
-                self._live.end(scope.created)
+        for scope in reversed(ended):
+            if self._live is not None and scope.live is not None:
+                self._live.end(scope.live)
 
     @contextmanager
     def setting_up(self, node: pytest.Item | pytest.Collector) -> Iterator[None]:
         """Keep what a fixture of a wide scope changes, even if narrower scopes were opened before it."""
         self.open(node)
-        narrower = [scope for scope in self._scopes if scope.node is not node and _lies_within(scope.node, node)]
-        if not narrower:
+        place = next(place for place, scope in enumerate(self._scopes) if scope.node is node)
+        live, narrower = self._scopes[place].live, self._scopes[place + 1 :]
+        with nullcontext() if self._live is None or live is None else self._live.setting_up(live):
+            if not narrower:
+                yield
+                return
+            before = _snapshot()
             yield
-            return
-        before = _snapshot()
-        yield
-        for scope in narrower:
-            # If there was no server before this fixture, everything on it now belongs to the fixture.
-            scope.snapshot = _with_changes_since(before, scope.snapshot) if before is not None else _snapshot()
+            for scope in narrower:
+                # If there was no server before this fixture, everything on it now belongs to the fixture.
+                scope.snapshot = _with_changes_since(before, scope.snapshot) if before is not None else _snapshot()
 
 
 def _lies_within(inner: pytest.Item | pytest.Collector, outer: pytest.Item | pytest.Collector) -> bool:
     return inner is not outer and outer in inner.listchain()
+
+
+def _create(names: Sequence[str]) -> None:
+    """Create databases on the memory server, unless they exist. No snapshot is older, so no rollback deletes them."""
+    # Most test runs name no databases.
+    from couchdal.backends.memory import default_backend as shared_backend
+    from couchdal.http.messages import Request
+    from couchdal.http.urls import quote
+
+    for name in names:
+        if name not in shared_backend().server.databases:
+            shared_backend().send(Request("PUT", f"/{quote(name)}"))
 
 
 def _snapshot() -> Snapshot | None:

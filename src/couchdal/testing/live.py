@@ -1,91 +1,207 @@
-"""Test runs on a live CouchDB: databases that are created for each scope and deleted at its end.
+"""Databases of a test run on a live CouchDB: which private database a name means in the current scope.
 
-``CouchDAL()`` uses a database with a unique name. A middleware creates it on first use, and the databases of other
-handles, as the emulator does. It notices every database that tests create; the scope that created it deletes it at its
-end. Databases that existed before are never deleted.
+Each database belongs to the scope (a test, class, module or session) that created it, and is deleted at its end. A
+narrower scope changes the databases of wider ones only after they were copied: at its end the copy takes their place.
 """
 
 from __future__ import annotations
 
-import uuid
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager, suppress
+from threading import RLock
 
-from couchdal.backends.base import AsyncBackend, BaseBackend
+from couchdal.backends.base import BaseBackend
 from couchdal.backends.couch_server import CouchServer
-from couchdal.client import CouchDAL
-from couchdal.emulator.engine.server.server import Server
-from couchdal.http.messages import Request, Response
-from couchdal.http.urls import quote, split_path
-from couchdal.middleware.chain import Steps, install
+from couchdal.errors import BackendError, CouchError
+from couchdal.http.messages import Request
+from couchdal.http.urls import quote
+from couchdal.testing.copying import ask, copy_database
+from couchdal.testing.names import PREFIX, PrivateNames, has_ended, run_of
+from couchdal.testing.system import Kept, System
 
 
-def unique_name() -> str:
-    """Return a unique name for a database."""
-    return f"dal-test-{uuid.uuid4().hex[:12]}"
+class LiveScope:
+    """An open scope, and what its end undoes."""
+
+    def __init__(self, number: int, known: Collection[str], tokens: Collection[object]) -> None:
+        self.number = number
+        #: Private databases that it may have created.
+        self.touched: set[str] = set()
+        #: The databases that it changed, each with the private name that takes its place at the end.
+        self.outer: dict[str, str | None] = {}
+        #: What was created on first use before it: default databases, and those of handles with ``create=True``.
+        self.provided: set[str] = set(known)
+        self.tokens: set[object] = set(tokens)
+        #: What it changed of CouchDB's own databases and configuration, by lock.
+        self.kept: dict[str, Kept] = {}
+        #: Replications to cancel at its end.
+        self.replications: list[dict[str, object]] = []
 
 
 class LiveDatabases:
-    """The databases that a test run has created on a live server, by scope."""
+    """The databases of this process on a live server.
 
-    def __init__(self, name: str) -> None:
-        self.name = name
-        # One set for each open scope, the widest first.
-        self._created: list[set[str]] = []
-        # Databases of handles that are not to be created any more in this scope.
-        self._asked: set[str] = set()
-        self._handle: CouchDAL | None = None
-        self._remove = install(self._notice)
+    ``default`` and the databases of the setting ``dal_databases`` exist, and ``untouched`` are used as they are.
+    """
+
+    def __init__(
+        self, backend: BaseBackend, *, default: str, existing: Collection[str] = (), untouched: Collection[str] = ()
+    ) -> None:
+        self.names = PrivateNames()
+        self.default = default
+        self.existing = tuple(existing)
+        self.untouched = frozenset(untouched)
+        self.lock = RLock()
+        # Its requests pass no middleware: no fault hits them, and no log counts them.
+        self.backend = backend
+        self.system = System(backend, self.names)
+        self._private: dict[str, str] = {}
+        self._owners: dict[str, LiveScope] = {}
+        self._provided: set[str] = set()
+        self._count = 0
+        self._scopes: list[LiveScope] = []
+        # Set while a fixture of a wide scope is set up within narrower scopes.
+        self._current: LiveScope | None = None
+        self._cleaned = False
+        self.begin(0)
+
+    @property
+    def current(self) -> LiveScope:
+        """The scope that new databases belong to."""
+        return self._current or self._scopes[-1]
+
+    def begin(self, place: int) -> LiveScope:
+        """Open a scope. ``place`` is the number of wider scopes."""
+        with self.lock:
+            self._count += 1
+            if place < len(self._scopes):
+                inner = self._scopes[place]
+                scope = LiveScope(self._count, inner.provided, inner.tokens)
+            else:
+                scope = LiveScope(self._count, self._provided, CouchServer.provided)
+            self._scopes.insert(place, scope)
+            return scope
+
+    def end(self, scope: LiveScope) -> None:
+        """Close a scope: delete the databases it created, and put back those it changed."""
+        with self.lock:
+            self._scopes.remove(scope)
+            for replication in scope.replications:
+                with suppress(CouchError, BackendError):
+                    ask(self.backend, "POST", "/_replicate", {**replication, "cancel": True})
+            self.system.end(scope, self._scopes)
+            for name, private in scope.outer.items():
+                self._owners.pop(self._private.pop(name, ""), None)
+                if private is not None:
+                    self._private[name] = private
+            for private in sorted(scope.touched):
+                self.backend.send(Request("DELETE", f"/{quote(private)}"))
+            self._provided = scope.provided
+            CouchServer.provided.intersection_update(scope.tokens)
 
     def stop(self) -> None:
-        """Remove the middleware and close the connections."""
-        self._remove()
-        if self._handle is not None:
-            self._handle.close()
+        """Close all scopes and the connections."""
+        while self._scopes:
+            self.end(self._scopes[-1])
+        self.backend.close()
 
-    def _notice(self, backend: BaseBackend | AsyncBackend, request: Request) -> Steps:
-        """Create the database of a handle before its first use, and record all databases that are created."""
-        segments = split_path(request.path)
-        if not self._created or isinstance(backend.server_key, Server) or not segments:
-            return (yield request)
-        name = segments[0]
-        explicit = len(segments) == 1 and request.method in ("PUT", "DELETE")
-        if self._is_first(name, backend):
-            # As on the emulator, a test that begins with a deletion finds no database.
-            if not explicit:
-                # Not through the middleware: no fault hits this request, and no log counts it.
-                self._record(name, self._dal().backend.send(Request("PUT", f"/{quote(name)}")))
-            self._asked.add(name)
-        response = yield request
-        if explicit and request.method == "PUT":
-            self._record(name, response)
-        return response
+    @contextmanager
+    def setting_up(self, scope: LiveScope) -> Iterator[None]:
+        """Leave to a scope what is created and changed meanwhile, although narrower scopes may be open."""
+        before, self._current = self._current, scope
+        provided, tokens = set(self._provided), set(CouchServer.provided)
+        try:
+            yield
+        finally:
+            self._current = before
+            for inner in self._scopes[self._scopes.index(scope) + 1 :]:
+                inner.provided |= self._provided - provided
+                inner.tokens |= CouchServer.provided - tokens
 
-    def _record(self, name: str, answer: Response) -> None:
-        """Leave a database that was created now to the narrowest scope."""
-        if answer.status in (201, 202):
-            self._created[-1].add(name)
+    def private(self, name: str, *, writes: bool = False, provide: bool = False) -> str:
+        """Return the private name that a database has now.
 
-    def _is_first(self, name: str, backend: BaseBackend | AsyncBackend) -> bool:
-        """Return whether a request to a database is the first of its scope, through a handle that creates it."""
-        if name != self.name and not (backend.provides and name == backend.database):
-            return False
-        if name in self._asked or any(name in created for created in self._created):
-            return False
-        return isinstance(backend.server_key, CouchServer) and backend.server_key.name == self._dal().backend.name
+        ``writes`` says that the request may change it; ``provide`` that it creates the default database on first use.
+        """
+        with self.lock:
+            self._clean()
+            scope = self.current
+            if name not in self._provided and (name in self.existing or (provide and name == self.default)):
+                self._provided.add(name)
+                if name not in self._private:
+                    self.backend.send(Request("PUT", f"/{quote(self.will_create(name))}"))
+                    self.created(name)
+            private = self._private.get(name)
+            if private is None:
+                return self.names.private(name, scope.number)
+            if writes and self._owners[private] is not scope:
+                self._take(name, private, scope)
+            return private
 
-    def begin(self, place: int) -> set[str]:
-        """Open a scope and return the set that collects the databases it creates."""
-        created: set[str] = set()
-        self._created.insert(place, created)
-        return created
+    def skip_default(self, name: str) -> None:
+        """Note that a test created or deleted the default database itself, so that it is not created any more."""
+        if name == self.default:
+            self._provided.add(name)
 
-    def end(self, created: set[str]) -> None:
-        """Close a scope and delete the databases it created."""
-        self._created = [kept for kept in self._created if kept is not created]
-        self._asked.clear()
-        for name in sorted(created):
-            self._dal().backend.send(Request("DELETE", f"/{quote(name)}"))
+    def provide_all(self) -> None:
+        """Create the databases of the setting."""
+        for name in self.existing:
+            self.private(name)
 
-    def _dal(self) -> CouchDAL:
-        if self._handle is None:
-            self._handle = CouchDAL("couch", database=self.name)
-        return self._handle
+    def will_create(self, name: str) -> str:
+        """Return the private name of a database that is about to be created. The scope's end deletes it."""
+        with self.lock:
+            private = self._private.get(name) or self.names.private(name, self.current.number)
+            self.current.touched.add(private)
+            return private
+
+    def created(self, name: str) -> None:
+        """Note that a database was created."""
+        with self.lock:
+            if name not in self._private:
+                scope, private = self.current, self.names.private(name, self.current.number)
+                self._private[name] = private
+                self._owners[private] = scope
+                scope.outer.setdefault(name, None)
+
+    def deleted(self, name: str) -> None:
+        """Note that a database was deleted."""
+        with self.lock:
+            self._owners.pop(self._private.pop(name, ""), None)
+
+    def _take(self, name: str, private: str, scope: LiveScope) -> None:
+        """Make a scope the owner of a database. A wider owner keeps a copy."""
+        owner = self._owners[private]
+        if self._scopes.index(owner) < self._scopes.index(scope):
+            self._count += 1
+            copy = self.names.private(name, self._count)
+            owner.touched.add(copy)
+            if not copy_database(self.backend, private, copy):
+                return
+            owner.touched.discard(private)
+            self._owners[copy] = owner
+            scope.outer.setdefault(name, copy)
+        else:
+            # A late fixture of a wider scope changes what a narrower one created.
+            owner.touched.discard(private)
+            scope.outer.setdefault(name, owner.outer.pop(name, None))
+        scope.touched.add(private)
+        self._owners[private] = scope
+
+    def present(self) -> dict[str, str]:
+        """Return the private names of the databases that tests have created, by the names that tests use."""
+        return dict(self._private)
+
+    def _clean(self) -> None:
+        """Remove what killed runs left behind, before the first request of this run."""
+        if self._cleaned:
+            return
+        self._cleaned = True
+        with suppress(CouchError, BackendError):
+            self.system.restore_ended()
+            listed = ask(self.backend, "GET", "/_all_dbs", query=f"start_key=%22{PREFIX}%22&end_key=%22{PREFIX}~%22")
+            names = [name for name in listed if isinstance(name, str)] if isinstance(listed, list) else []
+            ended = {run for run in map(run_of, names) if run is not None and has_ended(run)}
+            for name in names:
+                if run_of(name) in ended:
+                    self.backend.send(Request("DELETE", f"/{quote(name)}"))

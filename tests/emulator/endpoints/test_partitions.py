@@ -9,7 +9,7 @@ from couchdal import CouchDAL, CouchError, MemoryBackend
 
 @pytest.fixture
 def dal() -> CouchDAL:
-    handle = CouchDAL(MemoryBackend(), database="parts")
+    handle = CouchDAL(MemoryBackend(database="parts"))
     handle.create_database(partitioned=True)
     handle.bulk_docs([{"_id": f"{'ab'[n % 2]}:{n}", "n": n} for n in range(6)])
     return handle

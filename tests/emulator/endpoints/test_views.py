@@ -16,7 +16,7 @@ BY_N = "function(doc) { emit(doc.n, doc._id); }"
 
 @pytest.fixture
 def dal() -> CouchDAL:
-    handle = CouchDAL(MemoryBackend(), database="db")
+    handle = CouchDAL(MemoryBackend(database="db"))
     handle.bulk_docs([{"_id": f"d{n}", "n": n} for n in range(5)])
     handle.put_document("_design/x", {"views": {"n": {"map": BY_N}, "sum": {"map": BY_N, "reduce": "_count"}}})
     return handle
@@ -147,7 +147,7 @@ def test_concurrent_readers_and_writers_see_whole_rows(dal: CouchDAL) -> None:
 
 
 def test_view_within_a_partition_shows_only_its_documents() -> None:
-    dal = CouchDAL(MemoryBackend(), database="parts")
+    dal = CouchDAL(MemoryBackend(database="parts"))
     dal.create_database(partitioned=True)
     dal.bulk_docs([{"_id": f"{'ab'[n % 2]}:{n}", "n": n} for n in range(6)])
     dal.put_document("_design/x", {"views": {"n": {"map": BY_N, "reduce": "_count"}, "m": {"map": BY_N}}})

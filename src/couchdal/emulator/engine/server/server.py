@@ -16,7 +16,7 @@ from weakref import ref
 from couchdal.emulator.engine.server.database import Database
 from couchdal.emulator.engine.server.journal import Action, Assignment, Changes, Journal
 from couchdal.emulator.storage.memory import MemoryStorage
-from couchdal.errors import BadRequest, FileExists, IllegalDatabaseName, NotFound
+from couchdal.errors import NO_DATABASE, BadRequest, FileExists, IllegalDatabaseName, NotFound
 
 # A shard's name ends with its time stamp. CouchDB ignores the suffix ".couch".
 _NAME = re.compile(r"[a-z][a-z0-9_$()+/-]*(\.[0-9]{10,})?(\.couch)?\Z")
@@ -153,7 +153,7 @@ class Server:
         self.journal: Journal = Journal()
         self.databases: dict[str, Database] = self._system_databases()
         # The databases that were created because a handle used them.
-        self.provided: set[str] = set()
+        self.provided: set[object] = set()
         # How often a database of each name was created.
         self.generations: dict[str, int] = dict.fromkeys(self.databases, 1)
         # Failed logins by address, name and salt: their number, and the time of the first.
@@ -182,7 +182,7 @@ class Server:
         """Return a database. Raise ``NotFound("Database does not exist.")``."""
         found = self.databases.get(name)
         if found is None:
-            raise NotFound("Database does not exist.")
+            raise NotFound(NO_DATABASE)
         return found
 
     def create(self, name: str, *, shards: int = 1, replicas: int = 1, partitioned: bool = False) -> Database:

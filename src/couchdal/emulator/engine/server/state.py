@@ -56,7 +56,7 @@ class ServerState(NamedTuple):
     admins: dict[str, str]
     generations: dict[str, int]
     failures: dict[tuple[str, str, str], tuple[int, float]]
-    provided: set[str]
+    provided: set[object]
     ids: tuple[int, int, str]
     advanced_s: float
 

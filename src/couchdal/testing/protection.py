@@ -1,0 +1,115 @@
+"""Requests that change what a live server has only once: kept before they are sent, or refused."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from uuid import uuid4
+
+from couchdal.api.routes import find_route
+from couchdal.errors import Forbidden, NotFound
+from couchdal.http.answers import error_response
+from couchdal.http.json_text import JSON
+from couchdal.http.messages import Request, Response
+from couchdal.http.urls import quote, split_path
+from couchdal.testing.copying import objects
+from couchdal.testing.live import LiveDatabases
+
+_SETTINGS = ("_security", "_revs_limit", "_purged_infos_limit")
+_HARMLESS = ("_compact", "_view_cleanup", "_ensure_full_commit")
+_DOCUMENTS = ("/{db}/_local/{local}", "/{db}/_design/{design}", "/{db}/{doc_id}")
+_ATTACHMENTS = ("/{db}/_design/{design}/{name...}", "/{db}/{doc_id}/{name...}")
+# Server paths whose requests change nothing that lasts.
+_LASTING = ("_node", "_cluster_setup", "_reshard", "_restart", "_dbs", "_nodes", "_metadata", "_scheduler")
+# Without these the test run would lose its way back to the server.
+_VITAL = {
+    "chttpd": ("port", "bind_address", "authentication_handlers", "enable_cors_handler"),
+    "httpd": ("port", "bind_address", "authentication_handlers"),
+    "couchdb": ("database_dir", "view_index_dir"),
+}
+
+
+def keep_system(databases: LiveDatabases, request: Request, method: str) -> Request | Response:
+    """Keep what a request to one of CouchDB's own databases is about to change.
+
+    Return the request to send: new documents get their ids here. Return a 403 if the change cannot be undone.
+    """
+    segments = split_path(request.path)
+    name, rest = segments[0], segments[1:]
+    path = f"/{name}"
+    if not rest and method == "PUT":
+        return _keep(databases, request, "database", [path])
+    if not rest and method == "POST":
+        return _keep_documents(databases, request, path, [request.value()], lambda docs: docs[0])
+    if rest[:1] == ["_bulk_docs"] and len(rest) == 1:
+        body = request.value()
+        docs = body.get("docs") if isinstance(body, dict) else None
+        if not isinstance(body, dict) or not isinstance(docs, list):
+            # CouchDB refuses it.
+            return request
+        return _keep_documents(databases, request, path, docs, lambda changed: {**body, "docs": changed})
+    if rest and rest[0] in _HARMLESS:
+        return request
+    if len(rest) == 1 and rest[0] in _SETTINGS:
+        return _keep(databases, request, "setting", [f"{path}/{rest[0]}"])
+    try:
+        pattern = find_route(segments)[0].pattern
+    except NotFound:
+        return request
+    if pattern in _DOCUMENTS or pattern in _ATTACHMENTS:
+        wanted = ["/".join(rest[:2]) if rest[0] in ("_design", "_local") else rest[0]]
+        if method == "COPY":
+            wanted = [request.headers.get("destination", "").partition("?")[0]]
+        return _keep_ids(databases, request, path, wanted)
+    return _refuse(request, method, name)
+
+
+def _keep_documents(
+    databases: LiveDatabases, request: Request, path: str, docs: Sequence[JSON], body: object
+) -> Request | Response:
+    named = [{"_id": uuid4().hex, **doc} if isinstance(doc, dict) and "_id" not in doc else doc for doc in docs]
+    ids = [str(doc["_id"]) for doc in objects(named) if isinstance(doc.get("_id"), str)]
+    if named != list(docs):
+        assert callable(body)
+        request = request.with_body(json=body(named))
+    return _keep_ids(databases, request, path, ids)
+
+
+def _keep_ids(databases: LiveDatabases, request: Request, path: str, ids: Sequence[str]) -> Request | Response:
+    local = [doc_id for doc_id in ids if doc_id.startswith("_local/")]
+    _keep(databases, request, "local", [f"{path}/{_quoted(doc_id)}" for doc_id in local])
+    others = [f"{path}/{_quoted(doc_id)}" for doc_id in ids if doc_id and doc_id not in local]
+    return _keep(databases, request, "document", others)
+
+
+def _quoted(doc_id: str) -> str:
+    for prefix in ("_design/", "_local/"):
+        if doc_id.startswith(prefix):
+            return prefix + quote(doc_id.removeprefix(prefix))
+    return quote(doc_id)
+
+
+def _keep(databases: LiveDatabases, request: Request, kind: str, paths: Sequence[str]) -> Request:
+    with databases.lock:
+        databases.system.keep(databases.current, kind, paths)
+    return request
+
+
+def keep_server(databases: LiveDatabases, request: Request, method: str) -> Response | None:
+    """Keep what a request to a path of the server is about to change. Return a 403 if it cannot be undone."""
+    segments = split_path(request.path)
+    if segments[0] not in _LASTING:
+        return None
+    if segments[0] == "_node" and len(segments) == 5 and segments[2] == "_config" and method in ("PUT", "DELETE"):
+        section, key = segments[3:]
+        if key not in _VITAL.get(section, ()) and not (section == "admins" and key == databases.system.user()):
+            _keep(databases, request, "config", ["/" + "/".join(map(quote, segments))])
+            return None
+    return _refuse(request, method, None)
+
+
+def _refuse(request: Request, method: str, database: str | None) -> Response:
+    way = "tests may not send it to a live server"
+    if database is not None:
+        way = f"only --dal-live-database={database} lets tests at {database} as it is"
+    reason = f"the test run could not undo {method} {request.path}: {way}"
+    return error_response(Forbidden(reason), request)

@@ -1,0 +1,207 @@
+"""What a live server has only once: its own databases and its configuration. Tests change it, and it is put back.
+
+Each document, setting and configuration key is read before its first change and written back at the end of the scope
+that changed it. Until then a small database on the server holds the old value: no other run changes the same thing
+meanwhile, and if this run is killed, the next one puts the value back.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from contextlib import suppress
+from hashlib import sha256
+from typing import NamedTuple, Protocol
+
+from couchdal.backends.base import BaseBackend
+from couchdal.errors import BackendError, CouchError
+from couchdal.http.json_text import JSON
+from couchdal.http.urls import quote, unquote
+from couchdal.testing.copying import ask, member, objects, write_leaves, write_local
+from couchdal.testing.names import PREFIX, PrivateNames, has_ended
+
+#: Databases that CouchDB uses itself. Tests share them with everybody.
+SYSTEM_DATABASES = ("_users", "_replicator", "_global_changes")
+_KEPT = PREFIX + "kept-"
+_OWNER = "/owner"
+# How long to wait for another run to put something back, and for one that was killed before it said who it is.
+_WAIT_S = 60.0
+_POLL_S = 0.05
+
+
+class Kept(NamedTuple):
+    """Something that tests changed, and its value before.
+
+    ``kind`` is ``document``, ``local``, ``setting``, ``config`` or ``database``. The server is asked for ``path``.
+    """
+
+    kind: str
+    path: str
+    value: JSON
+
+    @property
+    def lock(self) -> str:
+        """The database that holds the old value meanwhile."""
+        return lock_of(self.kind, self.path)
+
+
+def lock_of(kind: str, path: str) -> str:
+    return _KEPT + sha256(f"{kind} {path}".encode()).hexdigest()[:32]
+
+
+class Keeping(Protocol):
+    """A scope, as far as this module knows it."""
+
+    kept: dict[str, Kept]
+
+
+class System:
+    """Reads old values before they change, and puts them back."""
+
+    def __init__(self, backend: BaseBackend, names: PrivateNames) -> None:
+        self._backend = backend
+        self._run = names.prefix
+        self._held: set[str] = set()
+        self._user: JSON = None
+
+    def keep(self, scope: Keeping, kind: str, paths: Iterable[str]) -> None:
+        """Read the values of what a test is about to change, unless the scope has them already.
+
+        Raise ``BackendError`` if another test run goes on changing the same thing.
+        """
+        for path in paths:
+            lock = lock_of(kind, path)
+            if lock in scope.kept:
+                continue
+            outer = lock in self._held
+            if not outer:
+                self._acquire(lock, path)
+            kept = Kept(kind, path, _read(self._backend, kind, path))
+            if not outer:
+                owner = {"run": self._run, "kind": kind, "path": path, "value": kept.value}
+                ask(self._backend, "PUT", f"/{lock}{_OWNER}", owner)
+                self._held.add(lock)
+            scope.kept[lock] = kept
+
+    def user(self) -> JSON:
+        """Return the name of the account that the test run uses."""
+        if self._user is None:
+            self._user = member(member(ask(self._backend, "GET", "/_session"), "userCtx"), "name")
+        return self._user
+
+    def end(self, scope: Keeping, outer: Iterable[Keeping]) -> None:
+        """Put back what a scope changed. ``outer`` are the scopes that stay open."""
+        still_held = {lock for other in outer for lock in other.kept}
+        for lock, kept in reversed(scope.kept.items()):
+            _put_back(self._backend, kept)
+            if lock not in still_held:
+                ask(self._backend, "DELETE", f"/{lock}")
+                self._held.discard(lock)
+        scope.kept.clear()
+
+    def restore_ended(self) -> None:
+        """Put back what killed runs changed."""
+        listed = ask(self._backend, "GET", "/_all_dbs", query=f"start_key=%22{_KEPT}%22&end_key=%22{_KEPT}~%22")
+        for lock in listed if isinstance(listed, list) else ():
+            self._release_ended(str(lock))
+
+    def _acquire(self, lock: str, path: str) -> None:
+        deadline = time.monotonic() + _WAIT_S
+        while True:
+            try:
+                ask(self._backend, "PUT", f"/{lock}")
+                return
+            except CouchError as error:
+                if error.status != 412:
+                    raise
+            if self._release_ended(lock):
+                continue
+            if time.monotonic() > deadline:
+                raise BackendError(
+                    f"another test run is changing {unquote(path)}, and has not put it back for {_WAIT_S:g} s; let one"
+                    " worker run the tests that change it (xdist_group), or change it in tests, not in wider fixtures",
+                    self._backend.name,
+                )
+            time.sleep(_POLL_S)
+
+    def _release_ended(self, lock: str) -> bool:
+        """Put back an old value that a killed run left, and return whether there was one."""
+        try:
+            owner = ask(self._backend, "GET", f"/{lock}{_OWNER}")
+        except CouchError:
+            # The run may be about to say who it is. If it was killed before, it has changed nothing.
+            with suppress(CouchError):
+                since = member(ask(self._backend, "GET", f"/{lock}"), "instance_start_time")
+                if time.time() - int(str(since)) > _WAIT_S:
+                    ask(self._backend, "DELETE", f"/{lock}")
+            return False
+        if not has_ended(str(member(owner, "run"))):
+            return False
+        kept = Kept(str(member(owner, "kind")), str(member(owner, "path")), member(owner, "value"))
+        _put_back(self._backend, kept)
+        with suppress(CouchError):
+            ask(self._backend, "DELETE", f"/{lock}")
+        return True
+
+
+def _read(backend: BaseBackend, kind: str, path: str) -> JSON:
+    """Return a value: the leaves of a document, a list with a local document, a setting, or a list with a key."""
+    try:
+        if kind == "document":
+            found = ask(backend, "GET", path, query="open_revs=all&revs=true&attachments=true")
+            return [leaf["ok"] for leaf in objects(found) if "ok" in leaf]
+        value = ask(backend, "GET", path)
+    except CouchError as error:
+        if error.status == 404:
+            return []
+        raise
+    return value if kind == "setting" else [value]
+
+
+def _put_back(backend: BaseBackend, kept: Kept) -> None:
+    now = _read(backend, kept.kind, kept.path)
+    if now == kept.value:
+        return
+    if kept.kind == "document":
+        _put_back_document(backend, kept)
+    elif kept.kind == "local":
+        _put_back_local(backend, kept, now)
+    elif kept.kind == "database":
+        if not kept.value:
+            ask(backend, "DELETE", kept.path)
+    elif kept.kind == "config":
+        values = kept.value if isinstance(kept.value, list) else []
+        # An administrator's value is a hash already.
+        raw = "raw=true" if "/_config/admins/" in kept.path else ""
+        if values:
+            ask(backend, "PUT", kept.path, values[0], raw)
+        else:
+            ask(backend, "DELETE", kept.path)
+    else:
+        ask(backend, "PUT", kept.path, kept.value)
+
+
+def _put_back_document(backend: BaseBackend, kept: Kept) -> None:
+    database = kept.path.split("/")[1]
+    known = {str(leaf["_rev"]) for leaf in objects(kept.value)}
+    leaves = objects(_read(backend, "document", kept.path))
+    if database.endswith("_replicator"):
+        # Only a deletion ends a replication. A purge does not.
+        for leaf in leaves:
+            if str(leaf["_rev"]) not in known and leaf.get("_deleted") is not True:
+                with suppress(CouchError):
+                    ask(backend, "DELETE", kept.path, query=f"rev={leaf['_rev']}")
+        leaves = objects(_read(backend, "document", kept.path))
+    added = [leaf for leaf in leaves if str(leaf["_rev"]) not in known]
+    if added:
+        doc_id = str(added[0]["_id"])
+        ask(backend, "POST", f"/{database}/_purge", {doc_id: [str(leaf["_rev"]) for leaf in added]})
+    write_leaves(backend, database, objects(kept.value))
+
+
+def _put_back_local(backend: BaseBackend, kept: Kept, now: JSON) -> None:
+    if kept.value:
+        write_local(backend, kept.path.split("/")[1], objects(kept.value))
+        return
+    for document in objects(now):
+        ask(backend, "DELETE", kept.path, query=f"rev={quote(str(document['_rev']))}")
