@@ -42,13 +42,8 @@ from functools import partial
 from typing import TypeVar
 
 _Error = TypeVar("_Error", bound="CouchError")
-
-
 NO_DATABASE = "Database does not exist."
-CREATION_HINT = (
-    ' Create it with create_database(), with CouchDAL(database="...", create=True) or, in tests, by naming it in'
-    " pytest's setting dal_databases."
-)
+_HINT = "; create it with create_database(), CouchDAL(..., create=True) or, in tests, the setting dal_databases"
 
 
 class CouchError(Exception):
@@ -87,7 +82,7 @@ class CouchError(Exception):
             self.error = error
         self.body: dict[str, object] = dict(body) if body is not None else {"error": self.error, "reason": self.reason}
         self.headers: dict[str, str] = dict(headers or {})
-        hint = CREATION_HINT if (self.status, self.reason) == (404, NO_DATABASE) else ""
+        hint = _HINT if (self.status, self.reason) == (404, NO_DATABASE) else ""
         super().__init__(f"{self.status} {self.error}: {self.reason}{hint}")
 
     @classmethod

@@ -142,7 +142,7 @@ def test_only_the_default_database_exists_on_memory(monkeypatch: pytest.MonkeyPa
         assert (caught.value.status, caught.value.error) == (404, "not_found")
         assert caught.value.reason == "Database does not exist."
         assert caught.value.body == {"error": "not_found", "reason": "Database does not exist."}
-        assert 'Create it with create_database(), with CouchDAL(database="...", create=True)' in str(caught.value)
+        assert "; create it with create_database(), CouchDAL(..., create=True)" in str(caught.value)
     assert "other" not in dal.all_dbs()
     monkeypatch.setenv("COUCHDB_DATABASE", "configured")
     server = MemoryBackend()

@@ -347,8 +347,12 @@ def test_live_run_creates_the_databases_that_handles_name_and_deletes_only_them(
                 with pytest.raises(NotFound):
                     tasks.database("archive").info()
 
-            def test_database_that_existed_before_is_used():
-                assert CouchDAL(database="kept").info()["doc_count"] == 0
+            def test_database_that_existed_before_is_not_seen():
+                kept = CouchDAL(database="kept")
+                with pytest.raises(NotFound):
+                    kept.info()
+                kept.create_database()
+                kept.delete_database()
         """),
     )
     assert "8 tests agree, 0 differ" in printed, printed
