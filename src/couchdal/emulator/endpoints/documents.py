@@ -63,15 +63,19 @@ def read(call: Call) -> Response:
         record, node = open_winner(db, doc_id, deleted=query.deleted)
     in_parts = bool(node.attachments) and shown.with_data and accepts(call.request, "multipart/related")
     document = show(db, record, node, shown.following() if in_parts else shown)
-    headers: dict[str, str] = {}
+    etag: str | None = None
     if shown is PLAIN or document.keys().isdisjoint(_UNVERSIONED):
-        headers["etag"] = f'"{document["_rev"]}"'
-        if call.has_etag(headers["etag"]):
-            return Response(304, headers)
+        etag = f'"{document["_rev"]}"'
+        if call.has_etag(etag):
+            return Response(304, {"etag": etag})
     if in_parts:
-        headers["content-type"], text = write_related(call.server.ids.next(), document, node.attachments)
-        return Response(200, headers, body=text)
-    return json_response(document, headers=headers)
+        content_type, text = write_related(call.server.ids.next(), document, node.attachments)
+        response = Response(200, {"content-type": content_type}, body=text)
+    else:
+        response = json_response(document)
+    if etag is not None:
+        response.headers["etag"] = etag
+    return response
 
 
 def _read_local(call: Call, doc_id: str, query: DocumentQuery) -> Response:
