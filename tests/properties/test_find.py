@@ -10,6 +10,8 @@ from hypothesis import given, settings, strategies as st
 
 from couchdal import CouchDAL, CouchError, MemoryBackend
 from couchdal.emulator.engine.mango.index_suggestion import suggest_fields
+from couchdal.emulator.engine.mango.selector import normalize_selector
+from couchdal.emulator.engine.mango.selector_match import compile_selector
 
 FIELDS = ("a", "b", "c")
 numbers = st.sampled_from((0, 1, -1, 2, 1.0, 1.5, 2**53, 2**53 + 1))
@@ -133,3 +135,64 @@ def test_suggested_index_is_used(selector: dict[str, object]) -> None:
     dal.create_index(suggest_fields({"selector": selector}), ddoc="i", name="i")
     found = answer(dal, selector=selector)
     assert "error" in found or "warning" not in found
+
+
+def plain_match(selector: dict[str, Any], document: dict[str, Any]) -> bool:
+    """Test the conditions of a normalised selector one after the other."""
+    ((name, argument),) = selector.items()
+    if name == "$and":
+        return all(plain_match(one, document) for one in argument)
+    if name == "$or":
+        return any(plain_match(one, document) for one in argument) if argument else True
+    return compile_selector(selector)(document)
+
+
+failing = st.sampled_from(({"a": {"$mod": [0, 1]}}, {"b": {"$mod": [0, 1]}}, {"a..b": {"$exists": True}}))
+wider_values = values | st.lists(numbers | texts | st.lists(numbers, max_size=1), max_size=3)
+many_conditions = st.one_of(
+    st.builds(
+        lambda name, value: {name: value},
+        st.sampled_from(("$eq", "$ne", "$lt", "$lte", "$gt", "$gte", "$eq", "$eq")),
+        wider_values,
+    ),
+    st.builds(
+        lambda name, items: {name: items}, st.sampled_from(("$in", "$nin", "$all")), st.lists(wider_values, max_size=3)
+    ),
+    other_conditions,
+)
+many_fields = st.builds(
+    lambda name, condition: {name: condition}, st.sampled_from(("a", "b", "a.x", "a.0", "_id", "c")), many_conditions
+)
+few_selectors = st.builds(
+    lambda name, items: {name: items}, st.sampled_from(("$and", "$or", "$nor")), st.lists(many_fields, max_size=3)
+) | st.builds(
+    lambda name, condition: {"a": {name: condition}},
+    st.sampled_from(("$elemMatch", "$allMatch", "$not")),
+    many_conditions,
+)
+many_selectors = st.builds(
+    lambda outer, name, items, more: {outer: [{name: items}, *more]},
+    st.sampled_from(("$and", "$or", "$nor")),
+    st.sampled_from(("$and", "$or", "$nor", "$or", "$and")),
+    st.lists(many_fields | many_fields | many_fields | few_selectors | failing, max_size=20),
+    st.lists(many_fields | few_selectors, max_size=12),
+)
+many_documents = st.fixed_dictionaries({"_id": texts}, optional=dict.fromkeys(FIELDS, wider_values))
+
+
+def outcome(match: Any, document: dict[str, Any]) -> object:
+    try:
+        return match(document)
+    except CouchError as error:
+        return error.error, error.reason
+
+
+@pytest.mark.random
+@settings(max_examples=examples(quick=500, soak=20_000), deadline=None)
+@given(many_selectors, st.lists(many_documents, min_size=1, max_size=6))
+def test_grouped_conditions_match_as_single_ones(selector: dict[str, Any], docs: list[dict[str, Any]]) -> None:
+    normal = normalize_selector(selector)
+    compiled = compile_selector(normal)
+    for document in docs:
+        wanted = outcome(lambda document: plain_match(normal, document), document)
+        assert outcome(compiled, document) == wanted

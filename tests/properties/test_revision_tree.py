@@ -4,21 +4,30 @@ from __future__ import annotations
 
 import random
 
+import plain_revision_tree as plain
 import pytest
-from hypothesis import given, strategies as st
+from effort import examples
+from hypothesis import given, settings, strategies as st
 
 from couchdal.emulator.engine.revisions.revision import Revision
-from couchdal.emulator.engine.revisions.revision_lookup import find, find_missing, latest_leaves
+from couchdal.emulator.engine.revisions.revision_lookup import (
+    TreeIndex,
+    find,
+    find_missing,
+    first_nodes,
+    latest_leaves,
+    merge_answers,
+)
+from couchdal.emulator.engine.revisions.revision_node import nodes
 from couchdal.emulator.engine.revisions.revision_tree import (
-    Merged,
     RevisionTree,
     merge,
-    nodes,
     ranked_leaves,
     remove_leaves,
     stem,
     winner,
 )
+from couchdal.emulator.engine.revisions.tree_editor import Merged, TreeEditor
 
 pytestmark = pytest.mark.random
 
@@ -143,3 +152,81 @@ def test_latest_leaves_descend_from_the_revision(paths: list[Path], data: st.Dat
     assert {leaf.revision for leaf in leaves} == {
         leaf.revision for leaf in tree if (position, ids[0]) in {node.revision for node in leaf.path()}
     }
+
+
+@st.composite
+def fragments(draw: st.DrawFn) -> list[Path]:
+    """Draw paths as hostile replicas send them.
+
+    Few ids, so that one revision has several histories and one id stands at several positions; histories cut short;
+    paths that start anywhere, in any order.
+    """
+    paths: list[Path] = []
+    for _ in range(draw(st.integers(1, 12))):
+        known = draw(st.none() | st.sampled_from(paths)) if paths else None
+        rev_id = st.sampled_from((b"a", b"b", b"c", b"d"))
+        if known is None:
+            ids = tuple(draw(st.lists(rev_id, min_size=1, max_size=4)))
+            position = len(ids) + draw(st.integers(0, 2))
+        else:
+            dropped = draw(st.integers(0, len(known[1]) - 1))
+            above = tuple(draw(st.lists(rev_id, max_size=2)))
+            ids = (*above, *known[1][dropped:])
+            position = known[0] - dropped + len(above)
+            ids = ids[: draw(st.integers(1, len(ids)))]
+        paths.append((position, ids, draw(st.booleans())))
+    return paths
+
+
+def whole(tree: RevisionTree) -> list[list[tuple[Revision, bool, object]]]:
+    """Return all that a tree is: each leaf's path, with bodies."""
+    return [[(node.revision, node.deleted, node.body) for node in leaf.path()] for leaf in tree]
+
+
+@settings(max_examples=examples(quick=300, soak=20_000), deadline=None)
+@given(fragments(), st.integers(1, 5), st.booleans())
+def test_editor_makes_the_same_tree_as_plain_merges(paths: list[Path], limit: int, stems: bool) -> None:
+    editor = TreeEditor(())
+    tree: RevisionTree = ()
+    wanted: RevisionTree = ()
+    for number, (position, ids, deleted) in enumerate(paths):
+        adds_leaf = editor.adds_leaf(position, ids)
+        before = whole(tree)
+        alone, result = merge(tree, position, ids, deleted=deleted, body={"n": number})
+        assert whole(tree) == before, "a merge changed the old tree"
+        wanted, outcome = plain.merge(wanted, position, ids, deleted=deleted, body={"n": number})
+        assert result is outcome
+        assert editor.merge(position, ids, deleted=deleted, body={"n": number}) is outcome
+        assert adds_leaf is (outcome is Merged.NEW_LEAF)
+        assert whole(alone) == whole(wanted)
+        last = winner(wanted)
+        dead = editor.deleted_winner()
+        assert (dead.revision if dead is not None else None) == (last.revision if last.deleted else None)
+        tree = alone
+        if stems and number % 3 == 2:
+            tree = editor.tree()
+            assert whole(tree) == whole(wanted)
+            tree, wanted = stem(tree, limit), plain.stem(wanted, limit)
+            assert whole(tree) == whole(wanted)
+            editor = TreeEditor(tree)
+    assert whole(editor.tree()) == whole(wanted)
+    assert whole(stem(wanted, limit)) == whole(plain.stem(wanted, limit))
+
+
+@settings(max_examples=examples(quick=300, soak=20_000), deadline=None)
+@given(fragments(), st.integers(1, 5), st.booleans(), st.data())
+def test_lookups_find_the_same_as_plain_ones(
+    paths: list[Path], limit: int, newest_first: bool, data: st.DataObject
+) -> None:
+    tree = grown(paths)
+    first, index = first_nodes(tree), TreeIndex(tree)
+    revisions = sorted({(position - index, rev_id) for position, ids, _ in paths for index, rev_id in enumerate(ids)})
+    for revision in [*revisions, (9, b"z")]:
+        assert find(tree, revision) is plain.find(tree, revision) is first.get(revision)
+        assert index.find(revision) is first.get(revision)
+        assert index.latest_leaves(revision) == latest_leaves(tree, [revision])[0]
+    leaves = data.draw(st.sets(st.sampled_from(tree)))
+    found = [leaf for leaf in tree if leaf in leaves]
+    missing = data.draw(st.lists(st.sampled_from([*revisions, (9, b"z")]), max_size=3))
+    answers = merge_answers(found, missing, limit, newest_first=newest_first)
+    assert answers == plain.merge_answers(found, missing, limit, newest_first=newest_first)

@@ -13,7 +13,7 @@ from couchdal.emulator.engine.documents.document_read import open_leaves, open_l
 from couchdal.emulator.engine.documents.partition import check_new_id
 from couchdal.emulator.engine.erlang.integers import parse_integer
 from couchdal.emulator.engine.revisions.revision import parse_revision
-from couchdal.emulator.engine.revisions.revision_tree import Node
+from couchdal.emulator.engine.revisions.revision_node import Node
 from couchdal.emulator.http.call import Call
 from couchdal.emulator.http.document_query import check_readable, document_query, redirect_to_design_path
 from couchdal.emulator.http.edits import acknowledged, edit, header_revision

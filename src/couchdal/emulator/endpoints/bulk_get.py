@@ -10,7 +10,8 @@ from couchdal.emulator.engine.documents.document import DocumentRecord, validate
 from couchdal.emulator.engine.documents.document_read import Shown, open_leaves, show
 from couchdal.emulator.engine.documents.partition import check_new_id
 from couchdal.emulator.engine.revisions.revision import Revision, format_revision, parse_revision
-from couchdal.emulator.engine.revisions.revision_tree import Node
+from couchdal.emulator.engine.revisions.revision_lookup import TreeIndex
+from couchdal.emulator.engine.revisions.revision_node import Node
 from couchdal.emulator.engine.server.database import Database
 from couchdal.emulator.http.call import Call
 from couchdal.emulator.http.document_query import document_query
@@ -49,6 +50,7 @@ def read(call: Call) -> Response:
     shown = query.shown.of_revision()
     if _in_parts(call):
         return _multipart(call, wanted, shown, query.latest)
+    indexes = _indexes(wanted)
     results: list[object] = []
     for member in wanted:
         if isinstance(member, dict):
@@ -56,7 +58,7 @@ def read(call: Call) -> Response:
             continue
         doc_id, revision, since = member
         details = shown if since is None else _newer_than(since, shown)
-        record, found = _open(db, doc_id, revision, query.latest)
+        record, found = _open(db, doc_id, revision, query.latest, indexes)
         # A loop, because a comprehension is one more call for each document.
         docs: list[object] = []
         for item in found:
@@ -108,12 +110,17 @@ def _missing(doc_id: str, revision: Revision | None) -> _Error:
     return _error(doc_id, "undefined" if revision is None else format_revision(*revision), _MISSING)
 
 
+def _indexes(wanted: Sequence[_Wanted | _Error]) -> dict[str, TreeIndex] | None:
+    """Return where to keep the indexes of trees if one document is wanted more than once, as replicators do."""
+    return {} if len({member[0] for member in wanted if isinstance(member, tuple)}) < len(wanted) else None
+
+
 def _open(
-    db: Database, doc_id: str, revision: Revision | None, latest: bool
+    db: Database, doc_id: str, revision: Revision | None, latest: bool, indexes: dict[str, TreeIndex] | None
 ) -> tuple[DocumentRecord | None, Sequence[Node | Revision | None]]:
     """Return what a member asks for. A missing revision is bare, and a missing document has None."""
     revisions = None if revision is None else (revision,)
-    record, found = open_leaves(db, doc_id, revisions, latest=latest, in_bulk=True)
+    record, found = open_leaves(db, doc_id, revisions, latest=latest, in_bulk=True, indexes=indexes)
     return record, found or (None,)
 
 
@@ -130,6 +137,7 @@ def _in_parts(call: Call) -> bool:
 
 def _multipart(call: Call, wanted: Sequence[_Wanted | _Error], shown: Shown, latest: bool) -> Response:
     boundary = f"--{call.server.ids.next()}"
+    indexes = _indexes(wanted)
     parts = []
     for member in wanted:
         inner = f"--{call.server.ids.next()}"
@@ -138,7 +146,7 @@ def _multipart(call: Call, wanted: Sequence[_Wanted | _Error], shown: Shown, lat
             continue
         doc_id, revision, since = member
         details = (shown if since is None else _newer_than(since, shown)).following()
-        record, found = _open(call.db, doc_id, revision, latest)
+        record, found = _open(call.db, doc_id, revision, latest, indexes)
         for item in found:
             if not isinstance(item, Node):
                 error = _missing(doc_id, item)

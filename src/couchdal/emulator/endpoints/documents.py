@@ -17,7 +17,7 @@ from couchdal.emulator.engine.documents.document_read import (
 )
 from couchdal.emulator.engine.documents.partition import check_new_id
 from couchdal.emulator.engine.revisions.revision import Revision, format_revision, parse_revision
-from couchdal.emulator.engine.revisions.revision_tree import Node
+from couchdal.emulator.engine.revisions.revision_node import Node
 from couchdal.emulator.http.call import Call, document_etag
 from couchdal.emulator.http.document_query import DocumentQuery, check_readable, document_query, redirect_to_design_path
 from couchdal.emulator.http.edits import (

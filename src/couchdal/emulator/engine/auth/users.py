@@ -14,7 +14,7 @@ from hmac import compare_digest
 from couchdal.emulator.engine.auth.security import UserContext, is_db_admin
 from couchdal.emulator.engine.documents.document import Document
 from couchdal.emulator.engine.erlang.term_text import pretty_term
-from couchdal.emulator.engine.revisions.revision_tree import Node
+from couchdal.emulator.engine.revisions.revision_node import Node
 from couchdal.errors import CouchError, Forbidden, NotFound, ServerError, thrown
 
 USERS = "_users"

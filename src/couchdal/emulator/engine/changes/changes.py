@@ -14,7 +14,8 @@ from typing import TypeAlias
 from couchdal.emulator.engine.documents.document import DocumentRecord
 from couchdal.emulator.engine.documents.document_read import Shown, show
 from couchdal.emulator.engine.erlang.integers import parse_integer
-from couchdal.emulator.engine.revisions.revision_tree import Node, ranked_leaves
+from couchdal.emulator.engine.revisions.revision_node import Node
+from couchdal.emulator.engine.revisions.revision_tree import ranked_leaves
 from couchdal.emulator.engine.server.database import Database
 from couchdal.errors import BadRequest, ServerError
 

@@ -6,7 +6,7 @@ import ctypes.util
 import glob
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 _UTF16 = f"utf-16-{sys.byteorder[:1]}e"
@@ -22,9 +22,7 @@ _FOLDERS = (
 
 def find_icu() -> tuple[str, Callable[[str], bytes]] | None:
     """Return the name of the system's ICU and a function that returns sort keys, or None without ICU."""
-    names = [ctypes.util.find_library("icui18n"), ctypes.util.find_library("icucore"), "icu.dll", "libicucore.dylib"]
-    found = [path for folder in _FOLDERS for path in sorted(glob.glob(f"{folder}/libicui18n.so*"), reverse=True)]
-    for name in [*found, *names]:
+    for name in _candidates():
         if name:
             try:
                 library = ctypes.CDLL(name)
@@ -34,6 +32,17 @@ def find_icu() -> tuple[str, Callable[[str], bytes]] | None:
             if made is not None:
                 return made
     return None
+
+
+def _candidates() -> Iterator[str | None]:
+    """Yield the names under which ICU may be installed."""
+    for folder in _FOLDERS:
+        yield from sorted(glob.glob(f"{folder}/libicui18n.so*"), reverse=True)
+    # These start processes that search, so they come last.
+    yield ctypes.util.find_library("icui18n")
+    yield ctypes.util.find_library("icucore")
+    yield "icu.dll"
+    yield "libicucore.dylib"
 
 
 def _bind(library: Any, path: str) -> tuple[str, Callable[[str], bytes]] | None:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 from couchdal.emulator.engine.erlang.external_term import encode_term
 from couchdal.emulator.engine.revisions.revision import Revision, format_revision_id, parse_revision, parse_revision_id
-from couchdal.emulator.engine.revisions.revision_tree import Copier, Node, RevisionTree, winner
+from couchdal.emulator.engine.revisions.revision_node import Copier, Node, RevisionTree
+from couchdal.emulator.engine.revisions.revision_tree import winner
 from couchdal.errors import BadRequest, DocValidation, IllegalDocId, ServerError, TooLarge
 from couchdal.http.json_text import holds_surrogate
 

@@ -13,13 +13,15 @@ from couchdal.emulator.engine.documents.document import DocumentRecord, revision
 from couchdal.emulator.engine.documents.document_store import DocumentStore
 from couchdal.emulator.engine.revisions.revision import Revision, format_revision
 from couchdal.emulator.engine.revisions.revision_lookup import (
+    TreeIndex,
     find,
     find_all,
     find_missing,
     latest_leaves,
     merge_answers,
 )
-from couchdal.emulator.engine.revisions.revision_tree import Node, ranked_leaves
+from couchdal.emulator.engine.revisions.revision_node import Node
+from couchdal.emulator.engine.revisions.revision_tree import ranked_leaves
 from couchdal.emulator.storage.base import LocalDocument
 from couchdal.errors import NotFound
 
@@ -94,12 +96,19 @@ def open_local(db: DocumentStore, doc_id: str) -> LocalDocument:
 
 
 def open_leaves(
-    db: DocumentStore, doc_id: str, revisions: Sequence[Revision] | None, *, latest: bool = False, in_bulk: bool = False
+    db: DocumentStore,
+    doc_id: str,
+    revisions: Sequence[Revision] | None,
+    *,
+    latest: bool = False,
+    in_bulk: bool = False,
+    indexes: dict[str, TreeIndex] | None = None,
 ) -> tuple[DocumentRecord | None, list[Node | Revision]]:
     """Return revisions of a document, or all its leaves if ``revisions`` is None. A missing one is a bare revision.
 
     With ``latest``, return the leaves that descend from the revisions instead. Leaves come in the tree's order.
     ``in_bulk`` means that the request reads other documents too: CouchDB then merges its nodes' answers in another way.
+    ``indexes`` keeps the index of a tree between calls, for requests that name many revisions of one document.
     """
     record = db.get(doc_id)
     if record is None:
@@ -109,6 +118,14 @@ def open_leaves(
         return record, [record.winner]
     if revisions is None:
         return record, merge_answers(tree, (), db.revs_limit, newest_first=not in_bulk)
+    if indexes is not None and len(revisions) == 1 and len(tree) > 1:
+        index = indexes.get(doc_id) or indexes.setdefault(doc_id, TreeIndex(tree))
+        if latest:
+            leaves = index.latest_leaves(revisions[0])
+            missing = [] if leaves else revisions
+            return record, merge_answers(leaves, missing, db.revs_limit, newest_first=not in_bulk)
+        node = index.find(revisions[0])
+        return record, [node] if node is not None and node.body is not None else list(revisions)
     if latest:
         leaves, missing = latest_leaves(tree, revisions)
         return record, merge_answers(leaves, missing, db.revs_limit, newest_first=not in_bulk)
@@ -159,7 +176,8 @@ def show_attachments(node: Node, shown: Shown) -> dict[str, object]:
     """Return the ``_attachments`` member. With ``atts_since``, attachments that the reader already has are stubs."""
     since = -1
     if shown.atts_since is not None:
-        since = max((rev[0] for rev in shown.atts_since if any(rev == one.revision for one in node.path())), default=0)
+        line = {one.revision for one in node.path()}
+        since = max((rev[0] for rev in shown.atts_since if rev in line), default=0)
     members: dict[str, object] = {}
     for attachment in node.attachments:
         # The revpos of a replicated attachment may be any value. To Erlang, a value that is not a number is greater.

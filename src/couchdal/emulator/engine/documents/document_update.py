@@ -15,10 +15,12 @@ from typing import TypeAlias
 
 from couchdal.emulator.engine.documents.attachment import Attachment, merge_stubs, stored
 from couchdal.emulator.engine.documents.document import Document, DocumentRecord
+from couchdal.emulator.engine.documents.document_tree import edit_again, edited, merged_replicas, stored_parents
 from couchdal.emulator.engine.erlang.integers import MOST_DIGITS, parse_integer
-from couchdal.emulator.engine.revisions.revision import Revision, format_revision, new_revision_id
-from couchdal.emulator.engine.revisions.revision_lookup import find
-from couchdal.emulator.engine.revisions.revision_tree import Merged, Node, RevisionTree, is_same, merge, stem, winner
+from couchdal.emulator.engine.revisions.revision import Revision
+from couchdal.emulator.engine.revisions.revision_node import Node, RevisionTree
+from couchdal.emulator.engine.revisions.revision_tree import is_same, stem
+from couchdal.emulator.engine.revisions.tree_editor import TreeEditor
 from couchdal.emulator.engine.server.database import Database, Write
 from couchdal.emulator.engine.views.design_document import check_design_document
 from couchdal.emulator.storage.base import LocalDocument
@@ -58,11 +60,18 @@ def update_documents(
         attachments = {index: _new_attachments(document) for _, index, document in edits if document.attachments}
     writes: list[Write] = []
     seq = db.update_seq
-    for doc_id, own in groupby(edits, _doc_id):
+    for doc_id, group in groupby(edits, _doc_id):
+        own = list(group)
         old = db.storage.get(doc_id)
         before = tree = old.tree if old is not None else ()
-        for _, index, document in own:
-            tree, outcomes[index] = _edit(tree, document, attachments.get(index, ()))
+        if len(own) == 1:
+            ((_, index, document),) = own
+            tree, outcomes[index] = edited(tree, document, attachments.get(index, ()))
+        else:
+            editor = TreeEditor(tree)
+            for _, index, document in own:
+                outcomes[index] = edit_again(editor, document, attachments.get(index, ()))
+            tree = editor.tree()
         seq = _store(db, writes, old, before, tree, doc_id=doc_id, seq=seq)
     own_locals: list[_Local] = []
     for _, index, document in locals_:
@@ -104,8 +113,12 @@ def _checked_edits(
 ) -> list[_Edit]:
     """Check revisions against the state before the request, as CouchDB does when it runs validation functions."""
     accepted, unwritable = [], False
+    old: DocumentRecord | None = None
+    leaves: dict[Revision | None, Node] = {}
     for doc_id, index, document in edits:
-        old = db.storage.get(doc_id)
+        if old is None or old.doc_id != doc_id:
+            old = db.storage.get(doc_id)
+            leaves = {leaf.revision: leaf for leaf in reversed(old.tree)} if old is not None else {}
         error: CouchError | None = None
         leaf: Node | None = None
         if old is None:
@@ -113,7 +126,7 @@ def _checked_edits(
                 merge_stubs(doc_id, document.attachments, ())
             error = Conflict() if document.ids or document.position else None
         elif document.ids:
-            leaf = next((leaf for leaf in old.tree if leaf.revision == document.revision), None)
+            leaf = leaves.get(document.revision)
             if leaf is None:
                 error = Conflict()
             else:
@@ -174,39 +187,6 @@ def _without_duplicates(document: Document) -> tuple[Attachment, ...]:
     return document.attachments
 
 
-def _edit(tree: RevisionTree, document: Document, attachments: tuple[Attachment, ...]) -> tuple[RevisionTree, Outcome]:
-    """Return the tree with one more revision, and its text; or the same tree and a conflict."""
-    position = document.position + 1
-    last = winner(tree) if tree else None
-    if last is not None and last.deleted:
-        # Only a new document may follow a deletion. It continues the deleted winner, so the tree gets no second root.
-        if position != 1 or document.deleted:
-            return tree, Conflict()
-        # CouchDB has the attachments in their form on disk here, so only their number enters the revision id.
-        unknown: list[tuple[str, str, bytes] | None] = [None] * len(attachments)
-        revision_id = new_revision_id(document.deleted, last.revision, document.term, unknown)
-        position = last.position + 1
-        ids: tuple[bytes, ...] = (revision_id, last.id)
-    else:
-        revision_id = _revision_id(document, document.revision, attachments)
-        ids = (revision_id, *document.ids)
-    merged, result = merge(tree, position, ids, deleted=document.deleted, body=document.body, attachments=attachments)
-    if result is not Merged.NEW_LEAF:
-        return tree, Conflict()
-    return merged, format_revision(position, revision_id)
-
-
-def _revision_id(document: Document, parent: Revision | None, attachments: tuple[Attachment, ...]) -> bytes:
-    return new_revision_id(
-        document.deleted,
-        parent,
-        document.term,
-        [(attachment.name, attachment.content_type, attachment.digest) for attachment in attachments]
-        if attachments
-        else (),
-    )
-
-
 def _store(
     db: Database,
     writes: list[Write],
@@ -252,29 +232,14 @@ def replicate_documents(
     seq = db.update_seq
     for doc_id, own in groupby(edits, _doc_id):
         old = db.storage.get(doc_id)
-        before = tree = old.tree if old is not None else ()
-        for _, index, document in own:
-            found = attachments.get(index, ())
-            tree, _ = _merge_replica(tree, document, found)
+        before = old.tree if old is not None else ()
+        tree = merged_replicas(before, [(document, attachments.get(index, ())) for _, index, document in own])
         seq = _store(db, writes, old, before, tree, doc_id=doc_id, seq=seq)
     own_locals: list[_Local] = []
     for _, _, document in locals_:
         _edit_local(own_locals, document)
     db.commit(writes, seq, own_locals, unload=writes_design and bool(_of_kind(edits, "_design/")))
     return refused
-
-
-def _merge_replica(
-    tree: RevisionTree, document: Document, attachments: tuple[Attachment, ...]
-) -> tuple[RevisionTree, Merged]:
-    return merge(
-        tree,
-        document.position,
-        document.ids,
-        deleted=document.deleted,
-        body=document.body,
-        attachments=attachments,
-    )
 
 
 def _checked_replicas(
@@ -285,33 +250,27 @@ def _checked_replicas(
     validate: Validate | None,
 ) -> list[_Edit]:
     """Drop edits that add no leaf, and fill stubs from the nearest stored ancestor, as CouchDB does to validate."""
-    trees: dict[str, RevisionTree] = {}
-    for doc_id, _, document in edits:
-        old = db.storage.get(doc_id)
-        if old is not None:
-            tree = trees.get(doc_id, old.tree)
-            trees[doc_id], _ = _merge_replica(tree, document, document.attachments)
     accepted = []
-    for doc_id, index, document in edits:
+    for doc_id, group in groupby(edits, _doc_id):
+        own = list(group)
         old = db.storage.get(doc_id)
-        parent: Node | None = None
-        if old is None:
-            merge_stubs(doc_id, document.attachments, ())
-        else:
-            leaf = next((leaf for leaf in trees[doc_id] if leaf.revision == document.revision), None)
-            known = find(old.tree, (document.position, document.ids[0]))
-            if leaf is None or (known is not None and any(known.revision == one.revision for one in old.tree)):
+        parents = stored_parents(old.tree, [document for _, _, document in own]) if old is not None else {}
+        for _, index, document in own:
+            parent: Node | None = None
+            if old is None:
+                merge_stubs(doc_id, document.attachments, ())
+            elif document.revision not in parents:
                 continue
-            on_disk = (find(old.tree, node.revision) for node in leaf.path() if node is not leaf)
-            parent = next((node for node in on_disk if node is not None and node.body is not None), None)
-            if any(attachment.is_stub for attachment in document.attachments):
-                found = parent.attachments if parent is not None else ()
-                document = _with_attachments(document, merge_stubs(doc_id, document.attachments, found))
-        error = _refused(db, document, design_error, validate, parent)
-        if error is None:
-            accepted.append((doc_id, index, document))
-        else:
-            refused.append((document, error))
+            else:
+                parent = parents[document.revision]
+                if any(attachment.is_stub for attachment in document.attachments):
+                    found = parent.attachments if parent is not None else ()
+                    document = _with_attachments(document, merge_stubs(doc_id, document.attachments, found))
+            error = _refused(db, document, design_error, validate, parent)
+            if error is None:
+                accepted.append((doc_id, index, document))
+            else:
+                refused.append((document, error))
     return accepted
 
 

@@ -11,7 +11,8 @@ from functools import partial
 from couchdal.emulator.engine.documents.document import DocumentRecord
 from couchdal.emulator.engine.documents.document_store import PurgeInfo
 from couchdal.emulator.engine.revisions.revision import Revision
-from couchdal.emulator.engine.revisions.revision_tree import Node, RevisionTree, remove_leaves
+from couchdal.emulator.engine.revisions.revision_node import Node, RevisionTree, each_node
+from couchdal.emulator.engine.revisions.revision_tree import remove_leaves
 from couchdal.emulator.engine.server.database import Database, Write
 from couchdal.emulator.engine.server.journal import Changes
 
@@ -50,7 +51,7 @@ def compact(db: Database) -> None:
     bare = [
         DocumentRecord(record.doc_id, _without_old_bodies(record.tree), record.seq)
         for record in db.storage.changes()
-        if any(node.body is not None for leaf in record.tree for node in leaf.path() if node is not leaf)
+        if _has_old_bodies(record.tree)
     ]
     changes = Changes(
         [(db, "purges", db.purges[-db.purged_infos_limit :])],
@@ -58,6 +59,11 @@ def compact(db: Database) -> None:
         recover=[partial(db.storage.recover, ())],
     )
     db.journal.publish(changes)
+
+
+def _has_old_bodies(tree: RevisionTree) -> bool:
+    leaves = set(tree)
+    return any(node.body is not None and node not in leaves for node in each_node(tree))
 
 
 def _without_old_bodies(tree: RevisionTree) -> RevisionTree:

@@ -27,12 +27,12 @@ def term_key(value: object) -> Term:
     return (2, [(name.encode(), term_key(member)) for name, member in value.items()])
 
 
-def is_same_term(a: object, b: object) -> bool:
-    """Return True if two values are identical terms. 1 differs from 1.0, and the order of members matters."""
-    if type(a) is not type(b):
-        return False
-    if type(a) is list and type(b) is list:
-        return len(a) == len(b) and all(map(is_same_term, a, b))
-    if type(a) is dict and type(b) is dict:
-        return list(a) == list(b) and all(map(is_same_term, a.values(), b.values()))
-    return a == b
+def exact_key(value: object) -> object:
+    """Return a hashable key that only identical terms share. 1 differs from 1.0, and the order of members matters."""
+    if type(value) is str:
+        return value
+    if type(value) is list:
+        return list, tuple(map(exact_key, value))
+    if type(value) is dict:
+        return dict, tuple((name, exact_key(member)) for name, member in value.items())
+    return type(value), value

@@ -14,7 +14,7 @@ from couchdal.emulator.engine.documents.document_read import FOR_FUNCTIONS, show
 from couchdal.emulator.engine.documents.document_update import Validate
 from couchdal.emulator.engine.erlang.term_text import pretty_term, print_reason
 from couchdal.emulator.engine.revisions.revision import format_revision, format_revision_id
-from couchdal.emulator.engine.revisions.revision_tree import Node
+from couchdal.emulator.engine.revisions.revision_node import Node
 from couchdal.emulator.engine.server.database import Database
 from couchdal.errors import CouchError, Forbidden, ServerError, Unauthorized, thrown
 

@@ -10,13 +10,14 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable, Sequence
 from functools import cache
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, Generic, TypeAlias, TypeVar
 
 from couchdal.emulator.engine.collation.collation import json_key, string_key
 from couchdal.emulator.engine.erlang.term_order import term_key
 
 # A matcher runs once per document. For speed, its values are untyped and its common cases come first.
 Matcher: TypeAlias = Callable[[Any], bool]
+Entry = TypeVar("Entry")
 
 _COMPARE: Final[dict[str, Callable[[Any, Any], bool]]] = {
     "$lt": operator.lt,
@@ -124,42 +125,84 @@ def member_equal_to(name: str, argument: str) -> Matcher:
 
 def one_of(name: str, arguments: Sequence[Any], *, raw: bool) -> Matcher:
     """Return the condition of ``$in`` or ``$nin``. An array matches by its items, not as a whole."""
-    match = _equal_to_any(arguments, raw)
+    table: EqualityTable[bool] = EqualityTable(raw=raw)
+    for argument in arguments:
+        table.add(argument, True)
+    find = table.find
 
     def match_in(value: Any) -> bool:
         if type(value) is not list:
-            return match(value)
+            return bool(find(value))
         for item in value:  # noqa: SIM110 - a generator costs more than the loop
-            if match(item):
+            if find(item):
                 return True
         return False
 
     return match_in if name == "$in" else lambda value: not match_in(value)
 
 
-def _equal_to_any(arguments: Sequence[Any], raw: bool) -> Matcher:
-    if raw or any(type(argument) is list or type(argument) is dict for argument in arguments):
-        matchers = [equal_to(argument, raw=raw) for argument in arguments]
-        return lambda value: any(matcher(value) for matcher in matchers)
-    strings = frozenset(argument for argument in arguments if type(argument) is str)
-    numbers = frozenset(argument for argument in arguments if type(argument) is int or type(argument) is float)
-    # Kept apart from the numbers because Python's True equals 1.
-    words = frozenset(argument for argument in arguments if type(argument) is bool or argument is None)
-    plain = all(map(is_plain, strings))
+def equality_key(value: object, *, raw: bool) -> object:
+    """Return a hashable key that two values share if CouchDB considers them equal."""
+    return _hashable((term_key if raw else json_key)(value))
 
-    def match(value: Any) -> bool:
+
+def _hashable(key: object) -> object:
+    return tuple(map(_hashable, key)) if type(key) is tuple or type(key) is list else key
+
+
+class EqualityTable(Generic[Entry]):
+    """Entries by the value that a document's value must equal. A look-up costs the same for any number of them."""
+
+    __slots__ = ("_containers", "_is_plain", "_keys", "_numbers", "_raw", "_strings", "_words")
+
+    def __init__(self, *, raw: bool) -> None:
+        self._raw = raw
+        self._strings: dict[str, list[Entry]] = {}
+        # The same by sort key. Only strings that are not plain need it.
+        self._keys: dict[bytes, list[Entry]] | None = None
+        self._is_plain = True
+        self._numbers: dict[int | float, list[Entry]] = {}
+        # Kept apart from the numbers because Python's True equals 1.
+        self._words: dict[bool | None, list[Entry]] = {}
+        self._containers: dict[object, list[Entry]] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._strings or self._numbers or self._words or self._containers)
+
+    def add(self, argument: Any, entry: Entry) -> None:
+        kind = type(argument)
+        if kind is str:
+            self._is_plain = self._is_plain and is_plain(argument)
+            self._keys = None
+            self._strings.setdefault(argument, []).append(entry)
+        elif kind is int or kind is float:
+            self._numbers.setdefault(argument, []).append(entry)
+        elif kind is list or kind is dict:
+            self._containers.setdefault(equality_key(argument, raw=self._raw), []).append(entry)
+        else:
+            self._words.setdefault(argument, []).append(entry)
+
+    def find(self, value: Any) -> Sequence[Entry]:
+        """Return the entries of the argument that equals a value."""
         kind = type(value)
         if kind is str:
-            if value in strings:
-                return True
-            if plain and value.isascii() and value.isprintable():
-                return False
-            return string_key(value) in map(string_key, strings)
+            if self._raw or (self._is_plain and value.isascii() and value.isprintable()):
+                return self._strings.get(value, ())
+            return self._by_key().get(string_key(value), ()) if self._strings else ()
         if kind is int or kind is float:
-            return value in numbers
-        return kind is not list and kind is not dict and value in words
+            return self._numbers.get(value, ())
+        if kind is list or kind is dict:
+            return self._containers.get(equality_key(value, raw=self._raw), ()) if self._containers else ()
+        return self._words.get(value, ())
 
-    return match
+    def _by_key(self) -> dict[bytes, list[Entry]]:
+        keys = self._keys
+        if keys is None:
+            keys = {}
+            for text, entries in self._strings.items():
+                keys.setdefault(string_key(text), []).extend(entries)
+            self._keys = keys
+        return keys
 
 
 def begins_with(prefix: str) -> Matcher:

@@ -22,7 +22,7 @@ from couchdal.emulator.engine.mango.index_definition import (
     with_partitioned,
     without_index,
 )
-from couchdal.emulator.engine.revisions.revision_tree import Node
+from couchdal.emulator.engine.revisions.revision_node import Node
 from couchdal.emulator.engine.server.database import Database
 from couchdal.errors import BadRequest, CouchError, NotFound, ServerError
 

@@ -5,7 +5,7 @@ This module does not know indexes or documents. Source: ``mango_idx_view:range``
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final, NamedTuple, TypeAlias
 
@@ -49,18 +49,18 @@ def is_indexable(operator: str) -> bool:
 
 def indexable_fields(selector: Mapping[str, object]) -> list[str]:
     """Return the sorted fields of a normalised selector that have an indexable condition."""
-    return sorted(set(_indexable(selector)))
+    return sorted({field for field, operator, _ in required_conditions(selector) if operator in _INDEXABLE})
 
 
-def _indexable(selector: Mapping[str, object]) -> list[str]:
-    if not selector:
-        return []
-    name, argument = only_member(selector)
-    if name == "$and":
-        return [field for item in subselectors(argument) for field in _indexable(item)]
-    if name.startswith("$"):
-        return []
-    return [name] if next(iter(subselector(argument))) in _INDEXABLE else []
+def required_conditions(selector: Mapping[str, object]) -> Iterator[tuple[str, str, object]]:
+    """Yield the conditions on fields that every match meets: each field, operator and argument, in their order."""
+    pending = [selector] if selector else []
+    while pending:
+        name, argument = only_member(pending.pop())
+        if name == "$and":
+            pending.extend(reversed([one for one in subselectors(argument) if one]))
+        elif not name.startswith("$"):
+            yield name, *only_member(subselector(argument))
 
 
 def field_ranges(selector: Mapping[str, object]) -> list[tuple[str, Range]]:
@@ -69,26 +69,22 @@ def field_ranges(selector: Mapping[str, object]) -> list[tuple[str, Range]]:
     If the conditions on a field contradict each other, return only that field with the empty range. Raise
     ``ServerError`` if a prefix contradicts an earlier condition: CouchDB fails too.
     """
+    conditions: dict[str, list[tuple[str, object]]] = {}
+    for field, operator, value in required_conditions(selector):
+        if operator in _INDEXABLE:
+            conditions.setdefault(field, []).append((operator, value))
     ranges: list[tuple[str, Range]] = []
-    for field in indexable_fields(selector):
-        found = _narrowed(selector, field, KeyRange())
+    for field in sorted(conditions):
+        found: Range = KeyRange()
+        for operator, value in conditions[field]:
+            found = _narrowed(operator, value, found) if found is not None else None
         if found is None:
             return [(field, None)]
         ranges.append((field, found))
     return ranges
 
 
-def _narrowed(selector: Mapping[str, object], field: str, within: Range) -> Range:
-    if within is None or not selector:
-        return within
-    name, argument = only_member(selector)
-    if name == "$and":
-        for item in subselectors(argument):
-            within = _narrowed(item, field, within)
-        return within
-    if name != field or name.startswith("$"):
-        return within
-    operator, value = only_member(subselector(argument))
+def _narrowed(operator: str, value: object, within: KeyRange) -> Range:
     if operator == "$beginsWith":
         assert isinstance(value, str)
         lower = _bounded("$gte", value, within)

@@ -11,8 +11,16 @@ from dataclasses import dataclass
 
 from couchdal.emulator.engine.mango.find_query import FindQuery
 from couchdal.emulator.engine.mango.index_definition import IndexDefinition
-from couchdal.emulator.engine.mango.key_range import HIGHEST, Extreme, KeyRange, Range, field_ranges, indexable_fields
-from couchdal.emulator.engine.mango.selector import Selector, only_member, subselector, subselectors
+from couchdal.emulator.engine.mango.key_range import (
+    HIGHEST,
+    Extreme,
+    KeyRange,
+    Range,
+    field_ranges,
+    indexable_fields,
+    required_conditions,
+)
+from couchdal.emulator.engine.mango.selector import Selector, only_member, subselectors
 from couchdal.emulator.engine.server.database import Database
 from couchdal.errors import BadRequest, CouchError, ServerError
 
@@ -168,10 +176,20 @@ def _not_required(selectors: Sequence[Selector], fields: set[str]) -> set[str]:
         if name == "$and":
             fields = _not_required(subselectors(argument), fields)
         elif name == "$or":
-            fields = {missing for item in subselectors(argument) for missing in _not_required([item], fields)}
-        elif argument != {"$exists": False}:
+            fields = _not_required_by_one(subselectors(argument), fields)
+        elif name in fields and argument != {"$exists": False}:
             fields = fields - {name}
     return fields
+
+
+def _not_required_by_one(selectors: Sequence[Selector], fields: set[str]) -> set[str]:
+    """Return the fields that a document can lack and still match one of the selectors."""
+    missing: set[str] = set()
+    for selector in selectors:
+        missing |= _not_required([selector], fields)
+        if len(missing) == len(fields):
+            break
+    return missing
 
 
 def _is_text_search(value: object) -> bool:
@@ -197,24 +215,12 @@ def _serves_sort(columns: Sequence[str], sort_fields: Sequence[str], selector: S
     """Return True if an index over these columns is in the order of the sort. Constant leading columns are skipped."""
     if not sort_fields:
         return True
+    constant = {field for field, operator, _ in required_conditions(selector) if operator == "$eq"}
     for position, column in enumerate(columns):
         if column == sort_fields[0]:
             return list(columns[position : position + len(sort_fields)]) == list(sort_fields)
-        if not _is_constant([selector], column):
+        if column not in constant:
             return False
-    return False
-
-
-def _is_constant(selectors: Sequence[Selector], name: str) -> bool:
-    """Return True if the first condition on a field is an equality. CouchDB looks only into a lone ``$and``."""
-    for selector in selectors:
-        if not selector:
-            return False
-        key, argument = only_member(selector)
-        if key == "$and" and len(selectors) == 1:
-            return any(_is_constant([item], name) for item in subselectors(argument))
-        if key == name:
-            return next(iter(subselector(argument))) == "$eq"
     return False
 
 

@@ -20,7 +20,7 @@ _COMPARISONS = frozenset(("$lt", "$lte", "$eq", "$ne", "$gte", "$gt"))
 # The arguments of these are selectors. Combinations test the same value, quantifiers test its parts.
 _COMBINATIONS = frozenset(("$and", "$or", "$nor"))
 _QUANTIFIERS = frozenset(("$elemMatch", "$allMatch", "$keyMapMatch"))
-_OPPOSITES = {
+OPPOSITES = {
     "$lt": "$gte",
     "$lte": "$gt",
     "$eq": "$ne",
@@ -174,8 +174,8 @@ def _negate(selector: Selector) -> Selector:
         return {other: [_negate(item) for item in subselectors(argument)]}
     if name == "$default":
         raise _bad_argument("$not", selector)
-    if name in _OPPOSITES:
-        return {_OPPOSITES[name]: argument}
+    if name in OPPOSITES:
+        return {OPPOSITES[name]: argument}
     if name == "$exists":
         return {name: not argument}
     if name.startswith("$"):

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from couchdal.emulator.engine.erlang.term_order import is_same_term, term_key
+from couchdal.emulator.engine.erlang.term_order import exact_key, term_key
 from couchdal.emulator.engine.mango.comparison import (
     ORDER_OPERATORS,
     Matcher,
@@ -18,6 +18,7 @@ from couchdal.emulator.engine.mango.comparison import (
     one_of,
     ordered,
 )
+from couchdal.emulator.engine.mango.condition_groups import FEWEST, any_true, flattened, grouped
 from couchdal.emulator.engine.mango.field_path import BAD_PATH, NOT_FOUND, get_field, parse_field
 from couchdal.emulator.engine.mango.regex import compile_regex
 from couchdal.emulator.engine.mango.selector import (
@@ -36,7 +37,7 @@ def compile_selector(selector: Mapping[str, object]) -> Callable[[Mapping[str, o
     The function raises errors that occur only when a document reaches the condition, such as a division by zero or an
     empty part of a field path.
     """
-    return _compile(selector, raw=False, of_object=True) if selector else _always
+    return _compile(selector, False, True) if selector else _always
 
 
 def reads_metadata(selector: Mapping[str, object]) -> bool:
@@ -60,18 +61,22 @@ def _never(value: Any) -> bool:
     return False
 
 
-def _compile(selector: Mapping[str, object], *, raw: bool, of_object: bool) -> Matcher:
+def _compile(selector: Mapping[str, object], raw: bool, of_object: bool) -> Matcher:
     """Compile one condition. With ``of_object``, its values are always objects, as documents are."""
     name, argument = only_member(selector)
     if not name.startswith("$"):
-        return _field(name, subselector(argument), raw=raw, of_object=of_object)
+        return _field(name, subselector(argument), raw, of_object)
     if name in ("$and", "$or"):
-        items = [_compile(item, raw=raw, of_object=of_object) for item in subselectors(argument)]
-        return _combination(name, items)
+        items = subselectors(argument)
+        if len(items) > 1:
+            items = flattened(name, items)
+        if len(items) >= FEWEST:
+            return _combination(name, grouped(name, items, _compile, raw, of_object))
+        return _combination(name, [_compile(item, raw, of_object) for item in items])
     if name == "$not":
-        return _negation(_compile(subselector(argument), raw=raw, of_object=of_object))
+        return _negation(_compile(subselector(argument), raw, of_object))
     if name in _QUANTIFIERS:
-        return _QUANTIFIERS[name](_compile(subselector(argument), raw=raw, of_object=False))
+        return _QUANTIFIERS[name](_compile(subselector(argument), raw, False))
     if name in ORDER_OPERATORS:
         return ordered(name, argument, raw=raw)
     if name in ("$eq", "$ne"):
@@ -109,25 +114,19 @@ def _combination(name: str, matchers: Sequence[Matcher]) -> Matcher:
 
         return match_all
 
-    def match_any(value: Any) -> bool:
-        for matcher in matchers:  # noqa: SIM110 - as above
-            if matcher(value):
-                return True
-        return False
-
-    return match_any
+    return lambda value: any_true(matchers, value)
 
 
 def _negation(matcher: Matcher) -> Matcher:
     return lambda value: not matcher(value)
 
 
-def _field(name: str, condition: Selector, *, raw: bool, of_object: bool) -> Matcher:
+def _field(name: str, condition: Selector, raw: bool, of_object: bool) -> Matcher:
     """Compile a condition on the value at a field path. If there is no value, only ``$exists: false`` matches."""
     raw = raw or name == "_id"
     if name == "":
-        return _compile(condition, raw=raw, of_object=of_object)
-    matcher = _compile(condition, raw=raw, of_object=False)
+        return _compile(condition, raw, of_object)
+    matcher = _compile(condition, raw, False)
     absent = condition == {"$exists": False}
     try:
         path = parse_field(name)
@@ -212,11 +211,12 @@ def _all(wanted: object) -> Matcher:
     if not wanted:
         return _never
     nested = term_key(wanted[0]) if len(wanted) == 1 and type(wanted[0]) is list else None
+    distinct = set(map(exact_key, wanted))
 
     def match(value: Any) -> bool:
         if type(value) is not list:
             return False
-        if all(any(is_same_term(item, one) for one in value) for item in wanted):
+        if len(distinct) <= len(value) and distinct.issubset(map(exact_key, value)):
             return True
         return nested is not None and term_key(value) == nested
 

@@ -9,10 +9,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import islice
+from operator import attrgetter
 from sys import maxsize
 
 from couchdal.emulator.engine.revisions.revision import Revision
-from couchdal.emulator.engine.revisions.revision_tree import Node, RevisionTree, merge, nodes
+from couchdal.emulator.engine.revisions.revision_node import Node, RevisionTree, children_of, each_node, nodes
+from couchdal.emulator.engine.revisions.tree_editor import TreeEditor
 
 
 def find(tree: RevisionTree, revision: Revision) -> Node | None:
@@ -20,12 +22,55 @@ def find(tree: RevisionTree, revision: Revision) -> Node | None:
     if len(tree) == 1:
         return _on_path(tree[0], revision)
     found: Node | None = None
+    position, rev_id = revision
+    passed: set[Node] = set()
     for leaf in tree:
-        node = _on_path(leaf, revision)
+        node: Node | None = leaf
+        while node is not None and node.position > position and node not in passed:
+            passed.add(node)
+            node = node.parent
+        if node is None or node is found or node.position != position or node.id != rev_id:
+            continue
         # Leaves come root by root, from the highest root down.
-        if node is not None and node is not found and (found is None or _root(node) is not _root(found)):
+        if found is None or _root(node) is not _root(found):
             found = node
     return found
+
+
+def first_nodes(tree: RevisionTree) -> dict[Revision, Node]:
+    """Return what ``find`` returns for each revision of a tree. It is worth it for many revisions of one tree."""
+    first: dict[Revision, Node] = {}
+    # A node of a lower root, or one that comes earlier below the same root, replaces the others.
+    for node in reversed(list(nodes(tree))):
+        first[node.revision] = node
+    return first
+
+
+class TreeIndex:
+    """The revisions of one tree, for many lookups of one revision each."""
+
+    __slots__ = ("_children", "_first")
+
+    def __init__(self, tree: RevisionTree) -> None:
+        self._first = first_nodes(tree)
+        self._children = children_of(tree)
+
+    def find(self, revision: Revision) -> Node | None:
+        """Return what ``find`` returns."""
+        return self._first.get(revision)
+
+    def latest_leaves(self, revision: Revision) -> list[Node]:
+        """Return the leaves at or above a revision, in the tree's order."""
+        node = self._first.get(revision)
+        pending = [] if node is None else [node]
+        leaves = []
+        while pending:
+            node = pending.pop()
+            above = self._children[node]
+            pending.extend(reversed(above))
+            if not above:
+                leaves.append(node)
+        return leaves
 
 
 def _on_path(leaf: Node, revision: Revision) -> Node | None:
@@ -60,7 +105,7 @@ def find_missing(tree: RevisionTree, revisions: Sequence[Revision]) -> list[Revi
     """Return the revisions that are not in the tree, sorted. Each node cancels one mention of its revision."""
     if len(revisions) == 1:
         return [] if find(tree, revisions[0]) is not None else [revisions[0]]
-    known = Counter(node.revision for node in {node for leaf in tree for node in leaf.path()})
+    known = Counter(node.revision for node in each_node(tree))
     return sorted((Counter(revisions) - known).elements())
 
 
@@ -93,6 +138,12 @@ def merge_answers(
     if len(found) + len(missing) < 2:
         return [*found, *missing]
     limit = min(limit, maxsize)
+    if _need_no_order(found, missing, limit):
+        editor = TreeEditor(tuple(found))
+        for position, rev_id in missing:
+            editor.merge(position, (rev_id,), deleted=False, body=None)
+        leaves = set(found)
+        return [leaf if leaf in leaves else leaf.revision for leaf in editor.tree()]
     answers: list[tuple[int, list[bytes], dict[str, object] | None]] = []
     for leaf in found:
         answers.append((leaf.position, [node.id for node in islice(leaf.path(), limit)], {"leaf": leaf}))
@@ -103,11 +154,23 @@ def merge_answers(
         answers.reverse()
     else:
         answers.sort(key=lambda answer: (answer[0] - len(answer[1]), answer[1][::-1]))
-    tree: RevisionTree = ()
+    editor = TreeEditor(())
     for position, ids, body in answers:
-        tree, _ = merge(tree, position, ids, deleted=False, body=body)
+        editor.merge(position, ids, deleted=False, body=body)
     shown: list[Node | Revision] = []
-    for leaf in tree:
+    for leaf in editor.tree():
         original = leaf.body["leaf"] if leaf.body is not None else None
         shown.append(original if isinstance(original, Node) else leaf.revision)
     return shown
+
+
+def _need_no_order(leaves: Sequence[Node], missing: Sequence[Revision], limit: int) -> bool:
+    """Return whether the order of merges does not matter: no history is cut, and no revision comes from two places."""
+    known = each_node(leaves)
+    revisions = {node.revision for node in known}
+    if len(revisions) < len(known) or not revisions.isdisjoint(missing):
+        return False
+    lengths: dict[Node | None, int] = {None: 0}
+    for node in sorted(known, key=attrgetter("position")):
+        lengths[node] = lengths[node.parent] + 1
+    return all(lengths[leaf] <= limit for leaf in leaves)

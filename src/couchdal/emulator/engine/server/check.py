@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from couchdal.emulator.engine.documents.document import DocumentRecord
+from couchdal.emulator.engine.revisions.revision_node import each_node
 from couchdal.emulator.engine.revisions.revision_tree import winner
 from couchdal.emulator.engine.server.database import Database
 from couchdal.emulator.engine.server.server import Server
@@ -85,12 +86,11 @@ def _wrong_tree(record: DocumentRecord) -> Iterator[str]:
         yield f"{record.doc_id!r} has no revision"
         return
     inner = set()
-    for leaf in tree:
-        for node in leaf.path():
-            if node.parent is not None:
-                inner.add(node.parent)
-                if node.parent.position != node.position - 1:
-                    yield f"{record.doc_id!r}: {node.rev} follows {node.parent.rev}"
+    for node in each_node(tree):
+        if node.parent is not None:
+            inner.add(node.parent)
+            if node.parent.position != node.position - 1:
+                yield f"{record.doc_id!r}: {node.rev} follows {node.parent.rev}"
     if not inner.isdisjoint(tree) or len(set(tree)) < len(tree):
         yield f"{record.doc_id!r} has a leaf that is not one, or has it twice"
     best = winner(tree)
