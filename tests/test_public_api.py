@@ -30,7 +30,7 @@ def python(code: str) -> str:
 PUBLIC = """
     __version__ JSON
 
-    CouchDAL AsyncCouchDAL ChangeFeed AsyncChangeFeed
+    CouchDAL AsyncCouchDAL ChangeFeed AsyncChangeFeed ChangesFollower AsyncChangesFollower FollowOptions
     BaseBackend AsyncBackend CouchBackend AsyncCouchBackend MemoryBackend Request Response
 
     AllDocsResult Attachment BulkGetDoc BulkGetError BulkGetItem BulkGetResult BulkRow Change ChangedRevision

@@ -60,6 +60,8 @@ if TYPE_CHECKING:
     from couchdal.middleware.faults import Faults as Faults
     from couchdal.middleware.index_watch import SuggestedIndex as SuggestedIndex
     from couchdal.middleware.request_log import LoggedRequest as LoggedRequest, RequestLog as RequestLog
+    from couchdal.operations.async_follower import AsyncChangesFollower as AsyncChangesFollower
+    from couchdal.operations.follower import ChangesFollower as ChangesFollower
     from couchdal.server.application import Application as Application
     from couchdal.server.cors import Cors as Cors
     from couchdal.server.framing import Limits as Limits
@@ -82,6 +84,7 @@ if TYPE_CHECKING:
         ExecutionStats as ExecutionStats,
         Explanation as Explanation,
         FindResult as FindResult,
+        FollowOptions as FollowOptions,
         Index as Index,
         IndexFields as IndexFields,
         IndexList as IndexList,
@@ -171,6 +174,8 @@ else:
         "couchdal.server.application": ("Application",),
         "couchdal.server.cors": ("Cors",),
         "couchdal.server.framing": ("Limits",),
+        "couchdal.operations.async_follower": ("AsyncChangesFollower",),
+        "couchdal.operations.follower": ("ChangesFollower",),
         "couchdal.types": (
             "AllDocsResult",
             "Attachment",
@@ -190,6 +195,7 @@ else:
             "ExecutionStats",
             "Explanation",
             "FindResult",
+            "FollowOptions",
             "Index",
             "IndexFields",
             "IndexList",

@@ -24,7 +24,8 @@ from couchdal.operations.updates import UpdateOperations
 if TYPE_CHECKING:
     from typing import Self, Unpack
 
-    from couchdal.types import Change, ChangesOptions, ChangesResult
+    from couchdal.operations.follower import ChangesFollower
+    from couchdal.types import Change, ChangesOptions, ChangesResult, FollowOptions
 
 
 class CouchDAL(UpdateOperations, DatabaseOperations, BaseClient[BaseBackend]):
@@ -172,6 +173,41 @@ class CouchDAL(UpdateOperations, DatabaseOperations, BaseClient[BaseBackend]):
         if response.status >= 400:
             self.backend.result(response)
         return ChangeFeed(response)
+
+    def follow_changes(
+        self,
+        name: str,
+        *,
+        since: str | int = "0",
+        heartbeat: int = 10_000,
+        checkpoint_every: int = 100,
+        longest_pause_s: float = 30.0,
+        **options: Unpack[FollowOptions],
+    ) -> ChangesFollower:
+        """Return an iterator over all changes that goes on until it is stopped, and in the next run of the program.
+
+        It opens the feed again when it breaks off, after a pause that doubles up to ``longest_pause_s``. ``name`` is
+        the id of its checkpoint, a local document of the database. ``since`` is where the first run begins; ``"now"``
+        skips what exists. The checkpoint is saved at the latest when ``checkpoint_every`` changes were processed. If
+        the database is made anew or goes back to an older state, changes come again. ``heartbeat`` is in milliseconds.
+
+        >>> written = db.put_document("a", {})
+        >>> with db.follow_changes("mailer") as changes:
+        ...     next(changes)["id"]
+        'a'
+        """
+        from couchdal.operations.follower import ChangesFollower  # few programs follow changes
+        from couchdal.operations.following import Progress
+
+        progress = Progress(
+            name,
+            since=since,
+            heartbeat=heartbeat,
+            checkpoint_every=checkpoint_every,
+            longest_pause_s=longest_pause_s,
+            options=options,
+        )
+        return ChangesFollower(self.backend, progress)
 
 
 class ChangeFeed:

@@ -22,9 +22,6 @@ if TYPE_CHECKING:
         True
         >>> doc = db.get_document("a")
         >>> rev: str = doc["_rev"]
-        >>> doc["n"] += 1
-        >>> db.put_document("a", doc)["ok"]
-        True
         """
 
         @overload
@@ -187,15 +184,9 @@ class ChangesResult(TypedDict):
     pending: int
 
 
-class ChangesOptions(TypedDict, total=False):
-    """The keyword arguments of ``changes``. ``timeout`` and ``heartbeat`` are in milliseconds.
+class FollowOptions(TypedDict, total=False):
+    """The keyword arguments of ``follow_changes``. ``doc_ids`` and ``selector`` set ``filter`` themselves."""
 
-    ``doc_ids`` and ``selector`` set ``filter`` themselves.
-    """
-
-    since: str | int | None
-    limit: int | None
-    descending: bool | None
     style: Literal["main_only", "all_docs"] | None
     include_docs: bool | None
     conflicts: bool | None
@@ -203,6 +194,14 @@ class ChangesOptions(TypedDict, total=False):
     doc_ids: Iterable[str] | None
     selector: Selector | None
     filter: str | None
+
+
+class ChangesOptions(FollowOptions, total=False):
+    """The keyword arguments of ``changes``. ``timeout`` and ``heartbeat`` are in milliseconds."""
+
+    since: str | int | None
+    limit: int | None
+    descending: bool | None
     timeout: int | None
     heartbeat: int | Literal[True] | None
     seq_interval: int | None

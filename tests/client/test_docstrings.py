@@ -16,10 +16,18 @@ from typing import Any
 import pytest
 
 import couchdal
-from couchdal import AsyncChangeFeed, AsyncCouchDAL, ChangeFeed, CouchDAL, MemoryBackend
+from couchdal import (
+    AsyncChangeFeed,
+    AsyncChangesFollower,
+    AsyncCouchDAL,
+    ChangeFeed,
+    ChangesFollower,
+    CouchDAL,
+    MemoryBackend,
+)
 from couchdal.base_client import BaseClient
 
-CLIENTS = (CouchDAL, AsyncCouchDAL, ChangeFeed, AsyncChangeFeed)
+CLIENTS = (CouchDAL, AsyncCouchDAL, ChangeFeed, AsyncChangeFeed, ChangesFollower, AsyncChangesFollower)
 
 
 def documented() -> Iterator[tuple[str, str]]:
