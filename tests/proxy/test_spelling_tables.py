@@ -43,11 +43,16 @@ PATHS = (
 )
 
 
+def runs_a_function(segments: list[str]) -> bool:
+    """Return whether CouchDB runs a function that may write, whatever the method is."""
+    return segments[1:2] == ["_design"] and segments[3:4] in (["_update"], ["_rewrite"])
+
+
 def is_allowed(method: str, segments: list[str]) -> bool:
     """Return whether a proxy for the database ``db`` may forward what CouchDB reads as these segments."""
     if method == "OPTIONS" and segments[:1] != ["other"]:
         # A preflight of a browser. Functions that run for any method are not asked.
-        return segments[0] not in SYSTEM and not {"_update", "_rewrite", "_list"} & set(segments[3:4])
+        return segments[0] not in SYSTEM and not runs_a_function(segments)
     if not segments:
         return method in ("GET", "HEAD", "OPTIONS")
     first, *rest = segments
@@ -69,8 +74,7 @@ def is_allowed(method: str, segments: list[str]) -> bool:
 def changes_nothing(method: str, segments: list[str]) -> bool:
     """Return whether CouchDB changes no data for this request."""
     if method in ("GET", "HEAD", "OPTIONS"):
-        design = segments[1:2] == ["_design"]
-        return not (design and segments[3:4] in (["_update"], ["_rewrite"]))
+        return not runs_a_function(segments)
     reading = {"_all_docs", "_find", "_explain", "_bulk_get", "_revs_diff", "_missing_revs", "_changes", "_design_docs",
                "_local_docs", "_ensure_full_commit", "_session", "_view", "_show", "_list", "_search"}  # fmt: skip
     return not reading.isdisjoint(segments)
