@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 
 import pytest
 from effort import examples
@@ -42,3 +43,27 @@ def served_address(served_emulator: MemoryBackend) -> str:
     threading.Thread(target=serve, args=(application, listener, ready.set), daemon=True).start()
     assert ready.wait(10)
     return address_of(listener)
+
+
+@pytest.fixture
+def figure(record_property: Callable[[str, object], None]) -> Callable[[str, int], None]:
+    """Add to a figure, which is shown below the tests' results."""
+    return lambda what, count: record_property(_FIGURE + what, count)
+
+
+_FIGURE = "figure: "
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Show what the systematic tests tried, summed over all tests and processes."""
+    figures: dict[str, int] = {}
+    for reports in terminalreporter.stats.values():
+        for report in reports:
+            if isinstance(report, pytest.TestReport) and report.when == "call":
+                for name, value in report.user_properties:
+                    if name.startswith(_FIGURE) and isinstance(value, int):
+                        figures[name] = figures.get(name, 0) + value
+    if figures:
+        terminalreporter.section("figures")
+        for name, count in sorted(figures.items()):
+            terminalreporter.write_line(f"{name.removeprefix(_FIGURE)}: {count:,}")

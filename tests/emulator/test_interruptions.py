@@ -244,7 +244,9 @@ def chosen(kind: str, lines: int) -> list[int]:
 @pytest.mark.random
 @pytest.mark.parametrize("overlaid", [False, True], ids=["memory", "overlay"])
 @pytest.mark.parametrize("kind", WRITES)
-def test_interrupted_write_happens_wholly_or_not_at_all(kind: str, *, overlaid: bool) -> None:
+def test_interrupted_write_happens_wholly_or_not_at_all(
+    kind: str, figure: Callable[[str, int], None], *, overlaid: bool
+) -> None:
     # The first run imports modules and fills caches.
     backend, act = prepared(kind, overlaid=overlaid)
     act(backend)
@@ -266,7 +268,7 @@ def test_interrupted_write_happens_wholly_or_not_at_all(kind: str, *, overlaid: 
             ask(backend, "PUT", "/db/next", {"n": 1})
             assert find(backend) == sorted([*ids, "next"], key=lambda doc_id: n_of(backend, doc_id))
             assert backend.check() == [], f"after another write, after an exception at line {line} of {lines}"
-    print(f"{kind}: {lines} lines, {outcomes}")  # noqa: T201  (CI shows the figures)
+    figure("lines of writes at which an exception was raised", sum(outcomes.values()))
 
 
 def n_of(backend: MemoryBackend, doc_id: str) -> tuple[int, str]:

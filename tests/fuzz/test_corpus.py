@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,8 @@ def test_corpus_is_small_and_names_known_parsers() -> None:
 
 
 @pytest.mark.parametrize("parser", TARGETS)
-def test_kept_inputs_show_no_fault(parser: str) -> None:
+def test_kept_inputs_show_no_fault(parser: str, figure: Callable[[str, int], None]) -> None:
     for file in FILES:
         # Other parsers' inputs cost little, and some find something.
         TARGETS[parser](file.read_bytes())
+    figure("kept inputs of the fuzzer, each for each parser", len(FILES))

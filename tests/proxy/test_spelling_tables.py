@@ -91,9 +91,10 @@ def check(sent: Request, wanted: Request) -> None:
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "POST", "DELETE", "COPY", "OPTIONS"])
 @pytest.mark.parametrize("path", PATHS)
-def test_what_couchdb_reads_is_allowed(method: str, path: str) -> None:
+def test_what_couchdb_reads_is_allowed(method: str, path: str, figure: Callable[[str, int], None]) -> None:
     requests = [Request(method, form) for form in dict.fromkeys(path_forms(path))]
     assert len(requests) > 80
+    figure("spellings of requests to the proxy", len(requests))
     arrived = 0
     for request, sent in zip(requests, sent_through(AllowList(databases=["db"]), *requests), strict=True):
         if sent is not None:
@@ -106,7 +107,7 @@ def test_what_couchdb_reads_is_allowed(method: str, path: str) -> None:
 
 @pytest.mark.parametrize("method", ["GET", "PUT", "POST", "DELETE", "COPY", "PATCH"])
 @pytest.mark.parametrize("path", PATHS)
-def test_read_only_proxy_forwards_no_write(method: str, path: str) -> None:
+def test_read_only_proxy_forwards_no_write(method: str, path: str, figure: Callable[[str, int], None]) -> None:
     everything = AllowList(["/{db}/{rest...}", "/{db}"], read_only=True)
     requests = [Request(method, form) for form in dict.fromkeys(path_forms(path))]
     for spelled in ("X-HTTP-Method-Override", "x-http-method-override"):
@@ -115,6 +116,7 @@ def test_read_only_proxy_forwards_no_write(method: str, path: str) -> None:
             for form in dict.fromkeys(path_forms(path))
             if method != "PATCH"
         ]
+    figure("spellings of requests to the proxy", len(requests))
     for request, sent in zip(requests, sent_through(everything, *requests), strict=True):
         if sent is not None:
             check(sent, request)
@@ -127,12 +129,13 @@ PATTERNS = ("*", "**", "?*", "_*", "*_*", "?users", "_user?", "*/*", "app*", "ap
 
 
 @pytest.mark.parametrize("pattern", PATTERNS)
-def test_no_pattern_opens_a_system_database(pattern: str) -> None:
+def test_no_pattern_opens_a_system_database(pattern: str, figure: Callable[[str, int], None]) -> None:
     allowed = AllowList(["/{db}/{rest...}", "/{db}"], databases=[pattern])
     requests = []
     for name in SYSTEM:
         forms = set(segment_forms(name.replace("/", "%2F"))) | set(segment_forms(name))
         requests += [Request("GET", f"/{form}/doc") for form in sorted(forms)]
+    figure("spellings of requests to the proxy", len(requests))
     for request, sent in zip(requests, sent_through(allowed, *requests), strict=True):
         if sent is not None:
             database = read_path(sent.path)[0]
@@ -182,11 +185,14 @@ OTHER = ("", "feed=normal", "since=0", "feed")
 @pytest.mark.parametrize(
     "path", ["/db/_changes", "/db/%5Fchanges", "/_db_updates", "/db/_changes/x", "//db//_changes//"]
 )
-def test_feeds_are_counted_however_they_are_asked_for(path: str, separator: str) -> None:
+def test_feeds_are_counted_however_they_are_asked_for(
+    path: str, separator: str, figure: Callable[[str, int], None]
+) -> None:
     requests = []
     for name, value, other, first in product(NAMES, VALUES, OTHER, (True, False)):
         parts = [f"{name}={value}", other] if first else [other, f"{name}={value}"]
         requests.append(Request("GET", path, separator.join(part for part in parts if part)))
+    figure("spellings of requests to the proxy", len(requests))
     allowed = AllowList(["GET /_db_updates", "GET /{db}/_changes/{rest...}"])
     for request, sent in zip(requests, sent_through(allowed, *requests), strict=True):
         counted = is_feed(request)

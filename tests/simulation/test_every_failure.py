@@ -139,7 +139,9 @@ def run(script: Callable[[World, Requests], Awaitable[None]], fates: Scripted | 
 
 @pytest.mark.random
 @pytest.mark.parametrize("kind", KINDS)
-def test_connection_that_ends_at_any_byte_loses_nothing_and_doubles_nothing(kind: str) -> None:
+def test_connection_that_ends_at_any_byte_loses_nothing_and_doubles_nothing(
+    kind: str, figure: Callable[[str, int], None]
+) -> None:
     fates = Scripted()
 
     async def script(world: World, requests: Requests) -> None:
@@ -159,7 +161,7 @@ def test_connection_that_ends_at_any_byte_loses_nothing_and_doubles_nothing(kind
 
     sent = run(script, fates).sent
     assert sent[kind] > 600 / STEP
-    print(f"{kind}: ended at {sent[kind]} places")  # noqa: T201
+    figure("bytes between the proxy and a node at which the connection ended", sent[kind])
 
 
 WAYS = ("refused", "before", "after", "unavailable", "silence", "garbage", "half", "surplus", "too many")
@@ -209,7 +211,7 @@ def failing(world: World, way: str, number: int) -> None:
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_workload_survives_the_failure_of_its_nth_request(way: str) -> None:
+def test_workload_survives_the_failure_of_its_nth_request(way: str, figure: Callable[[str, int], None]) -> None:
     tried = 0
     for number in range(1, len(WORKLOAD) + 1):
 
@@ -222,4 +224,5 @@ def test_workload_survives_the_failure_of_its_nth_request(way: str) -> None:
                 await requests.ask(kind)
 
         tried += run(script).count
-    print(f"{way}: {len(WORKLOAD)} worlds, {tried} requests")  # noqa: T201
+    figure("requests to nodes that failed in one of nine ways", len(WORKLOAD))
+    figure("requests around them", tried)

@@ -28,13 +28,15 @@ MOST_SEEDS = 12
 
 
 @pytest.mark.random
-def test_worlds_are_right() -> None:
+def test_worlds_are_right(figure: Callable[[str, int], None]) -> None:
     for _ in range(examples(quick=2, soak=20)):
         seed = Random().getrandbits(32)
         outcome = simulate(seed)
         assert outcome.wrong == [], f"repeat it by: make simulate SEED={seed}"
         assert outcome.requests > 100
         assert outcome.faults
+        figure("simulated requests", outcome.requests)
+        figure("simulated faults", outcome.faults.total())
 
 
 def test_seed_repeats_the_same_bytes() -> None:
@@ -171,10 +173,10 @@ BROKEN = (
 
 
 @pytest.mark.parametrize("broken", BROKEN, ids=lambda broken: broken.__name__)
-def test_broken_world_is_found(broken: Callable[[World], None]) -> None:
+def test_broken_world_is_found(broken: Callable[[World], None], figure: Callable[[str, int], None]) -> None:
     for seed in range(MOST_SEEDS):
         outcome = simulate(seed, 30.0, broken)
         if outcome.wrong:
-            print(f"{broken.__name__}: seed {seed}, {outcome.requests} requests: {outcome.wrong[0]}")  # noqa: T201
+            figure("components broken on purpose that the simulation found", 1)
             return
     pytest.fail(f"{MOST_SEEDS} seeds found nothing")

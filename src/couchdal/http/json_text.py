@@ -27,7 +27,7 @@ def refuse_constant(name: str) -> object:
 def _parse_float(text: str) -> float:
     number = float(text)
     if not isfinite(number):
-        raise ValueError(f"{text} does not fit a double")
+        raise OverflowError(f"{text} does not fit a double")
     return number
 
 
@@ -38,7 +38,8 @@ def _object_of_pairs(pairs: list[tuple[str, object]]) -> dict[str, object]:
     # CouchDB keeps the last value of a duplicate key, at the position of the last.
     members = {}
     for name, value in pairs:
-        members.pop(name, None)
+        if holds_surrogate(members.pop(name, None)):
+            raise ValueError("a lone surrogate is not JSON, even where another value replaces it")
         members[name] = value
     return members
 
@@ -46,6 +47,8 @@ def _object_of_pairs(pairs: list[tuple[str, object]]) -> dict[str, object]:
 _DECODER = json.JSONDecoder(
     object_pairs_hook=_object_of_pairs, parse_constant=refuse_constant, parse_float=_parse_float
 )
+# CouchDB refuses a number that does not fit a double, but not if a later value of the same key replaces it.
+_DECODER_OF_ANY_NUMBER = json.JSONDecoder(object_pairs_hook=_object_of_pairs, parse_constant=refuse_constant)
 _ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"), check_circular=False)
 
 
@@ -53,7 +56,10 @@ def decode_json(data: bytes) -> JSON:
     """Return the value of a JSON text. Raise ``BadRequest("invalid UTF-8 JSON")``."""
     try:
         text = data.decode("utf-8")
-        value = _DECODER.decode(text)
+        try:
+            value = _DECODER.decode(text)
+        except OverflowError:
+            value = copy_json(_DECODER_OF_ANY_NUMBER.decode(text))
         # Only an escape such as \ud800 can put a character into decoded text that UTF-8 cannot encode.
         if "\\u" in text and holds_surrogate(value):
             raise ValueError("a lone surrogate is not JSON")
