@@ -20,7 +20,7 @@ each_module = pytest.mark.parametrize("module", MODULES)
 
 # From the bottom up: a module imports from its own layer and from those below.
 LAYERS = (
-    ("couchdal.errors",),
+    ("couchdal.errors", "couchdal.pace"),
     ("couchdal.http", "couchdal.config"),
     ("couchdal.api",),
     ("couchdal.emulator.storage",),
@@ -65,7 +65,7 @@ MEASURED = re.compile(
     r"(couchdal\.emulator\.engine\.(documents\.attachment|mango|views|collation|javascript|auth\.(users|sessions))|"
     r"sortedcontainers|quickjs|regex)(\.|\Z)"
 )
-EDGES = {"couchdal.server.application", "couchdal.backends.memory", "couchdal.cli"}
+EDGES = {"couchdal.server.application", "couchdal.backends.served", "couchdal.backends.memory", "couchdal.cli"}
 BANNED_WORDS = re.compile(
     r"manager|handler|helper|mixin|(?<![a-z])utils?(?![a-z])|(?<![a-z])common(?![a-z])", re.IGNORECASE
 )

@@ -7,7 +7,6 @@ web server.
 from __future__ import annotations
 
 import argparse
-import gc
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -24,8 +23,6 @@ if TYPE_CHECKING:
 
 Arguments: TypeAlias = argparse.Namespace
 
-# Young collections per full collection. Python's default is 10.
-_FULL_COLLECTION = 100
 # What a shell reports for a command that SIGPIPE ended: 128 + 13.
 _BROKEN_PIPE = 141
 _SERVE_EPILOG = (
@@ -141,13 +138,10 @@ def _serve(arguments: Arguments) -> int:
     def announce() -> None:
         print(f"listening at {address_of(listener)} for {application.backend.name}", flush=True)
 
-    if not application.backend.streams:
-        # A full collection visits every document. At Python's default rate it takes a fifth of the time of bulk writes.
-        gc.set_threshold(*gc.get_threshold()[:2], _FULL_COLLECTION)
     # Ctrl-C is the normal way to stop the server.
     logging.basicConfig(stream=stderr)
     with suppress(KeyboardInterrupt):
-        serve(application, listener, announce, stderr.close)
+        serve(application, listener, announce, stderr.close, alone=not application.backend.streams)
     return 0
 
 

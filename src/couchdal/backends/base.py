@@ -225,18 +225,26 @@ class BaseBackend(Backend, ABC):
         """Return this server's asynchronous backend. ``None`` means that ``send`` has to be called in threads."""
         return None
 
+    def for_server(self, request_timeout_s: float | None = None) -> AsyncBackend | None:
+        """Return this server's asynchronous backend for a web server, with a time limit for each request."""
+        return self.for_event_loop()
+
 
 class AsyncBackend(Backend, ABC):
     """The seam for callers on an event loop. The ``stream`` of its answers is an asynchronous iterator."""
 
     #: If true, bodies pass through as they come: requests may have a ``stream``, and long answers have one.
     streams = False
-    #: If true, ``send`` awaits nothing, so its coroutine ends at the first step.
+    #: If true, ``send`` usually awaits nothing. Then its coroutine ends at the first step.
     answers_at_once = False
 
     @abstractmethod
     async def send(self, request: Request) -> Response:
         """Answer one request, as ``BaseBackend.send`` does."""
+
+    async def check_large_later(self, request: Request) -> None:
+        """Do what ``check_large`` does, and let others work meanwhile."""
+        self.check_large(request)
 
     async def handle_request(self, path: str, method: str = "GET", payload: object = None) -> JSON:
         """Return the decoded body of an answer, as ``BaseBackend.handle_request`` does."""

@@ -6,8 +6,8 @@ The streams of answers become asynchronous iterators of chunks with ``aclose``.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping
-from typing import TYPE_CHECKING
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator, Mapping
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from couchdal.backends.base import AsyncBackend, BaseBackend, Emulator
 from couchdal.errors import MemoryOnly
@@ -16,10 +16,38 @@ from couchdal.http.messages import ABSENT, Feed, Request, Response
 if TYPE_CHECKING:
     from typing import Self
 
+T = TypeVar("T")
+
 
 def for_event_loop(backend: BaseBackend) -> AsyncBackend:
     """Return the asynchronous backend for the server of a blocking one."""
     return backend.for_event_loop() or ThreadedBackend(backend)
+
+
+class Rest(Generic[T]):
+    """Awaits the rest of a coroutine whose first step is done: it yielded ``awaited``.
+
+    Many coroutines end at their first step, and a task costs more than that.
+    """
+
+    def __init__(self, coroutine: Coroutine[Any, Any, T], awaited: object) -> None:
+        self._coroutine = coroutine
+        self._awaited = awaited
+
+    def __await__(self) -> Generator[Any, Any, T]:
+        goes_on = False
+        try:
+            yield self._awaited
+            goes_on = True
+        finally:
+            if not goes_on:
+                # Cancelled.
+                self._coroutine.close()
+        return (yield from self._coroutine.__await__())
+
+    async def result(self) -> T:
+        """Return the result of the coroutine."""
+        return await self
 
 
 class InlineBackend(AsyncBackend):
@@ -66,11 +94,16 @@ class InlineBackend(AsyncBackend):
 
     async def send(self, request: Request) -> Response:
         response = self.wrapped.send(request)
-        if response.stream is not None and isinstance(response.stream, Feed):
-            response.stream = feed_chunks(response.stream)
-        elif response.stream is not None:
-            return Response(response.status, response.headers, stream=_chunks(response))
-        return response
+        return response if response.stream is None else self._awaited(response)
+
+    def _awaited(self, response: Response) -> Response:
+        """Return a response whose stream can be awaited, for one with a blocking stream."""
+        feed = response.stream
+        stream = self._feed_chunks(feed) if isinstance(feed, Feed) else _chunks(response)
+        return Response(response.status, response.headers, stream=stream)
+
+    def _feed_chunks(self, feed: Feed) -> AsyncGenerator[bytes, None]:
+        return feed_chunks(feed)
 
 
 class ThreadedBackend(InlineBackend):
@@ -98,8 +131,13 @@ async def _chunks(response: Response) -> AsyncGenerator[bytes, None]:
         response.close()
 
 
-async def feed_chunks(feed: Feed) -> AsyncGenerator[bytes, None]:
-    """Yield the chunks of a feed. Sleep until a write wakes it or its next poll is due; close it at the end."""
+async def feed_chunks(
+    feed: Feed, poll: Callable[[], Awaitable[tuple[bytes, float | None]]] | None = None
+) -> AsyncGenerator[bytes, None]:
+    """Yield the chunks of a feed. Sleep until a write wakes it or its next poll is due; close it at the end.
+
+    ``poll`` replaces the feed's own poll if that may take long.
+    """
     loop = asyncio.get_running_loop()
     woken = asyncio.Event()
 
@@ -113,7 +151,7 @@ async def feed_chunks(feed: Feed) -> AsyncGenerator[bytes, None]:
         while True:
             # Cleared before the poll, so that no write in between is missed.
             woken.clear()
-            chunk, wait = feed.poll()
+            chunk, wait = feed.poll() if poll is None else await poll()
             if chunk:
                 yield chunk
             if wait is None:

@@ -17,7 +17,7 @@ from couchdal.emulator.engine.server.journal import Assignment, Changes
 from couchdal.emulator.engine.server.server import Clock, Server, ServerClock
 from couchdal.emulator.http.authentication import check_large
 from couchdal.errors import CouchError
-from couchdal.http.answers import error_response
+from couchdal.http.answers import error_response, without_body
 from couchdal.http.messages import Request, Response
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ class MemoryBackend(Emulator):
                     journal.busy = False
         except CouchError as error:
             response = error_response(error, request)
-        return _without_body(response) if request.method == "HEAD" else response
+        return without_body(response) if request.method == "HEAD" else response
 
     @property
     def provided(self) -> set[object]:
@@ -135,19 +135,15 @@ class MemoryBackend(Emulator):
 
         return InlineBackend(self)
 
+    def for_server(self, request_timeout_s: float | None = None) -> AsyncBackend:
+        from couchdal.backends.served import ServedBackend  # only servers need threads
+
+        return ServedBackend(self, self.server, request_timeout_s)
+
     def reset(self) -> None:
         with self.server.lock:
             self.server.journal.settle()
             self.server.empty(self.server.ids.begin)
-
-
-def _without_body(response: Response) -> Response:
-    """Return the answer to HEAD: the headers that GET would get, the body's length among them."""
-    response.close()
-    headers = response.headers
-    if response.stream is None:
-        headers = {**headers, "content-length": str(len(response.content()))}
-    return Response(response.status, headers)
 
 
 _default: MemoryBackend | None = None

@@ -28,6 +28,17 @@ Endpoint: TypeAlias = Callable[[Call], Response]
 
 def dispatch(server: Server, request: Request) -> Response:
     """Return the answer to a request. Raise ``CouchError``. The caller holds the server's lock."""
+    endpoint, call = prepare(server, request)
+    response = endpoint(call)
+    return response if call.user.renewed_cookie is None else finish(call, response)
+
+
+def prepare(server: Server, request: Request, writer: object = None) -> tuple[Endpoint, Call]:
+    """Return the endpoint of a request, and its call. Raise ``CouchError``. The caller holds the server's lock.
+
+    For a request that writes to a database, wait until no other computes a write of it. The database is then reserved
+    for ``writer``.
+    """
     method = effective_method(request.method, request.headers)
     if request.query:
         check_encoding(request.query)
@@ -43,9 +54,17 @@ def dispatch(server: Server, request: Request) -> Response:
         call = _check_path(call, segments)
     name = route.endpoints.get(method)
     endpoint = find_endpoint(route, method) if name is None else load_endpoint(name)
-    response = endpoint(call)
-    if user.renewed_cookie is not None:
-        response.headers.setdefault("set-cookie", user.renewed_cookie)
+    if db is not None and (db.writer is not None or writer is not None):
+        call.writes = method not in ("GET", "HEAD") and method not in route.reading
+        if call.writes:
+            call.db = server.await_writer(db.name, writer)
+    return endpoint, call
+
+
+def finish(call: Call, response: Response) -> Response:
+    """Return the answer with the headers that concern the user."""
+    if call.user.renewed_cookie is not None:
+        response.headers.setdefault("set-cookie", call.user.renewed_cookie)
     return response
 
 

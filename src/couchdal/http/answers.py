@@ -68,3 +68,12 @@ def accepts(request: Request, kind: str) -> bool:
     if 0.0 in (qualities.get(kind), qualities.get(family)):
         return False
     return any(qualities.get(name, 0.0) > 0.0 for name in (kind, family, "*/*"))
+
+
+def without_body(response: Response) -> Response:
+    """Return the answer to HEAD: the headers that GET would get, the body's length among them."""
+    response.close()
+    headers = response.headers
+    if response.stream is None:
+        headers = {**headers, "content-length": str(len(response.content()))}
+    return Response(response.status, headers)

@@ -9,11 +9,14 @@ from math import isfinite
 from typing import Any, TypeAlias, cast
 
 from couchdal.errors import BadRequest
+from couchdal.pace import here
 
 JSON: TypeAlias = "None | bool | int | float | str | list[JSON] | dict[str, JSON]"
 
 # Many rules recurse through values, and the caller may already be deep in the interpreter's stack.
 MOST_DEPTH = 300
+# Where others want to work, longer texts are decoded in pieces.
+_LONGEST_AT_ONCE = 65536
 _EXACT = frozenset((int, bool, type(None)))
 _ATOMIC = _EXACT | {float}
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -56,16 +59,25 @@ def decode_json(data: bytes) -> JSON:
     """Return the value of a JSON text. Raise ``BadRequest("invalid UTF-8 JSON")``."""
     try:
         text = data.decode("utf-8")
+        decode = (
+            _decode_in_pieces if len(data) > _LONGEST_AT_ONCE and here.pace is not None else json.JSONDecoder.decode
+        )
         try:
-            value = _DECODER.decode(text)
+            value = decode(_DECODER, text)
         except OverflowError:
-            value = copy_json(_DECODER_OF_ANY_NUMBER.decode(text))
+            value = copy_json(decode(_DECODER_OF_ANY_NUMBER, text))
         # Only an escape such as \ud800 can put a character into decoded text that UTF-8 cannot encode.
         if "\\u" in text and holds_surrogate(value):
             raise ValueError("a lone surrogate is not JSON")
     except (ValueError, RecursionError):
         raise BadRequest("invalid UTF-8 JSON") from None
     return cast(JSON, value)
+
+
+def _decode_in_pieces(decoder: json.JSONDecoder, text: str) -> object:
+    from couchdal.http.json_pieces import Decoding  # only servers need it
+
+    return Decoding(text, decoder, _object_of_pairs).value()
 
 
 def decode_request(data: bytes) -> JSON:
@@ -99,6 +111,13 @@ def holds_surrogate(value: object) -> bool:
 def encode_json(value: object) -> bytes:
     """Return a value as compact UTF-8 JSON, with the keys in their order."""
     return _ENCODER.encode(value).encode()
+
+
+def encode_in_pieces(value: object) -> bytes:
+    """Return what ``encode_json`` does. Others work meanwhile."""
+    from couchdal.http.json_pieces import encode  # only servers need it
+
+    return encode(value, _ENCODER)
 
 
 def copy_json(value: object, most_depth: int = 2 * MOST_DEPTH) -> JSON:

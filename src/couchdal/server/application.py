@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Coroutine
 
 from couchdal.backends import open_backend
 from couchdal.backends.base import AsyncBackend, BaseBackend
-from couchdal.backends.event_loop import for_event_loop
+from couchdal.backends.event_loop import Rest, for_event_loop
 from couchdal.errors import BackendError, BrokenOff, CouchError, ServerError, Unavailable
 from couchdal.http.json_text import encode_json
 from couchdal.http.messages import ABSENT, ANONYMOUS_BODY, Request, Response, is_feed
@@ -28,7 +29,18 @@ _log = logging.getLogger("couchdal.server")
 class RequestCycle:
     """One request while it is answered, and what the access log says about it."""
 
-    __slots__ = ("admitted", "begun", "complete", "crowded", "feed", "received", "request", "response", "sent")
+    __slots__ = (
+        "admitted",
+        "begun",
+        "complete",
+        "crowded",
+        "feed",
+        "received",
+        "request",
+        "response",
+        "rest",
+        "sent",
+    )
 
     def __init__(self, request: Request, *, complete: bool = False, crowded: bool = False) -> None:
         self.request: Request = request
@@ -40,6 +52,8 @@ class RequestCycle:
         #: Whether the request counts as open.
         self.admitted: bool = False
         self.response: Response | None = None
+        #: The rest of an answer that ``answer_at_once`` began.
+        self.rest: Coroutine[object, object, Response] | None = None
         self.begun: float = time.perf_counter()
         self.received: int = len(request.body)
         self.sent: int = 0
@@ -65,8 +79,8 @@ class Application:
         cors: Cors | None = None,
     ) -> None:
         backend = backend or open_backend()
-        self.backend: AsyncBackend = for_event_loop(backend) if isinstance(backend, BaseBackend) else backend
         self.limits: Limits = limits or Limits()
+        self.backend: AsyncBackend = self._served(backend) if isinstance(backend, BaseBackend) else backend
         #: Longer bodies are checked first, and so they are not answered at once.
         self._at_once = min(ANONYMOUS_BODY, self.limits.max_http_request_size)
         self.service = service
@@ -81,6 +95,9 @@ class Application:
         self._feed_clients = Clients(self.limits.client_feeds, self.limits)
         self.feeds: int = 0
         self._open_feeds: set[asyncio.Task[None]] = set()
+
+    def _served(self, backend: BaseBackend) -> AsyncBackend:
+        return backend.for_server(self.limits.request_timeout_s) or for_event_loop(backend)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -116,15 +133,18 @@ class Application:
             receive,
             self.limits,
             complete=cycle.complete,
-            allow_large=lambda: backend.check_large(request),
+            allow_large=lambda: backend.check_large_later(request),
         )
         outgoing = Outgoing(send, self.limits, connection)
         unread = 0
         clients = self._feed_clients if cycle.feed else self._clients
-        full = cycle.response is None and (cycle.crowded or clients.is_full(request.peer))
+        full = cycle.response is None and cycle.rest is None and (cycle.crowded or clients.is_full(request.peer))
         clients.open(request.peer)
         try:
-            response = cycle.response or await self._respond(cycle, incoming, full=full)
+            if cycle.rest is not None:
+                response = await incoming.unless_disconnected(cycle.rest)
+            else:
+                response = cycle.response or await self._respond(cycle, incoming, full=full)
             # The client has yet to read the body.
             unread = len(response.body)
             clients.add_unread(request.peer, unread)
@@ -148,12 +168,14 @@ class Application:
             return None
         if cycle.received > self._at_once or (clients.busy and clients.is_full(cycle.request.peer)):
             return None
+        answering = self._respond(cycle)
         try:
-            # Such a backend awaits nothing, so the coroutine ends at its first step.
-            self._respond(cycle).send(None)
+            # Such a backend usually awaits nothing, so the coroutine ends at its first step.
+            awaited = answering.send(None)
         except StopIteration:
             return cycle.response
-        raise RuntimeError(f"{backend!r} waited, although it answers at once")
+        cycle.rest = Rest(answering, awaited).result()
+        return None
 
     def end(self, cycle: RequestCycle) -> None:
         """Count a request as answered and log it."""
@@ -222,7 +244,15 @@ class Application:
 
     async def _exchange(self, request: Request, incoming: Incoming) -> Response:
         if not self.backend.streams:
-            return await self.backend.exchange(request.with_body(body=await incoming.collect() or b""))
+            work = self.backend.exchange(request.with_body(body=await incoming.collect() or b""))
+            if not self.backend.answers_at_once:
+                return await work
+            try:
+                awaited = work.send(None)
+            except StopIteration as ended:
+                answer: Response = ended.value
+                return answer
+            return await incoming.unless_disconnected(Rest(work, awaited).result())
         whole = await incoming.collect(_COLLECTED)
         request = request.with_body(stream=incoming) if whole is None else request.with_body(body=whole)
         return await incoming.unless_disconnected(self.backend.exchange(request))

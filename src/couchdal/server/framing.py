@@ -44,6 +44,7 @@ class Limits:
     body_timeout_s: float = 300.0
     send_timeout_s: float = 60.0
     shutdown_timeout_s: float = 10.0
+    request_timeout_s: float | None = None
     requests: int | None = None
     feeds: int | None = None
     client_requests: int | None = None

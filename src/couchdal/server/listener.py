@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
 import socket
 import sys
@@ -12,6 +13,7 @@ from types import FrameType
 import uvicorn
 
 from couchdal.server.application import Application
+from couchdal.server.process import collect_garbage, tune
 from couchdal.server.protocol import HttpProtocol
 
 # CouchDB's limit for an idle connection. A shorter one would race with clients that reuse theirs.
@@ -33,8 +35,11 @@ class _Server(uvicorn.Server):
         *,
         ready: Callable[[], None],
         stopped: Callable[[], None],
+        alone: bool,
     ) -> None:
         super().__init__(config)
+        self._alone = alone
+        self._cleaning: asyncio.Task[None] | None = None
         self._application = application
         self._ready = ready
         self._stopped = stopped
@@ -42,6 +47,8 @@ class _Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
+        if self._alone:
+            self._cleaning = asyncio.create_task(collect_garbage(lambda: self._application.requests))
         self._ready()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
@@ -52,6 +59,8 @@ class _Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._application.end_feeds()
+        if self._cleaning is not None:
+            self._cleaning.cancel()
         for connection in list(self.server_state.connections):
             # Do not wait for the rest of an upload.
             cycle = connection.cycle if isinstance(connection, HttpProtocol) else None
@@ -107,12 +116,17 @@ def serve(
     listener: socket.socket,
     ready: Callable[[], None],
     stopped: Callable[[], None] = lambda: None,
+    *,
+    alone: bool = False,
 ) -> None:
     """Serve on a listening socket until SIGINT (``KeyboardInterrupt``) or SIGTERM.
 
     Call ``ready`` when serving starts, and ``stopped`` when the last request has ended. After SIGTERM, open requests
-    have ``shutdown_timeout_s`` to end; after SIGINT, one second.
+    have ``shutdown_timeout_s`` to end; after SIGINT, one second. ``alone`` means that the process holds the emulator's
+    data and does nothing else, so that its threads and its garbage collection may be tuned for that.
     """
+    if alone:
+        tune()
     limits, backend = application.limits, application.backend
     application.most_connections = _room_for_connections(limits.connections, forwards=backend.streams)
     if hasattr(socket, "TCP_USER_TIMEOUT"):
@@ -132,4 +146,4 @@ def serve(
         timeout_keep_alive=_KEEP_ALIVE_S,
         timeout_graceful_shutdown=ceil(limits.shutdown_timeout_s),
     )
-    _Server(config, application, ready=ready, stopped=stopped).run([listener])
+    _Server(config, application, ready=ready, stopped=stopped, alone=alone).run([listener])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import suppress
 from typing import Protocol, TypeVar
 
@@ -50,7 +50,7 @@ class Incoming:
         limits: Limits,
         *,
         complete: bool,
-        allow_large: Callable[[], None] | None = None,
+        allow_large: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         self._allow_large = allow_large
         self._receive = receive
@@ -71,19 +71,19 @@ class Incoming:
         """
         if max(self._declared, self.size) > self._limits.max_http_request_size:
             raise too_large()
-        self._check_large()
+        await self._check_large()
         while not self._ended:
             if most is not None and self.size > most:
                 return None
             self._parts.append(await self._next())
-            self._check_large()
+            await self._check_large()
         return self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
 
-    def _check_large(self) -> None:
+    async def _check_large(self) -> None:
         """Ask once whether the client may send more than an anonymous client may."""
         if self._allow_large is not None and max(self._declared, self.size) > ANONYMOUS_BODY:
             allow, self._allow_large = self._allow_large, None
-            allow()
+            await allow()
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         while self._parts:

@@ -75,7 +75,7 @@ def read(call: Call) -> Response:
             return Response(200, headers, stream=chain((data,), pieces))
         return Response(200, headers, body=data)
     if len(ranges) != 1:
-        content_type, text = write_ranges(call.server.ids.next(), attachment.content_type, data, ranges)
+        content_type, text = write_ranges(call.server.next_id(), attachment.content_type, data, ranges)
         return Response(206, {"content-type": content_type}, body=text)
     first, last = ranges[0]
     headers["content-range"] = f"bytes {first}-{last}/{len(data)}"

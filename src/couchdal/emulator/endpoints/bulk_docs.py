@@ -12,6 +12,7 @@ from couchdal.emulator.http.edits import acknowledged, edit, replicate
 from couchdal.errors import BadRequest, CouchError, ServerError
 from couchdal.http.answers import json_response
 from couchdal.http.messages import Response
+from couchdal.pace import paced
 
 
 def write(call: Call) -> Response:
@@ -24,7 +25,7 @@ def write(call: Call) -> Response:
     if type(values) is not list:
         raise BadRequest("`docs` parameter must be an array.")
     new_edits = body.get("new_edits", True)
-    documents = [_parse(call, value, new_edits) for value in values]
+    documents = [_parse(call, value, new_edits) for value in paced(values)]
     if type(new_edits) is not bool:
         raise BadRequest("`new_edits` parameter must be a boolean.")
     if not new_edits:
@@ -56,7 +57,7 @@ def _parse(call: Call, value: object, new_edits: object) -> Document:
         raise BadRequest("When `new_edits: false`, the document needs `_rev` or `_revisions` specified")
     check_names(document.attachments)
     if document.doc_id == "":
-        document.doc_id = call.server.ids.next()
+        document.doc_id = call.server.next_id()
     return document
 
 

@@ -20,6 +20,7 @@ from couchdal.errors import BadRequest, CouchError, ServerError
 from couchdal.http.answers import JSON_TYPE, accepts, json_response
 from couchdal.http.json_text import JSON, encode_json
 from couchdal.http.messages import ABSENT, Response
+from couchdal.pace import paced
 
 _REFUSED = ("open_revs", "new_edits", "w", "rev", "atts_since")
 
@@ -44,7 +45,7 @@ def read(call: Call) -> Response:
     query = document_query(call)
     if type(values) is not list:
         raise ServerError("function_clause")
-    wanted = [_parse(db, value) for value in values]
+    wanted = [_parse(db, value) for value in paced(values)]
     if not all(isinstance(member, dict) for member in wanted):
         query.check_copies()
     shown = query.shown.of_revision()
@@ -52,7 +53,7 @@ def read(call: Call) -> Response:
         return _multipart(call, wanted, shown, query.latest)
     indexes = _indexes(wanted)
     results: list[object] = []
-    for member in wanted:
+    for member in paced(wanted):
         if isinstance(member, dict):
             results.append({"id": member["id"], "docs": [{"error": member}]})
             continue
@@ -136,11 +137,11 @@ def _in_parts(call: Call) -> bool:
 
 
 def _multipart(call: Call, wanted: Sequence[_Wanted | _Error], shown: Shown, latest: bool) -> Response:
-    boundary = f"--{call.server.ids.next()}"
+    boundary = f"--{call.server.next_id()}"
     indexes = _indexes(wanted)
     parts = []
-    for member in wanted:
-        inner = f"--{call.server.ids.next()}"
+    for member in paced(wanted):
+        inner = f"--{call.server.next_id()}"
         if isinstance(member, dict):
             parts.append((_ERROR_PART, encode_json(member)))
             continue

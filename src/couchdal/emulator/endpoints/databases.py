@@ -80,7 +80,7 @@ def post(call: Call) -> Response:
         check_new_id(call.db, document.doc_id)
     check_names(document.attachments)
     if document.doc_id == "":
-        document.doc_id = call.server.ids.next()
+        document.doc_id = call.server.next_id()
         document.position, document.ids = 0, ()
     if call.param("batch") == "ok":
         return batched(call, document)

@@ -63,7 +63,7 @@ def update(call: Call) -> Response:
     code = 200
     if isinstance(changed, dict):
         new = parse_document(changed)
-        new.doc_id = validate_doc_id(new.doc_id) if new.doc_id else call.server.ids.next()
+        new.doc_id = validate_doc_id(new.doc_id) if new.doc_id else call.server.next_id()
         (outcome,) = edit(call, [new])
         if isinstance(outcome, CouchError):
             raise outcome

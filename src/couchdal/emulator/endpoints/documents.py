@@ -69,7 +69,7 @@ def read(call: Call) -> Response:
         if call.has_etag(etag):
             return Response(304, {"etag": etag})
     if in_parts:
-        content_type, text = write_related(call.server.ids.next(), document, node.attachments)
+        content_type, text = write_related(call.server.next_id(), document, node.attachments)
         response = Response(200, {"content-type": content_type}, body=text)
     else:
         response = json_response(document)
@@ -105,7 +105,7 @@ def _read_leaves(call: Call, doc_id: str, query: DocumentQuery) -> Response:
     if not accepts(call.request, "multipart/mixed"):
         rows: list[object] = [{"ok": show(call.db, record, leaf, shown)} for leaf in leaves if record]
         return json_response([*rows, *({"missing": rev} for rev in missing)])
-    boundary, inner = call.server.ids.next(), call.server.ids.next()
+    boundary, inner = call.server.next_id(), call.server.next_id()
     shown = shown.following()
     parts = [write_related(inner, show(call.db, record, leaf, shown), leaf.attachments) for leaf in leaves if record]
     parts += (('application/json; error="true"', encode_json({"missing": rev})) for rev in missing)

@@ -8,6 +8,7 @@ from couchdal.emulator.http.call import Call
 from couchdal.errors import ServerError
 from couchdal.http.answers import json_response
 from couchdal.http.messages import Response
+from couchdal.pace import paced
 
 
 def revs_diff(call: Call) -> Response:
@@ -28,7 +29,7 @@ def _lacking(call: Call) -> dict[str, tuple[list[str], list[str]]]:
     db = call.db
     asked = [(doc_id, _revisions(revs)) for doc_id, revs in call.json_object().items()]
     lacking = {}
-    for doc_id, revisions in asked:
+    for doc_id, revisions in paced(asked):
         missing, ancestors = missing_revisions(db, doc_id, revisions)
         if missing:
             lacking[doc_id] = missing, ancestors

@@ -42,7 +42,7 @@ def uuids(call: Call) -> Response:
         raise BadRequest("count parameter too large")
     if count is None or count < 0:
         raise BadRequest("count must be a positive integer")
-    ids = [call.server.ids.next() for _ in range(count)]
+    ids = [call.server.next_id() for _ in range(count)]
     tag = f'"{md5("".join(ids).encode(), usedforsecurity=False).hexdigest()}"'
     if call.has_etag(tag):
         return Response(304, {"etag": tag})

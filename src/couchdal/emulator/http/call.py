@@ -25,7 +25,7 @@ class Call:
     calls that create or delete a database have none.
     """
 
-    __slots__ = ("_params", "args", "db", "request", "server", "user")
+    __slots__ = ("_params", "args", "db", "request", "server", "user", "writes")
 
     db: Database
 
@@ -44,6 +44,8 @@ class Call:
         self.args: Mapping[str, str] = args
         self.user: UserContext = user
         self._params = params
+        #: Whether the request reserved its database.
+        self.writes: bool = False
         if db is not None:
             self.db = db
 
@@ -55,6 +57,11 @@ class Call:
     def method(self) -> str:
         """The method that counts, which a header may override."""
         return effective_method(self.request.method, self.request.headers)
+
+    @property
+    def database(self) -> Database | None:
+        """The database in the path, or None if it does not have one."""
+        return getattr(self, "db", None)
 
     @property
     def doc_id(self) -> str:

@@ -26,7 +26,7 @@ def request_object(call: Call, doc_id: str | None = None) -> dict[str, object]:
     body = request.content() if announced else b"undefined"
     return {
         "info": db.info(),
-        "uuid": call.server.ids.next(),
+        "uuid": call.server.next_id(),
         "id": doc_id,
         # Erlang encodes the name of any other method as a list of characters.
         "method": call.method if call.method in _METHODS else list(call.method.encode()),

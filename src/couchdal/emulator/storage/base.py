@@ -1,7 +1,7 @@
 """The storage contract: what the engine needs to keep the documents of one database.
 
 A storage returns its own records and bodies, so nobody may change them. Code that answers a client copies the body
-first. The caller holds the server's lock, and checks everything before it writes.
+first. The caller holds the server's lock or has pinned the storage, and checks everything before it writes.
 """
 
 from __future__ import annotations
@@ -37,7 +37,14 @@ class LocalDocument(NamedTuple):
 class Storage(ABC, Generic[R]):
     """The documents of one database, by id and by update sequence, and its local documents."""
 
-    __slots__ = ()
+    __slots__ = ("pins",)
+
+    #: How many readers work on this storage without the server's lock. Until they have ended, nobody writes to it.
+    pins: int
+
+    def unpin(self) -> None:
+        """Forget all readers, because their threads do not exist in this process."""
+        self.pins = 0
 
     @abstractmethod
     def get(self, doc_id: str) -> R | None:

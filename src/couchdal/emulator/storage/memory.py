@@ -2,13 +2,17 @@
 
 Documents are in a dictionary, live ids in a sorted list of chunks, and update sequences in an array that grows at its
 end. So reading or writing one document costs the same in a small database and in a large one.
+
+What readers sort for the next reader changes under a lock, because readers of a pinned storage hold no other.
 """
 
 from __future__ import annotations
 
+import os
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from operator import attrgetter
+from threading import RLock
 from typing import TYPE_CHECKING, Generic
 
 from couchdal.emulator.storage.base import LocalDocument, R, Storage
@@ -17,12 +21,29 @@ if TYPE_CHECKING:
     from sortedcontainers import SortedList
 
 
+class Sorting:
+    """The lock of all sorted lists: also of their positions, which ``sortedcontainers`` computes when it is asked."""
+
+    def __init__(self) -> None:
+        self.lock = RLock()
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self._after_fork)
+
+    def _after_fork(self) -> None:
+        """Replace the lock, which a thread may have held that does not exist in this process."""
+        self.lock = RLock()
+
+
+sorting = Sorting()
+
+
 class MemoryStorage(Storage[R]):
     """See ``Storage``. Records are immutable, so it can return them without a copy."""
 
     __slots__ = ("_ids_torn", "_live_ids", "_locals", "_log", "_ordered", "_unsorted", "records")
 
     def __init__(self) -> None:
+        self.pins = 0
         #: The documents by id, deleted or not. An overlay reads them without a call.
         self.records: dict[str, R] = {}
         self._live_ids: SortedList[str] | None = None
@@ -67,8 +88,13 @@ class MemoryStorage(Storage[R]):
         ids = self._live_ids
         if ids is not None and not self._unsorted and not self._ids_torn:
             return ids
+        with sorting.lock:
+            return self._sort()
+
+    def _sort(self) -> SortedList[str]:
         from sortedcontainers import SortedList
 
+        ids = self._live_ids
         if self._ids_torn:
             ids, self._unsorted = None, self._live()
         self._ids_torn = True
@@ -113,22 +139,29 @@ class MemoryStorage(Storage[R]):
         self, start: str | None = None, end: str | None = None, inclusive_end: bool = True, descending: bool = False
     ) -> Iterator[R]:
         if start is None and end is None:
-            if self._ordered is None:
-                if self._live_ids is None and not self._ids_torn:
-                    # A list is enough until somebody asks for a range.
-                    self._unsorted.sort()
-                    ids: Iterable[str] = self._unsorted
-                else:
-                    ids = self._sorted()
-                self._ordered = list(map(self.records.__getitem__, ids))
-            return reversed(self._ordered) if descending else iter(self._ordered)
+            ordered = self._ordered
+            if ordered is None:
+                ordered = self._order()
+            return reversed(ordered) if descending else iter(ordered)
         low, high = (end, start) if descending else (start, end)
         bounds = (inclusive_end, True) if descending else (True, inclusive_end)
         return map(self.records.__getitem__, self._sorted().irange(low, high, bounds, reverse=descending))
 
+    def _order(self) -> list[R]:
+        with sorting.lock:
+            if self._live_ids is None and not self._ids_torn:
+                # A list is enough until somebody asks for a range.
+                self._unsorted.sort()
+                ids: Iterable[str] = self._unsorted
+            else:
+                ids = self._sorted()
+            ordered = self._ordered = list(map(self.records.__getitem__, ids))
+        return ordered
+
     def live_before(self, doc_id: str, inclusive: bool = False) -> int:
-        ids = self._sorted()
-        return ids.bisect_right(doc_id) if inclusive else ids.bisect_left(doc_id)
+        with sorting.lock:
+            ids = self._sorted()
+            return ids.bisect_right(doc_id) if inclusive else ids.bisect_left(doc_id)
 
     def changes(self, since: int = 0, until: int | None = None, descending: bool = False) -> Iterator[R]:
         return self._log.read(since, until, descending)

@@ -15,7 +15,7 @@ from typing import Any
 from sortedcontainers import SortedList
 
 from couchdal.emulator.storage.base import LocalDocument, R, Storage
-from couchdal.emulator.storage.memory import MemoryStorage
+from couchdal.emulator.storage.memory import MemoryStorage, sorting
 
 _by_id = attrgetter("doc_id")
 # Shared by overlays that hide nothing. Most do, and making sorted lists is half the cost of an overlay.
@@ -32,6 +32,7 @@ class OverlayStorage(Storage[R]):
         while type(below) is OverlayStorage and not below.is_changed():
             below = below.below
         self.below: Storage[R] = below
+        self.pins = 0
         self._own: MemoryStorage[R] = MemoryStorage()
         # Records below that were changed or removed: by id, their update sequences, and the ids of the live ones.
         self._hidden: dict[str, R] = {}
@@ -40,6 +41,10 @@ class OverlayStorage(Storage[R]):
         # Records that replace one below with the same update sequence.
         self._replaced: dict[str, R] = {}
         self._locals: dict[str, LocalDocument | None] = {}
+
+    def unpin(self) -> None:
+        self.pins = 0
+        self.below.unpin()
 
     def is_changed(self) -> bool:
         """Return whether anything differs from the storage below."""
@@ -128,7 +133,8 @@ class OverlayStorage(Storage[R]):
         return own if first is None else merge(chain((first,), below), own, key=_by_id, reverse=descending)
 
     def live_before(self, doc_id: str, inclusive: bool = False) -> int:
-        hidden = self._hidden_ids.bisect_right(doc_id) if inclusive else self._hidden_ids.bisect_left(doc_id)
+        with sorting.lock:
+            hidden = self._hidden_ids.bisect_right(doc_id) if inclusive else self._hidden_ids.bisect_left(doc_id)
         return self.below.live_before(doc_id, inclusive) - hidden + self._own.live_before(doc_id, inclusive)
 
     def changes(self, since: int = 0, until: int | None = None, descending: bool = False) -> Iterator[R]:
@@ -137,7 +143,8 @@ class OverlayStorage(Storage[R]):
         return chain(*(reversed(parts) if descending else parts))
 
     def changes_after(self, seq: int) -> int:
-        hidden = len(self._hidden_seqs) - self._hidden_seqs.bisect_right(seq)
+        with sorting.lock:
+            hidden = len(self._hidden_seqs) - self._hidden_seqs.bisect_right(seq)
         return self.below.changes_after(seq) - hidden + self._own.changes_after(seq)
 
     def get_local(self, doc_id: str) -> LocalDocument | None:

@@ -16,6 +16,7 @@ from couchdal.emulator.engine.documents.document import Document
 from couchdal.emulator.engine.erlang.term_text import pretty_term
 from couchdal.emulator.engine.revisions.revision_node import Node
 from couchdal.errors import CouchError, Forbidden, NotFound, ServerError, thrown
+from couchdal.pace import begin_long, waiting
 
 USERS = "_users"
 ID_PREFIX = "org.couchdb.user:"
@@ -55,7 +56,9 @@ def _derive_short(prf: str, password: bytes, salt: bytes, iterations: int) -> st
 
 
 def _derive(prf: str, password: bytes, salt: bytes, iterations: int) -> str:
-    return pbkdf2_hmac(_PRFS[prf], password, salt, iterations).hex()
+    begin_long()
+    with waiting():
+        return pbkdf2_hmac(_PRFS[prf], password, salt, iterations).hex()
 
 
 def verify_password(properties: Mapping[str, object], password: bytes, known: dict[str, bytes]) -> bool:

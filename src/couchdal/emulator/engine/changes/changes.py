@@ -18,6 +18,7 @@ from couchdal.emulator.engine.revisions.revision_node import Node
 from couchdal.emulator.engine.revisions.revision_tree import ranked_leaves
 from couchdal.emulator.engine.server.database import Database
 from couchdal.errors import BadRequest, ServerError
+from couchdal.pace import paced
 
 NO_LIMIT = 1_000_000_000_000_000
 # CouchDB looks up at most this many ids. For more, it reads the whole feed and skips the other documents.
@@ -129,7 +130,7 @@ def read_changes(
     rows: list[dict[str, object]] = []
     examined = 0
     records = _candidates(db, query, cursor.place)
-    for record in records if most is None else islice(records, most):
+    for record in paced(records if most is None else islice(records, most)):
         examined += 1
         cursor.ahead -= 1
         cursor.place = record.seq - 1 if query.descending else record.seq

@@ -7,17 +7,17 @@ This module does not know requests or sockets. Only iteration blocks; a caller o
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from threading import Event
 from typing import NamedTuple, TypeAlias
 
-from couchdal.emulator.engine.changes.changes import ChangesQuery, read_changes, start_cursor
+from couchdal.emulator.engine.changes.changes import ChangesQuery, Cursor, read_changes, start_cursor
 from couchdal.emulator.engine.server.database import Database
 from couchdal.emulator.engine.server.server import Server
 from couchdal.http.json_text import encode_json
 
 MAX_WAIT_MS = 60_000
-# One poll examines at most this many documents, because it holds the server's lock.
+# One poll examines at most this many documents, because it may hold the server's lock.
 _MOST_PER_POLL = 200
 
 Row: TypeAlias = "dict[str, object]"
@@ -100,7 +100,7 @@ class ChangesFeed:
         heartbeats: bool = False,
     ) -> None:
         self._server = server
-        self._db = db
+        self._db = db.origin()
         self._query = query
         self._framing = framing
         self._wait_s = min(wait_ms, MAX_WAIT_MS) / 1000
@@ -112,7 +112,7 @@ class ChangesFeed:
         self._started = self._wrote_row = self._wrote_anything = self._ended = False
         # True if CouchDB would still buffer rows. Then an event stream ends with one more newline.
         self._holds_rows = False
-        self._first: _Step | None = self._read()
+        self._first: _Step | None = self._read(db, self._cursor)
 
     def poll(self) -> tuple[bytes, float | None]:
         """Return the text to send, and the seconds until the next poll, or None when the feed has ended."""
@@ -122,34 +122,35 @@ class ChangesFeed:
             step, self._first = self._first, None
             # The caller subscribed after this read, so it may have missed a change. It must poll again at once.
             return self._text(step), None if step.seconds is None else 0.0
-        with self._server.lock:
-            self._server.journal.settle()
-            step = self._advance()
+        with self._server.reading(self._db) as db:
+            step = self._advance(db)
         return self._text(step), step.seconds
 
-    def _advance(self) -> _Step:
+    def _advance(self, db: Database) -> _Step:
+        # A copy, because a poll that is given up is made again.
+        cursor = replace(self._cursor)
         if self._seen is None:
-            return self._read()
+            return self._read(db, cursor)
         seconds = self._deadline - self._server.clock.monotonic()
-        changed = self._db.update_seq != self._seen
-        if self._db.deleted or (seconds <= 0 and not changed and not self._heartbeats):
+        changed = db.update_seq != self._seen
+        if db.deleted or (seconds <= 0 and not changed and not self._heartbeats):
             return _Step(None)
         if seconds > 0 and not changed:
             return _Step(seconds)
-        self._cursor.begin_round(self._db, self._query)
-        return self._read()._replace(woken=True)
+        cursor.begin_round(db, self._query)
+        return self._read(db, cursor)._replace(woken=True)
 
-    def _read(self) -> _Step:
+    def _read(self, db: Database, cursor: Cursor) -> _Step:
         """Read some rows. At the end of a round, end the feed or begin to wait."""
-        self._seen = None
-        rows, round_over = read_changes(self._db, self._query, self._cursor, _MOST_PER_POLL)
+        rows, round_over = read_changes(db, self._query, cursor, _MOST_PER_POLL)
+        self._seen, self._cursor = None, cursor
         if not round_over:
             return _Step(0.0, rows)
         if self._is_done():
             return _Step(None, rows)
-        self._seen = self._db.update_seq
+        self._seen = db.update_seq
         self._deadline = self._server.clock.monotonic() + self._wait_s
-        return _Step(0.0 if self._db.deleted else self._wait_s, rows, waits=True)
+        return _Step(0.0 if db.deleted else self._wait_s, rows, waits=True)
 
     def _is_done(self) -> bool:
         cursor = self._cursor

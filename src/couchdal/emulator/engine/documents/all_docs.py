@@ -15,6 +15,7 @@ from couchdal.emulator.engine.documents.document import DocumentRecord, copy_mem
 from couchdal.emulator.engine.documents.document_read import Shown, show
 from couchdal.emulator.engine.documents.document_store import DocumentStore
 from couchdal.emulator.storage.base import LocalDocument
+from couchdal.pace import paced
 
 _Found = TypeVar("_Found")
 
@@ -74,9 +75,12 @@ def _before(db: DocumentStore, start: str | None, descending: bool) -> int:
 
 def _rows(db: DocumentStore, records: Iterable[DocumentRecord], shown: Shown | None) -> list[object]:
     if shown is None:
-        return [{"id": record.doc_id, "key": record.doc_id, "value": {"rev": record.winner.rev}} for record in records]
+        return [
+            {"id": record.doc_id, "key": record.doc_id, "value": {"rev": record.winner.rev}}
+            for record in paced(records)
+        ]
     rows: list[object] = []
-    for record in records:
+    for record in paced(records):
         document = show(db, record, record.winner, shown)
         doc_id = record.doc_id
         rows.append({"id": doc_id, "key": doc_id, "value": {"rev": document["_rev"]}, "doc": document})
@@ -93,7 +97,7 @@ def list_keys(db: DocumentStore, keys: Sequence[object], listing: Listing) -> di
     if listing.design:
         wanted = [key for key in wanted if isinstance(key, str) and key.startswith(_DESIGN[0])]
     total = _count_design(db) if listing.design else db.doc_count
-    return {"total_rows": total, "offset": None, "rows": [_key_row(db, key, listing.shown) for key in wanted]}
+    return {"total_rows": total, "offset": None, "rows": [_key_row(db, key, listing.shown) for key in paced(wanted)]}
 
 
 def _key_row(db: DocumentStore, key: object, shown: Shown | None) -> dict[str, object]:

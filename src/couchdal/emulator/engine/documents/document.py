@@ -14,6 +14,7 @@ from couchdal.emulator.engine.revisions.revision_node import Copier, Node, Revis
 from couchdal.emulator.engine.revisions.revision_tree import winner
 from couchdal.errors import BadRequest, DocValidation, IllegalDocId, ServerError, TooLarge
 from couchdal.http.json_text import holds_surrogate
+from couchdal.pace import give_way
 
 if TYPE_CHECKING:
     from couchdal.emulator.engine.documents.attachment import Attachment
@@ -225,6 +226,10 @@ def _copier(member: object) -> Copier | None:
     return shown_float if type(member) is float and shown_float(member) is not member else None
 
 
+# A list from which on copying takes long enough to give way.
+_LONG_LIST = 500
+
+
 def copy_members(members: Mapping[str, object]) -> dict[str, object]:
     """Return a deep copy of a JSON object, so that nobody changes the store by changing an answer."""
     copied = dict(members)
@@ -239,6 +244,8 @@ def copy_value(value: object) -> object:
     if type(value) is dict:
         return copy_members(value)
     if type(value) is list:
+        if len(value) > _LONG_LIST:
+            give_way()
         return [item if type(item) in _SHARED else copy_value(item) for item in value]
     return shown_float(value) if type(value) is float else value
 

@@ -12,6 +12,7 @@ from couchdal.emulator.engine.documents.document import DocumentRecord
 from couchdal.emulator.engine.revisions.revision import Revision
 from couchdal.emulator.storage.base import Storage
 from couchdal.errors import IllegalDocId
+from couchdal.pace import paced
 
 DEFAULT_REVS_LIMIT = 1000
 DEFAULT_PURGED_INFOS_LIMIT = 1000
@@ -85,6 +86,6 @@ class DocumentStore:
 
     def partition_counts(self, partition: str) -> tuple[int, int]:
         """Return how many live and how many deleted documents a partition holds."""
-        records = [record for record in self.storage.changes() if record.doc_id.startswith(partition + ":")]
+        records = [record for record in paced(self.storage.changes()) if record.doc_id.startswith(partition + ":")]
         deleted = sum(record.deleted for record in records)
         return len(records) - deleted, deleted

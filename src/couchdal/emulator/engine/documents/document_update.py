@@ -25,6 +25,7 @@ from couchdal.emulator.engine.server.database import Database, Write
 from couchdal.emulator.engine.views.design_document import check_design_document
 from couchdal.emulator.storage.base import LocalDocument
 from couchdal.errors import BadRequest, Conflict, CouchError, ServerError
+from couchdal.pace import paced, paced_sort
 
 # The result of one edit: the new revision, or the error for its row.
 Outcome: TypeAlias = "str | CouchError"
@@ -60,7 +61,7 @@ def update_documents(
         attachments = {index: _new_attachments(document) for _, index, document in edits if document.attachments}
     writes: list[Write] = []
     seq = db.update_seq
-    for doc_id, group in groupby(edits, _doc_id):
+    for doc_id, group in groupby(paced(edits), _doc_id):
         own = list(group)
         old = db.storage.get(doc_id)
         before = tree = old.tree if old is not None else ()
@@ -86,7 +87,7 @@ def _sorted_edits(documents: Sequence[Document]) -> tuple[list[_Edit], Sequence[
     Both are sorted by id. Those with the same id stay in their order.
     """
     edits = [(document.doc_id, index, document) for index, document in enumerate(documents)]
-    edits.sort()
+    paced_sort(edits)
     # "`" is the character after the underscore.
     first = bisect_left(edits, ("_",))
     if first == len(edits) or edits[first][0] >= "`":
@@ -115,7 +116,7 @@ def _checked_edits(
     accepted, unwritable = [], False
     old: DocumentRecord | None = None
     leaves: dict[Revision | None, Node] = {}
-    for doc_id, index, document in edits:
+    for doc_id, index, document in paced(edits):
         if old is None or old.doc_id != doc_id:
             old = db.storage.get(doc_id)
             leaves = {leaf.revision: leaf for leaf in reversed(old.tree)} if old is not None else {}
@@ -230,7 +231,7 @@ def replicate_documents(
         }
     writes: list[Write] = []
     seq = db.update_seq
-    for doc_id, own in groupby(edits, _doc_id):
+    for doc_id, own in groupby(paced(edits), _doc_id):
         old = db.storage.get(doc_id)
         before = old.tree if old is not None else ()
         tree = merged_replicas(before, [(document, attachments.get(index, ())) for _, index, document in own])
@@ -251,7 +252,7 @@ def _checked_replicas(
 ) -> list[_Edit]:
     """Drop edits that add no leaf, and fill stubs from the nearest stored ancestor, as CouchDB does to validate."""
     accepted = []
-    for doc_id, group in groupby(edits, _doc_id):
+    for doc_id, group in groupby(paced(edits), _doc_id):
         own = list(group)
         old = db.storage.get(doc_id)
         parents = stored_parents(old.tree, [document for _, _, document in own]) if old is not None else {}

@@ -6,7 +6,6 @@ It does not know requests. Sources: ``couch_db_updater:purge_docs``, ``couch_bt_
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from functools import partial
 
 from couchdal.emulator.engine.documents.document import DocumentRecord
 from couchdal.emulator.engine.documents.document_store import PurgeInfo
@@ -14,7 +13,7 @@ from couchdal.emulator.engine.revisions.revision import Revision
 from couchdal.emulator.engine.revisions.revision_node import Node, RevisionTree, each_node
 from couchdal.emulator.engine.revisions.revision_tree import remove_leaves
 from couchdal.emulator.engine.server.database import Database, Write
-from couchdal.emulator.engine.server.journal import Changes
+from couchdal.pace import paced
 
 
 def purge(db: Database, requests: Mapping[str, Collection[Revision]]) -> dict[str, list[Revision]]:
@@ -50,15 +49,10 @@ def compact(db: Database) -> None:
     """Remove the bodies of all revisions that are not leaves, and the oldest purges beyond the limit."""
     bare = [
         DocumentRecord(record.doc_id, _without_old_bodies(record.tree), record.seq)
-        for record in db.storage.changes()
+        for record in paced(db.storage.changes())
         if _has_old_bodies(record.tree)
     ]
-    changes = Changes(
-        [(db, "purges", db.purges[-db.purged_infos_limit :])],
-        [partial(db.storage.replace, record) for record in bare],
-        recover=[partial(db.storage.recover, ())],
-    )
-    db.journal.publish(changes)
+    db.replace_records(bare, db.purges[-db.purged_infos_limit :])
 
 
 def _has_old_bodies(tree: RevisionTree) -> bool:

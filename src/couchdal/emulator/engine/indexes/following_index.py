@@ -6,13 +6,15 @@ It does not know keys or rows. Source: ``couch_index_updater``.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import copy
+from functools import partial
 from typing import Generic, TypeVar
 
 from couchdal.emulator.engine.documents.document import DocumentRecord
 from couchdal.emulator.engine.documents.document_store import DocumentStore
 from couchdal.errors import CouchError
+from couchdal.pace import paced
 
 Found = TypeVar("Found")
 _Self = TypeVar("_Self", bound="FollowingIndex")  # type: ignore[type-arg]
@@ -26,6 +28,12 @@ class FollowingIndex(ABC, Generic[Found]):
         self.purge_seq: int = 0
         # Whether a fork reads the same rows. Then they must be copied before the first change.
         self._shared = False
+        # How many readers have the same rows now. The copies for them have the same list.
+        self._readers = [0]
+        # For a reader's copy: how to bring it up to date.
+        self._catch_up: Callable[[], None] | None = None
+        #: The request that brings the index up to date without the lock.
+        self.builder: object = None
         #: False while the rows change. If that is interrupted, the index is built again.
         self.is_intact: bool = True
 
@@ -56,7 +64,30 @@ class FollowingIndex(ABC, Generic[Found]):
     def fork(self: _Self) -> _Self:
         """Return the index for another database in the same state. The cost does not depend on the number of rows."""
         self._shared = True
-        return copy(self)
+        forked = copy(self)
+        forked._readers, forked.builder = [0], None
+        return forked
+
+    def for_reader(self: _Self, catch_up: Callable[[_Self], None]) -> _Self:
+        """Return the index for a reader without the lock. ``catch_up`` brings it up to date.
+
+        The reader calls ``end_reading`` at its end.
+        """
+        self._readers[0] += 1
+        copied = copy(self)
+        copied._catch_up = partial(catch_up, copied)
+        return copied
+
+    def end_reading(self) -> None:
+        """Release the rows of a reader's copy. The caller holds the lock."""
+        self._readers[0] -= 1
+
+    def become(self: _Self, other: _Self) -> None:
+        """Take the place of another reader's copy of the same index. The caller holds the lock."""
+        catch_up = self._catch_up
+        self.end_reading()
+        vars(self).update(vars(other))
+        self._catch_up = catch_up
 
     @abstractmethod
     def emptied(self: _Self) -> _Self:
@@ -87,24 +118,45 @@ class FollowingIndex(ABC, Generic[Found]):
 
     def refresh(self, db: DocumentStore) -> None:
         """Bring the index up to date. Raise ``CouchError`` if a document makes it fail."""
+        if self._catch_up is not None:
+            self._catch_up()
+            return
         if self.purge_seq != db.purge_seq:
-            self._put([(doc_id, None) for doc_id in self._purged(db)], self.seq)
-            self.purge_seq = db.purge_seq
+            self.remove(self.purged(db, self._doc_ids()), db.purge_seq)
         if self.seq == db.update_seq:
             return
         # Read everything before the index changes, because reading may fail.
-        self._put(
-            [(record.doc_id, self.read(db, record)) for record in db.storage.changes(since=self.seq)], db.update_seq
-        )
-        self.seq = db.update_seq
+        self.add(self.found_since(db, self.seq), db.update_seq)
 
-    def _purged(self, db: DocumentStore) -> set[str]:
-        """Return the documents that purges named, even if nothing of them was purged.
+    def is_current(self, db: DocumentStore) -> bool:
+        """Return whether the index is up to date."""
+        return self.seq == db.update_seq and self.purge_seq == db.purge_seq
+
+    def known_ids(self) -> list[str]:
+        """Return the ids of the documents in the index."""
+        return list(self._doc_ids())
+
+    def purged(self, db: DocumentStore, known: Iterable[str]) -> set[str]:
+        """Return the documents that purges named, even if nothing of them was purged. ``known`` are in the index.
 
         CouchDB removes the rows of all of them, and does not read them again until they change.
         """
         named = {purge.doc_id for purge in db.purges if purge.purge_seq > self.purge_seq}
-        return named.union(doc_id for doc_id in self._doc_ids() if db.storage.get(doc_id) is None)
+        return named.union(doc_id for doc_id in paced(known) if db.storage.get(doc_id) is None)
+
+    def remove(self, doc_ids: Iterable[str], purge_seq: int) -> None:
+        """Remove the rows of purged documents."""
+        self._put([(doc_id, None) for doc_id in doc_ids], self.seq)
+        self.purge_seq = purge_seq
+
+    def found_since(self, db: DocumentStore, seq: int, until: int | None = None) -> Sequence[tuple[str, Found | None]]:
+        """Return what the documents contribute that changed after ``seq``. Raise ``CouchError`` if one fails."""
+        return [(record.doc_id, self.read(db, record)) for record in paced(db.storage.changes(seq, until), 8)]
+
+    def add(self, found: Sequence[tuple[str, Found | None]], seq: int) -> None:
+        """Replace the rows of changed documents. ``seq`` is the update sequence that the index has reached."""
+        self._put(found, seq)
+        self.seq = seq
 
     def rewind(self, db: DocumentStore, doc_ids: Iterable[str]) -> bool:
         """Follow a database back to a state in which these documents may differ. Return False if that is impossible."""
@@ -125,9 +177,9 @@ class FollowingIndex(ABC, Generic[Found]):
         if not changed:
             return
         self.is_intact = False
-        if self._shared:
+        if self._shared or self._readers[0]:
             self._take_copies()
-            self._shared = False
+            self._shared, self._readers = False, [0]
         try:
             self._replace(changed, seq)
         except CouchError:

@@ -88,13 +88,18 @@ class Indexes:
 
     def json_index(self, db: DocumentStore, definition: IndexDefinition) -> JsonIndex:
         """Return a Mango index, up to date. Raise ``ServerError`` if a document makes it fail."""
+        index = self.kept_json_index(definition)
+        index.refresh(db)
+        return index
+
+    def kept_json_index(self, definition: IndexDefinition) -> JsonIndex:
+        """Return a Mango index, as it was left by the last reader."""
         from couchdal.emulator.engine.mango.json_index import JsonIndex
 
         name = (definition.ddoc, definition.name)
         index = self._json_indexes.get(name)
         if index is None or not index.is_intact or index.definition != definition:
             index = self._json_indexes[name] = JsonIndex(definition)
-        index.refresh(db)
         return index
 
     def build(self, db: DocumentStore) -> None:

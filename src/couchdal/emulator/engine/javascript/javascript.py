@@ -11,6 +11,7 @@ import json
 from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib import resources
+from threading import RLock, get_ident
 from typing import Any, cast
 
 from couchdal.emulator.engine.documents.document import DocumentRecord
@@ -18,6 +19,7 @@ from couchdal.emulator.engine.erlang.term_text import pretty_term, print_reason
 from couchdal.emulator.engine.views.view_definition import JAVASCRIPT
 from couchdal.errors import BadRequest, Conflict, CouchError, NotFound, NotSupported, ServerError, thrown
 from couchdal.http.json_text import encode_json
+from couchdal.pace import begin_long
 
 # The errors of functions that do not become 500: status and error word. Source: chttpd:error_info.
 _STATUSES = {
@@ -56,9 +58,12 @@ class QueryServer:
         if language != JAVASCRIPT:
             raise thrown("unknown_query_language", str(language))
         self._design = design
+        self._lock = RLock()
         self._start()
 
     def _start(self) -> None:
+        # An engine works only in the thread that made it.
+        self._thread = get_ident()
         self._context = _engine().Context()
         self._context.set_memory_limit(_MEMORY_LIMIT)
         self._context.set_time_limit(_TIME_LIMIT_S)
@@ -93,6 +98,13 @@ class QueryServer:
         return self._ask("call", path, *args)
 
     def _ask(self, *command: object) -> object:
+        begin_long()
+        with self._lock:
+            if self._thread != get_ident():
+                self._start()
+            return self._answer(command)
+
+    def _answer(self, command: Sequence[object]) -> object:
         try:
             answer = self._command(encode_json(command).decode())
         except _engine().JSException as error:

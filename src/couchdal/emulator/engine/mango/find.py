@@ -32,6 +32,7 @@ from couchdal.emulator.engine.mango.selector_match import compile_selector, read
 from couchdal.emulator.engine.server.database import Database
 from couchdal.errors import NO_INDEX_WARNING, QueryParseError
 from couchdal.http.json_text import JSON
+from couchdal.pace import paced
 
 _SCAN_WARNING_RATIO = 10
 _HIGH_RATIO = (
@@ -247,7 +248,7 @@ class _Cursor:
         self._skip_resumed(records)
         matches, whole = _always if self._scan.quorum else self._matches, self._prepared.needs_whole
         examined = 0
-        for record in records:
+        for record in paced(records):
             examined += 1
             # The same as _read, without a call for each document.
             document = self._whole(record) if whole else record.body
@@ -287,7 +288,7 @@ class _Cursor:
         matches = _always if scan.quorum else self._matches
         paths = [parse_field(column) for column in scan.index.columns] if scan.covered else None
         examined = 0
-        for row in rows:
+        for row in paced(rows):
             examined += 1
             record = None if paths is not None else self._db.storage.get(row.doc_id)
             document = self._read(record) if record is not None else _rebuilt(row, paths or ())

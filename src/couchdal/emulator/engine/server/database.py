@@ -6,13 +6,17 @@ It does not know requests. The caller holds the server's lock.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TypeAlias
+from functools import partial
+from typing import TYPE_CHECKING, TypeAlias
 
 from couchdal.emulator.engine.documents.document import DocumentRecord
 from couchdal.emulator.engine.documents.document_store import DocumentStore, PurgeInfo
 from couchdal.emulator.engine.indexes.indexes import Indexes
 from couchdal.emulator.engine.server.journal import Changes, Commit, Journal
 from couchdal.emulator.storage.base import LocalDocument, Storage
+
+if TYPE_CHECKING:
+    from couchdal.emulator.storage.layer import Layer
 
 #: The old and the new state of a document. One of them is not None.
 Write: TypeAlias = "tuple[DocumentRecord | None, DocumentRecord | None]"
@@ -34,6 +38,7 @@ class Database(DocumentStore):
         "system",
         "validation_loaded",
         "watchers",
+        "writer",
     )
 
     update_seq: int
@@ -67,6 +72,12 @@ class Database(DocumentStore):
         self.indexes: Indexes = Indexes()
         # The server's. A database without a server has its own.
         self.journal: Journal = journal or Journal()
+        # The request that is computing a write without the server's lock. The others wait for it.
+        self.writer: object = None
+
+    def origin(self) -> Database:
+        """Return the database that a view shows: itself, if it is not a view."""
+        return self
 
     def info(self) -> dict[str, object]:
         """Return what CouchDB says about a database. The emulator has no files, so their sizes are 0."""
@@ -125,6 +136,23 @@ class Database(DocumentStore):
         ``writes`` are the old and the new state of each document. ``unload`` forgets the validation functions;
         ``purges`` is the new list of purges.
         """
+        live, deleted, design_version = self._counts_after(writes)
+        if self.storage.pins:
+            self.add_layer()
+        # ``Journal.publish`` is inlined here, because this is the path of every write.
+        journal = self.journal
+        journal.commits += 1
+        commit = _DatabaseCommit()
+        outer = commit.outer = journal.pending
+        commit.parts = self, writes, locals_, update_seq, live, deleted, design_version, unload, purges
+        journal.pending = commit
+        commit.apply()
+        if self.watchers:
+            self.changed()
+        journal.pending = outer
+
+    def _counts_after(self, writes: Sequence[Write]) -> tuple[int, int, int]:
+        """Return the number of documents and of deleted ones after a write, and the version of the design documents."""
         live, deleted, design_version = self.doc_count, self.doc_del_count, self.design_version
         for old, new in writes:
             known = new or old
@@ -140,16 +168,63 @@ class Database(DocumentStore):
                     live += 1
             if known is not None and known.doc_id.startswith("_design/"):
                 design_version += 1
-        # ``Journal.publish`` is inlined here, because this is the path of every write.
-        journal = self.journal
-        commit = _DatabaseCommit()
-        outer = commit.outer = journal.pending
-        commit.parts = self, writes, locals_, update_seq, live, deleted, design_version, unload, purges
-        journal.pending = commit
-        commit.apply()
-        if self.watchers:
-            self.changed()
-        journal.pending = outer
+        return live, deleted, design_version
+
+    def commit_layer(
+        self,
+        layer: Storage[DocumentRecord],
+        writes: Sequence[Write],
+        update_seq: int,
+        *,
+        unload: bool = False,
+        purges: list[PurgeInfo] | None = None,
+    ) -> None:
+        """Make a write that a layer above the storage holds already. The arguments are those of ``commit``."""
+        live, deleted, design_version = self._counts_after(writes)
+        values: dict[str, object] = {
+            "storage": layer,
+            "update_seq": update_seq,
+            "doc_count": live,
+            "doc_del_count": deleted,
+        }
+        values["design_version"] = design_version
+        if unload:
+            values["validation_loaded"] = False
+        if purges is not None:
+            values |= {"purges": purges, "purge_seq": purges[-1].purge_seq}
+        self.journal.publish(Changes([(self, name, value) for name, value in values.items()], woken=[self.changed]))
+
+    def replace_records(self, records: Sequence[DocumentRecord], purges: list[PurgeInfo]) -> None:
+        """Replace the records that have the same update sequences, and the list of purges."""
+        if self.storage.pins:
+            self.add_layer()
+        storage = self.storage
+        actions = [partial(storage.replace, record) for record in records]
+        self.journal.publish(Changes([(self, "purges", purges)], actions, recover=[partial(storage.recover, ())]))
+
+    def add_layer(self) -> None:
+        """Let later writes go above the storage, which readers need as it is."""
+        from couchdal.emulator.storage.layer import Layer  # only a server with long requests needs it
+
+        self.storage = Layer(self.storage)
+
+    def sink(self, most: int) -> bool:
+        """Move some writes from a layer to the storage below it, if no reader needs either. Return False if none did.
+
+        It does not change what the database holds.
+        """
+        from couchdal.emulator.storage.layer import Layer  # as above
+
+        layer = self.storage
+        if not isinstance(layer, Layer) or layer.pins or layer.below.pins:
+            return False
+        whole = layer.alone()
+        moves = [] if whole is not None else layer.next_moves(most)
+        if moves:
+            self.journal.publish(_Sinking(layer, moves))
+        if whole is not None or not layer.is_changed():
+            self.journal.publish(Changes([(self, "storage", layer.below if whole is None else whole)]))
+        return True
 
     def changed(self) -> None:
         """Wake the feeds that follow the database."""
@@ -200,3 +275,22 @@ class _DatabaseCommit(Commit):
 
     def wake(self) -> None:
         self.parts[0].changed()
+
+
+class _Sinking(Commit):
+    """Moves writes from a layer to the storage below it. What the database holds stays the same."""
+
+    __slots__ = ("_layer", "_moves")
+
+    def __init__(self, layer: Layer[DocumentRecord], moves: list[Write]) -> None:
+        self._layer = layer
+        self._moves = moves
+
+    def apply(self) -> None:
+        self._layer.move(self._moves)
+
+    def redo(self) -> None:
+        self._layer.recover_move(self._moves)
+
+    def wake(self) -> None:
+        """Do nothing: readers see no change."""

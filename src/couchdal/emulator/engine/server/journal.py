@@ -49,11 +49,13 @@ class Commit(ABC):
 class Journal:
     """The commit of a server that is being applied, if any. The caller holds the server's lock."""
 
-    __slots__ = ("busy", "pending")
+    __slots__ = ("busy", "commits", "pending")
 
     def __init__(self) -> None:
         #: True while a request is running.
         self.busy: bool = False
+        #: How many writes were made. A request that has made one is not begun again.
+        self.commits: int = 0
         self.pending: Commit | None = None
 
     def settle(self) -> None:
@@ -67,6 +69,7 @@ class Journal:
 
     def publish(self, commit: Commit) -> None:
         """Make a write."""
+        self.commits += 1
         commit.outer = self.pending
         self.pending = commit
         commit.apply()

@@ -7,16 +7,18 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from hashlib import md5
-from threading import RLock
+from threading import Condition, RLock
 from weakref import ref
 
 from couchdal.emulator.engine.server.database import Database
 from couchdal.emulator.engine.server.journal import Action, Assignment, Changes, Journal
 from couchdal.emulator.storage.memory import MemoryStorage
 from couchdal.errors import NO_DATABASE, BadRequest, FileExists, IllegalDatabaseName, NotFound
+from couchdal.pace import begin_long, give_way, view_of, waiting
 
 # A shard's name ends with its time stamp. CouchDB ignores the suffix ".couch".
 _NAME = re.compile(r"[a-z][a-z0-9_$()+/-]*(\.[0-9]{10,})?(\.couch)?\Z")
@@ -25,6 +27,8 @@ _UNPARTITIONED = ("_users", "_replicator")
 # A file name may have 255 bytes. The last segment's file name also has a time stamp and an extension.
 _MAX_SEGMENT_LENGTH = 255
 _MAX_LAST_SEGMENT_LENGTH = 238
+# How long a writer waits before it looks whether its request was cancelled.
+_LONGEST_WAIT_S = 0.05
 
 
 class Clock:
@@ -129,6 +133,7 @@ class Server:
 
     __slots__ = (
         "__weakref__",
+        "_turn",
         "admins",
         "clock",
         "databases",
@@ -160,7 +165,78 @@ class Server:
         self.failures: dict[tuple[str, str, str], tuple[int, float]] = {}
         # Digests of passwords that were right before, by derived key: deriving a key takes a good part of a second.
         self.known_passwords: dict[str, bytes] = {}
+        # The lock, and the condition on which writers wait for each other.
+        self._turn: tuple[RLock, Condition] | None = None
         _servers[id(self)] = ref(self, partial(_forget, id(self)))
+
+    @contextmanager
+    def exclusively(self) -> Iterator[None]:
+        """Take the lock for a short step of a request that works without it."""
+        with self.lock:
+            journal = self.journal
+            journal.settle()
+            journal.busy = True
+            try:
+                yield
+            finally:
+                journal.busy = False
+
+    def wait_until(self, is_free: Callable[[], bool]) -> None:
+        """Wait until other requests have ended what they compute without the lock.
+
+        The caller holds the lock, and has read nothing yet that others may change: they have the lock meanwhile.
+        """
+        if is_free():
+            return
+        begin_long()
+        turn = self._turn
+        if turn is None or turn[0] is not self.lock:
+            turn = self._turn = self.lock, Condition(self.lock)
+        journal, busy = self.journal, self.journal.busy
+        while not is_free():
+            journal.busy = False
+            with waiting(keep_lock=True):
+                turn[1].wait(_LONGEST_WAIT_S)
+            journal.settle()
+            journal.busy = busy
+            give_way()
+
+    def end_waiting(self) -> None:
+        """Let those who wait look again. The caller holds the lock."""
+        if self._turn is not None:
+            self._turn[1].notify_all()
+
+    def await_writer(self, name: str, writer: object = None) -> Database:
+        """Return a database when no other request computes a write of it. It is reserved for ``writer``.
+
+        The caller holds the lock, as for ``wait_until``. Raise ``NotFound`` if the database was deleted.
+        """
+        self.wait_until(lambda: self.database(name).writer is None)
+        found = self.database(name)
+        found.writer = writer
+        return found
+
+    def end_write(self, db: Database) -> None:
+        """Let the next request write to a database that was reserved. The caller holds the lock."""
+        db.writer = None
+        self.end_waiting()
+
+    @contextmanager
+    def reading(self, db: Database) -> Iterator[Database]:
+        """Yield one state of a database: as the running request sees it, or under the lock."""
+        view = view_of(db)
+        if view is not None:
+            with view as seen:
+                yield seen
+            return
+        with self.lock:
+            self.journal.settle()
+            yield db
+
+    def next_id(self) -> str:
+        """Return the next generated id. This is for requests that work without the lock."""
+        with self.lock:
+            return self.ids.next()
 
     def empty(self, *actions: Action) -> None:
         """Forget everything but the administrators, and create the system databases. ``actions`` are part of it."""
@@ -247,6 +323,9 @@ def _after_fork() -> None:
         if server is not None:
             server.lock = RLock()
             server.journal.busy = False
+            for database in server.databases.values():
+                database.writer = None
+                database.storage.unpin()
 
 
 if hasattr(os, "register_at_fork"):

@@ -109,7 +109,7 @@ def fork(server: Server) -> Server:
 def keep_database(database: Database) -> DatabaseState:
     """Return the state of a database, at the same cost whatever it holds. Later writes go to a new overlay."""
     overlay = database.storage
-    if not isinstance(overlay, OverlayStorage) or overlay.is_changed():
+    if type(overlay) is not OverlayStorage or overlay.is_changed():
         overlay = OverlayStorage(overlay)
         if overlay.depth() > _MAX_DEPTH:
             overlay = OverlayStorage(flattened(overlay.below))

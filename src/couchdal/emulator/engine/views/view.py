@@ -30,6 +30,7 @@ from couchdal.emulator.engine.views.row_range import (
 from couchdal.emulator.engine.views.view_index import ViewIndex, ViewRow, key_function
 from couchdal.errors import CouchError, NotFound, NotSupported
 from couchdal.http.json_text import copy_json, encode_json
+from couchdal.pace import paced
 
 # CouchDB accepts reductions up to this length. A longer one must shrink its input by this factor.
 _FREE_LENGTH, _SHRINKING = 4096, 2
@@ -84,7 +85,7 @@ class View:
         """Return ``total_rows``, ``offset`` and ``rows``. Raise ``QueryParseError`` for a reversed range."""
         ranges = self._ranges(query)
         total = len(self._rows)
-        rows = (row for one in ranges for row in one.read())
+        rows = (row for one in ranges for row in paced(one.read()))
         before = offset_within(ranges, query.skip) if self._index.partitioned else offset(ranges, query.skip, total)
         skipped = query.skip if query.sorted else 0
         shown = islice(rows, min(skipped, maxsize), min(skipped + query.limit, maxsize))
@@ -92,7 +93,7 @@ class View:
 
     def reduced_rows(self, query: RowQuery) -> _Json:
         """Return ``rows``, one for each group. Raise ``QueryParseError`` for a reversed range, or ``ServerError``."""
-        groups = (group for one in self._ranges(query) for group in self._grouped(one.read(), query.group_level))
+        groups = (group for one in self._ranges(query) for group in self._grouped(paced(one.read()), query.group_level))
         shown = islice(groups, min(query.skip, maxsize), min(query.skip + query.limit, maxsize))
         return {"rows": [self._reduced(copy_json(key), rows) for key, rows in shown]}
 

@@ -90,10 +90,10 @@ class ViewIndex(FollowingIndex[_Rows]):
             self._server = QueryServer({"views": {"lib": self.group.lib}})
         return self._server
 
-    def refresh(self, db: DocumentStore) -> None:
-        if self.seq != db.update_seq and self.group.language != MANGO:
+    def found_since(self, db: DocumentStore, seq: int, until: int | None = None) -> Sequence[tuple[str, _Rows | None]]:
+        if self.group.language != MANGO:
             self.query_server()
-        super().refresh(db)
+        return super().found_since(db, seq, until)
 
     def __repr__(self) -> str:
         return f"index of the views {', '.join(view.first_name for view in self.group.views)}"

@@ -1,0 +1,299 @@
+"""The emulator behind a web server: the event loop answers short requests itself, and threads answer long ones.
+
+A request begins on the event loop. If it is not answered within some milliseconds, or somebody else holds the server's
+lock, it begins anew in a thread. There it works on a view of its database, without the lock, until its time is over or
+its client has disconnected. A request that was given up has changed nothing, because a write is made in one step.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
+from functools import partial
+from time import monotonic
+from typing import TypeVar
+
+from couchdal.backends.base import BaseBackend
+from couchdal.backends.event_loop import InlineBackend, feed_chunks
+from couchdal.backends.threads import Threads, Turns
+from couchdal.emulator.dispatch import finish, prepare
+from couchdal.emulator.engine.server.database import Database
+from couchdal.emulator.engine.server.server import Server
+from couchdal.emulator.engine.server.view import View
+from couchdal.emulator.http.authentication import check_large
+from couchdal.errors import CouchError, ServerError
+from couchdal.http.answers import error_response, without_body
+from couchdal.http.json_text import encode_in_pieces
+from couchdal.http.messages import ABSENT, ANONYMOUS_BODY, Feed, Request, Response
+from couchdal.pace import Pace, here
+
+_A = TypeVar("_A")
+_T = TypeVar("_T")
+
+# How long the event loop works on one request.
+_AT_ONCE_S = 0.003
+# How many documents move in one step from a layer to the storage below.
+_SUNK_AT_ONCE = 200
+_TOO_LATE = "The request could not be processed in a reasonable amount of time."
+
+
+class TooLong(Exception):
+    """The event loop must not work on this request any longer."""
+
+
+class OutOfTime(Exception):
+    """The time of a request is over."""
+
+
+class Stopped(Exception):
+    """Nobody waits for the answer: the client has disconnected, or the server stops."""
+
+
+class _AtOnce(Pace):
+    """The pace of requests on the event loop."""
+
+    def __init__(self, server: Server) -> None:
+        self._journal = server.journal
+        #: When the request has to end, and how many writes there were at its beginning.
+        self.until: float = 0.0
+        self.commits: int = 0
+
+    def step(self) -> None:
+        if monotonic() > self.until:
+            self.begin_long()
+
+    def begin_long(self) -> None:
+        # What has been written cannot begin anew.
+        if self._journal.commits == self.commits:
+            raise TooLong
+
+    @contextmanager
+    def waiting(self, *, keep_lock: bool) -> Iterator[None]:
+        yield
+
+    def left(self) -> float | None:
+        return None
+
+    def view(self, db: _T) -> AbstractContextManager[_T] | None:
+        return None
+
+
+class Task(Pace):
+    """The pace of a request in a thread."""
+
+    def __init__(self, server: Server, turns: Turns, timeout_s: float | None) -> None:
+        self._server = server
+        self._turns = turns
+        self._deadline = None if timeout_s is None else monotonic() + timeout_s
+        self._turn_ends = 0.0
+        self._stopped = False
+        #: Whether the request holds the server's lock.
+        self.holds_lock: bool = False
+        #: Whether the request has written. Then it has no deadline any more.
+        self.has_written: bool = False
+
+    def stop(self) -> None:
+        """End the request at its next step."""
+        self._stopped = True
+
+    def begin(self) -> None:
+        """Wait for a turn to work."""
+        self._turn_ends = self._turns.begin(new=True)
+
+    def end(self) -> None:
+        """Let others work."""
+        self._turns.end()
+
+    def step(self) -> None:
+        if self._stopped:
+            raise Stopped
+        now = monotonic()
+        if self._deadline is not None and now > self._deadline and not self.has_written:
+            raise OutOfTime
+        if now > self._turn_ends and not self.holds_lock and self._turns.are_awaited():
+            self._turns.end()
+            self._turn_ends = self._turns.begin(new=False)
+
+    def begin_long(self) -> None:
+        self.step()
+
+    @contextmanager
+    def waiting(self, *, keep_lock: bool) -> Iterator[None]:
+        server, releases = self._server, self.holds_lock and not keep_lock
+        if releases:
+            server.journal.busy = self.holds_lock = False
+            server.lock.release()
+        self._turns.end()
+        try:
+            yield
+        finally:
+            self._turn_ends = self._turns.begin(new=True)
+            if releases:
+                server.lock.acquire()
+                server.journal.settle()
+                server.journal.busy = self.holds_lock = True
+
+    def left(self) -> float | None:
+        return None if self._deadline is None else max(0.0, self._deadline - monotonic())
+
+    @contextmanager
+    def view(self, db: Database) -> Iterator[Database]:  # type: ignore[override]
+        with self._server.exclusively():
+            view = View(self._server, db.origin())
+        try:
+            yield view
+        finally:
+            with self._server.exclusively():
+                view.close()
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the server's lock, which ``waiting`` may release."""
+        with self._server.exclusively():
+            self.holds_lock = True
+            try:
+                yield
+            finally:
+                self.holds_lock = False
+
+
+class ServedBackend(InlineBackend):
+    """A memory backend whose long requests run in threads. ``request_timeout_s`` limits them."""
+
+    def __init__(self, backend: BaseBackend, server: Server, request_timeout_s: float | None = None) -> None:
+        super().__init__(backend)
+        self._server = server
+        self._at_once = _AtOnce(server)
+        self._threads = Threads()
+        self._turns = Turns()
+        self._timeout_s = request_timeout_s
+
+    async def send(self, request: Request) -> Response:
+        response = None
+        if len(request.body) <= ANONYMOUS_BODY:
+            response = self._try(self.wrapped.send, request)
+        if response is None:
+            response = await self._in_thread(self._answer, request, self._timeout_s)
+        return response if response.stream is None else self._awaited(response)
+
+    async def check_large_later(self, request: Request) -> None:
+        """Do what ``check_large`` does. Checking a password takes long."""
+        if self._try(self._checked, request) is None:
+            await self._in_thread(self._check_in_thread, request, self._timeout_s)
+
+    def _checked(self, request: Request) -> bool:
+        check_large(self._server, request)
+        return True
+
+    def _check_in_thread(self, task: Task, request: Request) -> bool:
+        with task.locked():
+            return self._checked(request)
+
+    def _try(self, work: Callable[[_A], _T], argument: _A) -> _T | None:
+        """Return the result of work that is done at once, or None."""
+        server, pace = self._server, self._at_once
+        if not server.lock.acquire(blocking=False):
+            return None
+        try:
+            position, before = server.ids.position, here.pace
+            pace.until, pace.commits = monotonic() + _AT_ONCE_S, server.journal.commits
+            here.pace = pace
+            try:
+                return work(argument)
+            except TooLong:
+                server.ids.position = position
+                return None
+            finally:
+                here.pace = before
+        finally:
+            server.lock.release()
+
+    async def _in_thread(self, work: Callable[[Task, _A], _T], argument: _A, timeout_s: float | None) -> _T:
+        """Return the result of work that a thread does. If the caller is cancelled, the work ends at its next step."""
+        loop = asyncio.get_running_loop()
+        task = Task(self._server, self._turns, timeout_s)
+        result: asyncio.Future[_T] = loop.create_future()
+
+        def settle(set_it: Callable[[], None]) -> None:
+            if not result.done():
+                set_it()
+
+        def job() -> None:
+            here.pace = task
+            task.begin()
+            try:
+                done = partial(result.set_result, work(task, argument))
+            except Exception as error:
+                # The edge of a thread: whatever failed, the event loop has to know.
+                done = partial(result.set_exception, error)
+            finally:
+                here.pace = None
+                task.end()
+            with suppress(RuntimeError):
+                # The loop may have closed.
+                loop.call_soon_threadsafe(settle, done)
+
+        self._threads.run(job)
+        try:
+            return await result
+        finally:
+            task.stop()
+
+    def _answer(self, task: Task, request: Request) -> Response:
+        """Return the answer to a request, its JSON encoded. This runs in a thread."""
+        try:
+            response = self._endpoint_answer(task, request)
+        except OutOfTime:
+            error = ServerError(_TOO_LATE, error="timeout")
+            error.is_traced = False
+            response = error_response(error, request)
+        except CouchError as error:
+            response = error_response(error, request)
+        if request.method == "HEAD":
+            return without_body(response)
+        if response.stream is None and response.json is not ABSENT:
+            response.body, response.json = encode_in_pieces(response.json) + b"\n", ABSENT
+        return response
+
+    def _endpoint_answer(self, task: Task, request: Request) -> Response:
+        server = self._server
+        view: View | None = None
+        with task.locked():
+            endpoint, call = prepare(server, request, task)
+            live = call.database
+            if live is None:
+                return finish(call, endpoint(call))
+            try:
+                call.db = view = View(server, live)
+            finally:
+                if view is None and call.writes:
+                    server.end_write(live)
+        try:
+            return finish(call, endpoint(call))
+        finally:
+            with server.exclusively():
+                view.close()
+                if call.writes:
+                    server.end_write(live)
+            self._threads.run(partial(self._sink, live))
+
+    def _sink(self, db: Database) -> None:
+        """Move what was written beside a pinned storage into it, in short steps under the lock."""
+        goes_on = True
+        while goes_on:
+            with self._turns.taken(), self._server.exclusively():
+                goes_on = db.sink(_SUNK_AT_ONCE)
+
+    # --- feeds --------------------------------------------------------------------------------------------------------
+
+    def _feed_chunks(self, feed: Feed) -> AsyncGenerator[bytes, None]:
+        async def poll() -> tuple[bytes, float | None]:
+            polled = self._try(_polled, feed)
+            return polled if polled is not None else await self._in_thread(lambda _, feed: feed.poll(), feed, None)
+
+        return feed_chunks(feed, poll)
+
+
+def _polled(feed: Feed) -> tuple[bytes, float | None]:
+    return feed.poll()

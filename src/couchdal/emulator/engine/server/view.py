@@ -1,0 +1,239 @@
+"""Views of databases: one state of a database, for a request that works without the server's lock.
+
+A view pins the storage of its database, so nobody changes what it reads. It writes as the database itself does, in one
+short step under the lock; before that, the request has reserved the database, so that no other write comes between.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import chain, islice
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from couchdal.emulator.engine.documents.document import DocumentRecord
+from couchdal.emulator.engine.documents.document_store import DocumentStore, PurgeInfo
+from couchdal.emulator.engine.indexes.following_index import FollowingIndex
+from couchdal.emulator.engine.server.database import Database, Write
+from couchdal.emulator.engine.server.server import Server
+from couchdal.emulator.storage.base import LocalDocument, Storage
+from couchdal.emulator.storage.layer import Layer
+from couchdal.emulator.storage.overlay import OverlayStorage
+from couchdal.errors import NotFound, ServerError
+from couchdal.pace import paced
+
+if TYPE_CHECKING:
+    from couchdal.emulator.engine.javascript.javascript import QueryServer
+    from couchdal.emulator.engine.mango.index_definition import IndexDefinition
+    from couchdal.emulator.engine.mango.json_index import JsonIndex
+    from couchdal.emulator.engine.views.view_index import ViewIndex
+
+_Found = TypeVar("_Found")
+_Index = TypeVar("_Index", bound="FollowingIndex[Any]")
+
+# How many documents an index reads between two steps under the lock.
+_BATCH = 200
+# A write of more documents goes into a layer first, because this takes too long under the lock.
+_MOST_AT_ONCE = 200
+
+_NAMES = tuple(name for name in chain(DocumentStore.__slots__, Database.__slots__) if name not in ("indexes", "writer"))
+_values_of = attrgetter(*_NAMES)
+
+
+class View(Database):
+    """A database in one state. ``renew`` goes on to its present state."""
+
+    __slots__ = ("_pinned", "_server", "live")
+
+    indexes: SharedIndexes  # type: ignore[assignment]
+
+    def __init__(self, server: Server, live: Database) -> None:
+        """The caller holds the lock."""
+        self.live: Database = live
+        self._server = server
+        self._pinned: Storage[DocumentRecord] | None = None
+        self.indexes = SharedIndexes(server, self)
+        self.writer = None
+        self.renew()
+
+    def origin(self) -> Database:
+        return self.live
+
+    def renew(self) -> None:
+        """Show the present state of the database. The caller holds the lock."""
+        storage = self.live.storage
+        if self._pinned is not storage:
+            self._unpin()
+            storage.pins += 1
+            self._pinned = storage
+        for name, value in zip(_NAMES, _values_of(self.live), strict=True):
+            setattr(self, name, value)
+
+    def _unpin(self) -> None:
+        if self._pinned is not None:
+            self._pinned.pins -= 1
+            self._pinned = None
+
+    def close(self) -> None:
+        """Release what the view pins. The caller holds the lock."""
+        self._unpin()
+        self.indexes.close()
+
+    def commit(
+        self,
+        writes: Sequence[Write],
+        update_seq: int,
+        locals_: Sequence[tuple[str, LocalDocument | None]] = (),
+        *,
+        unload: bool = False,
+        purges: list[PurgeInfo] | None = None,
+    ) -> None:
+        if len(writes) <= _MOST_AT_ONCE:
+            with self._writing() as live:
+                live.commit(writes, update_seq, locals_, unload=unload, purges=purges)
+            return
+        layer: Layer[DocumentRecord] = Layer(self.storage)
+        for old, new in paced(writes):
+            layer.write(old, new)
+        for doc_id, document in locals_:
+            layer.write_local(doc_id, document)
+        with self._writing() as live:
+            live.commit_layer(layer, writes, update_seq, unload=unload, purges=purges)
+
+    def replace_records(self, records: Sequence[DocumentRecord], purges: list[PurgeInfo]) -> None:
+        with self._writing() as live:
+            live.replace_records(records, purges)
+
+    def _set(self, name: str, value: object) -> None:
+        with self._writing() as live:
+            live._set(name, value)
+
+    @contextmanager
+    def _writing(self) -> Iterator[Database]:
+        """Yield the database to write to, under the lock. Afterwards the view shows what was written."""
+        with self._server.exclusively():
+            live = self.live
+            if live.deleted:
+                raise NotFound("Database does not exist.")
+            if not _is_same(live.storage, self.storage) or live.update_seq != self.update_seq:
+                raise ServerError("the database was restored to another state during the request", error="conflict")
+            live.validation_loaded = self.validation_loaded
+            # This view needs the old state no more, so the write need not go to another layer.
+            self._unpin()
+            try:
+                yield live
+            finally:
+                self.renew()
+
+
+def _is_same(storage: Storage[DocumentRecord], pinned: Storage[DocumentRecord]) -> bool:
+    """Return whether a storage holds what the pinned one does. Snapshots put empty overlays above a storage."""
+    while storage is not pinned and isinstance(storage, OverlayStorage) and not storage.is_changed():
+        storage = storage.below
+    return storage is pinned
+
+
+class SharedIndexes:
+    """The indexes of a database for one view. See ``Indexes``.
+
+    An index is built in batches: reading the documents needs no lock, and the rows of each batch are added in one short
+    step under it. The reader then gets a copy of the index, in the state of the view.
+    """
+
+    __slots__ = ("_copies", "_server", "_view")
+
+    def __init__(self, server: Server, view: View) -> None:
+        self._server = server
+        self._view = view
+        self._copies: list[FollowingIndex[Any]] = []
+
+    def close(self) -> None:
+        """Release what readers had. The caller holds the lock."""
+        for index in self._copies:
+            index.end_reading()
+        self._copies = []
+
+    def definitions(self, db: DocumentStore) -> tuple[IndexDefinition, ...]:
+        with self._server.exclusively():
+            return self._view.live.indexes.definitions(self._view.live)
+
+    def validators(self, db: DocumentStore) -> tuple[DocumentRecord, ...]:
+        with self._server.exclusively():
+            return self._view.live.indexes.validators(self._view.live)
+
+    def query_server(self, design: DocumentRecord) -> QueryServer:
+        with self._server.exclusively():
+            return self._view.live.indexes.query_server(design)
+
+    def json_index(self, db: DocumentStore, definition: IndexDefinition) -> JsonIndex:
+        indexes = self._view.live.indexes
+        index = self._copy_of(lambda: indexes.kept_json_index(definition))
+        index.refresh(db)
+        return index
+
+    def view_index(self, db: DocumentStore, design: Mapping[str, object]) -> ViewIndex:
+        live = self._view.live
+        return self._copy_of(lambda: live.indexes.view_index(live, design))
+
+    def _copy_of(self, find: Callable[[], _Index]) -> _Index:
+        with self._server.exclusively():
+            copied = find().for_reader(lambda reader: self._catch_up(reader, find))
+            self._copies.append(copied)
+        return copied
+
+    def _catch_up(self, reader: _Index, find: Callable[[], _Index]) -> None:
+        """Bring an index and the reader's copy of it up to the view's state, or both to a later one."""
+        server, view = self._server, self._view
+        index: _Index | None = None
+        try:
+            while True:
+                with server.exclusively():
+                    server.wait_until(lambda: find().builder in (None, self))
+                    if find() is not index:
+                        index = find()
+                        view.renew()
+                    elif index.seq > view.update_seq or index.purge_seq > view.purge_seq:
+                        view.renew()
+                    if index.is_current(view):
+                        reader.become(index.for_reader(lambda reader: self._catch_up(reader, find)))
+                        return
+                    index.builder = self
+                    seq, purge_seq = index.seq, index.purge_seq
+                    known = index.known_ids() if purge_seq != view.purge_seq else []
+                self._add_batch(index, find, seq, purge_seq, known=known)
+        finally:
+            if index is not None:
+                with server.exclusively():
+                    if index.builder is self:
+                        index.builder = None
+                    server.end_waiting()
+
+    def _add_batch(
+        self,
+        index: FollowingIndex[_Found],
+        find: Callable[[], object],
+        seq: int,
+        purge_seq: int,
+        *,
+        known: Sequence[str],
+    ) -> None:
+        """Read the next documents without the lock. Add their rows under it, unless others have changed the index."""
+        view = self._view
+        removed: set[str] | None = None
+        found: Sequence[tuple[str, _Found | None]] = ()
+        until = view.update_seq
+        if purge_seq != view.purge_seq:
+            removed = index.purged(view, known)
+        else:
+            batch = list(islice(view.storage.changes(seq), _BATCH))
+            if len(batch) == _BATCH:
+                until = batch[-1].seq
+            found = index.found_since(view, seq, until)
+        with self._server.exclusively():
+            if not (find() is index and index.is_intact and (index.seq, index.purge_seq) == (seq, purge_seq)):
+                return
+            if removed is not None:
+                index.remove(removed, view.purge_seq)
+            else:
+                index.add(found, until)

@@ -1,0 +1,186 @@
+"""Large JSON texts in pieces: other threads work between two pieces, and a request that is stopped ends there.
+
+Python's JSON module decodes or encodes a whole value in one call, and nobody else can work meanwhile.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from json import decoder as json_decoder
+from typing import Any
+
+from couchdal.pace import give_way
+
+# How many characters are decoded at once, and how many values are encoded at once.
+_WINDOW = 32768
+_MOST_VALUES = 2000
+# The characters of a text that take as long as a value.
+_PER_VALUE = 256
+
+_scan_string: Callable[[str, int, bool], tuple[str, int]] = json_decoder.scanstring  # type: ignore[attr-defined]
+_skip = re.compile(r"[ \t\n\r]*").match
+
+
+class Decoding:
+    """Decodes one text. ``decoder`` decodes values that are short; ``object_of`` makes objects of pairs."""
+
+    def __init__(
+        self, text: str, decoder: json.JSONDecoder, object_of: Callable[[list[tuple[str, object]]], object]
+    ) -> None:
+        self._text = text
+        self._scan: Callable[[str, int], tuple[object, int]] = decoder.scan_once  # type: ignore[attr-defined]
+        self._object_of = object_of
+        # A part of the text, and where it starts.
+        self._window = text[:_WINDOW]
+        self._start = 0
+
+    def value(self) -> object:
+        """Return the value. Raise ``ValueError`` or ``RecursionError`` for a text that is not JSON."""
+        value, end = self._value(self._after_space(0))
+        if self._after_space(end) < len(self._text):
+            raise ValueError("more text follows the value")
+        return value
+
+    def _after_space(self, at: int) -> int:
+        found = _skip(self._text, at)
+        return found.end() if found else at
+
+    def _value(self, at: int) -> tuple[object, int]:
+        """Return the value at a position, and its end."""
+        if at - self._start < len(self._window):
+            found = self._short_value(at)
+            if found is not None:
+                return found
+        if at > self._start:
+            give_way()
+            self._window, self._start = self._text[at : at + _WINDOW], at
+            found = self._short_value(at)
+            if found is not None:
+                return found
+        first = self._text[at : at + 1]
+        if first == "[":
+            return self._array(at)
+        if first == "{":
+            return self._object(at)
+        if first == '"':
+            return _scan_string(self._text, at + 1, True)
+        try:
+            return self._scan(self._text, at)
+        except StopIteration:
+            raise ValueError("a value is missing") from None
+
+    def _short_value(self, at: int) -> tuple[object, int] | None:
+        """Return a value that ends within the window, and its end; otherwise None."""
+        window, start = self._window, self._start
+        try:
+            value, end = self._scan(window, at - start)
+        except (StopIteration, ValueError):
+            return None
+        # A number may go on behind the window, even behind "1." or "1e+".
+        if end > len(window) - 3 and start + end < len(self._text):
+            return None
+        return value, start + end
+
+    def _array(self, at: int) -> tuple[object, int]:
+        items: list[object] = []
+        at = self._after_space(at + 1)
+        if self._text[at : at + 1] == "]":
+            return items, at + 1
+        while True:
+            item, at = self._value(at)
+            items.append(item)
+            at, is_last = self._next(at, "]")
+            if is_last:
+                return items, at
+
+    def _object(self, at: int) -> tuple[object, int]:
+        pairs: list[tuple[str, object]] = []
+        at = self._after_space(at + 1)
+        if self._text[at : at + 1] == "}":
+            return self._object_of(pairs), at + 1
+        while True:
+            if self._text[at : at + 1] != '"':
+                raise ValueError("a name is missing")
+            name, at = _scan_string(self._text, at + 1, True)
+            at = self._after_space(at)
+            if self._text[at : at + 1] != ":":
+                raise ValueError("a colon is missing")
+            value, at = self._value(self._after_space(at + 1))
+            pairs.append((name, value))
+            at, is_last = self._next(at, "}")
+            if is_last:
+                return self._object_of(pairs), at
+
+    def _next(self, at: int, last: str) -> tuple[int, bool]:
+        """Return the position after a comma, and False; or the one after the ``last`` mark, and True."""
+        at = self._after_space(at)
+        mark = self._text[at : at + 1]
+        if mark == last:
+            return at + 1, True
+        if mark != ",":
+            raise ValueError("a comma is missing")
+        return self._after_space(at + 1), False
+
+
+def encode(value: object, encoder: json.JSONEncoder) -> bytes:
+    """Return the JSON text of a value."""
+    pieces: list[str] = []
+    _encode(value, encoder.encode, pieces.append)
+    return "".join(pieces).encode()
+
+
+def _encode(value: object, encoded: Callable[[object], str], add: Callable[[str], None]) -> None:
+    give_way()
+    if not value or not isinstance(value, (dict, list)) or _size_of(value, _MOST_VALUES) <= _MOST_VALUES:
+        add(encoded(value))
+    elif isinstance(value, dict):
+        mark = "{"
+        for name, member in value.items():
+            add(f"{mark}{encoded(name)}:")
+            _encode(member, encoded, add)
+            mark = ","
+        add("}")
+    else:
+        mark = "["
+        for items in _groups(value):
+            add(mark)
+            if len(items) == 1:
+                _encode(items[0], encoded, add)
+            else:
+                add(encoded(items)[1:-1])
+            mark = ","
+        add("]")
+
+
+def _groups(items: list[object]) -> Iterator[list[object]]:
+    """Yield the items in groups that are encoded at once. A large item has a group of its own."""
+    group: list[object] = []
+    left = _MOST_VALUES
+    for item in items:
+        size = _size_of(item, _MOST_VALUES)
+        if size > left and group:
+            give_way()
+            yield group
+            group, left = [], _MOST_VALUES
+        group.append(item)
+        left -= size
+    if group:
+        yield group
+
+
+def _size_of(value: Any, most: int) -> int:
+    """Return about how many values a value has, or a number above ``most`` if there are more."""
+    kind = type(value)
+    if kind is str:
+        return 1 + len(value) // _PER_VALUE
+    if kind is not dict and kind is not list:
+        return 1
+    size = 1 + len(value)
+    if size <= most:
+        for member in value.values() if kind is dict else value:
+            size += _size_of(member, most - size)
+            if size > most:
+                break
+    return size

@@ -1,0 +1,122 @@
+"""The pace of a request: where long work lets others work, learns that it takes too long, or is told to stop.
+
+Long loops call ``give_way``, or iterate over ``paced`` items. What that does is up to whoever runs the request: this
+module and its callers have no clock and no threads. In a program that uses the emulator in its own process, it usually
+does nothing.
+"""
+
+from __future__ import annotations
+
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from operator import length_hint
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+D = TypeVar("D")
+
+# Between two steps, so many items take some hundred microseconds at most.
+_EVERY = 32
+# A list that is longer is sorted in pieces, because nobody else can work while Python sorts a list.
+_LONGEST_SORTED = 4096
+
+
+class Pace(ABC):
+    """How one request runs. Each thread has at most one."""
+
+    @abstractmethod
+    def step(self) -> None:
+        """Let others work if it is their turn. Raise an exception if the request must not go on."""
+
+    @abstractmethod
+    def begin_long(self) -> None:
+        """Prepare for something that takes long, such as a call of JavaScript. Raise if that is impossible here."""
+
+    @abstractmethod
+    def waiting(self, *, keep_lock: bool) -> AbstractContextManager[None]:
+        """Let others work while the caller waits for something, or computes without the interpreter's lock.
+
+        Unless ``keep_lock``, release the server's lock too, if this request holds it.
+        """
+
+    @abstractmethod
+    def left(self) -> float | None:
+        """Return how many seconds the request may still take; ``None`` means no limit."""
+
+    @abstractmethod
+    def view(self, db: D) -> AbstractContextManager[D] | None:
+        """Return a database as this request reads it without the server's lock; ``None`` if it needs the lock."""
+
+
+class _Here(threading.local):
+    pace: Pace | None = None
+
+
+#: The pace of the work in this thread; ``None`` if nobody waits for it.
+here = _Here()
+
+
+def give_way() -> None:
+    """Let others work if it is their turn. Raise an exception if the request must not go on."""
+    pace = here.pace
+    if pace is not None:
+        pace.step()
+
+
+def begin_long() -> None:
+    """Call this before something that takes long and has no steps, and before anything is changed."""
+    pace = here.pace
+    if pace is not None:
+        pace.begin_long()
+
+
+def waiting(*, keep_lock: bool = False) -> AbstractContextManager[None]:
+    """Return a context for waiting: others work meanwhile, with the server's lock unless the caller keeps it."""
+    pace = here.pace
+    return nullcontext() if pace is None else pace.waiting(keep_lock=keep_lock)
+
+
+def seconds_left() -> float | None:
+    """Return how long the running request may still take; ``None`` means no limit."""
+    pace = here.pace
+    return None if pace is None else pace.left()
+
+
+def view_of(db: D) -> AbstractContextManager[D] | None:
+    """Return a database as the running request reads it without the server's lock; ``None`` if it needs the lock."""
+    pace = here.pace
+    return None if pace is None else pace.view(db)
+
+
+def paced(items: Iterable[T], every: int = _EVERY) -> Iterable[T]:
+    """Return the items, with a step after some of them. Without a pace, these are the items themselves."""
+    pace = here.pace
+    if pace is None or length_hint(items, every) < every:
+        return items
+    return _paced(items, pace.step, every)
+
+
+def _paced(items: Iterable[T], step: Callable[[], None], every: int) -> Iterator[T]:
+    left = every
+    for item in items:
+        left -= 1
+        if not left:
+            step()
+            left = every
+        yield item
+
+
+def paced_sort(items: list[Any]) -> None:
+    """Sort a list. A long one is sorted in pieces, with steps between them."""
+    if here.pace is None or len(items) <= _LONGEST_SORTED:
+        items.sort()
+        return
+    from heapq import merge  # only servers sort lists in pieces
+
+    pieces = []
+    for start in range(0, len(items), _LONGEST_SORTED):
+        give_way()
+        pieces.append(sorted(items[start : start + _LONGEST_SORTED]))
+    items[:] = paced(merge(*pieces))
