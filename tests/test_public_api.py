@@ -31,6 +31,7 @@ PUBLIC = """
     __version__ JSON
 
     CouchDAL AsyncCouchDAL ChangeFeed AsyncChangeFeed ChangesFollower AsyncChangesFollower FollowOptions
+    TypedDocuments AsyncTypedDocuments InvalidDocument
     BaseBackend AsyncBackend CouchBackend AsyncCouchBackend MemoryBackend Request Response
 
     AllDocsResult Attachment BulkGetDoc BulkGetError BulkGetItem BulkGetResult BulkRow Change ChangedRevision

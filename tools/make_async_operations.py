@@ -20,7 +20,7 @@ from functools import cache
 from pathlib import Path
 
 FOLDER = Path(__file__).parent.parent / "src/couchdal/operations"
-NAMES = ("bulk", "databases", "documents", "pages", "queries", "updates")
+NAMES = ("bulk", "databases", "documents", "pages", "queries", "typed", "updates")
 UNCHANGED = frozenset(("__init__", "__repr__"))
 
 
@@ -29,7 +29,7 @@ def async_module(name: str) -> str:
     text = (FOLDER / f"{name}.py").read_text("utf-8")
     origin = f"Generated from ``{name}.py`` by ``tools/make_async_operations.py``: edit that module instead."
     text = text.replace("\n", f"\n\n{origin}\n", 1)
-    text = re.sub(r"\b(\w*Operations)\b", r"Async\1", text)
+    text = re.sub(r"\b(\w*Operations|TypedDocuments|CouchDAL)\b", r"Async\1", text)
     text = re.sub(rf"(couchdal\.operations\.)({'|'.join(NAMES)}) import", r"\1async_\2 import", text)
     text = re.sub(rf"^    def (?!(?:{'|'.join(UNCHANGED)})\()", "    async def ", text, flags=re.MULTILINE)
     text = re.sub(r"\bIterator\b", "AsyncIterator", text)
@@ -64,15 +64,18 @@ def awaited_call(found: re.Match[str]) -> str:
 
 
 def async_example(source: str) -> str:
-    """Return one line of an example, in which each call of the handle ``db`` is awaited."""
+    """Return one line of an example, in which each call of ``db`` or ``tasks`` is awaited."""
     tree = ast.parse(source)
-    subscripted = {node.value for node in ast.walk(tree) if isinstance(node, ast.Subscript)}
+    subscripted = {node.value for node in ast.walk(tree) if isinstance(node, (ast.Attribute, ast.Subscript))}
     for call in sorted(calls_of_db(tree), key=lambda call: call.col_offset, reverse=True):
         start, end = call.col_offset, call.end_col_offset
-        if isinstance(call.func, ast.Attribute) and call.func.attr in methods()[1]:
+        name = call.func.attr if isinstance(call.func, ast.Attribute) else ""
+        if name in methods()[1]:
             # Only a comprehension reads a generator in an example: ``[... for row in db.iter_all_docs()]``.
             loop = source.rindex(" for ", 0, start)
             source = f"{source[:loop]} async{source[loop:]}"
+            continue
+        if name not in methods()[0]:
             continue
         awaited = f"await {source[start:end]}"
         source = source[:start] + (f"({awaited})" if call in subscripted else awaited) + source[end:]
@@ -81,7 +84,7 @@ def async_example(source: str) -> str:
 
 def calls_of_db(tree: ast.AST) -> Iterator[ast.Call]:
     for node in ast.walk(tree):
-        if isinstance(node, ast.Call) and ast.unparse(node.func).startswith("db."):
+        if isinstance(node, ast.Call) and ast.unparse(node.func).startswith(("db.", "tasks.")):
             yield node
 
 

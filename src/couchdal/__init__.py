@@ -61,7 +61,10 @@ if TYPE_CHECKING:
     from couchdal.middleware.index_watch import SuggestedIndex as SuggestedIndex
     from couchdal.middleware.request_log import LoggedRequest as LoggedRequest, RequestLog as RequestLog
     from couchdal.operations.async_follower import AsyncChangesFollower as AsyncChangesFollower
+    from couchdal.operations.async_typed import AsyncTypedDocuments as AsyncTypedDocuments
+    from couchdal.operations.codecs import InvalidDocument as InvalidDocument
     from couchdal.operations.follower import ChangesFollower as ChangesFollower
+    from couchdal.operations.typed import TypedDocuments as TypedDocuments
     from couchdal.server.application import Application as Application
     from couchdal.server.cors import Cors as Cors
     from couchdal.server.framing import Limits as Limits
@@ -175,6 +178,9 @@ else:
         "couchdal.server.cors": ("Cors",),
         "couchdal.server.framing": ("Limits",),
         "couchdal.operations.async_follower": ("AsyncChangesFollower",),
+        "couchdal.operations.async_typed": ("AsyncTypedDocuments",),
+        "couchdal.operations.typed": ("TypedDocuments",),
+        "couchdal.operations.codecs": ("InvalidDocument",),
         "couchdal.operations.follower": ("ChangesFollower",),
         "couchdal.types": (
             "AllDocsResult",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Coroutine, Mapping
 from contextlib import aclosing
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, NoReturn, overload
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeVar, overload
 
 from couchdal.backends import open_backend, with_database
 from couchdal.backends.base import AsyncBackend, BaseBackend, collect
@@ -23,7 +23,10 @@ if TYPE_CHECKING:
     from typing import Self, Unpack
 
     from couchdal.operations.async_follower import AsyncChangesFollower
+    from couchdal.operations.async_typed import AsyncTypedDocuments
     from couchdal.types import Change, ChangesOptions, ChangesResult, FollowOptions
+
+T = TypeVar("T")
 
 
 class AsyncCouchDAL(
@@ -192,6 +195,21 @@ class AsyncCouchDAL(
             options=options,
         )
         return AsyncChangesFollower(self.backend, progress)
+
+    def typed(self, cls: type[T]) -> AsyncTypedDocuments[T]:
+        """Return the documents of this database as objects of a pydantic model, a msgspec struct or a dataclass.
+
+        The class needs fields for ``_id`` and ``_rev``. Raise ``TypeError`` if it has none.
+
+        >>> from dataclasses import make_dataclass
+        >>> Task = make_dataclass("Task", ["title", ("_id", str, "t1"), ("_rev", str, "")])
+        >>> stored = await db.typed(Task).put(Task("write tests"))
+        >>> (await db.typed(Task).get("t1")).title
+        'write tests'
+        """
+        from couchdal.operations.async_typed import AsyncTypedDocuments  # few programs use it
+
+        return AsyncTypedDocuments(self, cls)
 
 
 class AsyncChangeFeed:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, overload
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 from couchdal.backends import open_backend, with_database
 from couchdal.backends.base import BaseBackend
@@ -25,7 +25,10 @@ if TYPE_CHECKING:
     from typing import Self, Unpack
 
     from couchdal.operations.follower import ChangesFollower
+    from couchdal.operations.typed import TypedDocuments
     from couchdal.types import Change, ChangesOptions, ChangesResult, FollowOptions
+
+T = TypeVar("T")
 
 
 class CouchDAL(UpdateOperations, DatabaseOperations, BaseClient[BaseBackend]):
@@ -208,6 +211,21 @@ class CouchDAL(UpdateOperations, DatabaseOperations, BaseClient[BaseBackend]):
             options=options,
         )
         return ChangesFollower(self.backend, progress)
+
+    def typed(self, cls: type[T]) -> TypedDocuments[T]:
+        """Return the documents of this database as objects of a pydantic model, a msgspec struct or a dataclass.
+
+        The class needs fields for ``_id`` and ``_rev``. Raise ``TypeError`` if it has none.
+
+        >>> from dataclasses import make_dataclass
+        >>> Task = make_dataclass("Task", ["title", ("_id", str, "t1"), ("_rev", str, "")])
+        >>> stored = db.typed(Task).put(Task("write tests"))
+        >>> db.typed(Task).get("t1").title
+        'write tests'
+        """
+        from couchdal.operations.typed import TypedDocuments  # few programs use it
+
+        return TypedDocuments(self, cls)
 
 
 class ChangeFeed:
