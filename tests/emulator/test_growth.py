@@ -219,6 +219,7 @@ WORK: dict[str, Prepare] = {
     "reduced view": viewed(""),
     "keys of a view": viewed("reduce=false", lambda n: {"keys": list(range(n))}),
     "groups of keys": viewed("group=true", lambda n: {"keys": list(range(n))}),
+    "skipped groups": viewed("group=true&skip=5&limit=5"),
     "purge": purges,
     "attachments": attaches,
 }
@@ -235,3 +236,27 @@ def test_steps_of_a_request_grow_at_most_as_n_log_n(name: str) -> None:
     # What does not grow counts only in the first difference.
     first, second = steps[1] - steps[0], steps[2] - steps[1]
     assert second <= MOST_PER_DOUBLING * max(first, 60), steps
+
+
+def reduced_after_a_write(query: str) -> Prepare:
+    def prepare(db: CouchDAL, n: int) -> Callable[[], object]:
+        read = viewed(query)(db, n)
+        read()
+        db.put_document("new", {"n": n // 2, "m": 3})
+        return read
+
+    return prepare
+
+
+@pytest.mark.parametrize("query", ["", "group_level=1&startkey=[1]&endkey=[5,200]", "reduce=false&skip=500&limit=5"])
+@pytest.mark.parametrize("written", [False, True])
+def test_steps_of_a_reduced_view_hardly_grow_with_its_rows(query: str, written: bool) -> None:
+    steps = []
+    for n in (500, 500, 4000):
+        prepare = reduced_after_a_write(query) if written else viewed(query)
+        work = prepare(CouchDAL(MemoryBackend()), n)
+        if not written:
+            work()
+        steps.append(steps_of(work))
+    # The rows are eight times as many.
+    assert steps[2] < 3 * steps[1], steps

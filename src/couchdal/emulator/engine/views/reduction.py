@@ -6,11 +6,12 @@ This module does not know views. Source: ``couch_query_servers:builtin_reduce``,
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import reduce
 from hashlib import sha1
 from itertools import groupby, islice
 from math import log
-from operator import itemgetter
-from typing import Any, NamedTuple, Protocol, TypeAlias, cast
+from operator import add, itemgetter
+from typing import Any, NamedTuple, Protocol, TypeAlias, TypeGuard, cast
 
 from couchdal.emulator.engine.collation.collation import Key, json_key
 from couchdal.emulator.engine.erlang.external_term import encode_term
@@ -41,6 +42,9 @@ _SUM_REASON = (
 )
 
 
+_NUMBERS = frozenset((int, float))
+
+
 class _SumFailed(Exception):
     """``_sum`` met a value that it cannot add. ``args[0]`` is the object that replaces the sum."""
 
@@ -66,7 +70,14 @@ def _is_number(value: object) -> bool:
     return type(value) in (int, float)
 
 
-def _sum(values: Iterable[object]) -> object:
+def _all_numbers(values: Iterable[object]) -> TypeGuard[Sequence[Number]]:
+    return _NUMBERS.issuperset(map(type, values))
+
+
+def _sum(values: Sequence[object]) -> object:
+    if _all_numbers(values):
+        # From the first to the last: Python's sum() corrects the errors of floats, CouchDB does not.
+        return reduce(add, values, 0)
     total: object = 0
     for value in values:
         try:
@@ -136,6 +147,11 @@ _STATS = ("sum", "count", "min", "max", "sumsqr")
 
 
 def _stats(values: Sequence[object]) -> object:
+    if _all_numbers(values):
+        # Of equal numbers, CouchDB shows the last one.
+        latest = values[::-1]
+        squares = reduce(add, [value * value for value in values])
+        return _Stats(reduce(add, values), len(values), min(latest), max(latest), squares)
     found = _first_stats(values[0])
     for value in values[1:]:
         found = _add_stats(value, found)
@@ -204,14 +220,17 @@ def _ranked(values: Iterable[object], most: int, *, top: bool) -> list[object]:
     return [next(group)[1] for _, group in islice(groupby(ranked, itemgetter(0)), most)]
 
 
-def _extreme(rows: Iterable[Reducible], *, last: bool) -> object:
-    """Return the value of the first or the last row by key and document."""
-    chosen: tuple[tuple[Key, bytes], object] | None = None
+_Placed: TypeAlias = "tuple[tuple[Key, bytes], object]"
+
+
+def _extreme(rows: Iterable[_Placed], *, last: bool) -> _Placed:
+    """Return the first or the last row by key and document, with its place."""
+    chosen: _Placed | None = None
     for row in rows:
-        place = (json_key(row.key), row.doc_id.encode())
-        if chosen is None or (place >= chosen[0] if last else place < chosen[0]):
-            chosen = (place, row.value)
-    return chosen[1] if chosen is not None else []
+        if chosen is None or (row[0] >= chosen[0] if last else row[0] < chosen[0]):
+            chosen = row
+    assert chosen is not None
+    return chosen
 
 
 # CouchDB's HyperLogLog has 2 ** 11 registers.
@@ -221,8 +240,8 @@ _REGISTERS = 1 << _PRECISION
 _FEW = 1800
 
 
-def _count_distinct(keys: Iterable[object]) -> int:
-    """Return an estimate of the number of different keys. Above about 1,800, CouchDB corrects it by tables."""
+def _registers(keys: Iterable[object]) -> dict[int, int]:
+    """Return the registers of the HyperLogLog that are not empty."""
     registers: dict[int, int] = {}
     for key in keys:
         digest = int.from_bytes(sha1(b"\x83" + encode_term(key), usedforsecurity=False).digest()[:8], "big")
@@ -230,6 +249,20 @@ def _count_distinct(keys: Iterable[object]) -> int:
         rest = digest & ((1 << (64 - _PRECISION)) - 1)
         zeros = 64 - _PRECISION - rest.bit_length() + 1
         registers[place] = max(zeros, registers.get(place, 0))
+    return registers
+
+
+def _joined_registers(values: Iterable[Mapping[int, int]]) -> dict[int, int]:
+    registers: dict[int, int] = {}
+    for value in values:
+        for place, zeros in value.items():
+            if zeros > registers.get(place, 0):
+                registers[place] = zeros
+    return registers
+
+
+def _count_distinct(registers: Mapping[int, int]) -> int:
+    """Return an estimate of the number of different keys. Above about 1,800, CouchDB corrects it by tables."""
     empty = _REGISTERS - len(registers)
     few = _REGISTERS * log(_REGISTERS / empty) if empty else _FEW + 1
     if few <= _FEW:
@@ -238,24 +271,59 @@ def _count_distinct(keys: Iterable[object]) -> int:
     return int(0.7213 / (1 + 1.079 / _REGISTERS) * _REGISTERS**2 / powers + 0.5)
 
 
+# --- by name ---------------------------------------------------------------------------------------------------------
+
+
 def reduce_rows(source: str, rows: Sequence[Reducible]) -> object:
     """Return the result of a built-in function for at least one row.
 
     Raise ``ServerError`` for values that crash CouchDB's function.
     """
-    values = [row.value for row in rows]
+    # Reduced twice, as CouchDB reduces the results of its shards.
+    return result_of(source, rereduce(source, [reduce_block(source, rows)]))
+
+
+def reduce_block(source: str, rows: Sequence[Reducible]) -> Any:
+    """Return the reduction of at least one row, for ``rereduce`` and ``result_of``. Raise ``ServerError``."""
     if source.startswith("_sum"):
-        # Summed twice, as CouchDB sums the results of its shards.
-        return _sum([_sum(values)])
+        return _sum([row.value for row in rows])
     if source.startswith("_count"):
-        return len(values)
+        return len(rows)
     if source.startswith("_stats"):
-        return _packed(_stats(values))
+        return _stats([row.value for row in rows])
     if source.startswith("_approx_count_distinct"):
-        return _count_distinct(row.key for row in rows)
+        return _registers(row.key for row in rows)
     if source.startswith(("_first", "_last")):
-        return _extreme(rows, last=source.startswith("_last"))
-    top = source.startswith("_top_")
-    most = parse_integer(source.removeprefix("_top_" if top else "_bottom_"))
+        placed = (((json_key(row.key), row.doc_id.encode()), row.value) for row in rows)
+        return _extreme(placed, last=source.startswith("_last"))
+    return _ranked((row.value for row in rows), _most(source), top=source.startswith("_top_"))
+
+
+def rereduce(source: str, values: Sequence[Any]) -> Any:
+    """Return the reduction of the rows of at least one reduction. Raise ``ServerError``."""
+    if source.startswith("_sum"):
+        return _sum(values)
+    if source.startswith("_count"):
+        return sum(values)
+    if source.startswith("_stats"):
+        return _stats(values)
+    if source.startswith("_approx_count_distinct"):
+        return _joined_registers(values)
+    if source.startswith(("_first", "_last")):
+        return _extreme(values, last=source.startswith("_last"))
+    return _ranked((one for value in values for one in value), _most(source), top=source.startswith("_top_"))
+
+
+def result_of(source: str, value: Any) -> object:
+    """Return the result that a reduction stands for."""
+    if source.startswith("_stats"):
+        return _packed(value)
+    if source.startswith("_approx_count_distinct"):
+        return _count_distinct(value)
+    return value[1] if source.startswith(("_first", "_last")) else value
+
+
+def _most(source: str) -> int:
+    most = parse_integer(source.removeprefix("_top_").removeprefix("_bottom_"))
     assert most is not None
-    return _ranked(values, most, top=top)
+    return most

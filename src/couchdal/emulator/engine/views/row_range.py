@@ -7,19 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import islice
 from sys import maxsize
 from typing import Any, TypeAlias, cast
 
-from sortedcontainers import SortedList
-
 from couchdal.emulator.engine.collation.collation import Key
 from couchdal.emulator.engine.documents.document_read import Shown
+from couchdal.emulator.engine.indexes.row_blocks import RowBlocks
 from couchdal.emulator.engine.mango.json_index import reversed_range
-from couchdal.emulator.engine.views.view_index import ViewRow
+from couchdal.emulator.engine.views.block_reduction import ViewRow, ascending_values
 from couchdal.http.messages import ABSENT
 
-_LAST_ID = b"\xff"
+LAST_ID = b"\xff"
 
 _Bound: TypeAlias = "tuple[Key, bytes]"
 
@@ -49,7 +48,7 @@ class RowQuery:
 
 
 def find_ranges(
-    rows: SortedList[ViewRow], query: RowQuery, key_of: Callable[[object], Key], partition: str | None
+    rows: RowBlocks[ViewRow], query: RowQuery, key_of: Callable[[object], Key], partition: str | None
 ) -> list[RowRange]:
     """Return the ranges of a query in the order of its keys. Raise ``QueryParseError`` for a reversed range.
 
@@ -66,7 +65,7 @@ class RowRange:
 
     def __init__(
         self,
-        rows: SortedList[ViewRow],
+        rows: RowBlocks[ViewRow],
         query: RowQuery,
         keys: tuple[object, object],
         key_of: Callable[[object], Key],
@@ -78,18 +77,18 @@ class RowRange:
         start_id, end_id = _id_bounds(query)
         if not query.inclusive_end:
             # Leave out the rows of the end key, beginning with the end document if the query names one.
-            end_id = {b"": _LAST_ID, _LAST_ID: b""}.get(end_id, end_id)
+            end_id = {b"": LAST_ID, LAST_ID: b""}.get(end_id, end_id)
         first = None if start is ABSENT else (key_of(start), start_id)
         last = None if end is ABSENT else (key_of(end), end_id)
         lower, upper = (last, first) if query.descending else (first, last)
         # A bound at the end of a range includes or excludes all rows of its document.
         low = self._place(partition, lower, behind=query.descending and not query.inclusive_end, end=False)
         high = self._place(partition, upper, behind=query.descending or query.inclusive_end, end=True)
-        self._low, self._high = low, max(low, high)
-        self.offset = len(rows) - self._high if query.descending else self._low
+        self.low, self.high = low, max(low, high)
+        self.offset = len(rows) - self.high if query.descending else self.low
 
     def __len__(self) -> int:
-        return self._high - self._low
+        return self.high - self.low
 
     def _place(self, partition: str | None, bound: _Bound | None, *, behind: bool, end: bool) -> int:
         """Return how many rows come before a bound. With ``behind``, count the rows at the bound too."""
@@ -101,9 +100,25 @@ class RowRange:
             return len(self._rows) if end else 0
         return self._rows.bisect_left(cast(ViewRow, (place,)))
 
-    def read(self) -> Iterator[ViewRow]:
-        rows = self._rows.islice(self._low, self._high, reverse=self._descending)
-        return ascending_values(rows) if self._descending else rows
+    def read(self, skip: int = 0) -> Iterator[ViewRow]:
+        """Return the rows without the first ones. Those cost nothing."""
+        if not self._descending:
+            return self._rows.islice(self.low + skip, self.high)
+        high = end = self.high - skip
+        if skip and high > self.low:
+            # The rows of one key and document are read forwards, all or none.
+            row = next(self._rows.islice(high - 1, high))
+            end = min(self.high, self._rows.bisect_left(cast(ViewRow, ((*row.place[:3], maxsize),))))
+        rows = ascending_values(self._rows.islice(self.low, end, reverse=True))
+        return islice(rows, end - high, None) if end > high else rows
+
+
+def read_ranges(ranges: Iterable[RowRange], skip: int) -> Iterator[Iterator[ViewRow]]:
+    """Yield the rows of each range, without the first ``skip`` of all."""
+    for one in ranges:
+        if skip < len(one):
+            yield one.read(skip)
+        skip = max(0, skip - len(one))
 
 
 def offset(ranges: Sequence[RowRange], skip: int, total: int) -> int:
@@ -124,7 +139,7 @@ def offset_within(ranges: Sequence[RowRange], skip: int) -> int:
 
 
 def _id_bounds(query: RowQuery) -> tuple[bytes, bytes]:
-    defaults = (_LAST_ID, b"") if query.descending else (b"", _LAST_ID)
+    defaults = (LAST_ID, b"") if query.descending else (b"", LAST_ID)
     given = (query.start_key_docid, query.end_key_docid)
     start, end = (
         default if text is None else text.encode("utf-8", "surrogateescape")
@@ -140,13 +155,3 @@ def _check_range(query: RowQuery, key_of: Callable[[object], Key]) -> None:
     start, end = (key_of(query.start_key), start_id), (key_of(query.end_key), end_id)
     if (start < end) if query.descending else not start < end:
         raise reversed_range(descending=query.descending)
-
-
-def _document_of(row: ViewRow) -> tuple[Any, ...]:
-    return row.place[:3]
-
-
-def ascending_values(rows: Iterable[ViewRow]) -> Iterator[ViewRow]:
-    """Yield rows that were read backwards, but those of one key and document forwards. CouchDB stores them as one."""
-    for _, group in groupby(rows, _document_of):
-        yield from reversed(list(group))

@@ -6,36 +6,44 @@ This module does not know requests. Source: ``couch_mrview`` (``map_fold``, ``re
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from itertools import groupby, islice
+from itertools import islice
 from sys import maxsize
-from typing import Any, TypeAlias
-
-from sortedcontainers import SortedList
+from typing import Any, TypeAlias, cast
 
 from couchdal.emulator.engine.collation.collation import Key
 from couchdal.emulator.engine.documents.document_read import PLAIN, Shown, open_revision, open_winner, show
 from couchdal.emulator.engine.documents.document_store import DocumentStore
+from couchdal.emulator.engine.indexes.row_blocks import RowBlocks
 from couchdal.emulator.engine.revisions.revision import parse_revision
-from couchdal.emulator.engine.views.reduction import is_builtin, reduce_rows
+from couchdal.emulator.engine.views.block_reduction import (
+    Overflow,
+    ViewRow,
+    ascending_values,
+    reduce_parts,
+    reduce_range,
+)
+from couchdal.emulator.engine.views.reduction import is_builtin
 from couchdal.emulator.engine.views.row_range import (
+    LAST_ID,
     RowQuery,
     RowRange,
-    ascending_values,
     find_ranges,
     offset,
     offset_within,
+    read_ranges,
 )
-from couchdal.emulator.engine.views.view_index import ViewIndex, ViewRow, key_function
+from couchdal.emulator.engine.views.view_index import ViewIndex, key_function
 from couchdal.errors import CouchError, NotFound, NotSupported
-from couchdal.http.json_text import copy_json, encode_json
+from couchdal.http.json_text import copy_json
 from couchdal.pace import paced
 
-# CouchDB accepts reductions up to this length. A longer one must shrink its input by this factor.
-_FREE_LENGTH, _SHRINKING = 4096, 2
-
 _Json: TypeAlias = "dict[str, object]"
+# A group: the places of its first row and of the row after its last, the row that gives it its key, and its rows if
+# they are a part of one block.
+_Group: TypeAlias = tuple[int, int, ViewRow, "Sequence[ViewRow] | None"]
 
 
 def read_view(
@@ -77,7 +85,7 @@ class View:
         place, self._view = index.group.find(name)
         self._db = db
         self._index = index
-        self._rows: SortedList[ViewRow] = index.rows[place]
+        self._rows: RowBlocks[ViewRow] = index.rows[place]
         self.changed_at: int = index.changed_at[place]
         self._reduce = self._view.reduce_of(name)
 
@@ -85,17 +93,16 @@ class View:
         """Return ``total_rows``, ``offset`` and ``rows``. Raise ``QueryParseError`` for a reversed range."""
         ranges = self._ranges(query)
         total = len(self._rows)
-        rows = (row for one in ranges for row in paced(one.read()))
         before = offset_within(ranges, query.skip) if self._index.partitioned else offset(ranges, query.skip, total)
-        skipped = query.skip if query.sorted else 0
-        shown = islice(rows, min(skipped, maxsize), min(skipped + query.limit, maxsize))
+        rows = (row for found in read_ranges(ranges, query.skip if query.sorted else 0) for row in paced(found))
+        shown = islice(rows, min(query.limit, maxsize))
         return {"total_rows": total, "offset": before, "rows": [self._shown(row, query.shown) for row in shown]}
 
     def reduced_rows(self, query: RowQuery) -> _Json:
         """Return ``rows``, one for each group. Raise ``QueryParseError`` for a reversed range, or ``ServerError``."""
-        groups = (group for one in self._ranges(query) for group in self._grouped(paced(one.read()), query.group_level))
+        groups = (group for one in self._ranges(query) for group in paced(self._groups(one, query)))
         shown = islice(groups, min(query.skip, maxsize), min(query.skip + query.limit, maxsize))
-        return {"rows": [self._reduced(copy_json(key), rows) for key, rows in shown]}
+        return {"rows": [self._reduced(group, query.group_level) for group in shown]}
 
     def _ranges(self, query: RowQuery) -> list[RowRange]:
         if query.keys is not None and query.descending and self._reduce is None:
@@ -132,49 +139,62 @@ class View:
 
     # --- reductions ---------------------------------------------------------------------------------------------------
 
-    def _grouped(self, rows: Iterable[ViewRow], level: int | None) -> Iterator[tuple[object, list[ViewRow]]]:
-        key_of = key_function(self._view)
+    def _groups(self, one: RowRange, query: RowQuery) -> Iterator[_Group]:
+        """Yield the groups of a range in the order of reading. Most lie in one block, which is searched first."""
+        rows, level, low, high = self._rows, query.group_level, one.low, one.high
+        if level == 0:
+            if low < high:
+                yield low, high, next(one.read()), None
+            return
+        while low < high:
+            leaf, before = rows.leaf_at(high - 1 if query.descending else low)
+            first, end = max(low - before, 0), min(high - before, len(leaf))
+            if query.descending:
+                bound = _bound(leaf[end - 1], level, above=False)
+                first = bisect_left(leaf, bound, first, end)
+                start = rows.bisect_left(bound) if first == 0 else before + first
+                start = max(low, start)
+                whole = start != before + first or end - first == len(leaf)
+                row = next(ascending_values(rows.islice(start, high, reverse=True)))
+                yield start, high, row, None if whole else leaf[first:end]
+                high = start
+            else:
+                row = leaf[first]
+                bound = _bound(row, level, above=True)
+                end = bisect_left(leaf, bound, first, end)
+                stop = rows.bisect_left(bound) if end == len(leaf) else before + end
+                stop = min(high, stop)
+                whole = stop != before + end or end - first == len(leaf)
+                yield low, stop, row, None if whole else leaf[first:end]
+                low = stop
 
-        def group_of(row: ViewRow) -> Key:
-            return () if level == 0 else key_of(_cut(row.key, level))
-
-        for _, members in groupby(rows, group_of):
-            group = list(members)
-            yield (None if level == 0 else _cut(group[0].key, level)), group
-
-    def _reduced(self, key: object, rows: list[ViewRow]) -> _Json:
+    def _reduced(self, group: _Group, level: int | None) -> _Json:
+        low, high, first, rows = group
+        key = None if level == 0 else copy_json(_cut(first.key, level))
         source = self._reduce or ""
-        # CouchDB collects rows by prepending.
-        rows = _latest_first(rows)
-        if is_builtin(source):
-            return {"key": key, "value": copy_json(reduce_rows(source, rows))}
-        server = self._index.query_server()
-        pairs = [[[row.key, row.doc_id], row.value] for row in rows]
-        value = server.reduce(source, [pair[0] for pair in pairs], [pair[1] for pair in pairs], again=False)
-        error = _overflow("reduce", source, pairs, value)
-        if error is None:
-            values = [value]
-            value = server.reduce(source, None, values, again=True)
-            error = _overflow("rereduce", source, values, value)
-        if error is not None:
-            return {"key": key, "error": "reduce_overflow_error", "reason": error}
-        return {"key": key, "value": value}
-
-
-def _latest_first(rows: Sequence[ViewRow]) -> list[ViewRow]:
-    return list(ascending_values(reversed(rows)))
+        server = None if is_builtin(source) else self._index.query_server()
+        if rows is None:
+            value = reduce_range(self._rows.root, low, high, source, server)
+        else:
+            value = reduce_parts(rows, (), source, server)
+        if isinstance(value, Overflow):
+            return {"key": key, "error": "reduce_overflow_error", "reason": value.reason}
+        return {"key": key, "value": copy_json(value)}
 
 
 def _cut(key: Any, level: int | None) -> Any:
     return key[:level] if level is not None and type(key) is list else key
 
 
-def _overflow(command: str, source: str, arguments: object, value: object) -> str | None:
-    """Return the error of a reduce function whose result is too long for its input."""
-    length = len(encode_json([value]).decode())
-    if length <= _FREE_LENGTH:
-        return None
-    given = len(encode_json([command, [source], arguments]).decode()) - len(source)
-    if length * _SHRINKING <= given:
-        return None
-    return f"Reduce output must shrink more rapidly: input size: {given} output size: {length}"
+# Sorts after every key.
+_HIGHEST: Key = (9,)
+
+
+def _bound(row: ViewRow, level: int | None, *, above: bool) -> ViewRow:
+    """Return a row that would lie just below or just above the group of a row."""
+    partition, key, *_ = row.place
+    if level is not None and type(row.key) is list and len(row.key) >= level:
+        kind, items = key
+        items = [*items[:level], _HIGHEST] if above else items[:level]
+        return cast(ViewRow, ((partition, (kind, items)),))
+    return cast(ViewRow, ((partition, key, LAST_ID) if above else (partition, key),))

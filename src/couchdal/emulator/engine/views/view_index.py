@@ -6,9 +6,7 @@ This module does not know queries. Source: ``couch_mrview_updater``, ``couch_mrv
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple, TypeAlias, TypeVar
-
-from sortedcontainers import SortedList
+from typing import TypeAlias, TypeVar
 
 from couchdal.emulator.engine.collation.collation import Key, json_key
 from couchdal.emulator.engine.documents.document import DocumentRecord
@@ -16,25 +14,16 @@ from couchdal.emulator.engine.documents.document_read import Shown, show
 from couchdal.emulator.engine.documents.document_store import DocumentStore
 from couchdal.emulator.engine.erlang.term_order import term_key
 from couchdal.emulator.engine.indexes.following_index import FollowingIndex
+from couchdal.emulator.engine.indexes.row_blocks import RowBlocks
 from couchdal.emulator.engine.javascript.javascript import QueryServer
 from couchdal.emulator.engine.mango.index_definition import IndexDefinition
 from couchdal.emulator.engine.mango.json_index import JsonIndex
-from couchdal.emulator.engine.views.reduction import can_fail, is_builtin, reduce_rows
+from couchdal.emulator.engine.views.block_reduction import ViewRow, reduction_of
+from couchdal.emulator.engine.views.reduction import can_fail, is_builtin
 from couchdal.emulator.engine.views.view_definition import JAVASCRIPT, MANGO, MapView, ViewGroup
-from couchdal.errors import CouchError, ServerError
+from couchdal.errors import ServerError
 
-# The position of a row: partition ("" in a global view), key, document id, and number within the document.
-Place: TypeAlias = "tuple[str, Key, bytes, int]"
 _Self = TypeVar("_Self", bound="ViewIndex")
-
-
-class ViewRow(NamedTuple):
-    """One row that a map function emitted. Places are unique, so rows sort by place alone."""
-
-    place: Place
-    doc_id: str
-    key: Any
-    value: Any
 
 
 _Rows: TypeAlias = "list[list[ViewRow]]"
@@ -47,7 +36,7 @@ class ViewIndex(FollowingIndex[_Rows]):
         super().__init__()
         self.group = group
         self.partitioned = partitioned
-        self.rows: list[SortedList[ViewRow]] = [SortedList() for _ in group.views]
+        self.rows: list[RowBlocks[ViewRow]] = [RowBlocks() for _ in group.views]
         # For each view, the update sequence at which its rows last changed.
         self.changed_at: list[int] = [0] * len(group.views)
         # For each view, True if all values were numbers. Built-in functions do not fail for numbers.
@@ -112,7 +101,7 @@ class ViewIndex(FollowingIndex[_Rows]):
         return ViewIndex(self.group, partitioned=self.partitioned)
 
     def _take_copies(self) -> None:
-        self.rows = [rows.copy() for rows in self.rows]
+        self.rows = list(self.rows)
         self.changed_at = list(self.changed_at)
         self._has_numbers = list(self._has_numbers)
         self._of_document = dict(self._of_document)
@@ -139,54 +128,48 @@ class ViewIndex(FollowingIndex[_Rows]):
         return [[] if columns is None else [(columns, None)] for columns in values]
 
     def _replace(self, changed: Sequence[tuple[str, _Rows | None]], seq: int) -> None:
-        before = [(doc_id, self._of_document.get(doc_id)) for doc_id, _ in changed]
-        marks = list(self.changed_at), list(self._has_numbers)
-        added = self._swap_rows(changed, seq)
-        try:
-            self._check_reductions(added)
-        except CouchError:
-            # An index that cannot be updated keeps its previous rows.
-            self._swap_rows(before, seq)
-            self.changed_at, self._has_numbers = marks
-            raise
-
-    def _swap_rows(self, changed: Sequence[tuple[str, _Rows | None]], seq: int) -> _Rows:
-        """Replace the rows of some documents, and return the new rows of each view."""
         added: _Rows = [[] for _ in self.rows]
-        removed = [0] * len(self.rows)
+        removed: _Rows = [[] for _ in self.rows]
+        for doc_id, found in dict(changed).items():
+            for gone, rows_of_view in zip(removed, self._of_document.get(doc_id, ()), strict=False):
+                gone += rows_of_view
+            for new, rows_of_view in zip(added, found or (), strict=False):
+                new += rows_of_view
+        updated = [rows.updated(*one) for rows, *one in zip(self.rows, removed, added, strict=True)]
+        has_numbers = [
+            known and all(type(row.value) in (int, float) for row in new)
+            for known, new in zip(self._has_numbers, added, strict=True)
+        ]
+        # An index that cannot be updated keeps its previous rows.
+        self._check_reductions(updated, has_numbers)
         for doc_id, found in changed:
-            for place, old in enumerate(self._of_document.pop(doc_id, ())):
-                removed[place] += len(old)
-                for row in old:
-                    self.rows[place].remove(row)
-            if found is not None:
+            if found is None:
+                self._of_document.pop(doc_id, None)
+            else:
                 self._of_document[doc_id] = found
-                for new, rows_of_view in zip(added, found, strict=True):
-                    new.extend(rows_of_view)
-        for place, new in enumerate(added):
-            self.rows[place].update(new)
-            self._has_numbers[place] &= all(type(row.value) in (int, float) for row in new)
-            if new or removed[place]:
+        for place, rows in enumerate(updated):
+            if rows is not self.rows[place]:
                 self.changed_at[place] = seq
-        return added
+        self.rows, self._has_numbers = updated, has_numbers
 
-    def _check_reductions(self, added: _Rows) -> None:
+    def _check_reductions(self, updated: Sequence[RowBlocks[ViewRow]], has_numbers: Sequence[bool]) -> None:
         """Raise ``CouchError`` if a reduce function fails for the rows. CouchDB reduces rows when it stores them."""
         for place, view in enumerate(self.group.views):
             for _, source in view.reduces:
-                rows, new = self.rows[place], added[place]
+                rows = updated[place]
+                if rows is self.rows[place] or not rows:
+                    continue
                 if is_builtin(source):
-                    if can_fail(source) and rows and not self._has_numbers[place]:
-                        reduce_rows(source, rows)
-                elif self.partitioned and rows:
+                    if can_fail(source) and not has_numbers[place]:
+                        reduction_of(rows.root, source, self._server)
+                elif self.partitioned:
                     # CouchDB passes keys that contain the partition, and cannot encode them as JSON.
                     raise ServerError(
                         "JavaScript cannot reduce the rows of a partitioned view: their keys are not JSON",
                         error="invalid_ejson",
                     )
-                elif new:
-                    keys = [[row.key, row.doc_id] for row in new]
-                    self.query_server().reduce(source, keys, [row.value for row in new], again=False)
+                else:
+                    reduction_of(rows.root, source, self.query_server())
 
 
 def _placed(

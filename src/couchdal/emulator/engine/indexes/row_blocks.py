@@ -1,0 +1,191 @@
+"""The sorted rows of an index, in blocks that keep the reductions of their rows.
+
+The blocks form a tree, as in CouchDB's B-tree. A block never changes: an update makes new blocks on the way from the
+root to the rows, and shares all others. So a copy of an index is a reference to its root, and a reduction that was
+computed for a block stays valid. This module does not know keys or documents: rows are values that can be compared,
+each with another place in the order.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterator, Sequence
+from itertools import accumulate, chain, pairwise
+from typing import Any, Generic, Protocol, TypeVar
+
+
+class Ordered(Protocol):
+    """A row, which has its place in the order."""
+
+    def __lt__(self, other: Any, /) -> bool: ...
+
+
+Row = TypeVar("Row", bound=Ordered)
+
+# The number of rows, or of blocks, in a block. CouchDB's blocks have about 1,300 bytes.
+MOST = 64
+FEWEST = MOST // 4
+
+
+class Block(Generic[Row]):
+    """Rows in their order, or the blocks that contain them."""
+
+    __slots__ = ("blocks", "count", "firsts", "offsets", "reductions", "rows")
+
+    def __init__(self, rows: Sequence[Row], blocks: Sequence[Block[Row]] = ()) -> None:
+        self.rows: Sequence[Row] = rows
+        self.blocks: Sequence[Block[Row]] = blocks
+        #: By reduce function. They are computed when somebody asks for them.
+        self.reductions: dict[object, Any] = {}
+        if blocks:
+            self.offsets = [0, *accumulate(block.count for block in blocks)]
+            self.count: int = self.offsets[-1]
+            self.firsts: Sequence[Row] = [block.firsts[0] for block in blocks]
+        else:
+            self.count = len(rows)
+            self.firsts = rows
+
+    def place_of(self, row: Row) -> int:
+        """Return how many rows come before a row, whether the block has it or not."""
+        if not self.blocks:
+            return bisect_left(self.rows, row)
+        at = max(bisect_right(self.firsts, row) - 1, 0)
+        return self.offsets[at] + self.blocks[at].place_of(row)
+
+    def slices(self, low: int, high: int, reverse: bool) -> Iterator[tuple[Sequence[Row], int, int]]:
+        """Yield the rows from one place to another: lists of rows, and the part of each that is meant."""
+        if not self.blocks:
+            yield self.rows, max(low, 0), min(high, self.count)
+            return
+        first, last = (
+            max(bisect_right(self.offsets, low) - 1, 0),
+            min(bisect_left(self.offsets, high), len(self.blocks)),
+        )
+        for at in range(last - 1, first - 1, -1) if reverse else range(first, last):
+            before = self.offsets[at]
+            yield from self.blocks[at].slices(low - before, high - before, reverse)
+
+    def parts(self, low: int, high: int, rows: list[Row], blocks: list[Block[Row]]) -> None:
+        """Collect the greatest blocks between two places, and the rows that are not in one of them."""
+        if low <= 0 and high >= self.count:
+            blocks.append(self)
+        elif not self.blocks:
+            rows += self.rows[max(low, 0) : high]
+        else:
+            first, last = max(bisect_right(self.offsets, low) - 1, 0), bisect_left(self.offsets, high)
+            for at in range(first, min(last, len(self.blocks))):
+                before = self.offsets[at]
+                self.blocks[at].parts(low - before, high - before, rows, blocks)
+
+    def items(self) -> Sequence[Any]:
+        return self.blocks or self.rows
+
+    def updated(self, removed: Sequence[Row], added: Sequence[Row]) -> list[Block[Row]]:
+        """Return the blocks that replace this one. Both lists are sorted, and the removed rows are there."""
+        if not removed and not added:
+            return [self]
+        if not self.blocks:
+            return _split([], _updated_rows(self.rows, removed, added))
+        blocks: list[Block[Row]] = []
+        gone = new = 0
+        for at, block in enumerate(self.blocks):
+            if at + 1 < len(self.blocks):
+                following = self.firsts[at + 1]
+                next_gone = bisect_left(removed, following, gone)
+                next_new = bisect_left(added, following, new)
+            else:
+                next_gone, next_new = len(removed), len(added)
+            for made in block.updated(removed[gone:next_gone], added[new:next_new]):
+                _append(blocks, made)
+            gone, new = next_gone, next_new
+        return _split(blocks, [])
+
+
+def _updated_rows(rows: Sequence[Row], removed: Sequence[Row], added: Sequence[Row]) -> list[Row]:
+    left = list(rows)
+    if len(removed) * 4 < len(left):
+        for row in removed:
+            del left[bisect_left(left, row)]
+    else:
+        # Rows are equal only if they are the same, but need not be hashable.
+        gone = iter(removed)
+        one = next(gone, None)
+        left = []
+        for row in rows:
+            if one is not None and row == one:
+                one = next(gone, None)
+            else:
+                left.append(row)
+    left += added
+    left.sort()
+    return left
+
+
+def _append(blocks: list[Block[Row]], block: Block[Row]) -> None:
+    """Append a block. Join it with the one before if one of them is small."""
+    if not block.count:
+        return
+    before = blocks[-1] if blocks else None
+    if before is None or min(len(before.items()), len(block.items())) >= FEWEST:
+        blocks.append(block)
+    elif block.blocks:
+        blocks[-1:] = _split([*before.blocks, *block.blocks], [])
+    else:
+        blocks[-1:] = _split([], [*before.rows, *block.rows])
+
+
+def _split(blocks: Sequence[Block[Row]], rows: Sequence[Row]) -> list[Block[Row]]:
+    """Return blocks of about the same size that contain these blocks or rows."""
+    size = len(blocks) or len(rows)
+    pieces = -(-size // MOST)
+    bounds = [size * piece // pieces for piece in range(pieces + 1)] if pieces else []
+    if blocks:
+        return [Block((), blocks[low:high]) for low, high in pairwise(bounds)]
+    return [Block(rows[low:high]) for low, high in pairwise(bounds)]
+
+
+class RowBlocks(Generic[Row]):
+    """The rows of an index. It never changes: ``updated`` returns another one."""
+
+    __slots__ = ("root",)
+
+    def __init__(self, root: Block[Row] | None = None) -> None:
+        self.root: Block[Row] = root or Block(())
+
+    def __len__(self) -> int:
+        return self.root.count
+
+    def __iter__(self) -> Iterator[Row]:
+        return self.islice(0, self.root.count)
+
+    def bisect_left(self, row: Row) -> int:
+        """Return how many rows come before a row."""
+        return self.root.place_of(row)
+
+    def leaf_at(self, place: int) -> tuple[Sequence[Row], int]:
+        """Return the rows of the block that has the row at a place, and the place of the first of them."""
+        block, before = self.root, 0
+        while block.blocks:
+            at = bisect_right(block.offsets, place - before) - 1
+            before += block.offsets[at]
+            block = block.blocks[at]
+        return block.rows, before
+
+    def islice(self, low: int, high: int, reverse: bool = False) -> Iterator[Row]:
+        """Return the rows from place ``low`` to before ``high``. The rows before them cost nothing."""
+        found = self.root.slices(low, high, reverse)
+        if reverse:
+            return chain.from_iterable(reversed(rows[first:last]) for rows, first, last in found)
+        return chain.from_iterable(rows[first:last] for rows, first, last in found)
+
+    def updated(self, removed: Sequence[Row], added: Sequence[Row]) -> RowBlocks[Row]:
+        """Return the rows without those of ``removed``, which must be there, and with those of ``added``."""
+        if not removed and not added:
+            return self
+        blocks = self.root.updated(sorted(removed), sorted(added))
+        while len(blocks) > 1:
+            blocks = _split(blocks, ())
+        root = blocks[0] if blocks else None
+        while root is not None and len(root.blocks) == 1:
+            root = root.blocks[0]
+        return RowBlocks(root)
