@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 from effort import examples
 from hypothesis import HealthCheck, settings
+from raw_http import stopping_servers
 
 from couchdal.backends.base import Backend
 from couchdal.backends.memory import MemoryBackend
@@ -26,6 +27,12 @@ settings.load_profile("couchdal")
 def no_middleware(monkeypatch: pytest.MonkeyPatch) -> None:
     """Hide the middleware that other tests of this process have installed on servers of their own."""
     monkeypatch.setattr(Backend, "drivers", None)
+
+
+@pytest.fixture(autouse=True)
+def _no_server_outlives_its_test() -> Iterator[None]:
+    with stopping_servers():
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import time
 from collections import defaultdict
+from collections.abc import Iterator
 from urllib.parse import unquote, urlsplit
 
 import pytest
-from raw_http import Served
+from raw_http import Served, stopping_servers
 from targets import SocketBackend, Target
 
 from couchdal.backends.couch import CouchBackend
@@ -28,16 +29,17 @@ class _EveryDatabase(AllowList):
 
 
 @pytest.fixture(scope="session")
-def proxied_address(served_address: str) -> str:
+def proxied_address(served_address: str) -> Iterator[str]:
     """The address of a proxy that forwards every request to the served emulator."""
     flags = {"backend": "couch", "upstream": [served_address], "allow": ["/", "/{rest...}"]}
     application = build_application(read_options(flags, {}))
     # Transcripts use names such as "_replicator" and "_foo", which no pattern allows.
     assert isinstance(application.backend, Proxy)
     application.backend.allow_list = _EveryDatabase(flags["allow"])
-    served = Served.__new__(Served)
-    served.start(application)
-    return f"http://127.0.0.1:{served.port}"
+    with stopping_servers():
+        served = Served.__new__(Served)
+        served.start(application)
+        yield f"http://127.0.0.1:{served.port}"
 
 
 @pytest.fixture(scope="session")

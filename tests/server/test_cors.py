@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import closing
 
 import pytest
-from raw_http import Served, Upstream, Wire, answering
+from raw_http import Served, Upstream, Wire, answering, stopping_servers
 
 from couchdal import MemoryBackend
 from couchdal.backends.couch import CouchBackend
@@ -122,10 +122,11 @@ def test_exposed_headers_replace_couchdbs() -> None:
 
 
 @pytest.fixture(scope="module")
-def served() -> Served:
-    server = Served(MemoryBackend(admin=("admin", "secret")))
-    server.start(Application(server.backend, cors=ONE))
-    return server
+def served() -> Iterator[Served]:
+    with stopping_servers():
+        server = Served(MemoryBackend(admin=("admin", "secret")))
+        server.start(Application(server.backend, cors=ONE))
+        yield server
 
 
 @pytest.fixture

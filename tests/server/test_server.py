@@ -13,7 +13,7 @@ from contextlib import closing, suppress
 from typing import Any
 
 import pytest
-from raw_http import Served, Wire
+from raw_http import Served, Wire, stopping_servers
 
 from couchdal import AsyncBackend, BaseBackend, MemoryBackend, TimedOut, Unreachable
 from couchdal.backends.base import Backend
@@ -28,8 +28,9 @@ LIMIT = 100_000
 
 
 @pytest.fixture(scope="module")
-def served() -> Served:
-    return Served(MemoryBackend(), Limits(max_http_request_size=LIMIT))
+def served() -> Iterator[Served]:
+    with stopping_servers():
+        yield Served(MemoryBackend(), Limits(max_http_request_size=LIMIT))
 
 
 @pytest.fixture

@@ -10,11 +10,14 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from typing import ClassVar
+
+import uvicorn
 
 from couchdal import AsyncBackend, BaseBackend, MemoryBackend
 from couchdal.server.application import Application
 from couchdal.server.framing import Limits
-from couchdal.server.listener import listen, serve
+from couchdal.server.listener import listen, new_server
 
 
 @dataclass
@@ -103,7 +106,10 @@ class Wire:
 
 
 class Served:
-    """A backend on a port, in a thread."""
+    """A backend on a port, in a thread. What a test starts, a fixture stops after the test."""
+
+    #: The servers of all objects that run, in the order of their start.
+    running: ClassVar[list[uvicorn.Server]] = []
 
     def __init__(
         self, backend: BaseBackend | AsyncBackend, limits: Limits | None = None, send_buffer: int | None = None
@@ -118,8 +124,10 @@ class Served:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer)
         self.port: int = listener.getsockname()[1]
         ready = threading.Event()
-        threading.Thread(target=serve, args=(application, listener, ready.set), daemon=True).start()
+        server = new_server(application, listener, ready.set)
+        threading.Thread(target=server.run, args=([listener],), daemon=True).start()
         assert ready.wait(10)
+        self.running.append(server)
 
     def followers(self) -> int:
         assert isinstance(self.backend, MemoryBackend)
@@ -130,6 +138,15 @@ class Served:
         while self.followers() != count:
             assert time.monotonic() < end, f"{self.followers()} followers, not {count}"
             time.sleep(0.01)
+
+
+@contextmanager
+def stopping_servers() -> Iterator[None]:
+    """Stop the servers that are started within a ``with`` block. It does not wait for them."""
+    before = len(Served.running)
+    yield
+    while len(Served.running) > before:
+        Served.running.pop().should_exit = True
 
 
 @dataclass

@@ -127,6 +127,18 @@ def serve(
     """
     if alone:
         tune()
+    new_server(application, listener, ready, stopped, alone=alone).run([listener])
+
+
+def new_server(
+    application: Application,
+    listener: socket.socket,
+    ready: Callable[[], None],
+    stopped: Callable[[], None] = lambda: None,
+    *,
+    alone: bool = False,
+) -> uvicorn.Server:
+    """Return the server that ``serve`` runs. Setting its ``should_exit`` stops it as SIGTERM does."""
     limits, backend = application.limits, application.backend
     application.most_connections = _room_for_connections(limits.connections, forwards=backend.streams)
     if hasattr(socket, "TCP_USER_TIMEOUT"):
@@ -146,4 +158,4 @@ def serve(
         timeout_keep_alive=_KEEP_ALIVE_S,
         timeout_graceful_shutdown=ceil(limits.shutdown_timeout_s),
     )
-    _Server(config, application, ready=ready, stopped=stopped, alone=alone).run([listener])
+    return _Server(config, application, ready=ready, stopped=stopped, alone=alone)
