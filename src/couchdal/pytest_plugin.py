@@ -15,7 +15,7 @@ import pytest
 
 from couchdal.testing import outcomes
 from couchdal.testing.fixtures import _served_live, _served_memory, async_dal, couch_server, dal, dal_backend, make_dal
-from couchdal.testing.isolation import Isolation, default_backend
+from couchdal.testing.isolation import Isolation
 
 __all__ = ["_served_live", "_served_memory", "async_dal", "couch_server", "dal", "dal_backend", "make_dal"]
 
@@ -51,7 +51,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--dal-check",
         action="store_true",
-        help="check the memory server's data after each test, and fail what broke it",
+        help="check the data of each memory server that a test used, and fail the test that broke it",
     )
     group.addoption(
         "--dal-record-requests",
@@ -117,6 +117,10 @@ def pytest_configure(config: pytest.Config) -> None:
         from couchdal.testing.recording import RecordingPlugin
 
         config.pluginmanager.register(RecordingPlugin(config, recorded), "dal-recording")
+    if config.getoption("dal_check") or config.getini("dal_check"):
+        from couchdal.testing.check import CheckPlugin
+
+        config.pluginmanager.register(CheckPlugin(config), "dal-check")
     config.stash[_ISOLATION] = Isolation(_prepare, databases if _chosen(config)[0] != "couch" else (), live)
 
 
@@ -237,13 +241,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
     item.config.stash[_ISOLATION].open(item)
-    result = yield
-    if item.config.getoption("dal_check") or item.config.getini("dal_check"):
-        backend = default_backend()
-        wrong = backend.check() if backend is not None else []
-        if wrong:
-            pytest.fail("\n".join(["The data of the memory server are inconsistent:", *wrong]), pytrace=False)
-    return result
+    return (yield)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -13,7 +13,6 @@ import random
 import signal
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import cache
@@ -23,6 +22,7 @@ from typing import Any
 
 import pytest
 import sortedcontainers
+from processes import forked
 
 import couchdal
 from couchdal import BackendError, CouchDAL
@@ -419,25 +419,6 @@ def use(backend: MemoryBackend) -> int:
     ask(backend, "PUT", "/db/child", {"n": 1})
     CouchDAL(backend, database="fresh", create=True).put_document("a", {})
     return len(backend.check())
-
-
-def forked(act: Callable[[], int], limit_s: float = 20.0) -> int:
-    """Return the exit status of a forked process that calls ``act``; -9 if it hangs."""
-    child = os.fork()
-    if child == 0:
-        status = 99
-        with suppress(BaseException):
-            status = act()
-        os._exit(status)
-    ends = time.monotonic() + limit_s
-    while time.monotonic() < ends:
-        done, status = os.waitpid(child, os.WNOHANG)
-        if done:
-            return os.waitstatus_to_exitcode(status)
-        time.sleep(0.002)
-    os.kill(child, signal.SIGKILL)
-    os.waitpid(child, 0)
-    return -9
 
 
 # --- the checker ------------------------------------------------------------------------------------------------------

@@ -101,6 +101,36 @@ def test_dal_check_fails_the_test_that_breaks_the_data(tmp_path: Path) -> None:
         assert "default: doc_count is 2, but there are 1 documents" in printed
 
 
+def test_dal_check_checks_every_server_that_a_test_used(tmp_path: Path) -> None:
+    broken = """
+        import pytest
+        from couchdal import AsyncCouchDAL, CouchDAL, MemoryBackend
+
+        @pytest.fixture(scope="module")
+        def backend():
+            return MemoryBackend()
+
+        def test_of_its_own():
+            db = CouchDAL(MemoryBackend(), database="own")
+            db.create_database()
+            db.put_document("a", {})
+            db.backend.server.databases["own"].doc_count += 1
+
+        def test_of_a_fixture(backend):
+            db = CouchDAL(backend, database="shared")
+            db.create_database()
+            db.put_document("a", {})
+            backend.server.databases["shared"].doc_count += 1
+
+        def test_that_uses_neither():
+            pass
+    """
+    printed = run(tmp_path, "--dal-check", test_broken=unindented(broken))
+    assert "2 failed, 1 passed" in printed
+    assert "own: doc_count is 2, but there are 1 documents" in printed
+    assert "shared: doc_count is 2, but there are 1 documents" in printed
+
+
 def test_each_scope_sees_its_fixtures_and_is_rolled_back_at_its_end(tmp_path: Path) -> None:
     printed = run(
         tmp_path,

@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
+import time
 import urllib.error
 import urllib.request
 from base64 import b64encode
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 SOURCE = Path(__file__).parents[2] / "src"
@@ -55,3 +57,22 @@ def ask(url: str, method: str = "GET", user: tuple[str, str] | None = None) -> t
     except urllib.error.HTTPError as error:
         with error:
             return error.code, json.load(error)
+
+
+def forked(act: Callable[[], int], limit_s: float = 20.0) -> int:
+    """Return the exit status of a forked process that calls ``act``; -9 if it hangs."""
+    child = os.fork()
+    if child == 0:
+        status = 99
+        with suppress(BaseException):
+            status = act()
+        os._exit(status)
+    ends = time.monotonic() + limit_s
+    while time.monotonic() < ends:
+        done, status = os.waitpid(child, os.WNOHANG)
+        if done:
+            return os.waitstatus_to_exitcode(status)
+        time.sleep(0.002)
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    return -9

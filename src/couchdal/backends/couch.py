@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from threading import Lock
 from typing import TYPE_CHECKING
@@ -92,14 +93,27 @@ class CouchBackend(BaseBackend):
 
 
 class _Pool:
-    """One HTTP client. It opens with the first request, and again after a close."""
+    """One HTTP client. It opens with the first request, and again after a close.
+
+    A forked process opens another one: two processes must not use the same connections, and another thread may have
+    held the client's locks.
+    """
 
     def __init__(self, server: CouchServer) -> None:
         self._server = server
+        self._inherited: list[httpx2.Client | None] = []
+        self._begin()
+
+    def _begin(self) -> None:
         self._lock = Lock()
         self._client: httpx2.Client | None = None
+        self._process = os.getpid()
 
     def client(self) -> httpx2.Client:
+        if self._process != os.getpid():
+            # Not closed: the parent goes on with its connections.
+            self._inherited.append(self._client)
+            self._begin()
         with self._lock:
             if self._client is None:
                 self._client = httpx2.Client(
@@ -108,6 +122,8 @@ class _Pool:
             return self._client
 
     def close(self) -> None:
+        if self._process != os.getpid():
+            return
         with self._lock:
             client, self._client = self._client, None
         if client is not None:

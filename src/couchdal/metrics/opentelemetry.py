@@ -11,6 +11,7 @@ from collections.abc import Callable
 from opentelemetry.metrics import MeterProvider, get_meter
 from opentelemetry.trace import SpanKind, Status, StatusCode, TracerProvider, get_tracer
 
+from couchdal.metrics.forks import exporting
 from couchdal.middleware.events import RequestEvent, observe
 
 
@@ -46,16 +47,17 @@ def export(
             attributes["error.type"] = event.error
         end = time.time_ns()
         start = end - round(event.duration_s * 1e9)
-        span = tracer.start_span(
-            attributes["db.operation.name"], kind=SpanKind.CLIENT, attributes=attributes, start_time=start
-        )
-        if event.error is not None:
-            span.set_status(Status(StatusCode.ERROR))
-        span.end(end)
-        duration.record(event.duration_s, attributes)
-        if event.rows is not None:
-            rows.record(event.rows, attributes)
-        if event.docs_examined is not None:
-            examined.add(event.docs_examined, attributes)
+        with exporting:
+            span = tracer.start_span(
+                attributes["db.operation.name"], kind=SpanKind.CLIENT, attributes=attributes, start_time=start
+            )
+            if event.error is not None:
+                span.set_status(Status(StatusCode.ERROR))
+            span.end(end)
+            duration.record(event.duration_s, attributes)
+            if event.rows is not None:
+                rows.record(event.rows, attributes)
+            if event.docs_examined is not None:
+                examined.add(event.docs_examined, attributes)
 
     return observe(record, server)

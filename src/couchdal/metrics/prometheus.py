@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram, exposition
 
+from couchdal.metrics.forks import exporting
 from couchdal.middleware.events import RequestEvent, observe
 
 _LABELS = ("endpoint", "method", "status", "backend")
@@ -35,12 +36,13 @@ def export(registry: CollectorRegistry | None = None, server: object = None) -> 
         endpoint = event.endpoint or "unknown"
         status = str(event.status) if event.status is not None else event.error or "none"
         labels = (endpoint, event.method if event.method in _METHODS else "other", status, event.backend)
-        requests.labels(*labels).inc()
-        seconds.labels(*labels).observe(event.duration_s)
-        if event.rows is not None:
-            rows.labels(endpoint).inc(event.rows)
-        if event.docs_examined is not None:
-            examined.labels(endpoint).inc(event.docs_examined)
+        with exporting:
+            requests.labels(*labels).inc()
+            seconds.labels(*labels).observe(event.duration_s)
+            if event.rows is not None:
+                rows.labels(endpoint).inc(event.rows)
+            if event.docs_examined is not None:
+                examined.labels(endpoint).inc(event.docs_examined)
 
     end = observe(count, server)
 
@@ -65,4 +67,5 @@ class Exposition:
             Gauge(name, meaning, registry=self._registry).set_function(read)
 
     def __call__(self) -> tuple[bytes, str]:
-        return exposition.generate_latest(self._registry), exposition.CONTENT_TYPE_LATEST
+        with exporting:
+            return exposition.generate_latest(self._registry), exposition.CONTENT_TYPE_LATEST

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import queue
 import threading
+from contextlib import suppress
 
 
 class StandardError:
@@ -15,19 +16,28 @@ class StandardError:
         self._waiting: queue.Queue[bytes | None] = queue.Queue(most)
         self._dropped = 0
         self._lock = threading.Lock()
+        self._process = os.getpid()
         # ``sys.stderr`` has a lock, on which the interpreter's exit would wait for a blocked thread.
         self._thread = threading.Thread(target=self._write_all, name="standard error", daemon=True)
         self._thread.start()
 
     def write(self, text: str) -> None:
+        data = text.encode("utf-8", "backslashreplace")
+        if self._process != os.getpid():
+            # The thread does not exist in a forked process.
+            with suppress(OSError):
+                self._write(data)
+            return
         try:
-            self._waiting.put_nowait(text.encode("utf-8", "backslashreplace"))
+            self._waiting.put_nowait(data)
         except queue.Full:
             with self._lock:
                 self._dropped += 1
 
     def close(self, timeout_s: float = 1.0) -> None:
         """Write what waits, unless that takes too long."""
+        if self._process != os.getpid():
+            return
         try:
             self._waiting.put(None, timeout=timeout_s)
         except queue.Full:
