@@ -390,6 +390,38 @@ def test_live_run_creates_the_databases_that_handles_name_and_deletes_only_them(
     assert databases(live) == before
 
 
+def test_both_backends_count_only_tests_that_ran_on_both(tmp_path: Path, live: dict[str, str]) -> None:
+    printed = run(
+        tmp_path,
+        "--dal-backend=both",
+        "-x",
+        test_halves=unindented("""
+            import pytest
+
+            @pytest.mark.skip
+            def test_skipped():
+                pass
+
+            def test_agrees():
+                pass
+
+            def test_fails():
+                assert False
+
+            def test_never_begins():
+                pass
+        """),
+        environment=live,
+    )
+    assert "NOT COMPARED test_halves.py::test_skipped: not run on couch, skipped on memory" in printed
+    assert "NOT COMPARED test_halves.py::test_agrees: not run on couch, passed on memory" in printed
+    assert "0 tests agree, 0 differ, 3 did not run on both" in printed
+    printed = run(tmp_path, "--dal-backend=both", environment=live)
+    assert "3 tests agree, 0 differ, 1 did not run on both" in printed
+    printed = run(tmp_path, "--dal-backend=both", "-k", "agrees and memory", environment=live)
+    assert "0 tests agree, 0 differ, 1 did not run on both" in printed
+
+
 def test_both_backends_run_each_test_and_differences_are_reported(tmp_path: Path, live: dict[str, str]) -> None:
     printed = run(
         tmp_path,

@@ -101,12 +101,21 @@ def test_gateway_in_front_of_the_proxy_names_the_user(serve_proxy: ServeProxy, u
     assert upstream.received[0].header("x-remote-user") is None
 
 
-@pytest.mark.parametrize("header", ["", "\nX-Remote-User:", "\nX-Remote-User: ", "\nX_Remote_User: a"])
+# The gateway's header, and the client's own.
+TWICE = "\nX-Remote-User: ada\nX-Remote-User: root"
+
+
+@pytest.mark.parametrize(
+    "header", ["", "\nX-Remote-User:", "\nX-Remote-User: ", "\nX_Remote_User: a", TWICE, TWICE.lower()]
+)
 def test_request_without_a_gateways_user_is_refused(header: str, serve_proxy: ServeProxy, upstream: Upstream) -> None:
     wire = serve_proxy(auth="proxy", proxy_secret="s3", proxy_user_header="X-Remote-User")
     answer = wire.ask(f"GET /db/doc HTTP/1.1{header}")
     assert answer.status == 401
-    assert answer.json() == {"error": "unauthorized", "reason": "the gateway in front of the proxy named no user"}
+    assert answer.json() == {
+        "error": "unauthorized",
+        "reason": "the gateway in front of the proxy must name one user, without a comma",
+    }
     assert upstream.received == []
 
 

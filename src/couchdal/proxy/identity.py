@@ -79,8 +79,9 @@ class Vouched(OfProxy):
         user = self.user
         if self.user_header is not None:
             user = headers.pop(self.user_header.lower(), None)
-            if not user:
-                raise Unauthorized("the gateway in front of the proxy named no user")
+            # A header that comes twice arrives as one, with a comma: a client's own must not become part of a name.
+            if not user or "," in user:
+                raise Unauthorized("the gateway in front of the proxy must name one user, without a comma")
         if user:
             # Header values are Latin-1 in transit, and CouchDB uses their bytes.
             name = user.encode("latin-1", "replace")

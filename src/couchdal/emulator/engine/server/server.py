@@ -5,18 +5,15 @@ It does not know requests. Two servers with the same seed give the same answers 
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from hashlib import md5
-from threading import Condition, RLock, local
-from time import monotonic
-from weakref import ref
+from threading import Condition, RLock
 
-from couchdal.emulator.engine.indexes.indexes import Indexes
 from couchdal.emulator.engine.server.database import Database
+from couchdal.emulator.engine.server.forks import remember
 from couchdal.emulator.engine.server.journal import Action, Assignment, Changes, Journal
 from couchdal.emulator.storage.memory import MemoryStorage
 from couchdal.errors import NO_DATABASE, BadRequest, FileExists, IllegalDatabaseName, NotFound
@@ -169,7 +166,7 @@ class Server:
         self.known_passwords: dict[str, bytes] = {}
         # The lock, and the condition on which writers wait for each other.
         self._turn: tuple[RLock, Condition] | None = None
-        _servers[id(self)] = ref(self, partial(_forget, id(self)))
+        remember(self)
 
     @contextmanager
     def exclusively(self) -> Iterator[None]:
@@ -304,64 +301,6 @@ class Server:
         found = self.database(name)
         remove = partial(self.databases.pop, name, None)
         self.journal.publish(Changes([(found, "deleted", True)], [remove], woken=[found.changed]))
-
-
-# A dictionary, because its methods cannot be interrupted; those of a WeakSet can.
-_servers: dict[int, ref[Server]] = {}
-_abandoned: list[Indexes] = []
-# The locks that a thread holds while it forks, and how long it waits for them.
-_held = local()
-_FORK_PAUSE_S = 1.0
-
-
-def _forget(key: int, dead: ref[Server]) -> None:
-    if _servers.get(key) is dead:
-        del _servers[key]
-
-
-def _before_fork() -> None:
-    """Wait a moment for the requests of other threads to end.
-
-    A thread that is in the middle of one may be importing a module or running JavaScript. The child would wait forever
-    for the lock of that module.
-    """
-    _held.locks = []
-    end = monotonic() + _FORK_PAUSE_S
-    for known in list(_servers.values()):
-        server = known()
-        if server is not None and server.lock.acquire(timeout=max(0.0, end - monotonic())):
-            _held.locks.append(server.lock)
-
-
-def _after_fork_in_parent() -> None:
-    for lock in _held.locks:
-        lock.release()
-    _held.locks = []
-
-
-def _after_fork() -> None:
-    """Make the servers of a forked process usable.
-
-    The thread that held a lock does not exist in the child. The child finishes what that thread was writing. Its
-    JavaScript engines may be in the middle of a call that never ends: the child neither uses nor frees them.
-    """
-    _held.locks = []
-    for known in list(_servers.values()):
-        server = known()
-        if server is None:
-            continue
-        for database in server.databases.values():
-            database.writer = None
-            database.storage.unpin()
-            if server.journal.busy:
-                _abandoned.append(database.indexes)
-                database.indexes = Indexes()
-        server.lock = RLock()
-        server.journal.busy = False
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork)
 
 
 def validate_name(name: str) -> None:
