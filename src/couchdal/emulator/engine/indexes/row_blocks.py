@@ -8,7 +8,7 @@ each with another place in the order.
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
+from bisect import bisect_left, bisect_right, insort
 from collections.abc import Iterator, Sequence
 from itertools import accumulate, chain, pairwise
 from typing import Any, Generic, Protocol, TypeVar
@@ -87,17 +87,24 @@ class Block(Generic[Row]):
         if not self.blocks:
             return _split([], _updated_rows(self.rows, removed, added))
         blocks: list[Block[Row]] = []
-        gone = new = 0
-        for at, block in enumerate(self.blocks):
-            if at + 1 < len(self.blocks):
-                following = self.firsts[at + 1]
-                next_gone = bisect_left(removed, following, gone)
-                next_new = bisect_left(added, following, new)
+        at = gone = new = 0
+        while gone < len(removed) or new < len(added):
+            row = removed[gone] if gone < len(removed) else added[new]
+            if new < len(added) and added[new] < row:
+                row = added[new]
+            # Only the blocks that have changes are looked at.
+            changed = max(bisect_right(self.firsts, row) - 1, 0)
+            _extend(blocks, self.blocks[at:changed])
+            at = changed + 1
+            if at < len(self.blocks):
+                next_gone, next_new = (bisect_left(rows, self.firsts[at]) for rows in (removed, added))
             else:
                 next_gone, next_new = len(removed), len(added)
-            for made in block.updated(removed[gone:next_gone], added[new:next_new]):
-                _append(blocks, made)
+            made = self.blocks[changed].updated(removed[gone:next_gone], added[new:next_new])
+            for block in made:
+                _extend(blocks, [block])
             gone, new = next_gone, next_new
+        _extend(blocks, self.blocks[at:])
         return _split(blocks, [])
 
 
@@ -116,22 +123,28 @@ def _updated_rows(rows: Sequence[Row], removed: Sequence[Row], added: Sequence[R
                 one = next(gone, None)
             else:
                 left.append(row)
-    left += added
-    left.sort()
+    if len(added) * 4 < len(left):
+        for row in added:
+            insort(left, row)
+    else:
+        left += added
+        left.sort()
     return left
 
 
-def _append(blocks: list[Block[Row]], block: Block[Row]) -> None:
-    """Append a block. Join it with the one before if one of them is small."""
-    if not block.count:
+def _extend(blocks: list[Block[Row]], more: Sequence[Block[Row]]) -> None:
+    """Append blocks. Join the first of them with the one before if one of both is small."""
+    if not more or not more[0].count:
         return
-    before = blocks[-1] if blocks else None
+    before, block = blocks[-1] if blocks else None, more[0]
     if before is None or min(len(before.items()), len(block.items())) >= FEWEST:
-        blocks.append(block)
-    elif block.blocks:
+        blocks += more
+        return
+    if block.blocks:
         blocks[-1:] = _split([*before.blocks, *block.blocks], [])
     else:
         blocks[-1:] = _split([], [*before.rows, *block.rows])
+    blocks += more[1:]
 
 
 def _split(blocks: Sequence[Block[Row]], rows: Sequence[Row]) -> list[Block[Row]]:
