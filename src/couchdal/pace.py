@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sized
 from contextlib import AbstractContextManager, nullcontext
 from operator import length_hint
 from typing import Any, TypeVar
@@ -19,12 +19,19 @@ D = TypeVar("D")
 
 # Between two steps, so many items take some hundred microseconds at most.
 _EVERY = 32
+# What is done with more items takes long.
+_MANY = 5000
 # A list that is longer is sorted in pieces, because nobody else can work while Python sorts a list.
 _LONGEST_SORTED = 4096
 
 
 class Pace(ABC):
     """How one request runs. Each thread has at most one."""
+
+    #: Whether the request holds the server's lock.
+    holds_lock: bool = False
+    #: Whether the request has written something. Then it has no deadline any more.
+    has_written: bool = False
 
     @abstractmethod
     def step(self) -> None:
@@ -35,10 +42,10 @@ class Pace(ABC):
         """Prepare for something that takes long, such as a call of JavaScript. Raise if that is impossible here."""
 
     @abstractmethod
-    def waiting(self, *, keep_lock: bool) -> AbstractContextManager[None]:
+    def waiting(self) -> AbstractContextManager[None]:
         """Let others work while the caller waits for something, or computes without the interpreter's lock.
 
-        Unless ``keep_lock``, release the server's lock too, if this request holds it.
+        If the request holds the server's lock, others have it meanwhile.
         """
 
     @abstractmethod
@@ -65,6 +72,16 @@ def give_way() -> None:
         pace.step()
 
 
+def give_way_for(items: Sized) -> None:
+    """Let others work if it is their turn, before something is done with all items."""
+    pace = here.pace
+    if pace is not None:
+        if len(items) > _MANY:
+            pace.begin_long()
+        else:
+            pace.step()
+
+
 def begin_long() -> None:
     """Call this before something that takes long and has no steps, and before anything is changed."""
     pace = here.pace
@@ -72,10 +89,10 @@ def begin_long() -> None:
         pace.begin_long()
 
 
-def waiting(*, keep_lock: bool = False) -> AbstractContextManager[None]:
-    """Return a context for waiting: others work meanwhile, with the server's lock unless the caller keeps it."""
+def waiting() -> AbstractContextManager[None]:
+    """Return a context for waiting: others work meanwhile, and may take the server's lock."""
     pace = here.pace
-    return nullcontext() if pace is None else pace.waiting(keep_lock=keep_lock)
+    return nullcontext() if pace is None else pace.waiting()
 
 
 def seconds_left() -> float | None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator, Mapping
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 from couchdal.backends.base import AsyncBackend, BaseBackend, Emulator
 from couchdal.errors import MemoryOnly
@@ -32,22 +32,35 @@ class Rest(Generic[T]):
 
     def __init__(self, coroutine: Coroutine[Any, Any, T], awaited: object) -> None:
         self._coroutine = coroutine
-        self._awaited = awaited
-
-    def __await__(self) -> Generator[Any, Any, T]:
-        goes_on = False
-        try:
-            yield self._awaited
-            goes_on = True
-        finally:
-            if not goes_on:
-                # Cancelled.
-                self._coroutine.close()
-        return (yield from self._coroutine.__await__())
+        self._awaited: object = awaited
+        self._has_begun = False
 
     async def result(self) -> T:
         """Return the result of the coroutine."""
         return await self
+
+    def __await__(self) -> Generator[Any, Any, T]:
+        return cast("Generator[Any, Any, T]", self)
+
+    # What ``await`` asks of a generator.
+
+    def __iter__(self) -> Rest[T]:
+        return self
+
+    def __next__(self) -> object:
+        if self._has_begun:
+            return self._coroutine.send(None)
+        self._has_begun = True
+        return self._awaited
+
+    def send(self, value: object) -> object:
+        return self._coroutine.send(value)
+
+    def throw(self, *error: Any) -> object:
+        return self._coroutine.throw(*error)
+
+    def close(self) -> None:
+        self._coroutine.close()
 
 
 class InlineBackend(AsyncBackend):

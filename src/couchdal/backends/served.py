@@ -69,7 +69,7 @@ class _AtOnce(Pace):
             raise TooLong
 
     @contextmanager
-    def waiting(self, *, keep_lock: bool) -> Iterator[None]:
+    def waiting(self) -> Iterator[None]:
         yield
 
     def left(self) -> float | None:
@@ -88,10 +88,6 @@ class Task(Pace):
         self._deadline = None if timeout_s is None else monotonic() + timeout_s
         self._turn_ends = 0.0
         self._stopped = False
-        #: Whether the request holds the server's lock.
-        self.holds_lock: bool = False
-        #: Whether the request has written. Then it has no deadline any more.
-        self.has_written: bool = False
 
     def stop(self) -> None:
         """End the request at its next step."""
@@ -119,8 +115,8 @@ class Task(Pace):
         self.step()
 
     @contextmanager
-    def waiting(self, *, keep_lock: bool) -> Iterator[None]:
-        server, releases = self._server, self.holds_lock and not keep_lock
+    def waiting(self) -> Iterator[None]:
+        server, releases = self._server, self.holds_lock
         if releases:
             server.journal.busy = self.holds_lock = False
             server.lock.release()
@@ -146,16 +142,6 @@ class Task(Pace):
         finally:
             with self._server.exclusively():
                 view.close()
-
-    @contextmanager
-    def locked(self) -> Iterator[None]:
-        """Hold the server's lock, which ``waiting`` may release."""
-        with self._server.exclusively():
-            self.holds_lock = True
-            try:
-                yield
-            finally:
-                self.holds_lock = False
 
 
 class ServedBackend(InlineBackend):
@@ -187,7 +173,7 @@ class ServedBackend(InlineBackend):
         return True
 
     def _check_in_thread(self, task: Task, request: Request) -> bool:
-        with task.locked():
+        with self._server.exclusively():
             return self._checked(request)
 
     def _try(self, work: Callable[[_A], _T], argument: _A) -> _T | None:
@@ -244,22 +230,20 @@ class ServedBackend(InlineBackend):
         """Return the answer to a request, its JSON encoded. This runs in a thread."""
         try:
             response = self._endpoint_answer(task, request)
+            if response.stream is None and response.json is not ABSENT:
+                response.body, response.json = encode_in_pieces(response.json) + b"\n", ABSENT
         except OutOfTime:
             error = ServerError(_TOO_LATE, error="timeout")
             error.is_traced = False
             response = error_response(error, request)
         except CouchError as error:
             response = error_response(error, request)
-        if request.method == "HEAD":
-            return without_body(response)
-        if response.stream is None and response.json is not ABSENT:
-            response.body, response.json = encode_in_pieces(response.json) + b"\n", ABSENT
-        return response
+        return without_body(response) if request.method == "HEAD" else response
 
     def _endpoint_answer(self, task: Task, request: Request) -> Response:
         server = self._server
         view: View | None = None
-        with task.locked():
+        with server.exclusively():
             endpoint, call = prepare(server, request, task)
             live = call.database
             if live is None:

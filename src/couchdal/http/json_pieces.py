@@ -16,6 +16,8 @@ from couchdal.pace import give_way
 # How many characters are decoded at once, and how many values are encoded at once.
 _WINDOW = 32768
 _MOST_VALUES = 2000
+# How many items of an array are released at once.
+_MOST_RELEASED = 500
 # The characters of a text that take as long as a value.
 _PER_VALUE = 256
 
@@ -168,6 +170,17 @@ def _groups(items: list[object]) -> Iterator[list[object]]:
         left -= size
     if group:
         yield group
+
+
+def release(value: object) -> None:
+    """Empty an answer that was sent, a few members at a time: Python releases a large one without a pause."""
+    if isinstance(value, dict):
+        for member in value.values():
+            release(member)
+    elif isinstance(value, list) and len(value) > _MOST_RELEASED:
+        while value:
+            del value[-_MOST_RELEASED:]
+            give_way()
 
 
 def _size_of(value: Any, most: int) -> int:

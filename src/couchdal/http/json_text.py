@@ -114,10 +114,12 @@ def encode_json(value: object) -> bytes:
 
 
 def encode_in_pieces(value: object) -> bytes:
-    """Return what ``encode_json`` does. Others work meanwhile."""
-    from couchdal.http.json_pieces import encode  # only servers need it
+    """Return what ``encode_json`` does, and empty the value. Others work meanwhile."""
+    from couchdal.http.json_pieces import encode, release  # only servers need it
 
-    return encode(value, _ENCODER)
+    encoded = encode(value, _ENCODER)
+    release(value)
+    return encoded
 
 
 def copy_json(value: object, most_depth: int = 2 * MOST_DEPTH) -> JSON:

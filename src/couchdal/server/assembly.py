@@ -45,6 +45,7 @@ def build_application(settings: Mapping[str, Setting], write_log: Callable[[str]
             body_timeout_s=options["body_timeout"],
             send_timeout_s=options["send_timeout"],
             shutdown_timeout_s=options["shutdown_timeout"],
+            request_timeout_s=options["request_timeout"],
             requests=options["max_requests"],
             feeds=options["max_feeds"],
             client_requests=options["max_client_requests"],

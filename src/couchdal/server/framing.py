@@ -33,7 +33,8 @@ class Limits:
     ``requests`` and ``feeds`` limit how many are open at once, ``client_requests`` and ``client_feeds`` those of one
     address; ``None`` means no limit. ``unread`` limits the bytes of whole answers that clients have yet to read,
     ``client_unread`` those of one address. Over more than ``connections``, only probes are answered. A body
-    must arrive within ``body_timeout_s``, plus a second for each 10,000 bytes that have arrived. The default of
+    must arrive within ``body_timeout_s``, plus a second for each 10,000 bytes that have arrived. The emulator answers
+    within ``request_timeout_s``, or gives up the request and answers 500 ``timeout``. The default of
     ``max_http_request_size`` is CouchDB's. ``couchdal serve`` applies all limits. Other ASGI servers have their own
     limits in place of ``max_header_size``, ``header_timeout_s``, ``shutdown_timeout_s`` and ``connections``.
     """

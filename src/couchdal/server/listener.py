@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import faulthandler
 import signal
 import socket
 import sys
@@ -20,6 +21,8 @@ from couchdal.server.protocol import HttpProtocol
 _KEEP_ALIVE_S = 300
 # After an interrupt nobody wants to wait: unfinished uploads end at once, everything else soon.
 _GRACE_S = 1
+# How long after the time-out the process ends whatever it does.
+_LAST_RESORT_S = 3
 _BACKLOG = 1024
 # The part of the file descriptors that is left for everything but connections.
 _SPARE_FILES = 0.25
@@ -55,6 +58,10 @@ class _Server(uvicorn.Server):
         if sig == signal.SIGINT:
             self._interrupted = True
             self.config.timeout_graceful_shutdown = _GRACE_S
+        if self._alone:
+            # The last resort, which needs no thread of Python's: it writes where each thread is, and ends the process.
+            grace = self.config.timeout_graceful_shutdown or 0
+            faulthandler.dump_traceback_later(grace + _LAST_RESORT_S, exit=True)
         super().handle_exit(sig, frame)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:

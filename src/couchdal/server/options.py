@@ -129,6 +129,8 @@ OPTIONS = (
            metavar="SECONDS"),
     Option("send-timeout", _seconds, 60.0, "time limit for a client that does not read its answer",
            metavar="SECONDS"),
+    Option("request-timeout", _seconds, 60.0, "time limit for the embedded CouchDB to answer a request",
+           metavar="SECONDS"),
     Option("shutdown-timeout", _seconds, 10.0, "how long open requests may take to end after SIGTERM",
            metavar="SECONDS"),
     Option("upstream", _text, (), "URL of the CouchDB behind the proxy, such as http://localhost:5984; one for each"
@@ -161,6 +163,11 @@ OPTIONS = (
 _BY_KEY = {option.key: option for option in OPTIONS}
 # The options that only the proxy uses: the table's last groups.
 _OF_PROXY = frozenset([*_BY_KEY][[*_BY_KEY].index("upstream") :])
+# Those that only the emulator uses, and why a proxy does not.
+_OF_EMULATOR = {
+    "admin": "a real CouchDB has its own admins",
+    "request_timeout": "--timeout limits how long a real CouchDB may take",
+}
 _TOML_POSITION = re.compile(r" \(at line (\d+), column (\d+)\)\Z")
 
 
@@ -192,7 +199,7 @@ def check_backend(settings: Mapping[str, Setting]) -> None:
     """
     backend = settings["backend"]
     for option in OPTIONS:
-        only = "memory" if option.key == "admin" else "couch" if option.key in _OF_PROXY else backend.value
+        only = "memory" if option.key in _OF_EMULATOR else "couch" if option.key in _OF_PROXY else backend.value
         origin = settings[option.key].origin
         if origin == "default" or only == backend.value:
             continue
@@ -202,7 +209,7 @@ def check_backend(settings: Mapping[str, Setting]) -> None:
             continue
         name = {"flag": f"--{option.name}", "environment": option.env}.get(origin, option.key)
         if only == "memory":
-            raise NotConfigured(f"{name} is for the embedded CouchDB; a real CouchDB has its own admins: remove {name}")
+            raise NotConfigured(f"{name} is for the embedded CouchDB; {_OF_EMULATOR[option.key]}: remove {name}")
         way = "--backend memory to ignore it" if shared else f"remove {name}"
         raise NotConfigured(f"{name} is for --backend couch: add --backend couch, or {way}")
 

@@ -18,7 +18,7 @@ _NEVER = 1_000_000_000
 _PERIOD_S = 0.5
 # After so many collections of younger objects, the survivors are set aside.
 _MOST_COLLECTIONS = 20
-# If so many objects were set aside, looking at them takes some ten milliseconds.
+# Looking at so many objects takes some ten milliseconds.
 _QUICKLY_CHECKED = 200_000
 _IDLE_PERIODS = 4
 _LONG_IDLE_PERIODS = 600
@@ -36,15 +36,22 @@ async def collect_garbage(count_open: Callable[[], int]) -> None:
     """Set aside what has lived long, until cancelled. Collect all garbage when no request was open for a while."""
     idle = 0
     is_clean = False
+    # How long the server must be idle. Counting what was set aside takes long, so it is done only when it is idle.
+    needed = _IDLE_PERIODS
     while True:
         await asyncio.sleep(_PERIOD_S)
         idle = 0 if count_open() else idle + 1
-        is_clean = is_clean and gc.get_count()[2] == 0
-        if gc.get_count()[2] > _MOST_COLLECTIONS:
+        younger = gc.get_count()[2]
+        is_clean = is_clean and not younger
+        if younger > _MOST_COLLECTIONS:
             gc.freeze()
-        quick = gc.get_freeze_count() <= _QUICKLY_CHECKED
-        if not is_clean and idle >= (_IDLE_PERIODS if quick else _LONG_IDLE_PERIODS):
-            gc.unfreeze()
-            gc.collect()
-            gc.freeze()
-            is_clean = True
+            needed = _IDLE_PERIODS
+        if is_clean or idle < needed:
+            continue
+        if needed == _IDLE_PERIODS and gc.get_freeze_count() > _QUICKLY_CHECKED:
+            needed = _LONG_IDLE_PERIODS
+            continue
+        gc.unfreeze()
+        gc.collect()
+        gc.freeze()
+        is_clean = True

@@ -15,12 +15,15 @@ from typing import Final, cast
 
 from couchdal.errors import BadRequest, MissingStub, ServerError, TooLarge
 from couchdal.http.messages import INFLATED_BODY
+from couchdal.pace import begin_long
 
 _COMPRESSIBLE = ("application/javascript", "application/json", "application/xml")  # and text of every kind
 _COMPRESSION_LEVEL = 8
 # Makes zlib write and read the header of gzip.
 _GZIP = zlib.MAX_WBITS | 16
 _PIECE = 16384
+# A multiple of three, so that the texts of the pieces are the text of the whole.
+_ENCODED_PIECE = 196608
 _INFLATED_PIECE = 262144
 # The revpos of a stub that names none.
 UNCLAIMED: Final = object()
@@ -230,6 +233,15 @@ def _fits(claimed: object, revpos: object) -> bool:
     return claimed is UNCLAIMED or (claimed == revpos and type(claimed) is not bool)
 
 
+def _encoded(data: bytes) -> str:
+    """Return data in base64. A large attachment is encoded in pieces, because others wait meanwhile."""
+    if len(data) <= _ENCODED_PIECE:
+        return b64encode(data).decode()
+    begin_long()
+    parts = (data[start : start + _ENCODED_PIECE] for start in range(0, len(data), _ENCODED_PIECE))
+    return "".join(b64encode(part).decode() for part in parts)
+
+
 def to_json(
     attachment: Attachment, *, data: bool = False, follows: bool = False, encoding_info: bool = False
 ) -> dict[str, object]:
@@ -242,7 +254,7 @@ def to_json(
     elif follows:
         shown |= {"length": attachment.length, "follows": True}
     else:
-        shown["data"] = b64encode(attachment.content()).decode()
+        shown["data"] = _encoded(attachment.content())
     if encoding_info and attachment.encoding != "identity":
         shown |= {"encoding": attachment.encoding, "encoded_length": len(attachment.data or b"")}
     return shown

@@ -14,7 +14,7 @@ from couchdal.emulator.engine.revisions.revision_node import Copier, Node, Revis
 from couchdal.emulator.engine.revisions.revision_tree import winner
 from couchdal.errors import BadRequest, DocValidation, IllegalDocId, ServerError, TooLarge
 from couchdal.http.json_text import holds_surrogate
-from couchdal.pace import give_way
+from couchdal.pace import begin_long, give_way_for
 
 if TYPE_CHECKING:
     from couchdal.emulator.engine.documents.attachment import Attachment
@@ -193,6 +193,10 @@ def revisions_member(node: Node, limit: int) -> dict[str, object]:
     return {"start": node.position, "ids": ids}
 
 
+# Copying an array with more members, others must be let in; with very many, it takes long.
+_FEW, _MANY = 16, 5000
+
+
 def show_body(doc_id: str, node: Node) -> dict[str, object]:
     """Return ``_id``, ``_rev``, a copy of the body and ``_deleted``: the beginning of every document in an answer."""
     body = node.body
@@ -203,6 +207,8 @@ def show_body(doc_id: str, node: Node) -> dict[str, object]:
         shown = {"_id": doc_id, "_rev": node.rev, **body, "_deleted": True}
     else:
         shown = {"_id": doc_id, "_rev": node.rev, **body}
+    if len(body) > _MANY:
+        begin_long()
     copiers = node.copiers
     if copiers is None:
         copiers = node.copiers = _copiers(body)
@@ -220,14 +226,10 @@ def _copiers(body: Mapping[str, object]) -> tuple[tuple[str, Copier], ...]:
 def _copier(member: object) -> Copier | None:
     """Return the function that copies a value for an answer; None if the value can be shared."""
     if type(member) is dict:
-        return dict.copy if _SHARED.issuperset(map(type, member.values())) else copy_value
+        return dict.copy if len(member) <= _MANY and _SHARED.issuperset(map(type, member.values())) else copy_value
     if type(member) is list:
-        return list.copy if _SHARED.issuperset(map(type, member)) else copy_value
+        return list.copy if len(member) <= _MANY and _SHARED.issuperset(map(type, member)) else copy_value
     return shown_float if type(member) is float and shown_float(member) is not member else None
-
-
-# A list from which on copying takes long enough to give way.
-_LONG_LIST = 500
 
 
 def copy_members(members: Mapping[str, object]) -> dict[str, object]:
@@ -242,10 +244,12 @@ def copy_members(members: Mapping[str, object]) -> dict[str, object]:
 def copy_value(value: object) -> object:
     """Return a deep copy of a JSON value, with floats as CouchDB shows them."""
     if type(value) is dict:
+        if len(value) > _FEW:
+            give_way_for(value)
         return copy_members(value)
     if type(value) is list:
-        if len(value) > _LONG_LIST:
-            give_way()
+        if len(value) > _FEW:
+            give_way_for(value)
         return [item if type(item) in _SHARED else copy_value(item) for item in value]
     return shown_float(value) if type(value) is float else value
 

@@ -136,7 +136,7 @@ class Database(DocumentStore):
         ``writes`` are the old and the new state of each document. ``unload`` forgets the validation functions;
         ``purges`` is the new list of purges.
         """
-        live, deleted, design_version = self._counts_after(writes)
+        live, deleted, design_version = self.counts_after(writes)
         if self.storage.pins:
             self.add_layer()
         # ``Journal.publish`` is inlined here, because this is the path of every write.
@@ -151,7 +151,7 @@ class Database(DocumentStore):
             self.changed()
         journal.pending = outer
 
-    def _counts_after(self, writes: Sequence[Write]) -> tuple[int, int, int]:
+    def counts_after(self, writes: Sequence[Write]) -> tuple[int, int, int]:
         """Return the number of documents and of deleted ones after a write, and the version of the design documents."""
         live, deleted, design_version = self.doc_count, self.doc_del_count, self.design_version
         for old, new in writes:
@@ -173,14 +173,14 @@ class Database(DocumentStore):
     def commit_layer(
         self,
         layer: Storage[DocumentRecord],
-        writes: Sequence[Write],
+        counts: tuple[int, int, int],
         update_seq: int,
         *,
         unload: bool = False,
         purges: list[PurgeInfo] | None = None,
     ) -> None:
-        """Make a write that a layer above the storage holds already. The arguments are those of ``commit``."""
-        live, deleted, design_version = self._counts_after(writes)
+        """Make a write that a layer above the storage holds already. ``counts`` are those of ``counts_after``."""
+        live, deleted, design_version = counts
         values: dict[str, object] = {
             "storage": layer,
             "update_seq": update_seq,

@@ -17,7 +17,7 @@ from couchdal.emulator.engine.server.forks import remember
 from couchdal.emulator.engine.server.journal import Action, Assignment, Changes, Journal
 from couchdal.emulator.storage.memory import MemoryStorage
 from couchdal.errors import NO_DATABASE, BadRequest, FileExists, IllegalDatabaseName, NotFound
-from couchdal.pace import begin_long, give_way, view_of, waiting
+from couchdal.pace import begin_long, give_way, here, view_of, waiting
 
 # A shard's name ends with its time stamp. CouchDB ignores the suffix ".couch".
 _NAME = re.compile(r"[a-z][a-z0-9_$()+/-]*(\.[0-9]{10,})?(\.couch)?\Z")
@@ -171,14 +171,19 @@ class Server:
     @contextmanager
     def exclusively(self) -> Iterator[None]:
         """Take the lock for a short step of a request that works without it."""
+        pace = here.pace
         with self.lock:
             journal = self.journal
             journal.settle()
-            journal.busy = True
             try:
+                journal.busy = True
+                if pace is not None:
+                    pace.holds_lock = True
                 yield
             finally:
                 journal.busy = False
+                if pace is not None:
+                    pace.holds_lock = False
 
     def wait_until(self, is_free: Callable[[], bool]) -> None:
         """Wait until other requests have ended what they compute without the lock.
@@ -191,14 +196,21 @@ class Server:
         turn = self._turn
         if turn is None or turn[0] is not self.lock:
             turn = self._turn = self.lock, Condition(self.lock)
-        journal, busy = self.journal, self.journal.busy
         while not is_free():
-            journal.busy = False
-            with waiting(keep_lock=True):
-                turn[1].wait(_LONGEST_WAIT_S)
-            journal.settle()
-            journal.busy = busy
+            if here.pace is None:
+                self._wait_in_process(turn[1])
+                continue
+            with waiting(), turn[1]:
+                if not is_free():
+                    turn[1].wait(_LONGEST_WAIT_S)
             give_way()
+
+    def _wait_in_process(self, turn: Condition) -> None:
+        journal, busy = self.journal, self.journal.busy
+        journal.busy = False
+        turn.wait(_LONGEST_WAIT_S)
+        journal.settle()
+        journal.busy = busy
 
     def end_waiting(self) -> None:
         """Let those who wait look again. The caller holds the lock."""

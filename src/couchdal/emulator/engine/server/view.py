@@ -21,7 +21,7 @@ from couchdal.emulator.storage.base import LocalDocument, Storage
 from couchdal.emulator.storage.layer import Layer
 from couchdal.emulator.storage.overlay import OverlayStorage
 from couchdal.errors import NotFound, ServerError
-from couchdal.pace import paced
+from couchdal.pace import here, paced
 
 if TYPE_CHECKING:
     from couchdal.emulator.engine.javascript.javascript import QueryServer
@@ -98,8 +98,9 @@ class View(Database):
             layer.write(old, new)
         for doc_id, document in locals_:
             layer.write_local(doc_id, document)
+        counts = self.counts_after(writes)
         with self._writing() as live:
-            live.commit_layer(layer, writes, update_seq, unload=unload, purges=purges)
+            live.commit_layer(layer, counts, update_seq, unload=unload, purges=purges)
 
     def replace_records(self, records: Sequence[DocumentRecord], purges: list[PurgeInfo]) -> None:
         with self._writing() as live:
@@ -123,6 +124,8 @@ class View(Database):
             self._unpin()
             try:
                 yield live
+                if here.pace is not None:
+                    here.pace.has_written = True
             finally:
                 self.renew()
 
