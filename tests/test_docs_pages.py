@@ -57,6 +57,7 @@ def test_blocks_of_a_page_run(page: Path, tmp_path: Path, served_address: str) -
             run(shlex.split(command)[1:], tmp_path, served_address)
     if any(name.startswith("test_") for name in files):
         assert re.search(r"\d+ passed", run([], tmp_path, served_address))
+        assert "0 differ" in run(["--dal-backend=both"], tmp_path, served_address)
 
 
 def test_site_builds_without_a_warning(tmp_path: Path) -> None:

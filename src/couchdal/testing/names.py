@@ -69,6 +69,9 @@ def _is_alive(process: int) -> bool:
         return False
     except OSError:
         return True
+    with suppress(OSError):
+        # Linux: a process whose parent has not yet noticed its end.
+        return Path(f"/proc/{process}/stat").read_text("utf-8").rpartition(")")[2].split()[0] != "Z"
     return True
 
 

@@ -97,7 +97,7 @@ def _keep(databases: LiveDatabases, request: Request, kind: str, paths: Sequence
 def keep_server(databases: LiveDatabases, request: Request, method: str) -> Response | None:
     """Keep what a request to a path of the server is about to change. Return a 403 if it cannot be undone."""
     segments = split_path(request.path)
-    if segments[0] not in _LASTING:
+    if not segments or segments[0] not in _LASTING:
         return None
     if segments[0] == "_node" and len(segments) == 5 and segments[2] == "_config" and method in ("PUT", "DELETE"):
         section, key = segments[3:]
