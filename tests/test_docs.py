@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from hatchling.plugin.manager import PluginManager
 import couchdal
 from couchdal.cli import SUBCOMMANDS
 from couchdal.config import BACKENDS
+from couchdal.transcripts.scenario import RECORDED_ADMIN
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
@@ -30,14 +32,17 @@ EXAMPLES = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 LINKS = re.findall(r"\]\(([^)]+)\)", README)
 
 
-def test_examples_of_the_readme_pass(tmp_path: Path) -> None:
+@pytest.mark.parametrize("backend", ["memory", "both"])
+def test_examples_of_the_readme_pass(tmp_path: Path, served_address: str, backend: str) -> None:
     assert EXAMPLES
     for number, example in enumerate(EXAMPLES):
         (tmp_path / f"test_{number}.py").write_text(example, "utf-8")
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
-    ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--dal-backend={backend}"]
+    user, password = RECORDED_ADMIN
+    live = {**os.environ, "COUCHDB_URL": served_address, "COUCHDB_USER": user, "COUCHDB_PASSWORD": password}
+    ended = subprocess.run(command, cwd=tmp_path, env=live, capture_output=True, text=True, timeout=60, check=False)
     assert ended.returncode == 0, ended.stdout
-    assert "2 passed" in ended.stdout
+    assert ("2 passed" if backend == "memory" else "2 tests agree, 0 differ") in ended.stdout
 
 
 def test_readme_is_short() -> None:
