@@ -11,10 +11,12 @@ import httpx2
 
 from couchdal.backends.address import AuthenticationName, find_address
 from couchdal.backends.authentication import Authentication
-from couchdal.backends.base import AsyncBackend, Backend
+from couchdal.backends.base import AsyncBackend, BaseBackend
 from couchdal.backends.couch_server import PLAIN, Connections, CouchServer, headers_of
+from couchdal.backends.event_libraries import running_trio
+from couchdal.backends.event_loop import ThreadedBackend
 from couchdal.backends.slots import Slot, Slots
-from couchdal.errors import Unavailable
+from couchdal.errors import NotConfigured, Unavailable
 from couchdal.http.messages import Request, Response, is_feed
 
 # If the backend streams, it passes longer answers on as they come.
@@ -42,11 +44,12 @@ class AsyncCouchBackend(AsyncBackend):
         self._take(CouchServer(address, connections), address.database)
 
     @classmethod
-    def of(cls, server: CouchServer, blocking: Backend) -> AsyncCouchBackend:
+    def of(cls, server: CouchServer, blocking: BaseBackend) -> AsyncCouchBackend:
         """Return the asynchronous backend for the server of a blocking one."""
         backend = cls.__new__(cls)
         backend._take(server, blocking.database)
         backend.inherit(blocking)
+        backend._threaded = ThreadedBackend(blocking)
         return backend
 
     def _take(self, server: CouchServer, database: str | None) -> None:
@@ -57,6 +60,7 @@ class AsyncCouchBackend(AsyncBackend):
         self.streams: bool = server.connections.streams
         # A connection belongs to the event loop that opened it. A process may run several loops, one after the other.
         self._clients: WeakKeyDictionary[asyncio.AbstractEventLoop, _Clients] = WeakKeyDictionary()
+        self._threaded: ThreadedBackend | None = None
 
     def __repr__(self) -> str:
         return f"<AsyncCouchBackend {self.name}>"
@@ -70,6 +74,8 @@ class AsyncCouchBackend(AsyncBackend):
         return self._server.provided
 
     async def send(self, request: Request) -> Response:
+        if running_trio() is not None:
+            return await self._in_threads().send(request)
         flow = self._server.flow(request)
         outgoing = next(flow)
         while True:
@@ -79,6 +85,12 @@ class AsyncCouchBackend(AsyncBackend):
             except StopIteration as done:
                 response: Response = done.value
                 return response
+
+    def _in_threads(self) -> ThreadedBackend:
+        """Return the blocking backend for the same server, in threads. Connections here belong to asyncio."""
+        if self._threaded is None:
+            raise NotConfigured("under trio, pass a CouchBackend instead of an AsyncCouchBackend", self.name)
+        return self._threaded
 
     async def _transmit(self, request: Request) -> Response:
         server, feed = self._server, is_feed(request)
@@ -151,6 +163,10 @@ class AsyncCouchBackend(AsyncBackend):
         return client
 
     async def aclose(self) -> None:
+        if running_trio() is not None:
+            if self._threaded is not None:
+                await self._threaded.aclose()
+            return
         clients = self._clients.pop(asyncio.get_running_loop(), None)
         if clients is not None:
             await clients.aclose()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import suppress
+from socket import SHUT_RDWR
 from threading import Lock
 from typing import TYPE_CHECKING
 
@@ -145,4 +147,10 @@ class _Stream:
             self.close()
 
     def close(self) -> None:
+        # Another thread may be waiting for the next chunk. This ends its wait; closing alone does not.
+        connection = self._answer.extensions.get("network_stream")
+        connected = connection.get_extra_info("socket") if connection is not None else None
+        if connected is not None:
+            with suppress(OSError):
+                connected.shutdown(SHUT_RDWR)
         self._answer.close()

@@ -10,7 +10,9 @@ import ssl
 from collections.abc import AsyncIterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from threading import Lock
 from typing import ClassVar
+from weakref import WeakValueDictionary
 
 import httpx2
 
@@ -73,6 +75,16 @@ class Connections:
 PLAIN = Connections()
 
 
+class Identity:
+    """The identity of a server: all backends that have its address share it, whatever credentials they use."""
+
+    __slots__ = ("__weakref__",)
+
+
+_identities: WeakValueDictionary[tuple[str, str], Identity] = WeakValueDictionary()
+_identities_lock = Lock()
+
+
 class CouchServer:
     """One CouchDB and how to talk to it. All backend objects for that server share it."""
 
@@ -87,6 +99,9 @@ class CouchServer:
         self.authentication: Authentication = address.authentication
         self.connections = connections
         self.verify: ssl.SSLContext | bool = connections.verify(address.origin)
+        with _identities_lock:
+            #: What middleware is installed for, so that it sees every handle of the server.
+            self.identity: Identity = _identities.setdefault((address.origin, address.prefix), Identity())
 
     def flow(self, request: Request) -> AuthFlow:
         """Return the authentication flow of a request. A request with its own credentials is sent as it is."""

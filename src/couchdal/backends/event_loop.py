@@ -5,11 +5,11 @@ The streams of answers become asynchronous iterators of chunks with ``aclose``.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator, Mapping
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 from couchdal.backends.base import AsyncBackend, BaseBackend, Emulator
+from couchdal.backends.event_libraries import in_thread, new_signal, pause
 from couchdal.errors import MemoryOnly
 from couchdal.http.messages import ABSENT, Feed, Request, Response
 
@@ -125,13 +125,13 @@ class ThreadedBackend(InlineBackend):
     answers_at_once = False
 
     async def send(self, request: Request) -> Response:
-        response = await asyncio.to_thread(self.wrapped.send, request)
+        response = await in_thread(self.wrapped.send, request)
         if response.stream is not None:
             return Response(response.status, response.headers, stream=_thread_chunks(response))
         return response
 
     async def aclose(self) -> None:
-        await asyncio.to_thread(self.wrapped.close)
+        await in_thread(self.wrapped.close)
 
 
 async def _chunks(response: Response) -> AsyncGenerator[bytes, None]:
@@ -139,7 +139,7 @@ async def _chunks(response: Response) -> AsyncGenerator[bytes, None]:
         for chunk in response.chunks():
             yield chunk
             # Others have their turn.
-            await asyncio.sleep(0)
+            await pause(0)
     finally:
         response.close()
 
@@ -151,15 +151,8 @@ async def feed_chunks(
 
     ``poll`` replaces the feed's own poll if that may take long.
     """
-    loop = asyncio.get_running_loop()
-    woken = asyncio.Event()
-
-    def wake() -> None:
-        # Writers wake feeds from their own threads, perhaps after this loop has closed.
-        if not loop.is_closed():
-            loop.call_soon_threadsafe(woken.set)
-
-    feed.subscribe(wake)
+    woken = new_signal()
+    feed.subscribe(woken.set)
     try:
         while True:
             # Cleared before the poll, so that no write in between is missed.
@@ -170,23 +163,15 @@ async def feed_chunks(
             if wait is None:
                 return
             if wait > 0:
-                await _either(woken, wait)
+                await woken.wait(wait)
     finally:
         feed.close()
-
-
-async def _either(woken: asyncio.Event, seconds: float) -> None:
-    try:
-        async with asyncio.timeout(seconds):
-            await woken.wait()
-    except TimeoutError:
-        pass
 
 
 async def _thread_chunks(response: Response) -> AsyncGenerator[bytes, None]:
     chunks = iter(response.chunks())
     try:
-        while (chunk := await asyncio.to_thread(next, chunks, None)) is not None:
+        while (chunk := await in_thread(next, chunks, None)) is not None:
             yield chunk
     finally:
         response.close()

@@ -130,6 +130,17 @@ class MemoryBackend(Emulator):
             self.server.journal.settle()
             return check_server(self.server)
 
+    def settle(self) -> None:
+        from couchdal.emulator.engine.server.background import work_of  # only programs that wait for it need it
+
+        work = work_of(self.server)
+        due = True
+        while due:
+            # The lock is free between two pieces of work, as CouchDB answers its other clients meanwhile.
+            with self.server.lock:
+                self.server.journal.settle()
+                due = next(work, _ENDED) is not _ENDED
+
     def for_event_loop(self) -> AsyncBackend:
         from couchdal.backends.event_loop import InlineBackend  # imports asyncio, which blocking callers never need
 
@@ -146,6 +157,7 @@ class MemoryBackend(Emulator):
             self.server.empty(self.server.ids.begin)
 
 
+_ENDED = object()
 _default: MemoryBackend | None = None
 _default_lock = Lock()
 

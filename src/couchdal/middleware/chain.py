@@ -56,7 +56,8 @@ def install(
     middleware of all servers: it comes after that of backend objects.
     """
     everywhere = _innermost if innermost else _everywhere
-    installed = everywhere if server is None else _of_server.setdefault(server, [])
+    key = identity(server)
+    installed = everywhere if server is None else _of_server.setdefault(key, [])
     installed.insert(0 if outermost else len(installed), middleware)
     Backend.drivers = _DRIVERS
 
@@ -64,11 +65,17 @@ def install(
         if middleware in installed:
             installed.remove(middleware)
         if server is not None and not installed:
-            _of_server.pop(server, None)
+            _of_server.pop(key, None)
         if not _everywhere and not _of_server and not _innermost:
             Backend.drivers = None
 
     return remove
+
+
+def identity(server: object) -> object:
+    """Return what all handles of a server share. For a real server, it depends on the address only."""
+    shared: object = getattr(server, "identity", server)
+    return shared
 
 
 @contextmanager
@@ -90,7 +97,7 @@ def with_middleware(backend: B, middleware: Middleware) -> B:
 
 
 def _chain(backend: BaseBackend | AsyncBackend) -> list[Middleware]:
-    return [*_everywhere, *_of_server.get(backend.server_key, ()), *backend.middleware, *_innermost]
+    return [*_everywhere, *_of_server.get(identity(backend.server_key), ()), *backend.middleware, *_innermost]
 
 
 def _drive(backend: BaseBackend, request: Request) -> Response:
@@ -131,7 +138,7 @@ async def _drive_async(backend: AsyncBackend, request: Request) -> Response:
 async def _answer_async(backend: AsyncBackend, request: Request, chain: list[Middleware]) -> Response:
     if not chain:
         return await backend.send(request)
-    from asyncio import sleep  # blocking programs do not import asyncio
+    from couchdal.backends.event_libraries import pause  # blocking programs do not import asyncio
 
     steps = chain[0](backend, request)
     try:
@@ -146,7 +153,7 @@ async def _answer_async(backend: AsyncBackend, request: Request, chain: list[Mid
                     step = steps.send(response)
                 continue
             if isinstance(step, Delay):
-                await sleep(step.seconds)
+                await pause(step.seconds)
             elif isinstance(step, Discard):
                 await step.response.aclose()
             else:

@@ -16,7 +16,7 @@ from weakref import WeakKeyDictionary
 from couchdal.http.json_text import JSON
 from couchdal.http.messages import Request, Response
 from couchdal.http.urls import unquote_form
-from couchdal.middleware.chain import Steps, install
+from couchdal.middleware.chain import Steps, identity, install
 
 if TYPE_CHECKING:
     from couchdal.backends.base import AsyncBackend, BaseBackend
@@ -124,9 +124,10 @@ _logs: WeakKeyDictionary[object, RequestLog] = WeakKeyDictionary()
 
 def log_of(server: object) -> RequestLog:
     """Return the log of a server (``Backend.server_key``). The first call starts it."""
-    log = _logs.get(server)
+    key = identity(server)
+    log = _logs.get(key)
     if log is None:
-        log = _logs[server] = RequestLog()
+        log = _logs[key] = RequestLog()
         # Outermost, so that the log has what callers see, faults included.
         install(log.record, server, outermost=True)
     return log

@@ -66,9 +66,9 @@ class AsyncOperations:
         return operation.result(self.backend, await collect(response))
 
     async def _pause(self, seconds: float) -> None:
-        from asyncio import sleep  # blocking programs do not import asyncio
+        from couchdal.backends.event_libraries import pause  # blocking programs do not import asyncio
 
-        await sleep(seconds)
+        await pause(seconds)
 
 
 def document_path(doc_id: str) -> str:

@@ -112,6 +112,16 @@ class Indexes:
                 with suppress(CouchError):
                     self.json_index(db, definition)
 
+    def outrun(self, db: DocumentStore) -> list[JsonIndex | ViewIndex]:
+        """Return the indexes of all design documents that documents have outrun."""
+        found: list[JsonIndex | ViewIndex] = [
+            self.kept_json_index(definition) for definition in self.definitions(db) if definition.is_json
+        ]
+        for record in db.design_documents():
+            if record.body.get("views") and record.body.get("language") != "query":
+                found.append(self.view_index(db, record.body))
+        return [index for index in found if not index.is_current(db)]
+
     # --- functions of design documents --------------------------------------------------------------------------------
 
     def view_index(self, db: DocumentStore, design: Mapping[str, object]) -> ViewIndex:

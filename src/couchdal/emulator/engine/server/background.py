@@ -1,0 +1,27 @@
+"""Work that CouchDB does by itself, in steps that somebody drives. The caller holds the server's lock during a step.
+
+Today this is the work on indexes, which CouchDB's ``ken`` starts after each write.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from couchdal.errors import CouchError
+
+if TYPE_CHECKING:
+    from couchdal.emulator.engine.server.server import Server
+
+
+def work_of(server: Server) -> Iterator[None]:
+    """Do all work that is due, one piece at each step.
+
+    An index that fails stays behind: the query that needs it gets the error.
+    """
+    for database in list(server.databases.values()):
+        for index in database.indexes.outrun(database):
+            with suppress(CouchError):
+                index.refresh(database)
+            yield
