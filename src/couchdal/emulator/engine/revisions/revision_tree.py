@@ -18,7 +18,7 @@ from sys import maxsize
 from typing import TYPE_CHECKING
 
 from couchdal.emulator.engine.revisions.revision import Revision
-from couchdal.emulator.engine.revisions.revision_node import Node, RevisionTree, in_order, nodes
+from couchdal.emulator.engine.revisions.revision_node import Node, RevisionTree, each_node, in_order, nodes
 from couchdal.emulator.engine.revisions.tree_editor import Merged, TreeEditor, chain
 
 if TYPE_CHECKING:
@@ -97,13 +97,16 @@ def stem(tree: RevisionTree, limit: int) -> RevisionTree:
         if tree[0].position <= limit:
             return tree
         return _stemmed(tree, list(tree[0].path()), limit)
-    # Parents come after their children.
-    known = list(nodes(tree))
-    known.reverse()
+    known = each_node(tree)
     # CouchDB compares only ids, so the same id at two positions counts too.
     if len({node.id for node in known}) < len(known):
         return _joined(tree, limit)
-    return _stemmed(tree, known, limit)
+    if max(leaf.position for leaf in tree) <= limit and min(node.position for node in known) > 0:
+        # No history can be longer than its position.
+        return tree
+    parents_last = list(nodes(tree))
+    parents_last.reverse()
+    return _stemmed(tree, parents_last, limit)
 
 
 def _stemmed(tree: RevisionTree, known: Sequence[Node], limit: int) -> RevisionTree:
