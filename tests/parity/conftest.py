@@ -1,4 +1,4 @@
-"""Run the transcripts on the emulator in four ways, or on the server that ``COUCHDB_URL`` names."""
+"""Run the transcripts on the emulator in five ways, or on the server that ``COUCHDB_URL`` names."""
 
 from __future__ import annotations
 
@@ -14,9 +14,11 @@ from targets import SocketBackend, Target
 
 from couchdal.backends.couch import CouchBackend
 from couchdal.backends.memory import MemoryBackend
+from couchdal.emulator.engine.server.server import Server
 from couchdal.proxy.allow_list import AllowList
 from couchdal.proxy.proxy import Proxy
 from couchdal.server.assembly import build_application
+from couchdal.server.javascript_workers import Workers
 from couchdal.server.options import read_options
 from couchdal.transcripts.scenario import RECORDED_ADMIN
 
@@ -48,6 +50,10 @@ def target(request: pytest.FixtureRequest, served_emulator: MemoryBackend) -> Ta
     way: str = request.param
     if way == "memory":
         emulator = MemoryBackend(admin=RECORDED_ADMIN)
+        return Target(way, emulator, emulator.clock.advance)
+    if way == "workers":
+        # The workers end with the tests.
+        emulator = MemoryBackend(server=Server(dict([RECORDED_ADMIN]), javascript=Workers(most=2)))
         return Target(way, emulator, emulator.clock.advance)
     if way != "live":
         address: str = request.getfixturevalue("proxied_address" if way == "proxy" else "served_address")

@@ -15,7 +15,9 @@ from couchdal.transcripts.scenario import Player, parse_scenario
 
 HERE = Path(__file__).parent
 FILES = {f"{file.parent.name}/{file.stem}": file for file in sorted(HERE.glob("transcripts/*/*.json"))}
-WAYS = ["live"] if os.environ.get("COUCHDB_URL") else ["memory", "socket", "http", "proxy"]
+WAYS = ["live"] if os.environ.get("COUCHDB_URL") else ["memory", "workers", "socket", "http", "proxy"]
+# Only these differ when JavaScript runs in worker processes.
+WITH_FUNCTIONS = {name for name, file in FILES.items() if "function" in file.read_text()}
 KNOWN_DIFFERENCES = {
     name: difference["reason"]
     for difference in tomllib.loads((HERE / "known_differences.toml").read_text()).get("difference", [])
@@ -31,7 +33,12 @@ def known_difference(way: str, name: str) -> list[pytest.MarkDecorator]:
 
 @pytest.mark.parametrize(
     ("target", "name"),
-    [pytest.param(way, name, id=f"{way}-{name}", marks=known_difference(way, name)) for way in WAYS for name in FILES],
+    [
+        pytest.param(way, name, id=f"{way}-{name}", marks=known_difference(way, name))
+        for way in WAYS
+        for name in FILES
+        if way != "workers" or name in WITH_FUNCTIONS
+    ],
     indirect=["target"],
 )
 def test_answers_as_recorded(target: Target, name: str, record_property: Any) -> None:

@@ -105,6 +105,9 @@ class InlineBackend(AsyncBackend):
         # The emulator creates the database on first use.
         return self.wrapped.relative_request(method, path, payload, headers, body)
 
+    async def aclose(self) -> None:
+        self.wrapped.close()
+
     async def send(self, request: Request) -> Response:
         response = self.wrapped.send(request)
         return response if response.stream is None else self._awaited(response)

@@ -66,6 +66,10 @@ class MemoryBackend(Emulator):
     def provided(self) -> set[object]:
         return self.server.provided
 
+    def close(self) -> None:
+        if self.server.javascript is not None:
+            self.server.javascript.close()
+
     def check_large(self, request: Request) -> None:
         with self.server.lock:
             check_large(self.server, request)

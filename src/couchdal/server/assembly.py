@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from couchdal.backends import open_backend
 from couchdal.backends.base import AsyncBackend, BaseBackend
 from couchdal.errors import NotConfigured
 from couchdal.http.json_text import JSON
@@ -60,16 +60,22 @@ def build_application(settings: Mapping[str, Setting], write_log: Callable[[str]
 
 
 def _embedded(admin: tuple[str, str] | None) -> BaseBackend:
-    if admin is None:
-        return open_backend("memory")
-    # Where credentials count, cookies must expire, and nobody may know the secret that signs them.
-    from secrets import randbits
     from time import monotonic, time
 
     from couchdal.backends.memory import MemoryBackend
-    from couchdal.emulator.engine.server.server import Clock, Ids, Server
+    from couchdal.emulator.engine.server.server import Clock, Ids, Server  # a proxy needs no emulator
 
-    server = Server(clock=Clock(monotonic=monotonic, date=time), ids=Ids(randbits(128)))
+    javascript = None
+    if os.name == "posix":
+        from couchdal.server.javascript_workers import Workers
+
+        javascript = Workers()
+    if admin is None:
+        return MemoryBackend(server=Server(clock=Clock(monotonic=monotonic), javascript=javascript))
+    # Where credentials count, cookies must expire, and nobody may know the secret that signs them.
+    from secrets import randbits
+
+    server = Server(clock=Clock(monotonic=monotonic, date=time), ids=Ids(randbits(128)), javascript=javascript)
     return MemoryBackend(admin=admin, server=server)
 
 

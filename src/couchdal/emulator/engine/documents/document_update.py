@@ -156,7 +156,9 @@ def _refused(
     parent: Node | None,
 ) -> CouchError | None:
     if document.doc_id.startswith("_design/"):
-        return design_error() or check_design_document(document.body, partitioned=db.partitioned)
+        return design_error() or check_design_document(
+            document.body, partitioned=db.partitioned, javascript=db.indexes.javascript
+        )
     db.validation_loaded = True
     return validate(document, parent) if validate is not None else None
 

@@ -41,6 +41,10 @@ class FollowingIndex(ABC, Generic[Found]):
     def read(self, db: DocumentStore, record: DocumentRecord) -> Found | None:
         """Return what a document contributes to the index, if anything. Raise ``CouchError`` if it fails."""
 
+    def read_all(self, db: DocumentStore, records: Iterable[DocumentRecord]) -> list[tuple[str, Found | None]]:
+        """Return what each document contributes. Raise ``CouchError`` if one fails."""
+        return [(record.doc_id, self.read(db, record)) for record in records]
+
     @abstractmethod
     def _replace(self, changed: Sequence[tuple[str, Found | None]], seq: int) -> None:
         """Replace what documents contributed before by what was found now, up to update sequence ``seq``."""
@@ -108,7 +112,7 @@ class FollowingIndex(ABC, Generic[Found]):
         known = {record.doc_id: record for record in db.storage.changes(until=self.seq)}
         records = [record for record in known.values() if record.doc_id not in purged]
         try:
-            fresh._put([(record.doc_id, fresh.read(db, record)) for record in records], self.seq)
+            fresh._put(fresh.read_all(db, records), self.seq)
         except CouchError:
             return True
         later = {record.doc_id for record in db.storage.changes(since=self.seq)}
@@ -151,7 +155,7 @@ class FollowingIndex(ABC, Generic[Found]):
 
     def found_since(self, db: DocumentStore, seq: int, until: int | None = None) -> Sequence[tuple[str, Found | None]]:
         """Return what the documents contribute that changed after ``seq``. Raise ``CouchError`` if one fails."""
-        return [(record.doc_id, self.read(db, record)) for record in paced(db.storage.changes(seq, until), 8)]
+        return self.read_all(db, paced(db.storage.changes(seq, until), 8))
 
     def add(self, found: Sequence[tuple[str, Found | None]], seq: int) -> None:
         """Replace the rows of changed documents. ``seq`` is the update sequence that the index has reached."""

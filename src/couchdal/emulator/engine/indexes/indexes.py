@@ -16,6 +16,7 @@ from couchdal.errors import CouchError
 
 if TYPE_CHECKING:
     from couchdal.emulator.engine.javascript.javascript import QueryServer
+    from couchdal.emulator.engine.javascript.runtime import Runtime
     from couchdal.emulator.engine.mango.index_definition import IndexDefinition
     from couchdal.emulator.engine.mango.json_index import JsonIndex
     from couchdal.emulator.engine.views.view_index import ViewIndex
@@ -27,9 +28,19 @@ class Indexes:
     It does not hold its database, which holds it: methods that read documents take the database as ``db``.
     """
 
-    __slots__ = ("_definitions", "_design_version", "_json_indexes", "_query_servers", "_validators", "_view_indexes")
+    __slots__ = (
+        "_definitions",
+        "_design_version",
+        "_json_indexes",
+        "_query_servers",
+        "_validators",
+        "_view_indexes",
+        "javascript",
+    )
 
-    def __init__(self) -> None:
+    def __init__(self, javascript: Runtime | None = None) -> None:
+        #: Where JavaScript runs; None: in this process.
+        self.javascript: Runtime | None = javascript
         # The version of the design documents from which the definitions and validators were read; None: not read yet.
         self._design_version = 0
         self._definitions: tuple[IndexDefinition, ...] | None = None
@@ -133,7 +144,8 @@ class Indexes:
         group = view_group(design)
         index = self._view_indexes.get(group.signature)
         if index is None or not index.is_intact:
-            index = ViewIndex(group, partitioned=group.is_partitioned(db.partitioned))
+            partitioned = group.is_partitioned(db.partitioned)
+            index = ViewIndex(group, partitioned=partitioned, javascript=self.javascript)
             self._view_indexes[group.signature] = index
         return index
 
@@ -153,7 +165,7 @@ class Indexes:
 
         known, server = self._query_servers.get(design.doc_id, (None, None))
         if server is None or known is not design:
-            server = QueryServer(show_body(design.doc_id, design.winner))
+            server = QueryServer(show_body(design.doc_id, design.winner), self.javascript)
             self._query_servers[design.doc_id] = (design, server)
         return server
 
@@ -192,7 +204,7 @@ class Indexes:
 
     def fork(self) -> Indexes:
         """Return the indexes of a fork of the database. Rows are shared until one side changes them."""
-        other = Indexes()
+        other = Indexes(self.javascript)
         other._design_version = self._design_version
         other._definitions, other._validators = self._definitions, self._validators
         other._json_indexes = {name: index.fork() for name, index in self._json_indexes.items()}

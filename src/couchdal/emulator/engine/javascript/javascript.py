@@ -1,25 +1,26 @@
 """Compile and call the functions of a design document, in one JavaScript engine per design document.
 
 This module does not know documents, rows or requests: JSON values go in and out. The script ``javascript.js`` runs in
-the engine. It defines the API for functions, and translates what they throw. Source: ``share/server`` and
-``couch_query_servers``.
+the engine. It defines the API for functions, and translates what they throw. ``runtime.py`` says where the engine runs.
+Source: ``share/server`` and ``couch_query_servers``.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from functools import cache
-from importlib import resources
-from threading import RLock, get_ident
-from typing import Any, cast
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TypeAlias, cast
 
 from couchdal.emulator.engine.documents.document import DocumentRecord
 from couchdal.emulator.engine.erlang.term_text import pretty_term, print_reason
+from couchdal.emulator.engine.javascript.runtime import InProcess, Runtime, Stopped
 from couchdal.emulator.engine.views.view_definition import JAVASCRIPT
-from couchdal.errors import BadRequest, Conflict, CouchError, NotFound, NotSupported, ServerError, thrown
+from couchdal.errors import BadRequest, Conflict, CouchError, NotFound, ServerError, thrown
 from couchdal.http.json_text import encode_json
-from couchdal.pace import begin_long
+from couchdal.pace import begin_long, waiting
+
+#: The keys and values that a map function emits for a document.
+Emitted: TypeAlias = "list[tuple[object, object]]"
 
 # The errors of functions that do not become 500: status and error word. Source: chttpd:error_info.
 _STATUSES = {
@@ -42,33 +43,23 @@ _STATUSES = {
     "service_unavailable": (503, "service unavailable"),
     "insufficient_storage": (507, "insufficent_storage"),
 }
-# CouchDB's limits for a query server.
-_MEMORY_LIMIT = 64 * 1024 * 1024
-_TIME_LIMIT_S = 5.0
+# So much JSON goes to an engine at once, at most.
+_BATCH, _BATCH_LENGTH = 100, 256 * 1024
 
 
 class QueryServer:
     """One JavaScript engine with one design document. Functions of different design documents share nothing.
 
-    Raises ``ServerError`` for a design document in another language, and ``NotSupported`` if no engine is installed.
+    ``runtime`` says where the engine runs; without it, it runs in this process. Raises ``ServerError`` for a design
+    document in another language, and ``NotSupported`` if no engine is installed.
     """
 
-    def __init__(self, design: Mapping[str, object]) -> None:
+    def __init__(self, design: Mapping[str, object], runtime: Runtime | None = None) -> None:
         language = design.get("language", JAVASCRIPT)
         if language != JAVASCRIPT:
             raise thrown("unknown_query_language", str(language))
-        self._design = design
-        self._lock = RLock()
-        self._start()
-
-    def _start(self) -> None:
-        # An engine works only in the thread that made it.
-        self._thread = get_ident()
-        self._context = _engine().Context()
-        self._context.set_memory_limit(_MEMORY_LIMIT)
-        self._context.set_time_limit(_TIME_LIMIT_S)
-        self._command = self._context.eval(_runtime())
-        self._ask("load", self._design)
+        begin_long()
+        self._engine = (runtime or InProcess()).start(_text("load", design))
 
     def compile(self, source: str) -> None:
         """Raise ``BadRequest`` (``compilation_error``) or ``NotFound`` if the source does not define a function."""
@@ -79,9 +70,14 @@ class QueryServer:
                 raise
             raise BadRequest(error.reason, error=error.error) from None
 
-    def map(self, sources: Sequence[str], document: Mapping[str, object]) -> list[list[tuple[object, object]]]:
-        """Return the keys and values that each map function emits. A function that throws emits nothing."""
-        return cast("list[list[tuple[object, object]]]", self._ask("map", sources, document))
+    def map(self, sources: Sequence[str], documents: Iterable[Mapping[str, object]]) -> Iterator[list[Emitted]]:
+        """Yield the keys and values that each map function emits for each document.
+
+        A function that throws emits nothing.
+        """
+        for texts in _batches(_text("map", sources, document) for document in documents):
+            for answer in self._answers(texts):
+                yield cast("list[Emitted]", self._result(answer, is_traced=True))
 
     def reduce(self, source: str, keys: object, values: Sequence[object], *, again: bool) -> object:
         """Return the result of a reduce function, or None if it throws."""
@@ -98,29 +94,42 @@ class QueryServer:
         return self._ask("call", path, *args)
 
     def _ask(self, *command: object) -> object:
-        begin_long()
-        with self._lock:
-            if self._thread != get_ident():
-                self._start()
-            return self._answer(command)
+        (answer,) = self._answers([_text(*command)])
+        # In CouchDB, the error of a reduce function ends the process that builds the index.
+        return self._result(answer, is_traced=command[0] == "reduce")
 
-    def _answer(self, command: Sequence[object]) -> object:
+    def _answers(self, texts: Sequence[str]) -> list[str]:
+        begin_long()
         try:
-            answer = self._command(encode_json(command).decode())
-        except _engine().JSException as error:
-            # An engine that was stopped in the middle of a call is in an unknown state.
-            self._start()
-            text = str(error)
-            reason = "OS process timed out." if "interrupted" in text else text.partition("\n")[0]
-            raise ServerError(reason, error="os_process_error") from None
+            with waiting():
+                return self._engine.ask(texts)
+        except Stopped as stopped:
+            raise ServerError(str(stopped), error="os_process_error") from None
+
+    def _result(self, answer: str, *, is_traced: bool) -> object:
         done, result = json.loads(_well_formed(answer))
         if done:
             return result
         failure = error_of(result)
-        if command[0] in ("map", "reduce"):
-            # In CouchDB, this error ends the process that builds the index.
-            failure.is_traced = True
+        failure.is_traced = is_traced
         raise failure
+
+
+def _text(*command: object) -> str:
+    return encode_json(command).decode()
+
+
+def _batches(texts: Iterable[str]) -> Iterator[list[str]]:
+    batch: list[str] = []
+    length = 0
+    for text in texts:
+        batch.append(text)
+        length += len(text)
+        if len(batch) == _BATCH or length >= _BATCH_LENGTH:
+            yield batch
+            batch, length = [], 0
+    if batch:
+        yield batch
 
 
 def find_function(record: DocumentRecord, *path: str) -> None:
@@ -155,25 +164,3 @@ def _well_formed(text: str) -> str:
         return text
     whole: str = json.dumps(json.loads(text), ensure_ascii=False)
     return whole.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-
-
-@cache
-def _runtime() -> str:
-    return resources.files("couchdal.emulator.engine.javascript").joinpath("javascript.js").read_text("utf-8")
-
-
-def _engine() -> Any:
-    try:
-        import quickjs  # type: ignore[import-untyped, unused-ignore]
-    except ImportError:
-        raise NotSupported("functions of design documents need JavaScript: pip install 'couchdal[views]'") from None
-    return quickjs
-
-
-def is_installed() -> bool:
-    """Return True if a JavaScript engine is installed."""
-    try:
-        _engine()
-    except NotSupported:
-        return False
-    return True

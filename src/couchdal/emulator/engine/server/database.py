@@ -16,6 +16,7 @@ from couchdal.emulator.engine.server.journal import Changes, Commit, Journal
 from couchdal.emulator.storage.base import LocalDocument, Storage
 
 if TYPE_CHECKING:
+    from couchdal.emulator.engine.javascript.runtime import Runtime
     from couchdal.emulator.storage.layer import Layer
 
 #: The old and the new state of a document. One of them is not None.
@@ -54,6 +55,7 @@ class Database(DocumentStore):
         shards: int = 2,
         replicas: int = 1,
         journal: Journal | None = None,
+        javascript: Runtime | None = None,
     ) -> None:
         super().__init__(storage, seq_text, partitioned=partitioned)
         self.name: str = name
@@ -69,7 +71,7 @@ class Database(DocumentStore):
         self.validation_loaded: bool = False
         self.deleted: bool = False
         self.watchers: dict[object, Callable[[], None]] = {}
-        self.indexes: Indexes = Indexes()
+        self.indexes: Indexes = Indexes(javascript)
         # The server's. A database without a server has its own.
         self.journal: Journal = journal or Journal()
         # The request that is computing a write without the server's lock. The others wait for it.

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from functools import partial
 from hashlib import md5
 from threading import Condition, RLock
+from typing import TYPE_CHECKING
 
 from couchdal.emulator.engine.server.database import Database
 from couchdal.emulator.engine.server.forks import remember
@@ -18,6 +19,9 @@ from couchdal.emulator.engine.server.journal import Action, Assignment, Changes,
 from couchdal.emulator.storage.memory import MemoryStorage
 from couchdal.errors import NO_DATABASE, BadRequest, FileExists, IllegalDatabaseName, NotFound
 from couchdal.pace import begin_long, give_way, here, view_of, waiting
+
+if TYPE_CHECKING:
+    from couchdal.emulator.engine.javascript.runtime import Runtime
 
 # A shard's name ends with its time stamp. CouchDB ignores the suffix ".couch".
 _NAME = re.compile(r"[a-z][a-z0-9_$()+/-]*(\.[0-9]{10,})?(\.couch)?\Z")
@@ -128,7 +132,10 @@ class ServerClock:
 
 
 class Server:
-    """One emulated CouchDB. ``admins`` maps names to passwords. Without admins, everybody is one."""
+    """One emulated CouchDB. ``admins`` maps names to passwords. Without admins, everybody is one.
+
+    ``javascript`` says where functions of design documents run; without it, they run in this process.
+    """
 
     __slots__ = (
         "__weakref__",
@@ -139,6 +146,7 @@ class Server:
         "failures",
         "generations",
         "ids",
+        "javascript",
         "journal",
         "known_passwords",
         "lock",
@@ -146,11 +154,16 @@ class Server:
     )
 
     def __init__(
-        self, admins: dict[str, str] | None = None, clock: Clock | None = None, ids: Ids | None = None
+        self,
+        admins: dict[str, str] | None = None,
+        clock: Clock | None = None,
+        ids: Ids | None = None,
+        javascript: Runtime | None = None,
     ) -> None:
         self.admins: dict[str, str] = {} if admins is None else admins
         self.clock: Clock = clock or Clock()
         self.ids: Ids = ids or Ids()
+        self.javascript: Runtime | None = javascript
         # One lock for everything: requests are short, and the interpreter runs one thread at a time anyway.
         self.lock: RLock = RLock()
         # Whoever takes the lock to read or write calls ``journal.settle()`` first.
@@ -298,6 +311,7 @@ class Server:
             shards=shards,
             replicas=replicas,
             journal=self.journal,
+            javascript=self.javascript,
         )
 
     def check_new_name(self, name: str, *, partitioned: bool = False) -> None:

@@ -25,6 +25,7 @@ from couchdal.pace import here, paced
 
 if TYPE_CHECKING:
     from couchdal.emulator.engine.javascript.javascript import QueryServer
+    from couchdal.emulator.engine.javascript.runtime import Runtime
     from couchdal.emulator.engine.mango.index_definition import IndexDefinition
     from couchdal.emulator.engine.mango.json_index import JsonIndex
     from couchdal.emulator.engine.views.view_index import ViewIndex
@@ -150,6 +151,11 @@ class SharedIndexes:
         self._server = server
         self._view = view
         self._copies: list[FollowingIndex[Any]] = []
+
+    @property
+    def javascript(self) -> Runtime | None:
+        """Where JavaScript runs."""
+        return self._view.live.indexes.javascript
 
     def close(self) -> None:
         """Release what readers had. The caller holds the lock."""

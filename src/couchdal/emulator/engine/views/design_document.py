@@ -6,10 +6,13 @@ This module does not know databases or requests. Source: ``couch_mrview:validate
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from couchdal.emulator.engine.erlang.integers import parse_integer
 from couchdal.errors import BadRequest, CouchError, NotSupported
+
+if TYPE_CHECKING:
+    from couchdal.emulator.engine.javascript.runtime import Runtime
 
 _Types: TypeAlias = "tuple[str, ...]"
 _Path: TypeAlias = "tuple[tuple[str, _Types], ...]"
@@ -41,7 +44,9 @@ _RANKED = ("_top_", "_bottom_")
 _MAX_RANK = 100
 
 
-def check_design_document(body: Mapping[str, object], *, partitioned: bool = False) -> CouchError | None:
+def check_design_document(
+    body: Mapping[str, object], *, partitioned: bool = False, javascript: Runtime | None = None
+) -> CouchError | None:
     """Return the error for a design document that CouchDB refuses or that the emulator does not support, or None."""
     map_type = _OBJECT if body.get("language") == "query" else _STRING
     for path in (*_FIELDS, (*_VIEWS, ("map", map_type)), (*_VIEWS, ("reduce", _STRING))):
@@ -50,7 +55,7 @@ def check_design_document(body: Mapping[str, object], *, partitioned: bool = Fal
             names, types = wrong
             # CouchDB lists the types from the last to the first.
             return _invalid(f"`{'.'.join(names)}` field must have {' or '.join(reversed(types))} type")
-    return _check_views(body) or _check_options(body, partitioned) or _check_functions(body)
+    return _check_views(body) or _check_options(body, partitioned) or _check_functions(body, javascript)
 
 
 def _invalid(reason: str) -> CouchError:
@@ -120,12 +125,10 @@ def _check_options(body: Mapping[str, object], partitioned: bool) -> CouchError 
     return None
 
 
-def _check_functions(body: Mapping[str, object]) -> CouchError | None:
+def _check_functions(body: Mapping[str, object], javascript: Runtime | None) -> CouchError | None:
     """Return the error of the first view whose functions do not compile. CouchDB does not compile other functions."""
-    from couchdal.emulator.engine.javascript.javascript import (  # most databases do not have design documents
-        QueryServer,
-        is_installed,
-    )
+    from couchdal.emulator.engine.javascript.javascript import QueryServer  # most databases have no design documents
+    from couchdal.emulator.engine.javascript.runtime import is_installed
     from couchdal.emulator.engine.views.reduction import is_builtin
     from couchdal.emulator.engine.views.view_definition import JAVASCRIPT, view_group
 
@@ -138,7 +141,7 @@ def _check_functions(body: Mapping[str, object]) -> CouchError | None:
     group = view_group(body)
     if group.language != JAVASCRIPT or not group.views:
         return None
-    server = QueryServer({})
+    server = QueryServer({}, javascript)
     for view in group.views:
         reduces = [("reduce", name, source) for name, source in view.reduces if not is_builtin(source)]
         for kind, name, source in (("map", view.first_name, view.source), *reduces):

@@ -5,7 +5,7 @@ This module does not know queries. Source: ``couch_mrview_updater``, ``couch_mrv
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TypeAlias, TypeVar
 
 from couchdal.emulator.engine.collation.collation import Key, json_key
@@ -15,7 +15,8 @@ from couchdal.emulator.engine.documents.document_store import DocumentStore
 from couchdal.emulator.engine.erlang.term_order import term_key
 from couchdal.emulator.engine.indexes.following_index import FollowingIndex
 from couchdal.emulator.engine.indexes.row_blocks import RowBlocks
-from couchdal.emulator.engine.javascript.javascript import QueryServer
+from couchdal.emulator.engine.javascript.javascript import Emitted, QueryServer
+from couchdal.emulator.engine.javascript.runtime import Runtime
 from couchdal.emulator.engine.mango.index_definition import IndexDefinition
 from couchdal.emulator.engine.mango.json_index import JsonIndex
 from couchdal.emulator.engine.views.block_reduction import ViewRow, reduction_of
@@ -32,10 +33,11 @@ _Rows: TypeAlias = "list[list[ViewRow]]"
 class ViewIndex(FollowingIndex[_Rows]):
     """The rows of a design document's views, in the order of the group."""
 
-    def __init__(self, group: ViewGroup, *, partitioned: bool) -> None:
+    def __init__(self, group: ViewGroup, *, partitioned: bool, javascript: Runtime | None = None) -> None:
         super().__init__()
         self.group = group
         self.partitioned = partitioned
+        self.javascript = javascript
         self.rows: list[RowBlocks[ViewRow]] = [RowBlocks() for _ in group.views]
         # For each view, the update sequence at which its rows last changed.
         self.changed_at: list[int] = [0] * len(group.views)
@@ -76,13 +78,16 @@ class ViewIndex(FollowingIndex[_Rows]):
         if self._server is None:
             if self.group.language != JAVASCRIPT:
                 raise ServerError(self.group.language, error="unknown_query_language")
-            self._server = QueryServer({"views": {"lib": self.group.lib}})
+            self._server = QueryServer({"views": {"lib": self.group.lib}}, self.javascript)
         return self._server
 
     def found_since(self, db: DocumentStore, seq: int, until: int | None = None) -> Sequence[tuple[str, _Rows | None]]:
         if self.group.language != MANGO:
             self.query_server()
-        return super().found_since(db, seq, until)
+        found = super().found_since(db, seq, until)
+        if self.javascript is not None:
+            self._check_functions(found)
+        return found
 
     def __repr__(self) -> str:
         return f"index of the views {', '.join(view.first_name for view in self.group.views)}"
@@ -98,7 +103,7 @@ class ViewIndex(FollowingIndex[_Rows]):
         return all(list(rows) == sorted(row for of in found for row in of[at]) for at, rows in enumerate(self.rows))
 
     def emptied(self) -> ViewIndex:
-        return ViewIndex(self.group, partitioned=self.partitioned)
+        return ViewIndex(self.group, partitioned=self.partitioned, javascript=self.javascript)
 
     def _take_copies(self) -> None:
         self.rows = list(self.rows)
@@ -107,9 +112,21 @@ class ViewIndex(FollowingIndex[_Rows]):
         self._of_document = dict(self._of_document)
 
     def read(self, db: DocumentStore, record: DocumentRecord) -> _Rows | None:
-        if record.deleted or (record.doc_id.startswith("_design/") and not self.group.includes_design):
-            return None
-        emitted = self._emitted(db, record)
+        ((_, rows),) = self.read_all(db, [record])
+        return rows
+
+    def read_all(self, db: DocumentStore, records: Iterable[DocumentRecord]) -> list[tuple[str, _Rows | None]]:
+        records = list(records)
+        emitted = self._emitted(db, [record for record in records if self._is_mapped(record)])
+        return [
+            (record.doc_id, self._rows_of(record, next(emitted)) if self._is_mapped(record) else None)
+            for record in records
+        ]
+
+    def _is_mapped(self, record: DocumentRecord) -> bool:
+        return not record.deleted and (self.group.includes_design or not record.doc_id.startswith("_design/"))
+
+    def _rows_of(self, record: DocumentRecord, emitted: Sequence[Emitted]) -> _Rows | None:
         if not any(emitted):
             return None
         partition = record.doc_id.partition(":")[0] if self.partitioned else ""
@@ -117,15 +134,21 @@ class ViewIndex(FollowingIndex[_Rows]):
             _placed(partition, record.doc_id, key_of, pairs) for key_of, pairs in zip(self._keys, emitted, strict=True)
         ]
 
-    def _emitted(self, db: DocumentStore, record: DocumentRecord) -> list[list[tuple[object, object]]]:
-        """Return the keys and values that each map function emits. For Mango, the keys are the columns."""
+    def _emitted(self, db: DocumentStore, records: Sequence[DocumentRecord]) -> Iterator[list[Emitted]]:
+        """Yield the keys and values that each map function emits for each document.
+
+        For Mango, the keys are the columns.
+        """
         if self.group.language != MANGO:
-            return self.query_server().map(self._sources, show(db, record, record.winner, self._shown))
+            documents = (show(db, record, record.winner, self._shown) for record in records)
+            yield from self.query_server().map(self._sources, documents)
+            return
         if self._columns is None:
             definitions = (IndexDefinition("", view.first_name, view.source, False) for view in self.group.views)
             self._columns = [JsonIndex(definition) for definition in definitions]
-        values = (index.read(db, record) for index in self._columns)
-        return [[] if columns is None else [(columns, None)] for columns in values]
+        for record in records:
+            values = (index.read(db, record) for index in self._columns)
+            yield [[] if columns is None else [(columns, None)] for columns in values]
 
     def _replace(self, changed: Sequence[tuple[str, _Rows | None]], seq: int) -> None:
         added: _Rows = [[] for _ in self.rows]
@@ -170,6 +193,19 @@ class ViewIndex(FollowingIndex[_Rows]):
                     )
                 else:
                     reduction_of(rows.root, source, self.query_server())
+
+    def _check_functions(self, found: Sequence[tuple[str, _Rows | None]]) -> None:
+        """Raise ``CouchError`` if a JavaScript reduce function fails or does not end for new rows.
+
+        The rows are added under the server's lock. A function that does not end must not keep it.
+        """
+        for place, view in enumerate(self.group.views):
+            for _, source in view.reduces:
+                new = [row for _, rows in found if rows is not None for row in rows[place]]
+                if new and not self.partitioned and not is_builtin(source):
+                    keys = [[row.key, row.doc_id] for row in new]
+                    value = self.query_server().reduce(source, keys, [row.value for row in new], again=False)
+                    self.query_server().reduce(source, None, [value], again=True)
 
 
 def _placed(
