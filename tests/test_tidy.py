@@ -45,6 +45,8 @@ ONLY_IMPORTERS = {
     "httpx2": {"couchdal.backends.couch_server", "couchdal.backends.couch", "couchdal.backends.async_couch"},
     "uvicorn": {"couchdal.server.listener", "couchdal.server.protocol"},
     "starlette": set(),
+    "quickjs": {"couchdal.emulator.engine.javascript.runtime"},
+    "subprocess": {"couchdal.server.javascript_workers"},
     "prometheus_client": {"couchdal.metrics.prometheus"},
     "opentelemetry": {"couchdal.metrics.opentelemetry"},
     "sqlite3": {"couchdal.emulator.storage.sqlite"},

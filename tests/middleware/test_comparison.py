@@ -11,7 +11,8 @@ import pytest
 
 from couchdal import AsyncCouchDAL, CouchDAL, MemoryBackend
 from couchdal.backends.base import AsyncBackend, BaseBackend
-from couchdal.emulator.engine.server.server import Clock, Ids, Server
+from couchdal.emulator.engine.server.ids import Ids
+from couchdal.emulator.engine.server.server import Clock, Server
 from couchdal.http.messages import Request
 from couchdal.middleware.chain import Steps, installed
 from couchdal.middleware.comparison import Comparison

@@ -18,7 +18,7 @@ from couchdal.api.routes import endpoint_of
 from couchdal.backends.authentication import BasicAuthentication, has_credentials
 from couchdal.backends.base import AsyncBackend, BaseBackend
 from couchdal.backends.memory import MemoryBackend
-from couchdal.emulator.engine.server.server import Ids
+from couchdal.emulator.engine.server.ids import Ids
 from couchdal.http.json_text import JSON
 from couchdal.http.messages import Request, Response, is_feed
 from couchdal.http.urls import parse_query, quote, split_path

@@ -63,11 +63,12 @@ def _embedded(admin: tuple[str, str] | None) -> BaseBackend:
     from time import monotonic, time
 
     from couchdal.backends.memory import MemoryBackend
-    from couchdal.emulator.engine.server.server import Clock, Ids, Server  # a proxy needs no emulator
+    from couchdal.emulator.engine.server.ids import Ids
+    from couchdal.emulator.engine.server.server import Clock, Server  # a proxy needs no emulator
 
     javascript = None
     if os.name == "posix":
-        from couchdal.server.javascript_workers import Workers
+        from couchdal.server.javascript_workers import Workers  # a proxy runs no functions
 
         javascript = Workers()
     if admin is None:

@@ -1,0 +1,45 @@
+"""Ids and secrets of an emulated server, the same for each seed."""
+
+from __future__ import annotations
+
+from hashlib import md5
+
+
+class Ids:
+    """Document ids and secrets of 32 hex digits: the same run of them for each seed.
+
+    Like CouchDB's own ids, those of one run share a prefix and rise, so that documents sort in the order of creation.
+    """
+
+    def __init__(self, seed: int = 0) -> None:
+        self._seed = seed
+        #: The seed of the current run, how many ids it has given, and the beginning of the next ones. One tuple changes
+        #: in one step.
+        self.position: tuple[int, int, str]
+        self.begin()
+
+    def begin(self, seed: int | None = None) -> None:
+        """Begin the run of document ids of a seed, or the first one again. Secrets stay, so logins remain valid."""
+        run_seed = self._seed if seed is None else seed
+        self.position = run_seed, 0, _beginning(run_seed, 0)
+
+    def next(self) -> str:
+        run_seed, count, shared = self.position
+        count += 1
+        run, number = divmod(count, 1 << 24)
+        if number == 0:
+            shared = _beginning(run_seed, run)
+        self.position = run_seed, count, shared
+        return f"{shared}{number:06x}"
+
+    def named(self, purpose: str) -> str:
+        """Return the id for one purpose. It is the same at every call."""
+        return _digest(self._seed, purpose)
+
+
+def _beginning(seed: int, run: int) -> str:
+    return _digest(seed, f"run {run}")[:26]
+
+
+def _digest(seed: int, purpose: str) -> str:
+    return md5(f"{seed}/{purpose}".encode(), usedforsecurity=False).hexdigest()
