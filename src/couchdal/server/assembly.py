@@ -60,11 +60,11 @@ def build_application(settings: Mapping[str, Setting], write_log: Callable[[str]
 
 
 def _embedded(admin: tuple[str, str] | None) -> BaseBackend:
-    from time import monotonic, time
+    from time import monotonic, time  # a proxy needs no emulator
 
     from couchdal.backends.memory import MemoryBackend
     from couchdal.emulator.engine.server.ids import Ids
-    from couchdal.emulator.engine.server.server import Clock, Server  # a proxy needs no emulator
+    from couchdal.emulator.engine.server.server import Clock, Server
 
     javascript = None
     if os.name == "posix":

@@ -118,4 +118,8 @@ def _script() -> str:
 
 def is_installed() -> bool:
     """Return True if a JavaScript engine is installed."""
-    return find_spec("quickjs") is not None
+    try:
+        return find_spec("quickjs") is not None
+    except ValueError:
+        # The module is blocked in ``sys.modules``.
+        return False
