@@ -21,7 +21,7 @@ __all__ = ["_served_live", "_served_memory", "async_dal", "couch_server", "dal",
 
 _ISOLATION = pytest.StashKey[Isolation]()
 _ENVIRONMENT = pytest.StashKey[dict[str, str | None]]()
-_BACKENDS = ("memory", "couch", "both")
+_BACKENDS = ("memory", "couch", "both", "compare")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -30,7 +30,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--dal-backend",
         choices=_BACKENDS,
         help="where tests run: memory (the default); couch: the CouchDB at COUCHDB_URL; both: each test on memory and"
-        " on CouchDB, with a report of the differences",
+        " on CouchDB, with a report of the differences; compare: on CouchDB, failing at the first answer that the"
+        " emulator would give differently",
     )
     group.addoption(
         "--dal-indexes",
@@ -73,8 +74,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="let tests at this database of the live server as it is; all others have private names",
     )
     parser.addini("dal_databases", "databases that exist in every test", type="args", default=[])
+    parser.addini("dal_known_differences", "a TOML file of answers that may differ, for compare", default="")
     parser.addini("dal_check", "check the memory server's data after each test", type="bool", default=False)
-    parser.addini("dal_backend", "where tests run: memory, couch or both", default="")
+    parser.addini("dal_backend", "where tests run: memory, couch, both or compare", default="")
     parser.addini("dal_indexes", "queries without an index: require makes them fail, watch collects them", default="")
     parser.addini("dal_allowed_hosts", "hosts that tests may connect to, besides this machine", type="args", default=[])
     parser.addini("dal_seed", "files with documents for every test, relative to the root folder", "args", default=[])
@@ -103,6 +105,12 @@ def pytest_configure(config: pytest.Config) -> None:
         from couchdal.testing.mapping import start
 
         live = start(config, databases)
+    if _chosen(config)[0] == "compare":
+        if live is None:
+            raise pytest.UsageError("--dal-backend=compare needs the address of a CouchDB: set COUCHDB_URL")
+        from couchdal.testing.compare import start as start_comparison
+
+        start_comparison(config, live)
     if _chosen(config)[0] == "both":
         from couchdal.testing.both import BothBackends
 
@@ -121,7 +129,7 @@ def pytest_configure(config: pytest.Config) -> None:
         from couchdal.testing.check import CheckPlugin
 
         config.pluginmanager.register(CheckPlugin(config), "dal-check")
-    config.stash[_ISOLATION] = Isolation(_prepare, databases if _chosen(config)[0] != "couch" else (), live)
+    config.stash[_ISOLATION] = Isolation(_prepare, databases if _chosen(config)[0] in ("memory", "both") else (), live)
 
 
 def _databases(config: pytest.Config) -> list[str]:
@@ -181,7 +189,11 @@ def _set_environment(config: pytest.Config, options: Mapping[str, object]) -> No
         from couchdal.testing.both import EitherBackend
 
         config.add_cleanup(register("both", EitherBackend))
-    if backend in ("couch", "both"):
+    if backend == "compare":
+        from couchdal.backends import open_backend, register
+
+        config.add_cleanup(register("compare", partial(open_backend, "couch")))
+    if backend in ("couch", "both", "compare"):
         # Both backends call the default database alike.
         values["COUCHDB_DATABASE"] = os.environ.get("COUCHDB_DATABASE") or "default"
     for name, value in values.items():

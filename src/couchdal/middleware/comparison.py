@@ -11,11 +11,10 @@ import json
 import re
 import threading
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import NamedTuple, TypeAlias
 
 from couchdal.api.routes import endpoint_of
-from couchdal.backends.authentication import BasicAuthentication, has_credentials
 from couchdal.backends.base import AsyncBackend, BaseBackend
 from couchdal.backends.memory import MemoryBackend
 from couchdal.emulator.engine.server.ids import Ids
@@ -81,7 +80,8 @@ class GivenIds(Ids):
 class Comparison:
     """Compares the answers of live servers with those of a memory server.
 
-    ``applies`` says which backends are compared. ``where`` says which line of a test made the request.
+    ``applies`` says which backends are compared. ``where`` says which line of a test made the request. ``existing``
+    names databases that the live server has although no request created them.
     """
 
     def __init__(
@@ -89,7 +89,9 @@ class Comparison:
         twin: MemoryBackend,
         applies: Applies,
         known: Sequence[KnownDifference] = (),
+        *,
         where: Callable[[], str] = lambda: "",
+        existing: Callable[[], Collection[str]] = tuple,
     ) -> None:
         #: The first difference since ``begin``. After it, nothing more is compared.
         self.difference: Difference | None = None
@@ -103,6 +105,7 @@ class Comparison:
         self._applies = applies
         self._known = known
         self._where = where
+        self._existing = existing
         self._lock = threading.Lock()
         # What CouchDB chose, and what the emulator chose in the same place.
         self._chosen: dict[bytes, bytes] = {}
@@ -122,18 +125,18 @@ class Comparison:
         response = yield request
         if self.difference is not None:
             return response
-        signed = _signed(backend, request)
         if response.stream is None:
-            self._judge(request, signed, response)
+            self._judge(request, response)
         elif is_feed(request):
-            response.stream = observed(response.stream, lambda content: self._judge_feed(request, signed, content))
+            response.stream = observed(response.stream, lambda content: self._judge_feed(request, content))
         return response
 
-    def _judge(self, request: Request, signed: Request, response: Response) -> None:
+    def _judge(self, request: Request, response: Response) -> None:
         with self._lock:
             self._count += 1
+            self._create_existing(request)
             self._ids.give(_generated(request, response))
-            answer = self._twin.send(self._translated(signed))
+            answer = self._twin.send(self._translated(request))
             answer.content()
             self._ids.give(())
             theirs, ours = show_answer(request, response), show_answer(request, answer)
@@ -141,19 +144,26 @@ class Comparison:
             self._learn(theirs.get("body"), ours.get("body"), request)
             self._compare(request, theirs, ours)
 
-    def _judge_feed(self, request: Request, signed: Request, content: bytes) -> None:
+    def _judge_feed(self, request: Request, content: bytes) -> None:
         """Compare the rows that a feed has sent so far with those of a normal feed."""
         kept = [(name, value) for name, value in parse_query(request.query) if name not in _OF_FEEDS]
         query = "&".join(f"{quote(name)}={quote(value)}" for name, value in kept)
         with self._lock:
             self._count += 1
-            normal = self._translated(signed.with_head(request.method, request.path, query, signed.headers))
+            normal = self._translated(request.with_head(request.method, request.path, query, request.headers))
             value = self._twin.send(normal).value()
             rows = value.get("results") if isinstance(value, dict) else []
             theirs = _rows_of(content)
             theirs, ours = _comparable(theirs, _list(rows), filtered=any(name == "filter" for name, _ in kept))
             self._learn(theirs, ours, request)
             self._compare(request, {"body": {"results": theirs}}, {"body": {"results": ours}})
+
+    def _create_existing(self, request: Request) -> None:
+        """Create the databases that exist on the other server without a request of the test."""
+        for name in self._existing():
+            explicit = request.method in ("PUT", "DELETE") and split_path(request.path) == [name]
+            if name not in self._twin.server.databases and not explicit:
+                self._twin.send(Request("PUT", f"/{quote(name)}"))
 
     def _compare(self, request: Request, theirs: dict[str, JSON], ours: dict[str, JSON]) -> None:
         self.compared += 1
@@ -219,15 +229,6 @@ def _is_chosen(name: str, request: Request) -> bool:
 
 # Parameters that say how a feed waits, not what it holds.
 _OF_FEEDS = frozenset(("feed", "heartbeat", "timeout"))
-
-
-def _signed(backend: BaseBackend | AsyncBackend, request: Request) -> Request:
-    """Return the request with the credentials that the backend adds."""
-    authentication = getattr(backend.server_key, "authentication", None)
-    user, password = getattr(authentication, "user", None), getattr(authentication, "password", None)
-    if user is None or has_credentials(request):
-        return request
-    return next(BasicAuthentication(str(user), str(password)).flow(request))
 
 
 def _generated(request: Request, response: Response) -> list[str]:

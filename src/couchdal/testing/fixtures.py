@@ -21,9 +21,10 @@ if TYPE_CHECKING:
 @pytest.fixture(scope="session")
 def dal_backend(request: pytest.FixtureRequest) -> str:
     """The backend of the current test: ``memory`` or ``couch``."""
-    from couchdal.config import choose_backend
+    from couchdal.config import BACKENDS, choose_backend
 
-    return choose_backend()
+    named = choose_backend(known=(*BACKENDS, "compare"))
+    return "couch" if named == "compare" else named
 
 
 @pytest.fixture

@@ -74,7 +74,7 @@ class Mapping:
 
     def map(self, backend: BaseBackend | AsyncBackend, request: Request) -> Steps:
         """Send a request with private names, and return its answer with the names that the test wrote."""
-        if not self._concerns(backend.server_key):
+        if not self.concerns(backend.server_key):
             return (yield request)
         path = _PATH.match(request.path)
         assert path is not None
@@ -90,7 +90,8 @@ class Mapping:
             response = yield from self._to_server(request, name)
         return self._public(request, response)
 
-    def _concerns(self, server: object) -> bool:
+    def concerns(self, server: object) -> bool:
+        """Return whether a server is the one of this run."""
         if not isinstance(server, CouchServer):
             return False
         known = self._is_ours.get(server)
