@@ -86,6 +86,8 @@ class Pattern:
             raise ValueError("regular expression is too large")
         if whole.cost > _MAX_PARTS:
             raise NotSupported("the emulator does not support so many repetitions in a $regex")
+        #: How many parts the package makes of the pattern.
+        self.cost: int = whole.cost
         #: The pattern for the package.
         self.text: str = finished(whole.text, captures=bool(self._references), long=self._literals > _MOST_LITERALS)
 

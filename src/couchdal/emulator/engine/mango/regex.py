@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from functools import lru_cache
 from typing import TypeAlias
 
 from couchdal.emulator.engine.mango.pcre import Pattern, split_verbs
 from couchdal.errors import NotSupported
+from couchdal.pace import begin_long, waiting
 
 Search: TypeAlias = Callable[[str], bool]
 
@@ -22,6 +24,9 @@ TIMEOUT_S = 1.0
 # standard library can search texts of moderate length without a timeout. It takes a fifth of the time.
 _SIMPLE = re.compile(r"(?:\(\?[is]+\))?\^?[^\\\[\](){}*+?|^$]*(?:\\[dws.])?[*+?]?[^\\\[\](){}*+?|^$]*\$?\Z")
 _QUICK_TEXT = 2000
+_AT_ONCE_S = 0.005
+# Patterns that are longer, or that the package makes longer, take some time to compile.
+_LONG = 500
 # The most characters of a text times groups of a pattern. This many need about 250 MB.
 _MOST_STATE = 4_000_000
 # Of longer patterns, few compiled ones are kept.
@@ -49,12 +54,16 @@ def _compile_long(pattern: str) -> Search | None:
 
 
 def _compile(pattern: str) -> Search | None:
+    if len(pattern) > _LONG:
+        begin_long()
     try:
         rest, utf = split_verbs(pattern)
         # Without the verb, each character of the translated pattern represents one byte.
         parsed = Pattern(rest if utf else _bytes_as_characters(rest), utf=utf)
     except ValueError:
         return None
+    if parsed.cost > _LONG:
+        begin_long()
     import regex  # 15 to 30 ms, and few queries need it
 
     try:
@@ -86,9 +95,13 @@ def _limited(
             )
         if quick is not None and len(text) <= _QUICK_TEXT:
             return quick(text) is not None
+        # Most searches end at once. The others let other requests work meanwhile.
+        with suppress(TimeoutError):
+            return search(text, timeout=_AT_ONCE_S, concurrent=True) is not None
+        begin_long()
         try:
-            # Other threads run meanwhile.
-            return search(text, timeout=TIMEOUT_S, concurrent=True) is not None
+            with waiting():
+                return search(text, timeout=TIMEOUT_S, concurrent=True) is not None
         except TimeoutError:
             # CouchDB does not report that PCRE reached its limit.
             return False
