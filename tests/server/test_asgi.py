@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
 
 import httpx2
 import pytest
@@ -13,6 +14,7 @@ from couchdal.http.messages import Request, Response
 from couchdal.server.application import Application
 from couchdal.server.cors import Cors
 from couchdal.server.framing import Limits
+from couchdal.server.transfer import Disconnected
 
 
 def ask(application: Application, *requests: tuple[str, str, object]) -> list[httpx2.Response]:
@@ -71,3 +73,43 @@ def test_answer_that_breaks_off_raises_in_a_server_that_cannot_close() -> None:
 
     with pytest.raises(BrokenOff):
         ask(Application(Broken()), ("GET", "/", None))
+
+
+class Watched:
+    """A blocking stream that knows whether it was closed."""
+
+    closed = False
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield b"{}"
+
+    def close(self) -> None:
+        self.closed = True
+
+
+class Streaming(BaseBackend):
+    def __init__(self, stream: Watched) -> None:
+        self.stream = stream
+
+    def send(self, request: Request) -> Response:
+        return Response(200, stream=self.stream)
+
+
+@pytest.mark.parametrize("leaves", ["before the head", "before the body"])
+@pytest.mark.parametrize("turns", range(8))
+def test_stream_that_nobody_begins_to_read_is_closed(leaves: str, turns: int) -> None:
+    watched = Watched()
+    application = Application(Streaming(watched))
+
+    async def receive() -> dict[str, object]:
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        return {"type": "http.disconnect"}
+
+    async def send(message: dict[str, object]) -> None:
+        if leaves == "before the head" or message["type"] == "http.response.body":
+            raise Disconnected
+
+    scope = {"type": "http", "method": "GET", "path": "/", "raw_path": b"/", "query_string": b"", "headers": []}
+    asyncio.run(application({**scope, "client": ("127.0.0.1", 1), "http_version": "1.1"}, receive, send))
+    assert watched.closed

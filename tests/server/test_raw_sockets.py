@@ -20,8 +20,8 @@ from raw_http import Wire
 # For each of the two servers.
 SECONDS = float(os.environ.get("HOSTILE_SECONDS") or (60 if os.environ.get("SOAK") else 5))
 MEGABYTE = 1 << 20
-# How many idle connections the proxy keeps: ten each for requests and feeds, and some for health checks.
-MOST_KEPT = 24
+# How many idle connections the proxy keeps: ten for requests, and some for health checks. Those of feeds are closed.
+MOST_KEPT = 12
 
 
 REQUESTS = [

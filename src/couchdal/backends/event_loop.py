@@ -115,8 +115,8 @@ class InlineBackend(AsyncBackend):
     def _awaited(self, response: Response) -> Response:
         """Return a response whose stream can be awaited, for one with a blocking stream."""
         feed = response.stream
-        stream = self._feed_chunks(feed) if isinstance(feed, Feed) else _chunks(response)
-        return Response(response.status, response.headers, stream=stream)
+        chunks = self._feed_chunks(feed) if isinstance(feed, Feed) else _chunks(response)
+        return _with_chunks(response, chunks)
 
     def _feed_chunks(self, feed: Feed) -> AsyncGenerator[bytes, None]:
         return feed_chunks(feed)
@@ -130,11 +130,31 @@ class ThreadedBackend(InlineBackend):
     async def send(self, request: Request) -> Response:
         response = await in_thread(self.wrapped.send, request)
         if response.stream is not None:
-            return Response(response.status, response.headers, stream=_thread_chunks(response))
+            return _with_chunks(response, _thread_chunks(response))
         return response
 
     async def aclose(self) -> None:
         await in_thread(self.wrapped.close)
+
+
+def _with_chunks(response: Response, chunks: AsyncGenerator[bytes, None]) -> Response:
+    return Response(response.status, response.headers, stream=_Chunks(chunks, response))
+
+
+class _Chunks:
+    """The chunks of a blocking stream. Closing them closes the stream, even if nobody has begun to read."""
+
+    def __init__(self, chunks: AsyncGenerator[bytes, None], response: Response) -> None:
+        self._chunks = chunks
+        self._response = response
+
+    def __aiter__(self) -> AsyncGenerator[bytes, None]:
+        return self._chunks
+
+    async def aclose(self) -> None:
+        await self._chunks.aclose()
+        # A generator that has not begun does not do this.
+        self._response.close()
 
 
 async def _chunks(response: Response) -> AsyncGenerator[bytes, None]:

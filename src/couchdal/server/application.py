@@ -6,6 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Coroutine
+from contextlib import aclosing
 
 from couchdal.backends import open_backend
 from couchdal.backends.base import AsyncBackend, BaseBackend
@@ -136,6 +137,7 @@ class Application:
             allow_large=lambda: backend.check_large_later(request),
         )
         outgoing = Outgoing(send, self.limits, connection)
+        response: Response | None = None
         unread = 0
         clients = self._feed_clients if cycle.feed else self._clients
         full = cycle.response is None and cycle.rest is None and (cycle.crowded or clients.is_full(request.peer))
@@ -154,6 +156,9 @@ class Application:
         except Disconnected:
             cycle.response = None
         finally:
+            if response is not None and response.stream is not None:
+                # Whoever should have read it may never have begun, and so never closes it.
+                await response.aclose()
             clients.close(request.peer, unread)
             cycle.received, cycle.sent = incoming.size, outgoing.sent
             self.end(cycle)
@@ -300,8 +305,9 @@ class Application:
 
 
 async def _pump(response: Response, outgoing: Outgoing) -> None:
-    async for chunk in response.achunks():
-        await outgoing.send(chunk, more=True)
+    async with aclosing(response.achunks()) as chunks:
+        async for chunk in chunks:
+            await outgoing.send(chunk, more=True)
 
 
 def failure(error: Exception) -> Response:
