@@ -16,7 +16,7 @@ PYRIGHT_READY := tools/pyright/node_modules/.ready
 PYRIGHT := PATH="$(CURDIR)/$(BIN):$$PATH" PYTHONPATH=src tools/pyright/node_modules/.bin/pyright
 NODE_TARGET := $(if $(and $(shell command -v node),$(shell command -v npm)),$(NODE_READY),without-node)
 
-.PHONY: help setup run test soak simulate fuzz check types without-pyright versions format docs parity bench without-node
+.PHONY: help setup run test soak simulate fuzz check types without-pyright versions format docs parity bench without-node without-fuzzing
 
 help:
 	@echo "make run       serve an emulated CouchDB on port 5984 (PORT=... takes another)"
@@ -89,8 +89,13 @@ test: setup
 	@$(PYTEST) $(ARGS)
 
 soak: setup
-	@echo "The long tests take about 30 minutes on two cores."
+	@echo "The long tests take about an hour on two cores."
 	@SOAK=1 $(PYTEST) -m "soak or random" $(ARGS)
+	@$(MAKE) --no-print-directory simulate MINUTES=10
+	@$(MAKE) --no-print-directory $(if $(filter Linux-x86_64,$(shell uname -s)-$(shell uname -m)),fuzz MINUTES=2,without-fuzzing)
+
+without-fuzzing:
+	@echo "The fuzzer has no package for this machine, so fuzzing is skipped. The tests replay its inputs."
 
 # Without a seed, one is chosen and printed.
 simulate: $(PYTHON_READY)

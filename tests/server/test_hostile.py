@@ -45,6 +45,25 @@ def test_target_over_the_limit_is_a_bad_request(wire: Wire, size: int, after: st
     assert answer.json() == {"error": "bad_request", "reason": "The head of the request is too large."}
 
 
+BAD_CHUNK = "POST /db/_find HTTP/1.1\nHost: x\nTransfer-Encoding: chunked\n\nzz\n"
+
+
+@pytest.mark.parametrize("parted", [True, False])
+@pytest.mark.parametrize("malformed", ["\0\n\n", "GET\n\n", BAD_CHUNK, "GET /db HTTP/1.1\nHost: x\n\n" + BAD_CHUNK])
+def test_requests_before_malformed_bytes_are_answered(wire: Wire, malformed: str, parted: bool) -> None:
+    wire.send("PUT /db/first HTTP/1.1\nHost: x\nContent-Length: 2\n\n{")
+    if parted:
+        # The rest of the body is awaited, so the answer is, too.
+        time.sleep(0.05)
+    wire.send("}GET /db/first HTTP/1.1\nHost: x\n\n" + malformed)
+    assert [wire.answer().status, wire.answer().json()["_id"]] == [201, "first"]  # type: ignore[index]
+    answer = wire.answer()
+    if answer.status == 200:
+        answer = wire.answer()
+    assert (answer.status, answer.closed) == (400, True)
+    assert wire.at_end()
+
+
 def test_function_may_answer_with_any_status(wire: Wire, caplog: pytest.LogCaptureFixture) -> None:
     statuses = {"999": 999, "600": 600, "418": 418, "1000": 500, "0": 500, "-1": 500}
     functions = {

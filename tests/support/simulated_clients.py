@@ -57,13 +57,14 @@ class Judge:
 
 
 class HttpClient:
-    """One connection at a time, parsed strictly."""
+    """One connection at a time, parsed strictly. With ``chance``, it sometimes disconnects early or reads late."""
 
-    def __init__(self, network: Network, judge: Judge, address: str, host: str) -> None:
+    def __init__(self, network: Network, judge: Judge, address: str, host: str, chance: Random | None = None) -> None:
         self.network = network
         self.judge = judge
         self.address = address
         self.host = host
+        self.chance = chance
         self._reader: asyncio.StreamReader | None = None
         self._writer: asyncio.StreamWriter | None = None
 
@@ -100,6 +101,8 @@ class HttpClient:
         try:
             async with asyncio.timeout(PATIENCE_S):
                 writer.write(b"".join(_encode(*request) for request in requests))
+                if self.chance is not None:
+                    await self._misbehave(self.chance, transport)
                 answers = []
                 for method, *_ in requests:
                     answers.append(answer := await self._receive(reader, method))
@@ -122,6 +125,19 @@ class HttpClient:
         if len(answers) < len(requests):
             raise Broken
         return answers
+
+    async def _misbehave(self, chance: Random, transport: SimulatedTransport) -> None:
+        """Disconnect before the answer, or read it later."""
+        kind = chance.random()
+        if kind < 0.02:
+            self.network.faults["client gone before its answer"] += 1
+            await asyncio.sleep(chance.expovariate(300.0))
+            raise ConnectionResetError
+        if kind < 0.05:
+            self.network.faults["client that reads late"] += 1
+            transport.pause_reading()
+            await asyncio.sleep(chance.expovariate(0.3))
+            transport.resume_reading()
 
     async def _receive(self, reader: asyncio.StreamReader, method: str) -> Answer:
         while True:

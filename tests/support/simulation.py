@@ -11,7 +11,7 @@ import logging
 import traceback
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from random import Random
@@ -23,7 +23,7 @@ from simulated_network import Address, Fate, Network, Stuck, VirtualLoop, adapt_
 import couchdal.proxy.retries
 from couchdal import AsyncCouchBackend, AsyncCouchDAL, MemoryBackend
 from couchdal.emulator.engine.server.server import Clock, Server
-from couchdal.http.messages import Request
+from couchdal.http.messages import Request, Response
 from couchdal.proxy.proxy import Proxy
 from couchdal.server.application import Application
 from couchdal.server.assembly import build_application
@@ -65,6 +65,8 @@ class World:
         self.backend = self._emulator()
         self.copy = self._emulator()
         self.quiet = False
+        #: Nodes that answer every request with 503.
+        self.unavailable: set[str] = set()
         self.applications: list[Application] = []
         #: Replace an attribute until the world ends.
         self.patch: Callable[[object, str, object], object] = setattr
@@ -88,12 +90,17 @@ class World:
             fate.after = chance.randrange(40) if chance.random() < 0.3 else int(chance.expovariate(1 / 4000))
             fate.upwards = chance.random() < 0.5
             fate.end = chance.choice(("reset", "reset", "eof", "silence"))
+            if fate.end == "silence" and address[0] == PROXY and chance.random() < 0.8:
+                # A client whose own connection is silent does little until it gives up.
+                fate.end = "reset"
         return fate
 
     def serve(self, **flags: str) -> None:
         """Start all servers. ``flags`` are further options of the proxy."""
         for node in NODES:
-            self._serve(node, Application(self.backend))
+            application = Application(self.backend)
+            self.patch(application.backend, "send", self._sometimes_unavailable(node, application.backend.send))
+            self._serve(node, application)
         self._serve(COPY, Application(self.copy))
         options: Mapping[str, object] = {
             "backend": "couch",
@@ -112,11 +119,27 @@ class World:
         self.applications.append(application)
         self.network.serve(host, application)
 
+    def _sometimes_unavailable(
+        self, host: str, send: Callable[[Request], Awaitable[Response]]
+    ) -> Callable[[Request], Awaitable[Response]]:
+        async def answer(request: Request) -> Response:
+            if host not in self.unavailable:
+                return await send(request)
+            self.network.faults["node answers 503"] += 1
+            return Response(503, {"content-type": "application/json"}, body=b'{"error":"x","reason":"x"}\n')
+
+        return answer
+
     async def disturb(self) -> None:
-        """Kill servers, make them silent, and bring them back."""
+        """Kill servers, make them silent or unavailable, and bring them back."""
         chance, network = self.chance, self.network
         while True:
             await asyncio.sleep(chance.expovariate(1 / 12))
+            if chance.random() < 0.2:
+                self.unavailable = {chance.choice(NODES)}
+                await asyncio.sleep(chance.expovariate(1 / 3))
+                self.unavailable = set()
+                continue
             host = chance.choice((*NODES, *NODES, COPY, PROXY))
             network.faults["server killed" if host != PROXY else "connections of clients broken off"] += 1
             network.reset_all(host)
@@ -140,7 +163,8 @@ class World:
         everything: dict[str, Doc] = {}
 
         def http(name: str, number: int) -> HttpClient:
-            return HttpClient(self.network, self.judge, f"127.9.{number}.1", PROXY)
+            chance = Random(self.chance.random()) if name == "w" else None
+            return HttpClient(self.network, self.judge, f"127.9.{number}.1", PROXY, chance)
 
         writers = [
             Writer(f"w{number}", http("w", number), Random(self.chance.random()), everything)
@@ -159,6 +183,9 @@ class World:
         disturbing.cancel()
         self.quiet = True
         self.network.down.clear()
+        self.unavailable = set()
+        for writer in writers:
+            writer.http.chance = None
         for link in list(self.network.links):
             link.fate = Fate(slowness=link.fate.slowness)
         for task in busy:
@@ -247,6 +274,17 @@ class World:
             watchers = sum(len(database.watchers) for database in backend.server.databases.values())
             if watchers:
                 self.judge.complain(f"{watchers} feeds have no reader any more")
+        assert self.proxy is not None
+        for node in self.proxy.nodes.nodes:
+            for opened in node.backend._clients.values():  # type: ignore[attr-defined]
+                busy = [
+                    connection
+                    for client in opened.values()
+                    for connection in client._transport._pool.connections
+                    if not connection.is_idle() and not connection.is_closed()
+                ]
+                if busy:
+                    self.judge.complain(f"the proxy still uses connections to {node.backend.name}: {busy}")
         for application in self.applications:
             clients = (application._clients.busy, application._feed_clients.busy)
             if application.requests or application.feeds or any(clients):

@@ -150,7 +150,11 @@ class Application:
             # The client has yet to read the body.
             unread = len(response.body)
             clients.add_unread(request.peer, unread)
-            await self._send(cycle.request, response, incoming, outgoing)
+            try:
+                await self._send(cycle.request, response, incoming, outgoing)
+            finally:
+                # Also if the client went before the first chunk: a stream holds a connection to CouchDB.
+                await response.aclose()
         except BrokenOff as broken:
             await self._break_off(cycle.request, broken, incoming, outgoing)
         except Disconnected:

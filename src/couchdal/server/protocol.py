@@ -73,6 +73,8 @@ class HttpProtocol(HttpToolsProtocol):
         self._has_ended = False
         # The body so far of a request that may be answered at once.
         self._body: bytes | None = None
+        # Why the rest is refused, once the requests before it are answered.
+        self._refusal: str | None = None
         #: Orders the connections that were made in one turn of the event loop.
         self.made: int = perf_counter_ns()
         # Whether there are more connections than allowed, and no idle one to close in place of this one.
@@ -113,24 +115,26 @@ class HttpProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
+        if self._refusal is not None:
+            return
         before, received = self._head_size, len(data)
         self._is_first, self._has_ended = True, False
         while data:
             try:
                 self.parser.feed_data(data)
-                data = b""
+                break
             except httptools.HttpParserUpgrade as upgrade:
                 data = self._without_upgrade(data[upgrade.args[0] :])
+                continue
             except httptools.HttpParserCallbackError as error:
                 if isinstance(error.__context__, _TooLargeHead):
                     self.send_400_response(_TOO_LARGE_HEAD)
                 else:
                     _log.exception("a request failed")
                     self.transport.close()
-                data = b""
             except httptools.HttpParserError:
                 self.send_400_response("Invalid HTTP request received.")
-                data = b""
+            break
         if self._body is not None and not self.transport.is_closing():
             # The rest of the body is still to come.
             self._begin(RequestCycle(self._read_request(b""), crowded=self._crowded))
@@ -234,21 +238,15 @@ class HttpProtocol(HttpToolsProtocol):
             keep_alive = self.parser.get_http_version() != "1.0" and self.parser.should_keep_alive()
             self._write(response.status, headers, content, keep_alive)
             request_cycle.sent = len(content)
-            self.on_response_complete()
+            super().on_response_complete()
         finally:
             application.end(request_cycle)
 
     def _read_request(self, body: bytes) -> Request:
         # Like CouchDB, this ignores the host in a URL, and so it need not be valid.
         path, _, query = self.url.partition(b"#")[0].decode("latin-1").partition("?")
-        return read_head(
-            self.parser.get_method().decode("ascii"),
-            path,
-            query,
-            self.headers,
-            peer=self.client[0] if self.client else "",
-            body=body,
-        )
+        method, peer = self.parser.get_method().decode("ascii"), self.client[0] if self.client else ""
+        return read_head(method, path, query, self.headers, peer=peer, body=body)
 
     def _begin(self, request_cycle: RequestCycle) -> None:
         """Start a task that answers a request, or put it into the pipeline."""
@@ -299,15 +297,25 @@ class HttpProtocol(HttpToolsProtocol):
         if not keep_alive:
             self.transport.close()
 
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if self._refusal is not None:
+            self.send_400_response(self._refusal)
+
     def send_400_response(self, msg: str) -> None:
+        """Refuse what was received, after the answers to the requests before it, and close the connection."""
         cycle = self.cycle
         if self.transport.is_closing():
             return
-        if cycle is None or cycle.response_complete or (cycle.more_body and not cycle.response_started):
+        waits = bool(self.pipeline) and self.pipeline[0][0] is cycle
+        if cycle is None or cycle.response_complete or (cycle.more_body and not cycle.response_started and not waits):
             body = encode_json({"error": "bad_request", "reason": msg}) + b"\n"
             head = f"HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\ncontent-length: {len(body)}"
             self.transport.write(f"{head}\r\nconnection: close\r\n\r\n".encode("ascii") + body)
-        # Otherwise an answer is on its way, and a client could not tell them apart.
+        elif waits or not cycle.more_body:
+            self._refusal = msg
+            return
+        # Otherwise this very request's answer is on its way, and a client could not tell them apart.
         self.transport.close()
 
 
