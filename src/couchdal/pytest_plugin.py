@@ -193,7 +193,7 @@ def _set_environment(config: pytest.Config, options: Mapping[str, object]) -> No
         from couchdal.backends import open_backend, register
 
         config.add_cleanup(register("compare", partial(open_backend, "couch")))
-    if backend in ("couch", "both", "compare"):
+    if backend not in ("", "memory"):
         # Both backends call the default database alike.
         values["COUCHDB_DATABASE"] = os.environ.get("COUCHDB_DATABASE") or "default"
     for name, value in values.items():

@@ -11,7 +11,9 @@ from pathlib import Path
 SOURCE = Path(__file__).parents[2] / "src"
 
 
-def run(folder: Path, *arguments: str, environment: dict[str, str] | None = None, **files: str) -> str:
+def run(
+    folder: Path, *arguments: str, environment: dict[str, str] | None = None, timeout_s: int = 60, **files: str
+) -> str:
     """Run pytest with the plugin over the files, in another process. Return its output."""
     for name, text in files.items():
         (folder / f"{name}.py").write_text(text)
@@ -23,7 +25,7 @@ def run(folder: Path, *arguments: str, environment: dict[str, str] | None = None
         env={**kept, "PYTHONPATH": str(SOURCE), **(environment or {})},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=timeout_s,
         check=False,
     )
     return ended.stdout + ended.stderr

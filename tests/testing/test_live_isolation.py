@@ -14,9 +14,12 @@ from urllib.parse import urlsplit
 import pytest
 from plugin_runs import SOURCE, run, unindented
 
-from couchdal import CouchBackend, CouchDAL, Request
+from couchdal import CouchBackend, CouchDAL, MemoryBackend, Request
 from couchdal.http.json_text import JSON
+from couchdal.middleware.request_log import log_of
 from couchdal.testing.copying import ask, member, objects, read_leaves
+from couchdal.testing.names import PrivateNames
+from couchdal.testing.system import System
 from couchdal.transcripts.scenario import RECORDED_ADMIN
 
 NUMBER = 20
@@ -48,6 +51,8 @@ def server(live: dict[str, str]) -> Iterator[CouchBackend]:
 @pytest.fixture
 def old(server: CouchBackend) -> Iterator[None]:
     """Databases with conflicts, tombstones, attachments, local documents and settings; users; a replication."""
+    # An earlier test may have been killed.
+    System(server, PrivateNames()).restore_ended(leftovers(server))
     remove(server)
     for number, name in enumerate(OLD):
         dal = CouchDAL(server, database=name)
@@ -136,7 +141,8 @@ HOSTILE = """
     OLD = [f"private-old-{number}" for number in range(20)]
     USER = "/_users/org.couchdb.user:private-user-"
     URL = os.environ["COUCHDB_URL"]
-    by_hand = CouchBackend(URL.replace("127.0.0.1", "localhost"), user=os.environ["COUCHDB_USER"],
+    ALIAS = URL.replace("127.0.0.1", "localhost")
+    by_hand = CouchBackend(ALIAS, user=os.environ["COUCHDB_USER"],
                            password=os.environ["COUCHDB_PASSWORD"])
 
     def supported(method, path, payload=None):
@@ -258,11 +264,21 @@ HOSTILE = """
         with pytest.raises(Forbidden):
             db.get(f"/_node/_local/_config/{key}", "PUT", "1")
 
-    @pytest.mark.parametrize("endpoint", ["{name}", "{url}/{name}", "{raw}/{name}"])
+    @pytest.mark.parametrize("target", ["_users", "{url}/_users", "{alias}/_replicator", "{raw}/_users/"])
+    def test_replication_into_system_databases_is_refused(couch_server, target):
+        named = target.format(url=URL, alias=ALIAS, raw=couch_server)
+        for body in ({"source": OLD[0], "target": named}, {"source": OLD[0], "target": {"url": named}}):
+            with pytest.raises(Forbidden):
+                db.get("/_replicate", "POST", body)
+            with pytest.raises(Forbidden):
+                db.get("/_replicator/private-job", "PUT", body)
+
+    @pytest.mark.parametrize("endpoint", ["{name}", "{url}/{name}", "{alias}/{name}", "{raw}/{name}"])
     def test_replications(couch_server, endpoint):
         source = CouchDAL(database=OLD[2], create=True)
         source.put_document("p:0", {})
-        named = [endpoint.format(name=name, url=URL, raw=couch_server) for name in (OLD[2], OLD[3])]
+        named = [endpoint.format(name=name, url=URL, alias=ALIAS, raw=couch_server) for name in (OLD[2], OLD[3])]
+        assert supported("POST", "/_replicate", {"source": "_users", "target": OLD[6], "create_target": True})["ok"]
         body = {"source": named[0], "target": named[1], "create_target": True}
         assert supported("POST", "/_replicate", body)["ok"]
         assert CouchDAL(database=OLD[3]).info()["doc_count"] == 1
@@ -311,7 +327,7 @@ def test_hostile_suite_leaves_everything_as_it_was(
 ) -> None:
     before = state(server)
     hostile(tmp_path, '["exit", "SIGKILL"]' if workers else "[]")
-    printed = run(tmp_path, "--dal-backend=couch", "-p", "no:randomly", *workers, environment=live)
+    printed = run(tmp_path, "--dal-backend=couch", "-p", "no:randomly", *workers, environment=live, timeout_s=150)
     failed = [line for line in printed.splitlines() if line.startswith(("FAILED", "ERROR"))]
     assert all("is_killed_half_way" in line for line in failed), printed
     assert len(failed) == (2 if workers else 0), printed
@@ -348,6 +364,29 @@ def test_next_run_puts_back_what_a_killed_run_changed(
     next_run(tmp_path, live)
     assert state(server) == before
     assert leftovers(server) == []
+
+
+def test_isolated_test_costs_two_more_requests(
+    tmp_path: Path, live: dict[str, str], served_emulator: MemoryBackend
+) -> None:
+    test = """
+        import pytest
+        from couchdal import CouchDAL
+        db = CouchDAL()
+        tasks = CouchDAL(database="tasks", create=True)
+
+        @pytest.mark.parametrize("turn", range(10))
+        @pytest.mark.parametrize("dal", [db, tasks], ids=["default", "named"])
+        def test_it(dal, turn):
+            dal.put_document("a", {})
+    """
+    if "COUCHDB_URL" in os.environ:
+        pytest.skip("only the stand-in counts its requests")
+    with log_of(served_emulator.server_key).block() as made:
+        printed = run(tmp_path, "--dal-backend=couch", environment=live, test_it=unindented(test))
+    assert "20 passed" in printed, printed
+    # Each test creates its database, writes and deletes the database. The first request looks for what is left over.
+    assert len(made) == 1 + 20 * 3, "\n".join(map(str, made))
 
 
 def test_named_live_database_is_used_as_it_is(

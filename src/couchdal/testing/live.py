@@ -192,15 +192,19 @@ class LiveDatabases:
         """Return the private names of the databases that tests have created, by the names that tests use."""
         return dict(self._private)
 
+    def is_own(self, private: str) -> bool:
+        """Return whether an open scope has created, or may have created, a private database."""
+        return any(private in scope.touched for scope in self._scopes)
+
     def _clean(self) -> None:
         """Remove what killed runs left behind, before the first request of this run."""
         if self._cleaned:
             return
         self._cleaned = True
         with suppress(CouchError, BackendError):
-            self.system.restore_ended()
             listed = ask(self.backend, "GET", "/_all_dbs", query=f"start_key=%22{PREFIX}%22&end_key=%22{PREFIX}~%22")
             names = [name for name in listed if isinstance(name, str)] if isinstance(listed, list) else []
+            self.system.restore_ended(names)
             ended = {run for run in map(run_of, names) if run is not None and has_ended(run)}
             for name in names:
                 if run_of(name) in ended:

@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-import socket
 from collections.abc import AsyncIterator, Collection, Iterable, Iterator
-from functools import lru_cache
 from weakref import WeakKeyDictionary
 
 import pytest
@@ -28,8 +26,8 @@ from couchdal.middleware.chain import Steps, install
 from couchdal.testing.copying import member, objects
 from couchdal.testing.live import LiveDatabases
 from couchdal.testing.names import is_legal
-from couchdal.testing.protection import keep_server, keep_system
-from couchdal.testing.replications import Replications
+from couchdal.testing.protection import keep_server, keep_system, refuse
+from couchdal.testing.replications import Replications, addresses_of, port_of
 from couchdal.testing.system import SYSTEM_DATABASES
 
 _PATH = re.compile("/*([^/]*)(.*)", re.DOTALL)
@@ -70,7 +68,7 @@ class Mapping:
 
     def serves_at(self, address: str) -> None:
         """Note the address of ``couch_server``, which replications may name."""
-        self._replications.addresses.add(address.partition("://")[2])
+        self._replications.proxy = address.partition("://")[2]
 
     def map(self, backend: BaseBackend | AsyncBackend, request: Request) -> Steps:
         """Send a request with private names, and return its answer with the names that the test wrote."""
@@ -111,6 +109,8 @@ class Mapping:
         if explicit == "PUT":
             private = databases.will_create(name)
         if name.endswith("/_replicator"):
+            if self._replications.is_refused(request):
+                return refuse(request, method)
             request = self._replications.in_documents(request)
         response = yield request.with_head(request.method, f"/{quote(private)}{rest}", request.query, request.headers)
         if explicit == "PUT" and response.status in (201, 202):
@@ -124,6 +124,8 @@ class Mapping:
         method = effective_method(request.method, request.headers)
         if name in SYSTEM_DATABASES:
             if _writes(request, method):
+                if name == "_replicator" and self._replications.is_refused(request):
+                    return refuse(request, method)
                 kept = keep_system(databases, request, method)
                 if isinstance(kept, Response):
                     return kept
@@ -136,6 +138,8 @@ class Mapping:
         if name == "_dbs_info":
             return (yield from self._list_infos(request, method))
         if name == "_replicate" and method == "POST":
+            if self._replications.is_refused(request):
+                return refuse(request, method)
             return (yield self._replications.of_request(request))
         if method not in ("GET", "HEAD", "OPTIONS"):
             refusal = keep_server(databases, request, method)
@@ -220,20 +224,21 @@ class Mapping:
         found = response.value()
         if response.status != 200 or not isinstance(found, dict):
             return response
-        own = set(self._databases.present().values()) | {*SYSTEM_DATABASES}
-        rows = [row for row in objects(found.get("results")) if self._is_current(str(row.get("db_name")), own)]
+        rows = [row for row in objects(found.get("results")) if self._is_visible(row.get("db_name"))]
         return json_response({**found, "results": rows}, headers=_without_length(response))
 
-    def _is_current(self, name: str, own: set[str]) -> bool:
-        return name in own or name.startswith(self._names.prefix)
+    def _is_visible(self, name: JSON) -> bool:
+        databases = self._databases
+        return isinstance(name, str) and (
+            name in SYSTEM_DATABASES or name in databases.untouched or databases.is_own(name)
+        )
 
     def _own_line(self, line: bytes) -> bytes:
         try:
             row = json.loads(line)
         except ValueError:
             return line
-        name = row.get("db_name") if isinstance(row, dict) else None
-        if isinstance(name, str) and not self._is_current(name, {*SYSTEM_DATABASES}):
+        if isinstance(row, dict) and "db_name" in row and not self._is_visible(row["db_name"]):
             return b""
         return self._names.public_bytes(line)
 
@@ -302,18 +307,6 @@ def _is_same(one: CouchServer, other: CouchServer) -> bool:
     """Return whether two addresses are those of one server, such as ``localhost`` and ``127.0.0.1``."""
     if one.name == other.name:
         return True
-    if one.prefix != other.prefix or _port(one) != _port(other):
+    if one.prefix != other.prefix or port_of(str(one.url)) != port_of(str(other.url)):
         return False
-    return bool(_addresses(one.url.host) & _addresses(other.url.host))
-
-
-def _port(server: CouchServer) -> int:
-    return server.url.port or (443 if server.url.scheme == "https" else 80)
-
-
-@lru_cache(maxsize=64)
-def _addresses(host: str) -> frozenset[str]:
-    try:
-        return frozenset(str(found[4][0]) for found in socket.getaddrinfo(host, None))
-    except OSError:
-        return frozenset((host,))
+    return bool(addresses_of(one.url.host) & addresses_of(other.url.host))

@@ -60,7 +60,7 @@ def keep_system(databases: LiveDatabases, request: Request, method: str) -> Requ
         if method == "COPY":
             wanted = [request.headers.get("destination", "").partition("?")[0]]
         return _keep_ids(databases, request, path, wanted)
-    return _refuse(request, method, name)
+    return refuse(request, method, name)
 
 
 def _keep_documents(
@@ -104,10 +104,11 @@ def keep_server(databases: LiveDatabases, request: Request, method: str) -> Resp
         if key not in _VITAL.get(section, ()) and not (section == "admins" and key == databases.system.user()):
             _keep(databases, request, "config", ["/" + "/".join(map(quote, segments))])
             return None
-    return _refuse(request, method, None)
+    return refuse(request, method)
 
 
-def _refuse(request: Request, method: str, database: str | None) -> Response:
+def refuse(request: Request, method: str, database: str | None = None) -> Response:
+    """Return the 403 for a request that cannot be undone."""
     way = "tests may not send it to a live server"
     if database is not None:
         way = f"only --dal-live-database={database} lets tests at {database} as it is"

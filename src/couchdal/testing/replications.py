@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import socket
+from functools import lru_cache
 from urllib.parse import SplitResult, urlsplit
 
 from couchdal.backends.authentication import BasicAuthentication, CookieAuthentication
@@ -13,8 +15,13 @@ from couchdal.http.urls import quote, split_path, unquote
 from couchdal.testing.copying import objects
 from couchdal.testing.live import LiveDatabases
 from couchdal.testing.names import is_legal
+from couchdal.testing.system import SYSTEM_DATABASES
 
 _SIDES = ("source", "target")
+
+
+# CouchDB's own port, by which it may reach itself from within a container.
+_PORT = 5984
 
 
 class Replications:
@@ -23,10 +30,41 @@ class Replications:
     def __init__(self, databases: LiveDatabases, server: CouchServer) -> None:
         self._databases = databases
         self._server = server
-        #: The hosts that mean the server: its own, and that of ``couch_server``.
-        self.addresses: set[str] = {server.url.netloc.decode("ascii")}
+        #: The host and port of ``couch_server``.
+        self.proxy: str | None = None
         # The addresses that tests wrote, by those that CouchDB got.
         self._written: dict[str, str] = {}
+
+    def is_refused(self, request: Request) -> bool:
+        """Return whether a request would replicate into one of CouchDB's own databases."""
+        body = request.value() or _parsed(request)
+        docs = body.get("docs") if isinstance(body, dict) else None
+        return any(
+            self._system(doc.get("target")) for doc in objects([body, *(docs if isinstance(docs, list) else ())])
+        )
+
+    def _system(self, side: JSON) -> bool:
+        """Return whether a side of a replication is one of CouchDB's own databases."""
+        address = side.get("url") if isinstance(side, dict) else side
+        if not isinstance(address, str):
+            return False
+        name = address
+        if "://" in address:
+            if not self._is_server(address):
+                return False
+            name = self._name_in(address)
+        return name in SYSTEM_DATABASES and name not in self._databases.untouched
+
+    def _is_server(self, address: str) -> bool:
+        parts = urlsplit(address)
+        if parts.netloc.rpartition("@")[2] in (self.proxy, self._server.url.netloc.decode("ascii")):
+            return True
+        host = parts.hostname or ""
+        near = addresses_of(host) & (addresses_of(self._server.url.host) | addresses_of("localhost"))
+        return bool(near or host.startswith("127.")) and port_of(address) in (port_of(str(self._server.url)), _PORT)
+
+    def _name_in(self, address: str) -> str:
+        return unquote(urlsplit(address).path.removeprefix(self._server.prefix).strip("/"))
 
     def of_request(self, request: Request) -> Request:
         """Return a request to ``_replicate`` with private names. The end of the scope cancels a continuous one."""
@@ -60,6 +98,9 @@ class Replications:
     def _with_private(self, body: dict[str, JSON]) -> dict[str, JSON]:
         creates = body.get("create_target") is True
         changed = dict(body)
+        if self._system(body.get("source")):
+            # A checkpoint would stay in the source.
+            changed["use_checkpoints"] = False
         for side in _SIDES:
             value = body.get(side)
             if isinstance(value, str):
@@ -71,18 +112,18 @@ class Replications:
         return changed
 
     def _endpoint(self, written: str, *, creates: bool, authenticated: bool = False) -> str:
-        if "://" not in written:
-            return self._private(written, creates=creates) if is_legal(written) else written
-        parts = urlsplit(written)
-        if parts.netloc.rpartition("@")[2] not in self.addresses:
-            return written
-        path = parts.path.removeprefix(self._server.prefix).strip("/")
-        name = unquote(path)
+        name = self._name_in(written) if "://" in written else written
         if not is_legal(name) or name in self._databases.untouched:
             return written
+        if name is written:
+            return self._private(written, creates=creates)
+        if not self._is_server(written):
+            return written
         private = quote(self._private(name, creates=creates))
-        origin = urlsplit(str(self._server.url))
-        userinfo = parts.netloc.rpartition("@")[0] or ("" if authenticated else self._userinfo())
+        parts = urlsplit(written)
+        account, _, host = parts.netloc.rpartition("@")
+        origin = urlsplit(str(self._server.url)) if host == self.proxy else SplitResult(parts.scheme, host, "", "", "")
+        userinfo = account or ("" if authenticated else self._userinfo())
         netloc = f"{userinfo}@{origin.netloc}" if userinfo else origin.netloc
         slash = "/" if parts.path.endswith("/") else ""
         sent = SplitResult(origin.scheme, netloc, f"{self._server.prefix}/{private}{slash}", parts.query, "").geturl()
@@ -119,3 +160,18 @@ def _parsed(request: Request) -> JSON:
     except ValueError:
         return None
     return value if isinstance(value, dict) or objects(value) else None
+
+
+def port_of(address: str) -> int:
+    """Return the port of a URL."""
+    parts = urlsplit(address)
+    return parts.port or (443 if parts.scheme == "https" else 80)
+
+
+@lru_cache(maxsize=64)
+def addresses_of(host: str) -> frozenset[str]:
+    """Return the IP addresses of a host; the name itself if it has none."""
+    try:
+        return frozenset(str(found[4][0]) for found in socket.getaddrinfo(host, None))
+    except OSError:
+        return frozenset((host,))
