@@ -16,6 +16,8 @@ from couchdal.pace import give_way
 # How many characters are decoded at once, and how many values are encoded at once.
 _WINDOW = 32768
 _MOST_VALUES = 2000
+# A longer text is encoded in parts.
+_LONGEST_TEXT = _MOST_VALUES * 256
 # How many items of an array are released at once.
 _MOST_RELEASED = 500
 # The characters of a text that take as long as a value.
@@ -135,7 +137,12 @@ def encode(value: object, encoder: json.JSONEncoder) -> bytes:
 
 def _encode(value: object, encoded: Callable[[object], str], add: Callable[[str], None]) -> None:
     give_way()
-    if not value or not isinstance(value, (dict, list)) or _size_of(value, _MOST_VALUES) <= _MOST_VALUES:
+    if isinstance(value, str) and len(value) > _LONGEST_TEXT:
+        add('"')
+        for start in range(0, len(value), _LONGEST_TEXT):
+            add(encoded(value[start : start + _LONGEST_TEXT])[1:-1])
+        add('"')
+    elif not value or not isinstance(value, (dict, list)) or _size_of(value, _MOST_VALUES) <= _MOST_VALUES:
         add(encoded(value))
     elif isinstance(value, dict):
         mark = "{"

@@ -24,6 +24,7 @@ from couchdal.emulator.engine.revisions.revision_node import Node
 from couchdal.emulator.engine.revisions.revision_tree import ranked_leaves
 from couchdal.emulator.storage.base import LocalDocument
 from couchdal.errors import NotFound
+from couchdal.pace import give_way_for
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +72,7 @@ def open_winner(db: DocumentStore, doc_id: str, *, deleted: bool = False) -> tup
         raise NotFound("deleted")
     if len(record.tree) == 1:
         return record, record.winner
+    give_way_for(record.tree)
     # If a revision has two histories, CouchDB shows the winner's body with the history that it finds first.
     found = find(record.tree, record.winner.revision)
     if found is None or found is record.winner:
@@ -116,6 +118,7 @@ def open_leaves(
     tree = record.tree
     if revisions is None and len(tree) == 1:
         return record, [record.winner]
+    give_way_for(tree)
     if revisions is None:
         return record, merge_answers(tree, (), db.revs_limit, newest_first=not in_bulk)
     if indexes is not None and len(revisions) == 1 and len(tree) > 1:
