@@ -26,7 +26,7 @@ import pytest
 from prober import Figures, Prober, prober
 from processes import couchdal_serve
 
-from couchdal.emulator.engine.javascript.javascript import is_installed
+from couchdal.emulator.engine.javascript.runtime import is_installed
 
 SOAK = bool(os.environ.get("SOAK"))
 COUNT = 100_000 if SOAK else 8_000
@@ -34,7 +34,7 @@ LIMIT_MS = 50
 # An answer needs several turns of threads, and the machine may be late at each.
 TURNS = 8
 # The hostile request is repeated until there are enough answers to judge.
-SECONDS = 20.0 if SOAK else 0.7
+SECONDS = 20.0 if SOAK else 0.5
 MEGABYTE = 1024 * 1024
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads memory from /proc")
@@ -81,7 +81,7 @@ def documents(prefix: str, count: int) -> list[dict[str, object]]:
 @pytest.fixture(scope="module")
 def target() -> Iterator[Target]:
     with ExitStack() as opened:
-        url, process = opened.enter_context(couchdal_serve("--request-timeout", "30"))
+        url, process = opened.enter_context(couchdal_serve("--request-timeout", "8" if not SOAK else "60"))
         port = int(url.rpartition(":")[2])
         filling = Target(port, process, None)  # type: ignore[arg-type]
         filling.ask("PUT", "/db")
@@ -192,9 +192,9 @@ HOSTILE: dict[str, Hostile] = {
     "large numbers": Hostile(
         "PUT", "/db/x", lambda: b'{"a":[' + b"9" * 4000 + (b"," + b"9" * 4000) * 200 + b"]}", (201, 400, 409, 500)
     ),
-    "many numbers": Hostile("POST", "/scratch", lambda: b'{"a":[' + b"1," * 300_000 + b"1]}"),
+    "many numbers": Hostile("POST", "/scratch", lambda: b'{"a":[' + b"1," * 100_000 + b"1]}"),
     "many arrays": Hostile(
-        "POST", "/scratch/_find", lambda: b'{"selector":{"a":[' + b"[]," * 500_000 + b"1]}}", (200, 400)
+        "POST", "/scratch/_find", lambda: b'{"selector":{"a":[' + b"[]," * 100_000 + b"1]}}", (200, 400)
     ),
     "large attachment": Hostile(
         "PUT", "/scratch/a/b", lambda: b"text " * 2 * MEGABYTE, (201, 409), {"content-type": "text/plain"}
@@ -220,13 +220,14 @@ HOSTILE: dict[str, Hostile] = {
     "all databases": Hostile("POST", "/_dbs_info", lambda: {"keys": ["db"] * 100}),
 }
 
+# A map function, a reduce function, and whether the query server stops one of them.
 _MAPS = {
-    "view build": ("function (doc) { emit(doc.n, doc.s); }", "_stats"),
-    "endless map": ("function (doc) { while (true) {} }", None),
-    "native map": ("function (doc) { var a = []; a.length = 4294967295; a.slice(); }", None),
-    "memory map": ("function (doc) { var a = ['x']; while (true) a = a.concat(a); }", None),
-    "emits much": ("function (doc) { for (var i = 0; i < 50; i++) emit(i, doc); }", "_count"),
-    "endless reduce": ("function (doc) { emit(1, 1); }", "function () { while (true) {} }"),
+    "view build": ("function (doc) { emit(doc.s, doc.n || 0); }", "_stats", False),
+    "endless map": ("function (doc) { while (true) {} }", None, True),
+    "native map": ("function (doc) { var a = []; a.length = 4294967295; a.slice(); }", None, True),
+    "memory map": ("function (doc) { var a = ['x']; while (true) a = a.concat(a); }", None, True),
+    "emits much": ("function (doc) { for (var i = 0; i < 5; i++) emit(i, doc); }", "_count", False),
+    "endless reduce": ("function (doc) { emit(1, 1); }", "function () { while (true) {} }", True),
 }
 
 
@@ -272,16 +273,16 @@ def test_hostile_request_does_not_stop_others(target: Target, record_property: R
 
 
 @javascript
-@pytest.mark.parametrize("name", _MAPS)
+@pytest.mark.parametrize("name", [name for name in _MAPS if SOAK or name != "memory map"])
 def test_function_does_not_stop_others(target: Target, record_property: Record, name: str) -> None:
-    source, reduce = _MAPS[name]
+    source, reduce, stops = _MAPS[name]
     view: dict[str, object] = {"map": source} | ({} if reduce is None else {"reduce": reduce})
 
     def measure() -> tuple[Figures, float]:
         # Another name each time, so that the index is built again.
         design = f"/db/_design/{time.monotonic_ns()}"
         target.ask("PUT", design, {"views": {"v": view}, "n": time.monotonic_ns()})
-        return attack(target, Hostile("GET", f"{design}/_view/v", statuses=(200, 500)), 0.1)
+        return attack(target, Hostile("GET", f"{design}/_view/v", statuses=(500 if stops else 200,)))
 
     judge(measure, record_property, name)
 

@@ -19,6 +19,7 @@ from typing import NoReturn
 
 from couchdal.emulator.engine.javascript.runtime import TIME_LIMIT_S, Engine, Stopped, is_installed
 from couchdal.errors import NotSupported
+from couchdal.pace import seconds_left
 from couchdal.server.javascript_worker import ASK, HEAD, START, STOPPED
 
 #: How many workers there are at most. CouchDB has up to 100.
@@ -121,6 +122,9 @@ class _Engine:
         is_done = False
         try:
             limit_s = self._workers.time_limit_s
+            left_s = seconds_left()
+            if left_s is not None:
+                limit_s = min(limit_s, left_s)
             if worker.engine != self._number:
                 worker.start(self._load, limit_s)
                 worker.engine = self._number

@@ -46,7 +46,7 @@ class FollowingIndex(ABC, Generic[Found]):
         return [(record.doc_id, self.read(db, record)) for record in records]
 
     @abstractmethod
-    def _replace(self, changed: Sequence[tuple[str, Found | None]], seq: int) -> None:
+    def _replace(self, changed: Sequence[tuple[str, Found | None]], seq: int, prepared: object) -> None:
         """Replace what documents contributed before by what was found now, up to update sequence ``seq``."""
 
     @abstractmethod
@@ -157,9 +157,16 @@ class FollowingIndex(ABC, Generic[Found]):
         """Return what the documents contribute that changed after ``seq``. Raise ``CouchError`` if one fails."""
         return self.read_all(db, paced(db.storage.changes(seq, until), 8))
 
-    def add(self, found: Sequence[tuple[str, Found | None]], seq: int) -> None:
-        """Replace the rows of changed documents. ``seq`` is the update sequence that the index has reached."""
-        self._put(found, seq)
+    def prepare(self, changed: Sequence[tuple[str, Found | None]]) -> object:
+        """Do what takes long about ``add``, and change nothing. Raise ``CouchError`` if the rows cannot be added."""
+        return None
+
+    def add(self, found: Sequence[tuple[str, Found | None]], seq: int, prepared: object = None) -> None:
+        """Replace the rows of changed documents. ``seq`` is the update sequence that the index has reached.
+
+        ``prepared`` is what ``prepare`` returned for them, if it was called before.
+        """
+        self._put(found, seq, prepared)
         self.seq = seq
 
     def rewind(self, db: DocumentStore, doc_ids: Iterable[str]) -> bool:
@@ -177,17 +184,14 @@ class FollowingIndex(ABC, Generic[Found]):
         self.seq = min(self.seq, db.update_seq)
         return True
 
-    def _put(self, changed: Sequence[tuple[str, Found | None]], seq: int) -> None:
+    def _put(self, changed: Sequence[tuple[str, Found | None]], seq: int, prepared: object = None) -> None:
         if not changed:
             return
+        if prepared is None:
+            prepared = self.prepare(changed)
         self.is_intact = False
         if self._shared or self._readers[0]:
             self._take_copies()
             self._shared, self._readers = False, [0]
-        try:
-            self._replace(changed, seq)
-        except CouchError:
-            # The index kept its previous rows.
-            self.is_intact = True
-            raise
+        self._replace(changed, seq, prepared)
         self.is_intact = True

@@ -99,7 +99,7 @@ class JsonIndex(FollowingIndex["list[object]"]):
         for place in places:
             yield IndexRow(place[2], rows[place[2]][1])
 
-    def _replace(self, changed: Sequence[tuple[str, list[object] | None]], seq: int) -> None:
+    def _replace(self, changed: Sequence[tuple[str, list[object] | None]], seq: int, prepared: object) -> None:
         added: list[_Place] = []
         for doc_id, values in changed:
             self._remove(doc_id)

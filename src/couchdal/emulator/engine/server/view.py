@@ -231,7 +231,7 @@ class SharedIndexes:
         view = self._view
         removed: set[str] | None = None
         found: Sequence[tuple[str, _Found | None]] = ()
-        until = view.update_seq
+        until, prepared = view.update_seq, None
         if purge_seq != view.purge_seq:
             removed = index.purged(view, known)
         else:
@@ -239,10 +239,11 @@ class SharedIndexes:
             if len(batch) == _BATCH:
                 until = batch[-1].seq
             found = index.found_since(view, seq, until)
+            prepared = index.prepare(found)
         with self._server.exclusively():
             if not (find() is index and index.is_intact and (index.seq, index.purge_seq) == (seq, purge_seq)):
                 return
             if removed is not None:
                 index.remove(removed, view.purge_seq)
             else:
-                index.add(found, until)
+                index.add(found, until, prepared)

@@ -6,7 +6,7 @@ This module does not know queries. Source: ``couch_mrview_updater``, ``couch_mrv
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import TypeAlias, TypeVar
+from typing import NamedTuple, TypeAlias, TypeVar
 
 from couchdal.emulator.engine.collation.collation import Key, json_key
 from couchdal.emulator.engine.documents.document import DocumentRecord
@@ -28,6 +28,13 @@ _Self = TypeVar("_Self", bound="ViewIndex")
 
 
 _Rows: TypeAlias = "list[list[ViewRow]]"
+
+
+class _Prepared(NamedTuple):
+    """The rows of each view after a change, and whether all their values are numbers."""
+
+    rows: list[RowBlocks[ViewRow]]
+    has_numbers: list[bool]
 
 
 class ViewIndex(FollowingIndex[_Rows]):
@@ -84,10 +91,7 @@ class ViewIndex(FollowingIndex[_Rows]):
     def found_since(self, db: DocumentStore, seq: int, until: int | None = None) -> Sequence[tuple[str, _Rows | None]]:
         if self.group.language != MANGO:
             self.query_server()
-        found = super().found_since(db, seq, until)
-        if self.javascript is not None:
-            self._check_functions(found)
-        return found
+        return super().found_since(db, seq, until)
 
     def __repr__(self) -> str:
         return f"index of the views {', '.join(view.first_name for view in self.group.views)}"
@@ -150,7 +154,7 @@ class ViewIndex(FollowingIndex[_Rows]):
             values = (index.read(db, record) for index in self._columns)
             yield [[] if columns is None else [(columns, None)] for columns in values]
 
-    def _replace(self, changed: Sequence[tuple[str, _Rows | None]], seq: int) -> None:
+    def prepare(self, changed: Sequence[tuple[str, _Rows | None]]) -> _Prepared:
         added: _Rows = [[] for _ in self.rows]
         removed: _Rows = [[] for _ in self.rows]
         for doc_id, found in dict(changed).items():
@@ -163,17 +167,20 @@ class ViewIndex(FollowingIndex[_Rows]):
             known and all(type(row.value) in (int, float) for row in new)
             for known, new in zip(self._has_numbers, added, strict=True)
         ]
-        # An index that cannot be updated keeps its previous rows.
         self._check_reductions(updated, has_numbers)
+        return _Prepared(updated, has_numbers)
+
+    def _replace(self, changed: Sequence[tuple[str, _Rows | None]], seq: int, prepared: object) -> None:
+        assert isinstance(prepared, _Prepared)
         for doc_id, found in changed:
             if found is None:
                 self._of_document.pop(doc_id, None)
             else:
                 self._of_document[doc_id] = found
-        for place, rows in enumerate(updated):
+        for place, rows in enumerate(prepared.rows):
             if rows is not self.rows[place]:
                 self.changed_at[place] = seq
-        self.rows, self._has_numbers = updated, has_numbers
+        self.rows, self._has_numbers = prepared.rows, prepared.has_numbers
 
     def _check_reductions(self, updated: Sequence[RowBlocks[ViewRow]], has_numbers: Sequence[bool]) -> None:
         """Raise ``CouchError`` if a reduce function fails for the rows. CouchDB reduces rows when it stores them."""
@@ -193,19 +200,6 @@ class ViewIndex(FollowingIndex[_Rows]):
                     )
                 else:
                     reduction_of(rows.root, source, self.query_server())
-
-    def _check_functions(self, found: Sequence[tuple[str, _Rows | None]]) -> None:
-        """Raise ``CouchError`` if a JavaScript reduce function fails or does not end for new rows.
-
-        The rows are added under the server's lock. A function that does not end must not keep it.
-        """
-        for place, view in enumerate(self.group.views):
-            for _, source in view.reduces:
-                new = [row for _, rows in found if rows is not None for row in rows[place]]
-                if new and not self.partitioned and not is_builtin(source):
-                    keys = [[row.key, row.doc_id] for row in new]
-                    value = self.query_server().reduce(source, keys, [row.value for row in new], again=False)
-                    self.query_server().reduce(source, None, [value], again=True)
 
 
 def _placed(
