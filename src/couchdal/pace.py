@@ -42,10 +42,18 @@ class Pace(ABC):
         """Prepare for something that takes long, such as a call of JavaScript. Raise if that is impossible here."""
 
     @abstractmethod
-    def waiting(self) -> AbstractContextManager[None]:
-        """Let others work while the caller waits for something, or computes without the interpreter's lock.
+    def unlocked(self) -> AbstractContextManager[None]:
+        """Let others have the server's lock, if the request holds it, while the caller works in steps."""
 
-        If the request holds the server's lock, others have it meanwhile.
+    @abstractmethod
+    def waiting(self) -> AbstractContextManager[None]:
+        """Let others work and have the server's lock while the caller waits for something."""
+
+    @abstractmethod
+    def computing(self) -> AbstractContextManager[None]:
+        """Let others work and have the server's lock while the caller computes without the interpreter's lock.
+
+        Only a few compute at once. Raise if none of them ends in time.
         """
 
     @abstractmethod
@@ -93,6 +101,18 @@ def waiting() -> AbstractContextManager[None]:
     """Return a context for waiting: others work meanwhile, and may take the server's lock."""
     pace = here.pace
     return nullcontext() if pace is None else pace.waiting()
+
+
+def unlocked() -> AbstractContextManager[None]:
+    """Return a context for steps of work that need nothing of the server: others may take its lock."""
+    pace = here.pace
+    return nullcontext() if pace is None else pace.unlocked()
+
+
+def computing() -> AbstractContextManager[None]:
+    """Return a context for one long computation that lets the interpreter go: others work meanwhile."""
+    pace = here.pace
+    return nullcontext() if pace is None else pace.computing()
 
 
 def seconds_left() -> float | None:

@@ -238,6 +238,36 @@ def test_index_build_out_of_time_goes_on_with_the_next_request(backend: MemoryBa
     assert backend.check() == []
 
 
+# --- passwords
+
+
+@pytest.mark.parametrize("iterations", [1_000_000_000, 900_000])
+def test_passwords_of_hostile_users_take_no_time_of_others(backend: MemoryBackend, iterations: int) -> None:
+    key = {"password_scheme": "pbkdf2", "derived_key": "aa", "salt": "x", "pbkdf2_prf": "sha512"}
+    with closing(Wire(Served(backend, Limits(request_timeout_s=2)).port)) as wire:
+        fill(wire)
+        hostile: list[Wire] = []
+        for n in range(30):
+            user = {"name": f"u{n}", "type": "user", "roles": [], "iterations": iterations - n, **key}
+            assert ask(wire, "PUT", f"/_users/org.couchdb.user:u{n}", user)["ok"]
+            body = b"name=u%d&password=x" % n
+            head = b"POST /_session HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-www-form-urlencoded\r\n"
+            hostile.append(Wire(wire.port).send(head + b"Content-Length: %d\r\n\r\n" % len(body) + body))
+        short, long = [], []
+        for n in range(20):
+            begun = time.monotonic()
+            assert ask(wire, "PUT", f"/db/new{n}", {})["ok"]
+            short.append(time.monotonic() - begun)
+            begun = time.monotonic()
+            assert len(ask(wire, "GET", "/db/_all_docs")["rows"]) > COUNT
+            long.append(time.monotonic() - begun)
+        answers = [other.answer() for other in hostile]
+    assert sorted(short)[10] < 0.1, short
+    assert sorted(long)[10] < 1, long
+    words = {answer.json()["error"] for answer in answers}
+    assert words == {"timeout"} if iterations > 1_000_000 else words <= {"timeout", "unauthorized"}, words
+
+
 # --- the client, and the end
 
 

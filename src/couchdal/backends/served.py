@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from functools import partial
 from time import monotonic
 from typing import TypeVar
@@ -68,9 +68,10 @@ class _AtOnce(Pace):
         if self._journal.commits == self.commits:
             raise TooLong
 
-    @contextmanager
-    def waiting(self) -> Iterator[None]:
-        yield
+    def unlocked(self) -> AbstractContextManager[None]:
+        return nullcontext()
+
+    waiting = computing = unlocked
 
     def left(self) -> float | None:
         return None
@@ -116,15 +117,35 @@ class Task(Pace):
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
+        with self.unlocked():
+            self._turns.end()
+            try:
+                yield
+            finally:
+                self._turn_ends = self._turns.begin(new=True)
+
+    @contextmanager
+    def computing(self) -> Iterator[None]:
+        processors = self._turns.processors
+        with self.waiting():
+            if not processors.acquire(timeout=self.left()):
+                raise OutOfTime
+            try:
+                if self._stopped:
+                    raise Stopped
+                yield
+            finally:
+                processors.release()
+
+    @contextmanager
+    def unlocked(self) -> Iterator[None]:
         server, releases = self._server, self.holds_lock
         if releases:
             server.journal.busy = self.holds_lock = False
             server.lock.release()
-        self._turns.end()
         try:
             yield
         finally:
-            self._turn_ends = self._turns.begin(new=True)
             if releases:
                 server.lock.acquire()
                 server.journal.settle()
@@ -173,8 +194,11 @@ class ServedBackend(InlineBackend):
         return True
 
     def _check_in_thread(self, task: Task, request: Request) -> bool:
-        with self._server.exclusively():
-            return self._checked(request)
+        try:
+            with self._server.exclusively():
+                return self._checked(request)
+        except OutOfTime:
+            raise _too_late() from None
 
     def _try(self, work: Callable[[_A], _T], argument: _A) -> _T | None:
         """Return the result of work that is done at once, or None."""
@@ -233,9 +257,7 @@ class ServedBackend(InlineBackend):
             if response.stream is None and response.json is not ABSENT:
                 response.body, response.json = encode_in_pieces(response.json) + b"\n", ABSENT
         except OutOfTime:
-            error = ServerError(_TOO_LATE, error="timeout")
-            error.is_traced = False
-            response = error_response(error, request)
+            response = error_response(_too_late(), request)
         except CouchError as error:
             response = error_response(error, request)
         return without_body(response) if request.method == "HEAD" else response
@@ -277,6 +299,12 @@ class ServedBackend(InlineBackend):
             return polled if polled is not None else await self._in_thread(lambda _, feed: feed.poll(), feed, None)
 
         return feed_chunks(feed, poll)
+
+
+def _too_late() -> CouchError:
+    error = ServerError(_TOO_LATE, error="timeout")
+    error.is_traced = False
+    return error
 
 
 def _polled(feed: Feed) -> tuple[bytes, float | None]:

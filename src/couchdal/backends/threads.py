@@ -5,6 +5,7 @@ This module does not know requests.
 
 from __future__ import annotations
 
+import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -24,6 +25,8 @@ class Turns:
     """Lets a few threads work at once. Those that have not worked yet come first; the others take turns."""
 
     def __init__(self, at_once: int = _AT_ONCE) -> None:
+        #: Taken for computations that need no turn. Otherwise they would take all processors.
+        self.processors = threading.BoundedSemaphore(max(1, (os.cpu_count() or 1) - 1))
         self._lock = threading.Lock()
         self._free = at_once
         # For each waiting thread, a lock that is released when it may work.

@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 
 from couchdal.backends.memory import MemoryBackend
+from couchdal.emulator.engine.auth import users
 from couchdal.emulator.engine.server.server import Clock
 from couchdal.http.messages import Request
 
@@ -220,3 +221,32 @@ def test_bad_base64_fails_as_in_erlang(send, text, status, error, reason):
     response = send("GET", "/_session", user=None, authorization=f"Basic {text}")
     value = response.value()
     assert (response.status, value["error"], value["reason"]) == (status, error, reason)
+
+
+@pytest.mark.parametrize(("change", "answer"), [
+    ({"iterations": 10**9 + 1}, (403, "forbidden", "Iteration count is too high for this server")),
+    ({"iterations": 2**70}, (403, "forbidden", "Iteration count is too high for this server")),
+    ({"iterations": 0}, (403, "forbidden", "Iteration count is too low for this server")),
+    ({"iterations": 10.5}, (500, "unknown_error", "function_clause")),
+    ({"password_scheme": "simple+pbkdf2", "iterations": True}, (500, "unknown_error", "function_clause")),
+    ({"pbkdf2_prf": []}, (403, "forbidden", "PRF is invalid")),
+    ({"salt": 5}, (500, "unknown_error", "function_clause")),
+    ({"password_scheme": None}, (500, "unknown_error", "case_clause")),
+    ({"password_scheme": False}, (500, "case_clause", "false")),
+    ({"password_scheme": "simple+pbkdf2", "derived_key": None}, (401, *WRONG.values())),
+])  # fmt: skip
+def test_login_with_odd_parameters_of_a_user(change, answer, send):
+    pbkdf2 = {"password_scheme": "pbkdf2", "derived_key": "aa", "salt": "x", "iterations": 10}
+    document = {"name": "odd", "type": "user", "roles": [], **pbkdf2, **change}
+    assert send("PUT", "/_users/org.couchdb.user:odd", document).status == 201
+    response = send("POST", "/_session", {"name": "odd", "password": "x"}, user=None)
+    assert (response.status, response.value()["error"], response.value()["reason"]) == answer
+
+
+@pytest.mark.parametrize("prf", ["sha", "sha224", "sha256", "sha384", "sha512"])
+@pytest.mark.parametrize("length", [2, 64, 65, 128, 129])
+def test_key_of_many_iterations_is_the_same(prf, length, monkeypatch):
+    at_once = users.derive_key(prf, b"p" * length, b"salt", 300)
+    monkeypatch.setattr(users, "_AT_ONCE", 299)
+    users._derive_short.cache_clear()
+    assert users.derive_key(prf, b"p" * length, b"salt", 300) == at_once

@@ -8,15 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import lru_cache
-from hashlib import pbkdf2_hmac, sha1, sha256
-from hmac import compare_digest
+from hashlib import new, pbkdf2_hmac, sha1, sha256
+from hmac import compare_digest, digest
 
 from couchdal.emulator.engine.auth.security import UserContext, is_db_admin
 from couchdal.emulator.engine.documents.document import Document
 from couchdal.emulator.engine.erlang.term_text import pretty_term
 from couchdal.emulator.engine.revisions.revision_node import Node
 from couchdal.errors import CouchError, Forbidden, NotFound, ServerError, thrown
-from couchdal.pace import begin_long, waiting
+from couchdal.pace import begin_long, computing, paced, unlocked
 
 USERS = "_users"
 ID_PREFIX = "org.couchdb.user:"
@@ -24,6 +24,10 @@ ITERATIONS = 600_000
 # How many right passwords are known at once, and up to which length a derivation is kept.
 _MOST_KNOWN = 1000
 _LONGEST_KEPT = 1024
+# CouchDB's default limit, ``max_iterations``. As many take a quarter of an hour.
+_MOST_ITERATIONS = 1_000_000_000
+# How many iterations are done in one call, which nothing can end. They take a second or two.
+_AT_ONCE = 1_000_000
 _PRFS = {"sha": "sha1", "sha224": "sha224", "sha256": "sha256", "sha384": "sha384", "sha512": "sha512"}
 _SCHEMES = ("simple", "pbkdf2", "simple+pbkdf2")
 _PASSWORD_FIELDS = frozenset(
@@ -56,9 +60,26 @@ def _derive_short(prf: str, password: bytes, salt: bytes, iterations: int) -> st
 
 
 def _derive(prf: str, password: bytes, salt: bytes, iterations: int) -> str:
+    if iterations > _AT_ONCE:
+        return _derive_in_steps(_PRFS[prf], password, salt, iterations)
     begin_long()
-    with waiting():
+    with computing():
         return pbkdf2_hmac(_PRFS[prf], password, salt, iterations).hex()
+
+
+def _derive_in_steps(name: str, password: bytes, salt: bytes, iterations: int) -> str:
+    """Derive a key slowly, so that a request with a hostile number of iterations can end. Source: RFC 8018, 5.2."""
+    begin_long()
+    hashed = new(name, password)
+    # An HMAC hashes a long key each time.
+    key = hashed.digest() if len(password) > hashed.block_size else password
+    last = digest(key, salt + b"\0\0\0\1", name)
+    total = int.from_bytes(last)
+    with unlocked():
+        for _ in paced(range(iterations - 1)):
+            last = digest(key, last, name)
+            total ^= int.from_bytes(last)
+    return total.to_bytes(hashed.digest_size).hex()
 
 
 def verify_password(properties: Mapping[str, object], password: bytes, known: dict[str, bytes]) -> bool:
@@ -88,23 +109,27 @@ def _digest(password: bytes) -> bytes:
 
 
 def _verify(properties: Mapping[str, object], password: bytes) -> bool:
-    salt = str(properties.get("salt", "")).encode()
-    scheme = properties.get("password_scheme", "simple")
+    scheme, text = properties.get("password_scheme", "simple"), properties.get("salt", "")
+    if scheme not in _SCHEMES:
+        raise ServerError("case_clause") if scheme is None else ServerError(pretty_term(scheme), error="case_clause")
+    if type(text) is not str:
+        raise ServerError("function_clause")
+    salt = text.encode("utf-8", "surrogatepass")
     if scheme == "simple":
         return sha1(password + salt, usedforsecurity=False).hexdigest() == properties.get("password_sha")
     if scheme == "simple+pbkdf2":
         password = sha1(password + salt, usedforsecurity=False).hexdigest().encode()
-    elif scheme != "pbkdf2":
-        raise ServerError("", error="case_clause")
     prf = properties.get("pbkdf2_prf", "sha")
-    if prf not in _PRFS:
+    if not isinstance(prf, str) or prf not in _PRFS:
         raise Forbidden("PRF is invalid")
     iterations = properties.get("iterations", 10_000)
     if type(iterations) is not int:
-        raise Forbidden("Iteration count must be an integer")
+        raise ServerError("function_clause")
     if iterations < 1:
         raise Forbidden("Iteration count is too low for this server")
-    return derive_key(str(prf), password, salt, iterations) == properties.get("derived_key")
+    if iterations > _MOST_ITERATIONS:
+        raise Forbidden("Iteration count is too high for this server")
+    return derive_key(prf, password, salt, iterations) == properties.get("derived_key")
 
 
 def hash_password(document: Document, new_salt: str, known: dict[str, bytes]) -> Document:
@@ -234,7 +259,7 @@ def _refused_password(body: Mapping[str, object]) -> str | None:
     if body.get("password_sha") and not body.get("salt"):
         return "Users with password_sha must have a salt.See /_utils/script/couch.js for example code."
     if _is_truthy(scheme) and scheme not in _SCHEMES:
-        return f"Password scheme `{scheme}` not supported."
+        return f"Password scheme `{_javascript_text(scheme)}` not supported."
     if scheme == "pbkdf2":
         if type(body.get("iterations")) not in (int, float):
             return "iterations must be a number."
