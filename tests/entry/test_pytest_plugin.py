@@ -46,6 +46,8 @@ def test_every_test_starts_empty_whichever_module_made_the_handle(tmp_path: Path
     assert "6 passed" in printed, printed
 
 
+each_backend = pytest.mark.parametrize("backend", ["memory", "couch"])
+
 SCOPES = """
     import pytest
     from couchdal import CouchDAL
@@ -131,9 +133,14 @@ def test_dal_check_checks_every_server_that_a_test_used(tmp_path: Path) -> None:
     assert "shared: doc_count is 2, but there are 1 documents" in printed
 
 
-def test_each_scope_sees_its_fixtures_and_is_rolled_back_at_its_end(tmp_path: Path) -> None:
+@each_backend
+def test_each_scope_sees_its_fixtures_and_is_rolled_back_at_its_end(
+    tmp_path: Path, live: dict[str, str], backend: str
+) -> None:
     printed = run(
         tmp_path,
+        f"--dal-backend={backend}",
+        environment=live,
         conftest=unindented(SCOPES),
         test_first=unindented("""
             from conftest import CouchDAL, dal, ids
@@ -178,9 +185,12 @@ def test_each_scope_sees_its_fixtures_and_is_rolled_back_at_its_end(tmp_path: Pa
     assert "8 passed" in printed, printed
 
 
-def test_late_wide_fixture_outlives_open_narrow_scopes(tmp_path: Path) -> None:
+@each_backend
+def test_late_wide_fixture_outlives_open_narrow_scopes(tmp_path: Path, live: dict[str, str], backend: str) -> None:
     printed = run(
         tmp_path,
+        f"--dal-backend={backend}",
+        environment=live,
         conftest=unindented(SCOPES),
         test_first=unindented("""
             from conftest import dal, ids
@@ -206,9 +216,12 @@ def test_late_wide_fixture_outlives_open_narrow_scopes(tmp_path: Path) -> None:
     assert "4 passed" in printed, printed
 
 
-def test_unittest_cases_are_isolated_too(tmp_path: Path) -> None:
+@each_backend
+def test_unittest_cases_are_isolated_too(tmp_path: Path, live: dict[str, str], backend: str) -> None:
     printed = run(
         tmp_path,
+        f"--dal-backend={backend}",
+        environment=live,
         test_case=unindented("""
             import unittest
             from couchdal import CouchDAL
@@ -547,7 +560,7 @@ def test_option_or_setting_requires_indexes(tmp_path: Path, arguments: tuple[str
 
 def test_unknown_backend_in_the_settings_is_refused(tmp_path: Path) -> None:
     (tmp_path / "pytest.ini").write_text("[pytest]\ndal_backend = redis\n")
-    assert "dal_backend must be one of memory, couch, both, not 'redis'" in run(tmp_path, test_it="")
+    assert "dal_backend must be one of memory, couch, both, compare, not 'redis'" in run(tmp_path, test_it="")
 
 
 def test_other_hosts_are_refused_unless_they_are_allowed(tmp_path: Path) -> None:

@@ -67,6 +67,18 @@ def copy_database(backend: BaseBackend, source: str, target: str) -> bool:
     return True
 
 
+def last_sequence(backend: BaseBackend, database: str) -> str:
+    """Return the sequence of a database's last change."""
+    return str(member(ask(backend, "GET", f"/{quote(database)}"), "update_seq"))
+
+
+def copy_changes(backend: BaseBackend, source: str, since: str, target: str) -> None:
+    """Write the documents that have changed since a sequence to another database."""
+    changes = ask(backend, "GET", f"/{quote(source)}/_changes", query=f"style=all_docs&since={quote(since)}")
+    for leaves in _runs(_leaves(changes)):
+        write_leaves(backend, target, read_leaves(backend, source, leaves))
+
+
 def _leaves(changes: JSON) -> Iterator[Leaf]:
     for row in objects(member(changes, "results")):
         for leaf in objects(row["changes"]):

@@ -15,7 +15,7 @@ from couchdal.backends.couch_server import CouchServer
 from couchdal.errors import BackendError, CouchError
 from couchdal.http.messages import Request
 from couchdal.http.urls import quote
-from couchdal.testing.copying import ask, copy_database
+from couchdal.testing.copying import ask, copy_changes, copy_database, last_sequence
 from couchdal.testing.names import PREFIX, PrivateNames, has_ended, run_of
 from couchdal.testing.system import Kept, System
 
@@ -62,6 +62,8 @@ class LiveDatabases:
         self._scopes: list[LiveScope] = []
         # Set while a fixture of a wide scope is set up within narrower scopes.
         self._current: LiveScope | None = None
+        # The databases of narrower scopes that a late fixture changes, each with its sequence before.
+        self._late: dict[str, str] = {}
         self._cleaned = False
         self.begin(0)
 
@@ -109,11 +111,15 @@ class LiveDatabases:
     def setting_up(self, scope: LiveScope) -> Iterator[None]:
         """Leave to a scope what is created and changed meanwhile, although narrower scopes may be open."""
         before, self._current = self._current, scope
+        late, self._late = self._late, {}
         provided, tokens = set(self._provided), set(CouchServer.provided)
         try:
             yield
         finally:
-            self._current = before
+            with self.lock:
+                for name, since in self._late.items():
+                    self._carry_over(name, since, scope)
+            self._current, self._late = before, late
             for inner in self._scopes[self._scopes.index(scope) + 1 :]:
                 inner.provided |= self._provided - provided
                 inner.tokens |= CouchServer.provided - tokens
@@ -182,11 +188,28 @@ class LiveDatabases:
             self._owners[copy] = owner
             scope.outer.setdefault(name, copy)
         else:
-            # A late fixture of a wider scope changes what a narrower one created.
-            owner.touched.discard(private)
-            scope.outer.setdefault(name, owner.outer.pop(name, None))
+            # A late fixture of a wider scope changes what a narrower one created. Its end carries the changes over.
+            if name not in self._late:
+                self._late[name] = last_sequence(self.backend, private)
+            return
         scope.touched.add(private)
         self._owners[private] = scope
+
+    def _carry_over(self, name: str, since: str, scope: LiveScope) -> None:
+        """Keep for a wide scope what its late fixture has changed of a database of a narrower one."""
+        private = self._private.get(name)
+        if private is None:
+            return
+        owner = self._owners[private]
+        outer = owner.outer.get(name)
+        if outer is None:
+            self._count += 1
+            outer = owner.outer[name] = self.names.private(name, self._count)
+            scope.touched.add(outer)
+            scope.outer.setdefault(name, None)
+            self._owners[outer] = scope
+            ask(self.backend, "PUT", f"/{quote(outer)}")
+        copy_changes(self.backend, private, since, outer)
 
     def present(self) -> dict[str, str]:
         """Return the private names of the databases that tests have created, by the names that tests use."""
