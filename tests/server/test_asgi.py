@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 
 import httpx2
 import pytest
 
-from couchdal import BaseBackend, MemoryBackend
+from couchdal import AsyncBackend, BaseBackend, MemoryBackend
 from couchdal.errors import BrokenOff
 from couchdal.http.messages import Request, Response
-from couchdal.server.application import Application
+from couchdal.server.application import Application, RequestCycle
 from couchdal.server.cors import Cors
 from couchdal.server.framing import Limits
 from couchdal.server.transfer import Disconnected
@@ -113,3 +113,39 @@ def test_stream_that_nobody_begins_to_read_is_closed(leaves: str, turns: int) ->
     scope = {"type": "http", "method": "GET", "path": "/", "raw_path": b"/", "query_string": b"", "headers": []}
     asyncio.run(application({**scope, "client": ("127.0.0.1", 1), "http_version": "1.1"}, receive, send))
     assert watched.closed
+
+
+def test_stream_is_closed_if_the_client_goes_before_its_first_chunk() -> None:
+    closed: list[bool] = []
+
+    class Stream:
+        async def __aiter__(self) -> AsyncIterator[bytes]:
+            yield b"never read"
+
+        async def aclose(self) -> None:
+            closed.append(True)
+
+    class Streaming(AsyncBackend):
+        streams = True
+
+        async def send(self, request: Request) -> Response:
+            return Response(200, stream=Stream())
+
+    class Closing:
+        def close(self) -> None: ...
+
+        def abort(self) -> None: ...
+
+        def is_closing(self) -> bool:
+            return True
+
+    async def receive() -> dict[str, object]:
+        return {"type": "http.disconnect"}
+
+    async def send(message: object) -> None:
+        raise AssertionError(message)
+
+    cycle = RequestCycle(Request("GET", "/db/_changes", "feed=continuous"), complete=True)
+    cycle.response = Response(200, stream=Stream())
+    asyncio.run(Application(Streaming()).answer(cycle, receive, send, Closing()))
+    assert closed
