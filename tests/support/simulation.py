@@ -338,7 +338,7 @@ def deterministic(world: World) -> Iterator[_Errors]:
         world.patch = patch
         adapt_http_client(patch)
         patch(couchdal.proxy.retries, "random", world.chance.random)
-        # Work that takes long moves to a thread, by real time. Here no work takes time, and threads are turns of the loop.
+        # Work that takes long moves to a thread, by real time. Here it takes none, and threads are turns of the loop.
         patch(couchdal.backends.served, "monotonic", world.loop.time)
         patch(couchdal.backends.threads, "monotonic", world.loop.time)
         patch(couchdal.backends.threads.Threads, "run", lambda _, job: world.loop.call_soon(job))
