@@ -243,11 +243,14 @@ def pytest_fixture_setup(
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if any(item.get_closest_marker("dal") for item in items):
-        from couchdal.testing.seeds import check_marks
+    seeded = items[:1] if config.getini("dal_seed") else []
+    seeded += [item for item in items if item.get_closest_marker("dal")]
+    if seeded:
+        from couchdal.testing.seeds import check_seeds
 
-        for item in items:
-            check_marks(item)
+        # One error before the first test, not one for each.
+        for item in seeded:
+            check_seeds(item)
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

@@ -744,9 +744,24 @@ def test_options_cannot_be_abbreviated(tmp_path: Path) -> None:
     assert "unrecognized arguments: --dal-back=couch" in run(tmp_path, "--dal-back=couch", test_it="")
 
 
-def test_couch_server_needs_an_address(tmp_path: Path) -> None:
-    printed = run(tmp_path, "--dal-backend=couch", test_it="def test_it(couch_server): pass\n")
-    assert "couch_server needs the address of the CouchDB server: set COUCHDB_URL" in printed
+@pytest.mark.parametrize("backend", ["couch", "both"])
+def test_missing_address_of_the_server_is_one_error_at_the_start(tmp_path: Path, backend: str) -> None:
+    test = "from couchdal import CouchDAL\n" + "".join(f"def test_{n}(): CouchDAL().info()\n" for n in range(5))
+    printed = run(tmp_path, f"--dal-backend={backend}", test_it=test)
+    assert printed.count("no CouchDB is named: set COUCHDB_URL") == 1, printed
+    assert "failed" not in printed
+    assert "passed" not in printed
+
+
+@pytest.mark.parametrize("where", ["mark", "setting"])
+def test_missing_seed_is_one_error_before_the_first_test(tmp_path: Path, where: str) -> None:
+    mark = "import pytest\npytestmark = pytest.mark.dal(seed='gone.json')\n" if where == "mark" else ""
+    if where == "setting":
+        (tmp_path / "pytest.ini").write_text("[pytest]\ndal_seed = gone.json\n")
+    printed = run(tmp_path, test_it=mark + "".join(f"def test_{n}(): pass\n" for n in range(5)))
+    assert printed.count("no seed 'gone.json' in") == 1, printed
+    assert "AssertionError" not in printed
+    assert "passed" not in printed
 
 
 def test_isolation_holds_in_parallel_workers(tmp_path: Path) -> None:

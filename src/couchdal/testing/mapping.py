@@ -35,13 +35,13 @@ _MOST_KEYS = 100
 MAPPING = pytest.StashKey["Mapping"]()
 
 
-def start(config: pytest.Config, existing: Collection[str]) -> LiveDatabases | None:
-    """Give the databases of a live run private names until its end. ``None`` if no server is named."""
+def start(config: pytest.Config, existing: Collection[str]) -> LiveDatabases:
+    """Give the databases of a live run private names until its end. Raise ``pytest.UsageError`` if none is named."""
     try:
         backend = CouchBackend()
-    except NotConfigured:
-        # Whoever uses a handle learns what is missing.
-        return None
+    except NotConfigured as error:
+        # One error at the start, not one for each test.
+        raise pytest.UsageError(f"the tests are to run on a CouchDB, but {error}") from None
     databases = LiveDatabases(
         backend,
         default=str(backend.database),

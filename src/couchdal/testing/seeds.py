@@ -87,8 +87,14 @@ def _fork_into(dal: CouchDAL, files: list[Path]) -> None:
     default_backend().adopt(_loaded[key].server.database(name))
 
 
-def check_marks(item: pytest.Item) -> None:
-    """Raise ``pytest.UsageError``, with the name of the test, for a mark ``dal`` with wrong arguments."""
+def check_seeds(item: pytest.Item) -> None:
+    """Raise ``pytest.UsageError`` for a mark ``dal`` with wrong arguments, and for a seed that does not exist."""
+    _check_marks(item)
+    for _ in seeds_of(item):
+        pass
+
+
+def _check_marks(item: pytest.Item) -> None:
     for mark in item.iter_markers("dal"):
         wrong = sorted(set(mark.kwargs) - {"seed", "database"})
         if mark.args or wrong:
