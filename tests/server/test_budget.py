@@ -31,6 +31,8 @@ from couchdal.emulator.engine.javascript.runtime import is_installed
 SOAK = bool(os.environ.get("SOAK"))
 COUNT = 100_000 if SOAK else 8_000
 LIMIT_MS = 50
+# With fewer answers, there is nothing to judge.
+FEWEST = 10
 # An answer needs several turns of threads, and the machine may be late at each.
 TURNS = 8
 # The hostile request is repeated until there are enough answers to judge.
@@ -235,8 +237,8 @@ def attack(target: Target, hostile: Hostile, seconds: float = SECONDS) -> tuple[
     """Repeat a hostile request. Return the figures of the others, and how long one request took."""
     hostile.before(target)
     body = hostile.body()
-    begun, took = time.monotonic(), 0.0
     target.probing.figures()
+    begun, took = time.monotonic(), 0.0
     while time.monotonic() < begun + seconds:
         hostile.before(target)
         start = time.monotonic()
@@ -254,11 +256,11 @@ def judge(measure: Callable[[], tuple[Figures, float]], record: Callable[[str, o
         figures = (
             f"{name}: {took:.1f} s, others wait {found.document} ms, /_up {found.up} ms, machine {found.machine} ms"
         )
-        if max(found.document, found.up) < limit:
+        if found.answers > FEWEST and max(found.document, found.up) < limit:
             break
     record("others wait", figures)
     print(figures)  # noqa: T201
-    assert found.answers > 10
+    assert found.answers > FEWEST, figures
     assert max(found.document, found.up) < limit, figures
 
 
