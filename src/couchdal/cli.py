@@ -141,7 +141,7 @@ def _serve(arguments: Arguments) -> int:
     # Ctrl-C is the normal way to stop the server.
     logging.basicConfig(stream=stderr)
     with suppress(KeyboardInterrupt):
-        serve(application, listener, announce, stderr.close, alone=not application.backend.streams)
+        serve(application, listener, announce, stderr.close, alone=True)
     return 0
 
 

@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-import faulthandler
 import signal
 import socket
 import sys
 from collections.abc import Callable
 from math import ceil
+from time import monotonic
 from types import FrameType
 
 import uvicorn
 
 from couchdal.server.application import Application
-from couchdal.server.process import collect_garbage, tune
+from couchdal.server.process import collect_garbage, end_within, tune
 from couchdal.server.protocol import HttpProtocol
 
 # CouchDB's limit for an idle connection. A shorter one would race with clients that reuse theirs.
 _KEEP_ALIVE_S = 300
 # After an interrupt nobody wants to wait: unfinished uploads end at once, everything else soon.
-_GRACE_S = 1
-# How long after the time-out the process ends whatever it does.
-_LAST_RESORT_S = 3
+_GRACE_S = 1.0
+# How often uvicorn looks whether connections are open.
+_PAUSE_S = 0.1
 _BACKLOG = 1024
 # The part of the file descriptors that is left for everything but connections.
 _SPARE_FILES = 0.25
@@ -47,24 +47,44 @@ class _Server(uvicorn.Server):
         self._ready = ready
         self._stopped = stopped
         self._interrupted = False
+        # How long open requests have, and since when.
+        self._grace_s = application.limits.shutdown_timeout_s
+        self._told: float | None = None
+        self._is_stopping = False
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
-        if self._alone:
+        if self._alone and not self._application.backend.streams:
             self._cleaning = asyncio.create_task(collect_garbage(lambda: self._application.requests))
         self._ready()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        self._told = monotonic()
         if sig == signal.SIGINT:
             self._interrupted = True
-            self.config.timeout_graceful_shutdown = _GRACE_S
+            self._grace_s = min(self._grace_s, _GRACE_S)
         if self._alone:
-            # The last resort, which needs no thread of Python's: it writes where each thread is, and ends the process.
-            grace = self.config.timeout_graceful_shutdown or 0
-            faulthandler.dump_traceback_later(grace + _LAST_RESORT_S, exit=True)
+            end_within(self._grace_s, self._describe)
         super().handle_exit(sig, frame)
 
+    def _describe(self) -> str:
+        """Return what is open, for a server that does not end in time."""
+        counts = (
+            (self._application.requests, "requests"),
+            (self._application.feeds, "feeds"),
+            (len(self.server_state.connections), "connections"),
+        )
+        blocked = "" if self._is_stopping else "; the event loop is blocked"
+        return f"still open: {', '.join(f'{count} {what}' for count, what in counts)}{blocked}"
+
+    def _cut_off(self) -> None:
+        """Close every connection, which ends its request."""
+        for connection in list(self.server_state.connections):
+            if isinstance(connection, HttpProtocol):
+                connection.transport.abort()
+
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._is_stopping = True
         self._application.end_feeds()
         if self._cleaning is not None:
             self._cleaning.cancel()
@@ -73,7 +93,12 @@ class _Server(uvicorn.Server):
             cycle = connection.cycle if isinstance(connection, HttpProtocol) else None
             if self._interrupted and cycle is not None and cycle.more_body:
                 connection.transport.abort()
+        left_s = self._grace_s - (monotonic() - self._told if self._told is not None else 0.0)
+        cutting = asyncio.get_running_loop().call_later(left_s - _PAUSE_S, self._cut_off)
+        # uvicorn takes fractions of a second too. Its way to end requests logs a traceback for each.
+        self.config.timeout_graceful_shutdown = max(_PAUSE_S, left_s)  # type: ignore[assignment]
         await super().shutdown(sockets)
+        cutting.cancel()
         # uvicorn raises the signal next, which may end the process.
         self._stopped()
 
@@ -129,10 +154,10 @@ def serve(
     """Serve on a listening socket until SIGINT (``KeyboardInterrupt``) or SIGTERM.
 
     Call ``ready`` when serving starts, and ``stopped`` when the last request has ended. After SIGTERM, open requests
-    have ``shutdown_timeout_s`` to end; after SIGINT, one second. ``alone`` means that the process holds the emulator's
-    data and does nothing else, so that its threads and its garbage collection may be tuned for that.
+    have ``shutdown_timeout_s`` to end; after SIGINT, at most one second. ``alone`` means that the process does nothing
+    else. Then it ends within that time whatever happens, and an emulator tunes its threads and its garbage collection.
     """
-    if alone:
+    if alone and not application.backend.streams:
         tune()
     new_server(application, listener, ready, stopped, alone=alone).run([listener])
 
@@ -163,6 +188,5 @@ def new_server(
         server_header=False,
         backlog=_BACKLOG,
         timeout_keep_alive=_KEEP_ALIVE_S,
-        timeout_graceful_shutdown=ceil(limits.shutdown_timeout_s),
     )
     return _Server(config, application, ready=ready, stopped=stopped, alone=alone)

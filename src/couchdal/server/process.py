@@ -1,4 +1,4 @@
-"""Settings of the process that ``couchdal serve`` runs: how threads switch, and when garbage is collected.
+"""The process that ``couchdal serve`` runs: how its threads switch, when it collects garbage, and how it ends in time.
 
 Python's collector of reference cycles looks at every object from time to time, and nobody can work meanwhile: with a
 million documents, that takes seconds. The emulator's data has no cycles. So what has lived long is set aside without
@@ -8,9 +8,15 @@ being looked at, and is looked at only when the server is idle.
 from __future__ import annotations
 
 import asyncio
+import faulthandler
 import gc
+import os
+import signal
 import sys
+import threading
 from collections.abc import Callable
+from contextlib import suppress
+from time import sleep
 
 # How long a thread works before another one may: the event loop waits so long for its turn, more than once a request.
 _SWITCH_INTERVAL_S = 0.0005
@@ -22,6 +28,8 @@ _MOST_COLLECTIONS = 20
 _QUICKLY_CHECKED = 200_000
 _IDLE_PERIODS = 4
 _LONG_IDLE_PERIODS = 600
+# How long after its time a process that does not end by itself is ended: by a thread, by faulthandler, by the system.
+_LATE_S, _LATER_S, _LATEST_S = 0.25, 0.35, 0.45
 
 
 def tune() -> None:
@@ -55,3 +63,28 @@ async def collect_garbage(count_open: Callable[[], int]) -> None:
         gc.collect()
         gc.freeze()
         is_clean = True
+
+
+def end_within(grace_s: float, describe: Callable[[], str]) -> None:
+    """End this process after ``grace_s`` seconds if it has not ended by itself. Another signal ends it at once.
+
+    A thread writes ``describe()`` to standard error and ends the process. If it cannot work, because a native call
+    keeps the interpreter's lock, faulthandler writes where the threads are. If nobody reads standard error, so that
+    both have to wait, the system's alarm ends the process.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    if hasattr(signal, "setitimer"):
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.setitimer(signal.ITIMER_REAL, grace_s + _LATEST_S)
+
+    def end() -> None:
+        sleep(grace_s + _LATE_S)
+        with suppress(OSError):
+            os.write(2, f"couchdal: the server did not end within {grace_s:g} s; {describe()}\n".encode())
+        os._exit(1)
+
+    # Without the memory for another thread, the alarm is left.
+    with suppress(RuntimeError):
+        faulthandler.dump_traceback_later(grace_s + _LATER_S, exit=True, file=2)
+        threading.Thread(target=end, name="last resort", daemon=True).start()
