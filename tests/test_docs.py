@@ -103,6 +103,29 @@ def test_generated_parts_are_current() -> None:
         assert path.read_text("utf-8") == text, f"{path.name} is out of date: run python tools/make_docs.py"
 
 
+@pytest.mark.parametrize(
+    ("text", "refusal"),
+    [
+        (
+            "# Views\n\nMap and reduce. " + "many words " * 500 + "\n\nMore.\n",
+            "must end in a full stop, not in .*words'",
+        ),
+        ("# Views\n\n", "must end in a full stop"),
+        ("Views.\n\nMap and reduce.\n", "must begin with a title"),
+        ("# Views\nMap and reduce.\n\nMore.\n", "must begin with a title"),
+    ],
+)
+def test_summary_refuses_a_page_without_title_or_sentence(
+    text: str, refusal: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The time is that of reading the page once, however long its first paragraph is."""
+    tool = load_tool("make_docs")
+    monkeypatch.setattr(tool, "DOCS", tmp_path)
+    (tmp_path / "page.md").write_text(text, "utf-8")
+    with pytest.raises(ValueError, match=rf"page\.md {refusal}"):
+        tool.title_and_purpose("page.md")
+
+
 def load_tool(name: str) -> Any:
     """Import a module of ``tools/``, which is not a package."""
     found = spec_from_file_location(name, ROOT / "tools" / f"{name}.py")

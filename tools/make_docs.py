@@ -139,7 +139,7 @@ def unsupported_table() -> str:
 
 
 def summary() -> str:
-    """Return ``llms.txt``: the pages of the documentation, and the first sentence of each."""
+    """Return ``llms.txt``: the pages of the documentation, and the first paragraph of each."""
     navigation = yaml.safe_load(re.sub(r"!!python\S+", "", (ROOT / "mkdocs.yml").read_text("utf-8")))["nav"]
     title, about = title_and_purpose("index.md")
     lines = [f"# {title}\n", f"> {about}\n"]
@@ -153,11 +153,14 @@ def summary() -> str:
 
 
 def title_and_purpose(page: str) -> tuple[str, str]:
-    """Return the title of a page and its first sentence."""
-    found = re.match(r"# ([^\n]+)\n\n((?:[^\n]+\n?)+?[.])(?=\s)", (DOCS / page).read_text("utf-8"))
-    if found is None:
-        raise ValueError(f"{page} must begin with a title and a sentence")
-    return found[1], " ".join(found[2].split())
+    """Return the title of a page and its first paragraph. Raise ``ValueError`` if the page begins otherwise."""
+    title, _, rest = (DOCS / page).read_text("utf-8").partition("\n\n")
+    if not re.fullmatch(r"# .+", title):
+        raise ValueError(f"{page} must begin with a title, such as `# Views`, and an empty line")
+    purpose = " ".join(rest.partition("\n\n")[0].split())
+    if not purpose.endswith("."):
+        raise ValueError(f"the first paragraph of {page} must end in a full stop, not in {purpose[-20:]!r}")
+    return title[2:], purpose
 
 
 def main() -> None:
