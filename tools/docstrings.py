@@ -14,17 +14,23 @@ _EXAMPLE = re.compile(r"^>>> (?:.+\n?)+", re.MULTILINE)
 class Docstrings(griffe.Extension):
     """Bring docstrings into the form that Markdown needs."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._keys: dict[str, str] = {"TypedDict": ""}
+
     def on_object(self, *, obj: griffe.Object, **_: Any) -> None:
         """Put each ``>>>`` example between fences."""
         if obj.docstring is not None:
             obj.docstring.value = _EXAMPLE.sub(r"```pycon\n\g<0>\n```\n", obj.docstring.value)
 
     def on_class_members(self, *, cls: griffe.Class, **_: Any) -> None:
-        """Move the keys of a typed dictionary from its members into its docstring."""
-        if not any(str(base) == "TypedDict" for base in cls.bases) or cls.docstring is None:
+        """Move the keys of a typed dictionary from its members into its docstring, after those of its bases."""
+        inherited = [self._keys[str(base)] for base in cls.bases if str(base) in self._keys]
+        if not inherited or cls.docstring is None:
             return
         keys = list(cls.attributes.values())
-        listed = "".join(f"- `{key.name}`: `{key.annotation}`\n" for key in keys)
+        listed = "".join([*inherited, *(f"- `{key.name}`: `{key.annotation}`\n" for key in keys)])
+        self._keys[cls.name] = listed
         cls.docstring.value = f"{cls.docstring.value}\n\n{listed}"
         for key in keys:
             cls.del_member(key.name)

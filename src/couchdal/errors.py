@@ -1,39 +1,39 @@
 """CouchDB's errors as exceptions: one class per error word, with CouchDB's status and reason texts.
 
-    CouchError                          any answer with a status >= 400
-      BadRequest                        400 bad_request and its relatives
-        DocValidation                   400 doc_validation
-        IllegalDocId                    400 illegal_docid
-        IllegalDatabaseName             400 illegal_database_name
-        IllegalPartition                400 illegal_partition
-        QueryParseError                 400 query_parse_error
-      Unauthorized                      401 unauthorized
-      Forbidden                         403 forbidden
-      NotFound                          404 not_found
-      MethodNotAllowed                  405 method_not_allowed
-      Conflict                          409 conflict
-      Gone                              410 gone
-      PreconditionFailed                412
-        FileExists                      412 file_exists
-        MissingStub                     412 missing_stub
-      TooLarge                          413 too_large
-      BadContentType                    415 bad_content_type
-      ServerError                       500 and above
-        NotSupported                    501 not_implemented
-    BackendError                        no answer from CouchDB
-      NotConfigured                     no server or no database is configured
-      HostRefused                       a host that tests may not reach
-      Unreachable                       no connection, or one that broke off
-        NotConnected                    no connection: nothing was sent
-          Unavailable                   all servers are suspended, or no connection is free
-        BrokenOff                       a connection that an injected fault closed
-      TimedOut                          no answer in time
-      NotJSON                           an answer that CouchDB does not give
-      MemoryOnly                        a feature of the emulator, asked of a real server
-        ResetRefused                    ``reset()`` of a real server
-
-This module knows nothing about requests, backends or documents.
+CouchError                  any answer with a status >= 400
+  BadRequest                400 bad_request and its relatives
+    DocValidation           400 doc_validation
+    IllegalDocId            400 illegal_docid
+    IllegalDatabaseName     400 illegal_database_name
+    IllegalPartition        400 illegal_partition
+    QueryParseError         400 query_parse_error
+  Unauthorized              401 unauthorized
+  Forbidden                 403 forbidden
+  NotFound                  404 not_found
+  MethodNotAllowed          405 method_not_allowed
+  Conflict                  409 conflict
+  Gone                      410 gone
+  PreconditionFailed        412
+    FileExists              412 file_exists
+    MissingStub             412 missing_stub
+  TooLarge                  413 too_large
+  BadContentType            415 bad_content_type
+  ServerError               500 and above
+    NotSupported            501 not_implemented
+BackendError                no answer from CouchDB
+  NotConfigured             no server or no database is configured
+  HostRefused               a host that tests may not reach
+  Unreachable               no connection, or one that broke off
+    NotConnected            no connection: nothing was sent
+      Unavailable           all servers are suspended, or no connection is free
+    BrokenOff               a connection that an injected fault closed
+  TimedOut                  no answer in time
+  NotJSON                   an answer that CouchDB does not give
+  MemoryOnly                a feature of the emulator, asked of a real server
+    ResetRefused            reset() of a real server
 """
+
+# This module knows nothing about requests, backends or documents.
 
 from __future__ import annotations
 

@@ -1,7 +1,6 @@
-"""The fixtures: handles on the backend of the test run, and a server for other clients.
+"""The fixtures: handles on the backend of the test run, and a server for other clients."""
 
-Each fixture imports what it uses when a test asks for it: pytest loads this module in every run.
-"""
+# Each fixture imports what it uses when a test asks for it: pytest loads this module in every run.
 
 from __future__ import annotations
 
