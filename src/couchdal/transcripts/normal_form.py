@@ -20,6 +20,20 @@ def as_object(value: JSON) -> dict[str, JSON]:
     return value
 
 
+def as_array(value: JSON) -> list[JSON]:
+    """Return a JSON array. Raise ``TypeError`` for any other value."""
+    if not isinstance(value, list):
+        raise TypeError(f"expected a JSON array, not {value!r}")
+    return value
+
+
+def as_text(value: JSON) -> str:
+    """Return a text. Raise ``TypeError`` for any other value."""
+    if not isinstance(value, str):
+        raise TypeError(f"expected a text, not {value!r}")
+    return value
+
+
 def expand(value: JSON, values: Mapping[str, JSON]) -> JSON:
     """Return a value with its placeholders replaced. A text that is one placeholder becomes its value."""
     if isinstance(value, str):

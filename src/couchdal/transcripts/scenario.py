@@ -11,13 +11,22 @@ import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, cast
+from typing import Final, cast
 
 from couchdal.backends.base import BaseBackend
 from couchdal.http.json_text import JSON
 from couchdal.http.messages import Request, Response
 from couchdal.http.urls import quote
-from couchdal.transcripts.normal_form import as_object, canonical_text, contract, expand, in_order, normalize
+from couchdal.transcripts.normal_form import (
+    as_array,
+    as_object,
+    as_text,
+    canonical_text,
+    contract,
+    expand,
+    in_order,
+    normalize,
+)
 
 Credentials = tuple[str, str]
 
@@ -58,15 +67,18 @@ class Step:
     source: Mapping[str, JSON]
 
     @classmethod
-    def parse(cls, source: Mapping[str, Any]) -> Step:
-        """Return the step that a member of ``steps`` describes."""
+    def parse(cls, source: Mapping[str, JSON]) -> Step:
+        """Return the step that a member of ``steps`` describes. Raise ``TypeError`` for a member of another type."""
+        response, wait_ms = source.get("response"), source.get("wait_ms", 0)
+        if not isinstance(wait_ms, int):
+            raise TypeError(f"expected a number of milliseconds, not {wait_ms!r}")
         return cls(
-            request=source["request"],
-            save=source.get("save", {}),
-            wait_ms=source.get("wait_ms", 0),
-            ignore=tuple(source.get("ignore", ())),
-            unordered=tuple(source.get("unordered", ())),
-            response=source.get("response"),
+            request=as_object(source["request"]),
+            save={name: as_text(place) for name, place in as_object(source.get("save", {})).items()},
+            wait_ms=wait_ms,
+            ignore=tuple(map(as_text, as_array(source.get("ignore", [])))),
+            unordered=tuple(map(as_text, as_array(source.get("unordered", [])))),
+            response=None if response is None else as_object(response),
             source=source,
         )
 
@@ -114,11 +126,12 @@ class Played:
 
 def parse_scenario(text: str) -> Scenario:
     """Parse a transcript, or a scenario whose steps have no answers yet. Raise ``ValueError`` for any other text."""
-    document = json.loads(text)
+    decoded: JSON = json.loads(text)
     try:
-        steps = tuple(Step.parse(step) for step in document["steps"])
-        return Scenario(document["name"], document.get("create_query", {}), steps, document)
-    except (KeyError, TypeError, AttributeError) as problem:
+        document = as_object(decoded)
+        steps = tuple(Step.parse(as_object(step)) for step in as_array(document["steps"]))
+        return Scenario(as_text(document["name"]), as_object(document.get("create_query", {})), steps, document)
+    except (KeyError, TypeError) as problem:
         raise ValueError(f"not a scenario: {problem!r}") from None
 
 

@@ -6,6 +6,7 @@ It does not know databases or requests. Source: ``couch_doc``.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 from couchdal.emulator.engine.erlang.external_term import encode_term
@@ -213,7 +214,7 @@ def show_body(doc_id: str, node: Node) -> dict[str, object]:
     if copiers is None:
         copiers = node.copiers = _copiers(body)
     for name, copy in copiers:
-        shown[name] = copy(body[name])
+        shown[name] = copy()
     return shown
 
 
@@ -224,12 +225,14 @@ def _copiers(body: Mapping[str, object]) -> tuple[tuple[str, Copier], ...]:
 
 
 def _copier(member: object) -> Copier | None:
-    """Return the function that copies a value for an answer; None if the value can be shared."""
-    if type(member) is dict:
-        return dict.copy if len(member) <= _MANY and _SHARED.issuperset(map(type, member.values())) else copy_value
-    if type(member) is list:
-        return list.copy if len(member) <= _MANY and _SHARED.issuperset(map(type, member)) else copy_value
-    return shown_float if type(member) is float and shown_float(member) is not member else None
+    """Return the function that copies this value for an answer; None if the value can be shared."""
+    if type(member) is dict and len(member) <= _MANY and _SHARED.issuperset(map(type, member.values())):
+        return member.copy
+    if type(member) is list and len(member) <= _MANY and _SHARED.issuperset(map(type, member)):
+        return member.copy
+    if type(member) is float and shown_float(member) is member:
+        return None
+    return None if type(member) in _SHARED else partial(copy_value, member)
 
 
 def copy_members(members: Mapping[str, object]) -> dict[str, object]:

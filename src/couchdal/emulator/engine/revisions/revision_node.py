@@ -8,7 +8,7 @@ nothing of merging.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from couchdal.emulator.engine.revisions.revision import Revision, format_revision
 
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from couchdal.emulator.engine.documents.attachment import Attachment
 
 
-#: Copies a JSON value of one kind.
-Copier: TypeAlias = Callable[[Any], object]
+#: Returns a copy of one member of a body.
+Copier: TypeAlias = Callable[[], object]
 
 
 class Node:
