@@ -8,6 +8,7 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
+import zlib
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
@@ -20,6 +21,7 @@ import schemathesis
 from effort import examples
 from hypothesis import HealthCheck, Phase, settings
 from schemathesis.checks import load_all_checks
+from schemathesis.generation.meta import TestPhase
 from schemathesis.specs.openapi.checks import (
     content_type_conformance,
     response_schema_conformance,
@@ -33,6 +35,8 @@ from couchdal.api.routes import ROUTES
 
 # For each operation. Operations without parameters have fewer. `make soak` sends some 12,600 requests in all.
 EXAMPLES = examples(quick=8, soak=68)
+# One in so many of the systematic requests, which try each parameter's limits, is sent.
+SYSTEMATIC = examples(quick=4, soak=1)
 MOST_GROWTH_MB = 150
 COUNTED: list[int] = []
 CHECKS = [status_code_conformance, content_type_conformance, response_schema_conformance]
@@ -164,6 +168,14 @@ def resident_mb(pid: int) -> float:
     return int(found[1]) / 1000 if found else 0.0
 
 
+def is_left_out(case: Any) -> bool:
+    """Return whether only `make soak` sends this case: three of four systematic ones, the same ones in every run."""
+    if case.meta.phase.name != TestPhase.COVERAGE:
+        return False
+    sent = (case.path_parameters, case.query, case.headers, case.body)
+    return zlib.crc32(repr(sent).encode("utf-8", "surrogatepass")) % SYSTEMATIC != 0
+
+
 KNOWN = {"name": "x", "type": "json", "partition": "p", "view": "v", "function": "f"}
 
 
@@ -200,6 +212,8 @@ def aim(case: Any) -> None:
     suppress_health_check=list(HealthCheck),
 )
 def test_random_requests_are_answered_as_described(case: Any, filled: str) -> None:
+    if is_left_out(case):
+        return
     aim(case)
     if case.method == "DELETE" and isinstance(case.query, dict) and len(str(case.query.get("rev", ""))) % 2:
         # Chance does not find revisions.
