@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 import sys
@@ -15,6 +14,7 @@ from typing import Any
 import pytest
 from hatchling.metadata.core import ProjectMetadata
 from hatchling.plugin.manager import PluginManager
+from plugin_runs import clean_environment
 
 import couchdal
 from couchdal.cli import SUBCOMMANDS
@@ -39,7 +39,7 @@ def test_examples_of_the_readme_pass(tmp_path: Path, served_address: str, backen
         (tmp_path / f"test_{number}.py").write_text(example, "utf-8")
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--dal-backend={backend}"]
     user, password = RECORDED_ADMIN
-    live = {**os.environ, "COUCHDB_URL": served_address, "COUCHDB_USER": user, "COUCHDB_PASSWORD": password}
+    live = {**clean_environment(), "COUCHDB_URL": served_address, "COUCHDB_USER": user, "COUCHDB_PASSWORD": password}
     ended = subprocess.run(command, cwd=tmp_path, env=live, capture_output=True, text=True, timeout=60, check=False)
     assert ended.returncode == 0, ended.stdout
     assert ("2 passed" if backend == "memory" else "2 tests agree, 0 differ") in ended.stdout

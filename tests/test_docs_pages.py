@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from plugin_runs import clean_environment
 
 from couchdal.cli import build_parser
 from couchdal.middleware.known import read_known_differences
@@ -99,11 +100,16 @@ def test_example_passes_its_own_tests(example: Path, backend: str, served_addres
 def run(arguments: list[str], folder: Path, served_address: str, statuses: tuple[int, ...] = (0,)) -> str:
     """Run pytest in a page's folder, with an emulator as the live server. Return what it printed."""
     name, password = RECORDED_ADMIN
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("COUCHDB_", "DAL_", "PYTEST"))}
     live = {"COUCHDB_URL": served_address, "COUCHDB_USER": name, "COUCHDB_PASSWORD": password}
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *arguments]
     ended = subprocess.run(
-        command, cwd=folder, env={**kept, **live}, capture_output=True, text=True, timeout=120, check=False
+        command,
+        cwd=folder,
+        env={**clean_environment("pytest_asyncio.plugin"), **live},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
     )
     assert ended.returncode in statuses, ended.stdout + ended.stderr
     return ended.stdout

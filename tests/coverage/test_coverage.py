@@ -13,6 +13,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from plugin_runs import clean_environment
 
 from couchdal import CouchDAL, MemoryBackend, observe
 from couchdal.api import routes as routing
@@ -240,7 +241,13 @@ def test_option_reports_for_all_workers(workers: tuple[str, ...], tmp_path: Path
     (tmp_path / "test_it.py").write_text(TESTS)
     command = ["-q", "-p", "no:cacheprovider", *workers, "--dal-coverage=html,json", "--dal-coverage", "--", "."]
     printed = subprocess.run(
-        [sys.executable, "-m", "pytest", *command], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=True
+        [sys.executable, "-m", "pytest", *command],
+        cwd=tmp_path,
+        env=clean_environment(),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
     ).stdout
     assert "/{db}/{doc_id}  (1 request)" in printed
     assert "operators  $lt 1" in printed
@@ -255,6 +262,7 @@ def test_unknown_format_and_path_are_refused(option: str, tmp_path: Path) -> Non
     ended = subprocess.run(
         [sys.executable, "-m", "pytest", *option.split()],
         cwd=tmp_path,
+        env=clean_environment(),
         capture_output=True,
         text=True,
         check=False,

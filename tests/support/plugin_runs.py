@@ -17,12 +17,11 @@ def run(
     """Run pytest with the plugin over the files, in another process. Return its output."""
     for name, text in files.items():
         (folder / f"{name}.py").write_text(text)
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("COUCHDB_", "DAL_", "PYTEST"))}
-    plugin = [] if installed() else ["-p", "couchdal.pytest_plugin"]
+    variables = {**clean_environment(), "PYTHONPATH": str(SOURCE), **(environment or {})}
     ended = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *plugin, *arguments, "."],
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *arguments, "."],
         cwd=folder,
-        env={**kept, "PYTHONPATH": str(SOURCE), **(environment or {})},
+        env=variables,
         capture_output=True,
         text=True,
         timeout=timeout_s,
@@ -35,8 +34,11 @@ def unindented(text: str) -> str:
     return textwrap.dedent(text)
 
 
-def installed() -> bool:
-    """Return whether the plugin's entry point is installed. Otherwise the plugin is named on the command line."""
-    from importlib.metadata import entry_points
+def clean_environment(*plugins: str) -> dict[str, str]:
+    """Return the environment without this run's settings. Pytest loads the plugins of couchdal, xdist and anyio.
 
-    return any(found.value == "couchdal.pytest_plugin" for found in entry_points(group="pytest11"))
+    ``plugins`` are modules that it loads too. Loading all that are installed takes longer than a short run itself.
+    """
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("COUCHDB_", "DAL_", "PYTEST"))}
+    loaded = ",".join(("couchdal.pytest_plugin", "xdist.plugin", "anyio.pytest_plugin", *plugins))
+    return {**kept, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTEST_PLUGINS": loaded}

@@ -12,7 +12,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from plugin_runs import SOURCE, run, unindented
+from plugin_runs import SOURCE, clean_environment, run, unindented
 
 from couchdal import CouchBackend, CouchDAL, MemoryBackend, Request
 from couchdal.http.json_text import JSON
@@ -352,10 +352,9 @@ def test_next_run_puts_back_what_a_killed_run_changed(
 ) -> None:
     before = state(server)
     hostile(tmp_path, '["SIGKILL"]')
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("COUCHDB_", "DAL_", "PYTEST"))}
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--dal-backend=couch", "-k", "killed"]
     ended = subprocess.run(
-        command, cwd=tmp_path, env={**kept, "PYTHONPATH": str(SOURCE), **live}, check=False, timeout=60
+        command, cwd=tmp_path, env={**clean_environment(), "PYTHONPATH": str(SOURCE), **live}, check=False, timeout=60
     )
     assert ended.returncode == -signal.SIGKILL
     changed = state(server)
