@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 
 import pytest
+from raw_http import Upstream, answering
 
 from couchdal import (
     AsyncCouchBackend,
@@ -401,3 +402,32 @@ def assert_no_password(error: BackendError) -> None:
 def test_few_idle_connections_are_kept(limit: int | None, kept: int) -> None:
     limits = Connections(limit=limit).limits(feeds=False)
     assert (limits.max_connections, limits.max_keepalive_connections) == (limit, kept)
+
+
+@pytest.mark.parametrize("kind", ["blocking", "asynchronous"])
+@pytest.mark.parametrize("first", [
+    b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}",
+    b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n",
+    b"HTTP/1.1 304 Not Modified\r\n\r\n",
+])  # fmt: skip
+def test_bytes_behind_an_answer_are_no_answer(kind: str, first: bytes) -> None:
+    own = answering(200, {"own": True})
+    upstream = Upstream(first + answering(200, {"stolen": True}), own, own)
+    requests = [Request("GET", f"/db/{n}") for n in range(3)]
+
+    async def ask() -> list[Response]:
+        backend = AsyncCouchBackend(upstream.url, user="u", password="p")
+        try:
+            return [await backend.send(request) for request in requests]
+        finally:
+            await backend.aclose()
+
+    if kind == "asynchronous":
+        answers = asyncio.run(ask())
+    else:
+        with closing(CouchBackend(upstream.url, user="u", password="p")) as backend:
+            answers = [backend.send(request) for request in requests]
+    assert [answer.value() for answer in answers[1:]] == [{"own": True}] * 2
+    # The connection was closed.
+    assert upstream.accepted == 2
+    upstream.stop()

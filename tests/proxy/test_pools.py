@@ -129,6 +129,30 @@ def test_health_checks_need_no_connection_of_requests(
     assert health(wire) == 200
 
 
+def test_slow_requests_of_one_client_leave_connections_to_others(
+    serve_proxy: ServeProxy, upstream: Upstream, open_wires: list[Wire]
+) -> None:
+    upstream.script = [never]
+    wire = serve_proxy(max_connections="8", connect_timeout="0.3", health_interval="0.1", retries="0")
+    for _ in range(12):
+        open_wires.append(Wire(wire.port).send("GET /db/doc HTTP/1.1\nHost: x\n\n"))
+    assert within(5, lambda: len(upstream.received) == 6)
+    upstream.script = [answering()]
+    assert health(wire) == 200
+    refused = wire.ask("GET /db/doc HTTP/1.1")
+    assert (refused.status, refused.json()["error"]) == (503, "service_unavailable")
+    # So do those that wait for a place.
+    assert [answer_head(other) for other in open_wires[6:]] == [503] * 6
+    assert len(upstream.received) == 6
+    for _ in range(3):
+        with socket.create_connection(("127.0.0.1", wire.port), source_address=("127.0.0.2", 0)) as other:
+            other.sendall(b"GET /db/doc HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert other.recv(12) == b"HTTP/1.1 200"
+    # A client that leaves gives back its place.
+    open_wires.pop(0).close()
+    assert within(5, lambda: wire.ask("GET /db/doc HTTP/1.1").status == 200)
+
+
 def test_feeds_of_one_client_are_limited_and_take_nothing_from_its_requests(
     serve_proxy: ServeProxy, upstream: Upstream, open_wires: list[Wire]
 ) -> None:

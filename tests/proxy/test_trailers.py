@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import socket
+import threading
 from collections.abc import Callable
 
 import pytest
+import uvicorn
 from raw_http import Served, Upstream, Wire
 
-from couchdal import MemoryBackend
+from couchdal import Application, BaseBackend, MemoryBackend, Request, Response
 
 ServeProxy = Callable[..., Wire]
 VOUCHED = {"auth": "proxy", "proxy_secret": "s3", "proxy_user_header": "X-User"}
@@ -69,3 +72,26 @@ def test_trailer_is_not_a_header_of_the_emulator(trailer: str, status: int, piec
     content = chunked(request_line, trailer, body='{"keys": []}')
     assert exchange(wire, content, pieces=pieces) == status
     assert wire.ask("GET /_up HTTP/1.1").status == 200
+
+
+@pytest.mark.parametrize(("parser", "status"), [("httptools", 411), ("h11", 200)])
+def test_other_server_with_the_application_mixes_no_trailers(parser: str, status: int) -> None:
+    seen: list[Request] = []
+
+    class Seeing(BaseBackend):
+        def send(self, request: Request) -> Response:
+            seen.append(request)
+            return Response(200, json={})
+
+    config = uvicorn.Config(Application(Seeing()), http=parser, log_config=None)
+    server = uvicorn.Server(config)
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        thread = threading.Thread(target=server.run, args=([listening],))
+        thread.start()
+        wire = Wire(listening.getsockname()[1])
+        assert exchange(wire, chunked("POST /db/_find", "X-User: admin"), pieces=False) == status
+        wire.close()
+        server.should_exit = True
+        thread.join()
+    assert len(seen) == (status == 200)
+    assert not any("x-user" in request.headers for request in seen)

@@ -14,7 +14,7 @@ import pytest
 from effort import examples
 from simulation import World, simulate
 
-import couchdal.backends.async_couch
+import couchdal.backends.couch_server
 import couchdal.proxy.proxy
 from couchdal.backends.couch_server import CouchServer
 from couchdal.backends.slots import Slot
@@ -119,7 +119,7 @@ def leave_out_rows_of_feeds(world: World, request: Request, send: Callable[[Requ
 
 
 def keep_connections_with_surplus(world: World) -> None:
-    world.patch(couchdal.backends.async_couch, "_connection_state", lambda holder: None)
+    world.patch(couchdal.backends.couch_server, "_connection_state", lambda holder: None)
 
 
 def lose_places(world: World) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
-from typing import Protocol, runtime_checkable
 from weakref import WeakKeyDictionary
 
 import httpx2
@@ -12,7 +11,7 @@ import httpx2
 from couchdal.backends.address import AuthenticationName, find_address
 from couchdal.backends.authentication import Authentication
 from couchdal.backends.base import AsyncBackend, BaseBackend
-from couchdal.backends.couch_server import PLAIN, Connections, CouchServer, headers_of
+from couchdal.backends.couch_server import PLAIN, Connections, CouchServer, end_answer, headers_of
 from couchdal.backends.event_libraries import running_trio
 from couchdal.backends.event_loop import ThreadedBackend
 from couchdal.backends.slots import Slot, Slots
@@ -139,7 +138,7 @@ class AsyncCouchBackend(AsyncBackend):
         server = self._server
         timeout_s = server.connections.connect_timeout_s or server.timeout_s
         try:
-            return await clients.slots.take(timeout_s, feed=feed, transfer=request.stream is not None)
+            return await clients.slots.take(request.peer, timeout_s, feed=feed, transfer=request.stream is not None)
         except TimeoutError:
             raise Unavailable(f"all connections to {server.name} are in use", server.name) from None
 
@@ -236,37 +235,10 @@ class _AsyncStream:
             self._slot.release()
 
 
-@runtime_checkable
-class _Http1State(Protocol):
-    """The part of ``h11.Connection`` that is used here."""
-
-    @property
-    def trailing_data(self) -> tuple[bytes, bool]: ...
-
-    def send_failed(self) -> None: ...
-
-
 async def _chunks(answer: httpx2.Response) -> AsyncIterator[bytes]:
-    """Yield the chunks of an answer. If bytes follow its end, make sure that its connection is closed.
-
-    The HTTP client would take them for the answer to the next request.
-    """
+    """Yield the chunks of an answer."""
     stream = answer.stream
     assert isinstance(stream, httpx2.AsyncByteStream)
     async for chunk in stream:
         yield chunk
-    state = _connection_state(stream)
-    if state is not None and state.trailing_data[0]:
-        # A connection that has failed is closed with its answer.
-        state.send_failed()
-
-
-def _connection_state(holder: object) -> _Http1State | None:
-    """Return the state of the connection behind a stream. The HTTP client has no public way to it."""
-    while holder is not None:
-        state = getattr(holder, "_h11_state", None)
-        if isinstance(state, _Http1State):
-            return state
-        inner = (getattr(holder, name, None) for name in ("_connection", "_httpcore_stream", "_stream"))
-        holder = next((found for found in inner if found is not None), None)
-    return None
+    end_answer(stream)

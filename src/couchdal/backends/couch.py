@@ -13,7 +13,7 @@ import httpx2
 
 from couchdal.backends.address import AuthenticationName, find_address
 from couchdal.backends.base import BaseBackend
-from couchdal.backends.couch_server import CouchServer, headers_of
+from couchdal.backends.couch_server import CouchServer, end_answer, headers_of
 from couchdal.http.messages import Request, Response, is_feed
 
 if TYPE_CHECKING:
@@ -78,7 +78,10 @@ class CouchBackend(BaseBackend):
                 response.stream = _Stream(self._server, answer)
             else:
                 try:
-                    response.body = b"".join(answer.iter_raw())
+                    stream = answer.stream
+                    assert isinstance(stream, httpx2.SyncByteStream)
+                    response.body = b"".join(stream)
+                    end_answer(stream)
                 finally:
                     answer.close()
         return response

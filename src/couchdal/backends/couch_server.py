@@ -11,7 +11,7 @@ from collections.abc import AsyncIterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from threading import Lock
-from typing import ClassVar
+from typing import ClassVar, Protocol, runtime_checkable
 from weakref import WeakValueDictionary
 
 import httpx2
@@ -182,3 +182,35 @@ def headers_of(answer: httpx2.Response, request: Request) -> dict[str, str]:
         # For HEAD, this is the only place that gives the length of the body.
         kept["content-length"] = answer.headers["content-length"]
     return kept
+
+
+@runtime_checkable
+class _Http1State(Protocol):
+    """The part of ``h11.Connection`` that is used here."""
+
+    @property
+    def trailing_data(self) -> tuple[bytes, bool]: ...
+
+    def send_failed(self) -> None: ...
+
+
+def end_answer(stream: object) -> None:
+    """Make sure that the connection of an answer is closed if bytes follow the answer's end.
+
+    The HTTP client would take them for the answer to the next request. Call this before the answer is closed.
+    """
+    state = _connection_state(stream)
+    if state is not None and state.trailing_data[0]:
+        # A connection that has failed is closed with its answer.
+        state.send_failed()
+
+
+def _connection_state(holder: object) -> _Http1State | None:
+    """Return the state of the connection behind a stream. The HTTP client has no public way to it."""
+    while holder is not None:
+        state = getattr(holder, "_h11_state", None)
+        if isinstance(state, _Http1State):
+            return state
+        inner = (getattr(holder, name, None) for name in ("_connection", "_httpcore_stream", "_stream"))
+        holder = next((found for found in inner if found is not None), None)
+    return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 import time
 from collections.abc import Coroutine
 from contextlib import aclosing
@@ -23,6 +24,12 @@ from couchdal.server.transfer import Connection, Disconnected, Incoming, Outgoin
 
 # A backend that streams gets bodies up to this size in one piece, so that it can send them twice.
 _COLLECTED = 65536
+
+# uvicorn's own protocol class on httptools puts the trailers of a chunked body among the headers, where nothing tells
+# them apart. ``couchdal serve`` has another class, which does not come here.
+_UNSAFE_PARSER = "uvicorn.protocols.http.httptools_impl"
+_NO_CHUNKS = "send a Content-Length; the server accepts chunked bodies with uvicorn's option --http h11"
+_CLOSE = {"connection": "close"}
 
 _log = logging.getLogger("couchdal.server")
 
@@ -104,7 +111,10 @@ class Application:
         if scope["type"] == "lifespan":
             await self._live(receive, send)
         elif scope["type"] == "http":
-            await self.answer(RequestCycle(to_request(scope)), receive, send)
+            cycle = RequestCycle(to_request(scope))
+            if "transfer-encoding" in cycle.request.headers and _mixes_trailers(receive):
+                cycle.response = failure(CouchError(_NO_CHUNKS, status=411, error="length_required", headers=_CLOSE))
+            await self.answer(cycle, receive, send)
         else:
             raise ValueError(f"unsupported ASGI scope: {scope['type']}")
 
@@ -306,6 +316,12 @@ class Application:
             await outgoing.send(content[: len(content) // 2], more=True)
         outgoing.connection.close()
         await incoming.disconnection()
+
+
+def _mixes_trailers(receive: Receive) -> bool:
+    """Return whether the web server may take trailers for headers. Middleware hides which server it is."""
+    server = type(getattr(receive, "__self__", None)).__module__
+    return server == _UNSAFE_PARSER or (server == "builtins" and _UNSAFE_PARSER in sys.modules)
 
 
 async def _pump(response: Response, outgoing: Outgoing) -> None:
