@@ -15,11 +15,12 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from couchdal import __version__
-from couchdal.config import environment
+from couchdal.config import environment, take_variables
 from couchdal.errors import BackendError
 
 if TYPE_CHECKING:
     from couchdal.server.options import Option, Setting
+    from couchdal.server.systemd import Notifier
 
 Arguments: TypeAlias = argparse.Namespace
 
@@ -141,8 +142,18 @@ def _serve(arguments: Arguments) -> int:
     # Ctrl-C is the normal way to stop the server.
     logging.basicConfig(stream=stderr)
     with suppress(KeyboardInterrupt):
-        serve(application, listener, announce, stderr.close, alone=True)
+        serve(application, listener, announce, stderr.close, alone=True, notifier=_notifier())
     return 0
+
+
+def _notifier() -> Notifier | None:
+    """Return the notifier of systemd; None if systemd did not start this process."""
+    variables = take_variables(("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"))
+    if "NOTIFY_SOCKET" not in variables:
+        return None
+    from couchdal.server.systemd import Notifier
+
+    return Notifier(variables)
 
 
 def _show_config(arguments: Arguments) -> int:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Container, Mapping
+from collections.abc import Container, Iterable, Mapping
 from math import isfinite
 from typing import NamedTuple
 
@@ -51,6 +51,11 @@ def read_settings(environ: Mapping[str, str] | None = None) -> Settings:
 def environment() -> Mapping[str, str]:
     """Return the environment, for code that has its own table of options."""
     return os.environ
+
+
+def take_variables(names: Iterable[str]) -> dict[str, str]:
+    """Return the variables that are set, and remove them from the environment: child processes do not get them."""
+    return {name: value for name in names if (value := os.environ.pop(name, ""))}
 
 
 def _seconds(text: str | None) -> float:

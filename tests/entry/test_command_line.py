@@ -144,7 +144,7 @@ def test_serve_ignores_no_variable(
         monkeypatch.delenv(name, raising=False)
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr("couchdal.server.listener.serve", lambda *_: None)
+    monkeypatch.setattr("couchdal.server.listener.serve", lambda *_, **__: None)
     assert main(["serve", "--port", "0", *arguments]) == (1 if said else 0)
     assert (said or "") in capsys.readouterr().err
 
@@ -269,11 +269,21 @@ def test_help_and_version_load_no_client_and_no_server() -> None:
 def test_serve_collects_garbage_more_rarely_on_the_emulator(
     flags: list[str], rarer: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before = gc.get_threshold()
+    before, interval = gc.get_threshold(), sys.getswitchinterval()
     seen: list[tuple[int, ...]] = []
-    monkeypatch.setattr("couchdal.server.listener.serve", lambda *_: seen.append(gc.get_threshold()))
+
+    class Server:
+        def __init__(self, *_: object, **__: object) -> None:
+            seen.append(gc.get_threshold())
+
+        def run(self, _: object) -> None:
+            pass
+
+    monkeypatch.setattr("couchdal.server.listener.new_server", Server)
     try:
         assert main(["serve", "--port", "0", *flags]) == 0
     finally:
         gc.set_threshold(*before)
-    assert seen == [(*before[:2], 100) if rarer else before]
+        gc.unfreeze()
+        sys.setswitchinterval(interval)
+    assert seen == [(*before[:2], 1_000_000_000) if rarer else before]

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -15,6 +16,7 @@ from base64 import b64encode
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from textwrap import dedent
 
 SOURCE = Path(__file__).parents[2] / "src"
 
@@ -44,6 +46,53 @@ def couchdal_serve(
             found = re.match(r"listening at (http://127\.0\.0\.1:[1-9]\d*) for ", line)
             assert found, (line, process.stderr and process.stderr.read())
             yield found[1], process
+        finally:
+            process.kill()
+
+
+# ``couchdal serve``, with requests that hold its event loop or its lock for ever.
+_STUCK = """
+    import sys, threading, time
+    from couchdal import cli
+    from couchdal.backends import memory
+
+    class Stuck(memory.MemoryBackend):
+        def send(self, request):
+            if request.path == "/loop":
+                time.sleep(600)
+            if request.path == "/lock":
+                threading.Thread(target=self.hold, daemon=True).start()
+            return super().send(request)
+
+        def hold(self):
+            with self.server.lock:
+                time.sleep(600)
+
+    memory.MemoryBackend = Stuck
+    sys.exit(cli.main(["serve", "--port", "0", "--shutdown-timeout", sys.argv[1]]))
+"""
+
+
+@contextmanager
+def stuck_server(path: str, shutdown_timeout_s: float, **env: str) -> Iterator[subprocess.Popen[str]]:
+    """Run ``couchdal serve`` with its event loop blocked (``/loop``), or its lock taken (``/lock``)."""
+    command = [sys.executable, "-c", dedent(_STUCK), str(shutdown_timeout_s)]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment(**env)
+    ) as process:
+        try:
+            assert process.stdout
+            found = re.search(r":(\d+) ", process.stdout.readline())
+            assert found
+            address = ("127.0.0.1", int(found[1]))
+            with socket.create_connection(address) as first, socket.create_connection(address) as second:
+                request = f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode()
+                first.sendall(request)
+                # A thread takes the lock after the first answer. The second request waits for it.
+                time.sleep(0.3)
+                second.sendall(request)
+                time.sleep(0.2)
+                yield process
         finally:
             process.kill()
 

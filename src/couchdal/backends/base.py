@@ -255,6 +255,13 @@ class AsyncBackend(Backend, ABC):
         """Send a request through the middleware and return its answer."""
         return await (self.send(request) if self.drivers is None else self.drivers.asynchronous(self, request))
 
+    def responds(self, within_s: float) -> bool:
+        """Return whether the server in this process, if there is one, can answer within some seconds.
+
+        A thread calls this, not the event loop.
+        """
+        return True
+
     async def attend(self) -> None:
         """Run background work while a server runs, until cancelled. Most backends have none."""
 

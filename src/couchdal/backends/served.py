@@ -184,6 +184,12 @@ class ServedBackend(InlineBackend):
             response = await self._in_thread(self._answer, request, self._timeout_s)
         return response if response.stream is None else self._awaited(response)
 
+    def responds(self, within_s: float) -> bool:
+        is_free = self._server.lock.acquire(timeout=within_s)
+        if is_free:
+            self._server.lock.release()
+        return is_free
+
     async def check_large_later(self, request: Request) -> None:
         """Do what ``check_large`` does. Checking a password takes long."""
         if self._try(self._checked, request) is None:

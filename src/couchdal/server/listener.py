@@ -10,12 +10,16 @@ from collections.abc import Callable
 from math import ceil
 from time import monotonic
 from types import FrameType
+from typing import TYPE_CHECKING
 
 import uvicorn
 
 from couchdal.server.application import Application
 from couchdal.server.process import collect_garbage, end_within, tune
 from couchdal.server.protocol import HttpProtocol
+
+if TYPE_CHECKING:
+    from couchdal.server.systemd import Notifier
 
 # CouchDB's limit for an idle connection. A shorter one would race with clients that reuse theirs.
 _KEEP_ALIVE_S = 300
@@ -39,8 +43,10 @@ class _Server(uvicorn.Server):
         ready: Callable[[], None],
         stopped: Callable[[], None],
         alone: bool,
+        notifier: Notifier | None,
     ) -> None:
         super().__init__(config)
+        self._notifier = notifier
         self._alone = alone
         self._cleaning: asyncio.Task[None] | None = None
         self._application = application
@@ -56,6 +62,8 @@ class _Server(uvicorn.Server):
         await super().startup(sockets)
         if self._alone and not self._application.backend.streams:
             self._cleaning = asyncio.create_task(collect_garbage(lambda: self._application.requests))
+        if self._notifier is not None:
+            self._notifier.start(asyncio.get_running_loop(), self._application.backend.responds)
         self._ready()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
@@ -85,6 +93,8 @@ class _Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._is_stopping = True
+        if self._notifier is not None:
+            self._notifier.stop()
         self._application.end_feeds()
         if self._cleaning is not None:
             self._cleaning.cancel()
@@ -150,16 +160,18 @@ def serve(
     stopped: Callable[[], None] = lambda: None,
     *,
     alone: bool = False,
+    notifier: Notifier | None = None,
 ) -> None:
     """Serve on a listening socket until SIGINT (``KeyboardInterrupt``) or SIGTERM.
 
     Call ``ready`` when serving starts, and ``stopped`` when the last request has ended. After SIGTERM, open requests
     have ``shutdown_timeout_s`` to end; after SIGINT, at most one second. ``alone`` means that the process does nothing
     else. Then it ends within that time whatever happens, and an emulator tunes its threads and its garbage collection.
+    ``notifier`` sends the server's state to systemd.
     """
     if alone and not application.backend.streams:
         tune()
-    new_server(application, listener, ready, stopped, alone=alone).run([listener])
+    new_server(application, listener, ready, stopped, alone=alone, notifier=notifier).run([listener])
 
 
 def new_server(
@@ -169,6 +181,7 @@ def new_server(
     stopped: Callable[[], None] = lambda: None,
     *,
     alone: bool = False,
+    notifier: Notifier | None = None,
 ) -> uvicorn.Server:
     """Return the server that ``serve`` runs. Setting its ``should_exit`` stops it as SIGTERM does."""
     limits, backend = application.limits, application.backend
@@ -189,4 +202,4 @@ def new_server(
         backlog=_BACKLOG,
         timeout_keep_alive=_KEEP_ALIVE_S,
     )
-    return _Server(config, application, ready=ready, stopped=stopped, alone=alone)
+    return _Server(config, application, ready=ready, stopped=stopped, alone=alone, notifier=notifier)
