@@ -765,9 +765,7 @@ def test_missing_seed_is_one_error_before_the_first_test(tmp_path: Path, where: 
 
 
 def test_isolation_holds_in_parallel_workers(tmp_path: Path) -> None:
-    printed = run(
-        tmp_path, "-n", "2", "-p", "xdist", test_fixtures=unindented(FIXTURES), test_more=unindented(FIXTURES)
-    )
+    printed = run(tmp_path, "-n", "2", test_fixtures=unindented(FIXTURES), test_more=unindented(FIXTURES))
     assert "10 passed" in printed, printed
 
 
