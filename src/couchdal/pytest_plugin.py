@@ -14,10 +14,10 @@ from functools import partial
 import pytest
 
 from couchdal.testing import outcomes
-from couchdal.testing.fixtures import _served_live, _served_memory, async_dal, couch_server, dal, dal_backend, make_dal
+from couchdal.testing.fixtures import async_dal, couch_server, dal, dal_backend, make_dal
 from couchdal.testing.isolation import Isolation
 
-__all__ = ["_served_live", "_served_memory", "async_dal", "couch_server", "dal", "dal_backend", "make_dal"]
+__all__ = ["async_dal", "couch_server", "dal", "dal_backend", "make_dal"]
 
 _ISOLATION = pytest.StashKey[Isolation]()
 _ENVIRONMENT = pytest.StashKey[dict[str, str | None]]()

@@ -303,6 +303,85 @@ def test_couch_server_is_reset_for_each_test(tmp_path: Path) -> None:
     assert "2 passed" in printed, printed
 
 
+WIDE = unindented("""
+    import json
+    import pytest
+    import urllib.request
+
+    def ask(address, method="GET"):
+        with urllib.request.urlopen(urllib.request.Request(address, method=method)) as answer:
+            return json.load(answer)
+
+    @pytest.fixture(scope="session")
+    def application(couch_server):
+        ask(f"{couch_server}/kept", "PUT")
+        return couch_server
+
+    @pytest.mark.parametrize("turn", [1, 2])
+    def test_any_client(application, couch_server, dal, turn):
+        assert application == couch_server
+        assert ask(f"{application}/web", "PUT") == {"ok": True}
+        assert set(dal.all_dbs()) >= {"kept", "web"}
+        ask(f"{application}/kept", "DELETE")
+""")
+
+
+def test_session_fixtures_use_couch_server(tmp_path: Path, live: dict[str, str]) -> None:
+    before = databases(live)
+    printed = run(tmp_path, "--dal-backend=both", environment=live, test_wide=WIDE)
+    assert "4 passed" in printed, printed
+    assert databases(live) == before
+
+
+CANCELLED = unindented("""
+    import asyncio
+    import threading
+    import time
+    import pytest
+    from couchdal import AsyncCouchDAL
+
+    made_at_import = AsyncCouchDAL()
+
+    async def follow(dal):
+        async with dal.changes("continuous") as feed:
+            async for change in feed:
+                pass
+
+    async def poll(dal):
+        await dal.get("/_changes?feed=longpoll&since=now&timeout=10000")
+
+    async def cancel(reader, dal):
+        await dal.post_document({})
+        task = asyncio.create_task(reader(dal))
+        await asyncio.sleep(0.2)
+        before = time.monotonic()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        return before
+
+    def seconds_to_cancel(reader, dal):
+        # Until the loop has ended, which waits for threads.
+        before = asyncio.run(cancel(reader, dal))
+        return time.monotonic() - before
+
+    @pytest.mark.parametrize("made", ["at import", "in the test"])
+    @pytest.mark.parametrize("reader", [follow, poll])
+    def test_cancel(reader, made):
+        dal = made_at_import if made == "at import" else AsyncCouchDAL()
+        # The fastest, because the machine may be busy.
+        assert min(seconds_to_cancel(reader, dal) for _ in range(3)) < 0.1
+        # No thread goes on waiting.
+        assert threading.active_count() == 1
+""")
+
+
+def test_cancelling_the_reader_of_a_feed_ends_at_once_on_every_backend(tmp_path: Path, live: dict[str, str]) -> None:
+    """On both backends, a handle made at import delegates; one made in a test is of the backend itself."""
+    printed = run(tmp_path, "--dal-backend=both", environment=live, test_cancelled=CANCELLED)
+    assert "8 passed" in printed, printed
+
+
 @pytest.fixture
 def live(served_address: str) -> dict[str, str]:
     """The environment of a live run: an emulator over HTTP stands in for CouchDB."""

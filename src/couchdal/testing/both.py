@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Generator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 from couchdal.backends import open_backend
-from couchdal.backends.base import BaseBackend, Emulator
+from couchdal.backends.base import AsyncBackend, BaseBackend, Emulator
+from couchdal.backends.event_loop import InlineBackend, for_event_loop
 from couchdal.config import BACKENDS, choose_backend
 from couchdal.errors import MemoryOnly
 from couchdal.http.messages import ABSENT, Request, Response
-
-if TYPE_CHECKING:
-    pass
 
 BOTH = "both"
 _TWIN = pytest.StashKey[str]()
@@ -29,19 +27,28 @@ class EitherBackend(BaseBackend):
     def __init__(self) -> None:
         # Shared by all views.
         self._opened: dict[str, BaseBackend] = {}
+        self._asynchronous: dict[str, AsyncBackend] = {}
 
     def __repr__(self) -> str:
         return f"<EitherBackend, now {self._current!r}>"
 
     @property
     def _current(self) -> BaseBackend:
-        """The backend of the current test, with the database of this view; memory between tests."""
-        named = choose_backend(known=(*BACKENDS, BOTH))
-        named = "memory" if named == BOTH else named
+        """The backend of the current test, with the database of this view."""
+        opened = self._open(_current_name())
+        return opened if self.database is None else opened.bind(self.database, default=self.default_database)
+
+    def _open(self, named: str) -> BaseBackend:
         if named not in self._opened:
             self._opened[named] = open_backend(named)
-        opened = self._opened[named]
-        return opened if self.database is None else opened.bind(self.database, default=self.default_database)
+        return self._opened[named]
+
+    def asynchronous(self) -> AsyncBackend:
+        """Return the asynchronous backend for the server of the current test."""
+        named = _current_name()
+        if named not in self._asynchronous:
+            self._asynchronous[named] = for_event_loop(self._open(named))
+        return self._asynchronous[named]
 
     @property
     def server_key(self) -> object:
@@ -70,6 +77,34 @@ class EitherBackend(BaseBackend):
     def close(self) -> None:
         for backend in self._opened.values():
             backend.close()
+
+    def for_event_loop(self) -> AsyncBackend:
+        return _AsyncEitherBackend(self)
+
+    async def aclose(self) -> None:
+        """Release what the backends hold for this event loop, and the rest."""
+        for backend in self._asynchronous.values():
+            await backend.aclose()
+        self.close()
+
+
+class _AsyncEitherBackend(InlineBackend):
+    """``EitherBackend`` for callers on an event loop."""
+
+    answers_at_once = False
+    wrapped: EitherBackend
+
+    async def send(self, request: Request) -> Response:
+        return await self.wrapped.asynchronous().send(request)
+
+    async def aclose(self) -> None:
+        await self.wrapped.aclose()
+
+
+def _current_name() -> str:
+    """Return the backend of the current test; memory between tests."""
+    named = choose_backend(known=(*BACKENDS, BOTH))
+    return "memory" if named == BOTH else named
 
 
 def _backend_of(item: pytest.Item) -> str | None:

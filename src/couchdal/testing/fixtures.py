@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
@@ -19,7 +18,11 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="session")
 def dal_backend(request: pytest.FixtureRequest) -> str:
-    """The backend of the current test: ``memory`` or ``couch``."""
+    """The backend of the current test: ``memory`` or ``couch``.
+
+    With ``--dal-backend=both`` it has both values, one after the other, and wider fixtures are set up for each. With
+    ``--dal-backend=compare`` it is ``couch``.
+    """
     from couchdal.config import BACKENDS, choose_backend
 
     named = choose_backend(known=(*BACKENDS, "compare"))
@@ -77,18 +80,15 @@ def _served(backend: BaseBackend | AsyncBackend) -> str:
 
 
 @pytest.fixture(scope="session")
-def _served_memory() -> str:
-    """The address of the memory server."""
-    from couchdal.backends.memory import default_backend
+def couch_server(dal_backend: str, pytestconfig: pytest.Config) -> str:
+    """The address of a CouchDB server for other clients: the memory server, or a proxy of the live one.
 
-    return _served(default_backend())
+    The address stays the same, so fixtures of every scope can use it. What a test writes is undone after the test.
+    """
+    if dal_backend == "memory":
+        from couchdal.backends.memory import default_backend
 
-
-@pytest.fixture(scope="session")
-def _served_live(pytestconfig: pytest.Config) -> str:
-    """The address of a proxy in front of the live server, whose databases have private names."""
-    if not os.environ.get("COUCHDB_URL"):
-        raise pytest.UsageError("couch_server needs the address of the CouchDB server: set COUCHDB_URL")
+        return _served(default_backend())
     from couchdal.backends.async_couch import AsyncCouchBackend
     from couchdal.testing.mapping import MAPPING
 
@@ -96,12 +96,6 @@ def _served_live(pytestconfig: pytest.Config) -> str:
     # Other clients name a database in each path.
     backend.database = None
     address = _served(backend)
+    # Its databases have private names.
     pytestconfig.stash[MAPPING].serves_at(address)
-    return address
-
-
-@pytest.fixture
-def couch_server(dal_backend: str, request: pytest.FixtureRequest) -> str:
-    """The address of a CouchDB server for other clients: the memory server, or a proxy of the live one."""
-    address: str = request.getfixturevalue("_served_live" if dal_backend == "couch" else "_served_memory")
     return address
