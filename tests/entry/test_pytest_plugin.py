@@ -951,3 +951,57 @@ def test_plugin_empties_the_server_between_the_tests_of_this_run(request: pytest
     assert request.config.pluginmanager.hasplugin("couchdal.pytest_plugin") or request.config.pluginmanager.hasplugin(
         "couchdal"
     )
+
+
+@pytest.mark.parametrize("scope", ["class", "module", "session"])
+@pytest.mark.parametrize("late", [False, True])
+def test_wide_fixture_that_raises_leaves_no_writes(tmp_path: Path, scope: str, late: bool) -> None:
+    printed = run(
+        tmp_path,
+        test_raising=unindented(f"""
+            import pytest
+            from couchdal import CouchDAL
+            dal = CouchDAL()
+
+            def ids():
+                return [row["id"] for row in dal.all_docs()["rows"]]
+
+            @pytest.fixture(scope="{scope}")
+            def asked_for():
+                dal.put_document("asked-for", {{}})
+
+            @pytest.fixture(scope="{scope}")
+            def raising(request):
+                dal.put_document("before", {{}})
+                request.getfixturevalue("asked_for")
+                dal.put_document("half", {{}})
+                raise RuntimeError("half-way")
+
+            @pytest.fixture
+            def narrow():
+                dal.put_document("narrow", {{}})
+
+            @pytest.fixture
+            def tolerant(request, narrow):
+                if {late}:
+                    try:
+                        request.getfixturevalue("raising")
+                    except RuntimeError:
+                        pass
+                    assert ids() == ["asked-for", "narrow"]
+
+            class TestAll:
+                def test_tolerant(self, tolerant):
+                    pass
+
+                def test_fails(self, raising):
+                    pass
+
+                def test_sees_nothing_of_it(self):
+                    assert ids() == ["asked-for"]
+
+                def test_fixture_that_was_asked_for_stays(self, asked_for):
+                    assert ids() == ["asked-for"]
+        """),
+    )
+    assert "3 passed, 1 error" in printed, printed

@@ -34,6 +34,13 @@ class Scope:
         self.snapshot = snapshot
 
 
+class _Setup:
+    """A fixture of a wide scope while it is set up, and the state to restore if it raises."""
+
+    def __init__(self, snapshot: Snapshot | None) -> None:
+        self.snapshot = snapshot
+
+
 class Isolation:
     """The open scopes, the widest first."""
 
@@ -44,6 +51,8 @@ class Isolation:
         live: LiveDatabases | None = None,
     ) -> None:
         self._scopes: list[Scope] = []
+        # The fixtures that are being set up, each of which asked for the next one.
+        self._setups: list[_Setup] = []
         # Databases that exist in every test.
         self._databases = databases
         # Called when a test begins, before its own fixtures are set up.
@@ -82,19 +91,33 @@ class Isolation:
 
     @contextmanager
     def setting_up(self, node: pytest.Item | pytest.Collector) -> Iterator[None]:
-        """Keep what a fixture of a wide scope changes, even if narrower scopes were opened before it."""
+        """Keep what a fixture of a wide scope changes, even if narrower scopes were opened before it.
+
+        A fixture that raises leaves nothing. What other fixtures changed, which it asked for, stays.
+        """
         self.open(node)
         place = next(place for place, scope in enumerate(self._scopes) if scope.node is node)
         live, narrower = self._scopes[place].live, self._scopes[place + 1 :]
         with nullcontext() if self._live is None or live is None else self._live.setting_up(live):
-            if not narrower:
+            if isinstance(node, pytest.Item):
+                # Its end comes soon.
                 yield
                 return
-            before = _snapshot()
-            yield
-            for scope in narrower:
+            setup = _Setup(_snapshot())
+            self._setups.append(setup)
+            completed = False
+            try:
+                yield
+                completed = True
+            finally:
+                self._setups.pop()
+                if not completed:
+                    _restore(setup.snapshot)
+            before = setup.snapshot
+            others: list[Scope | _Setup] = [*narrower, *self._setups]
+            for outer in others:
                 # If there was no server before this fixture, everything on it now belongs to the fixture.
-                scope.snapshot = _with_changes_since(before, scope.snapshot) if before is not None else _snapshot()
+                outer.snapshot = _with_changes_since(before, outer.snapshot) if before is not None else _snapshot()
 
 
 def _lies_within(inner: pytest.Item | pytest.Collector, outer: pytest.Item | pytest.Collector) -> bool:
