@@ -43,7 +43,7 @@ PUBLIC = """
     IllegalDocId IllegalPartition MethodNotAllowed MissingStub NotFound NotSupported PreconditionFailed QueryParseError
     ServerError TooLarge Unauthorized
     BackendError BrokenOff HostRefused MemoryOnly NotConfigured NotConnected NotJSON ResetRefused TimedOut Unavailable
-    Unreachable
+    Unreachable FailedRequest
 
     Emulator Faults LoggedRequest RequestEvent RequestLog ServerClock Snapshot SuggestedIndex observe
     Application Cors Limits

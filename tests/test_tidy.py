@@ -20,7 +20,7 @@ each_module = pytest.mark.parametrize("module", MODULES)
 
 # From the bottom up: a module imports from its own layer and from those below.
 LAYERS = (
-    ("couchdal.errors", "couchdal.pace"),
+    ("couchdal.failure", "couchdal.errors", "couchdal.pace"),
     ("couchdal.http", "couchdal.config"),
     ("couchdal.api",),
     ("couchdal.emulator.storage",),

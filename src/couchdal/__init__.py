@@ -54,6 +54,7 @@ if TYPE_CHECKING:
         Unavailable as Unavailable,
         Unreachable as Unreachable,
     )
+    from couchdal.failure import FailedRequest as FailedRequest
     from couchdal.http.json_text import JSON as JSON
     from couchdal.http.messages import Request as Request, Response as Response
     from couchdal.middleware.events import RequestEvent as RequestEvent, observe as observe
@@ -159,6 +160,7 @@ else:
             "Unavailable",
             "Unreachable",
         ),
+        "couchdal.failure": ("FailedRequest",),
         "couchdal.http.json_text": ("JSON",),
         "couchdal.http.messages": (
             "Request",

@@ -8,16 +8,18 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeVar, overload
 
 from couchdal.backends import open_backend, with_database
-from couchdal.backends.base import AsyncBackend, BaseBackend, collect
+from couchdal.backends.base import AsyncBackend, BaseBackend
 from couchdal.backends.event_loop import for_event_loop
 from couchdal.base_client import BaseClient
 from couchdal.config import choose_indexes
+from couchdal.errors import BackendError, CouchError
 from couchdal.http.messages import ABSENT, Response
+from couchdal.http.redaction import name_request
 from couchdal.middleware import creating, watched
 from couchdal.operations.async_databases import AsyncDatabaseOperations
 from couchdal.operations.async_updates import AsyncUpdateOperations
 from couchdal.operations.changes import ChangeLines, Feed, changes
-from couchdal.operations.operation import Operation, add_query
+from couchdal.operations.operation import Operation, add_query, open_async_feed
 
 if TYPE_CHECKING:
     from typing import Self, Unpack
@@ -87,7 +89,11 @@ class AsyncCouchDAL(
         404
         """
         request = self.backend.relative_request(method, add_query(path, params), json, headers, body)
-        return await self.backend.exchange(request)
+        try:
+            return await self.backend.exchange(request)
+        except (CouchError, BackendError) as error:
+            name_request(error, request)
+            raise
 
     def database(self, name: str, *, create: bool = False) -> AsyncCouchDAL:
         """Return a handle on another database of the same server. ``create`` creates it before its first use.
@@ -261,9 +267,7 @@ class AsyncChangeFeed:
 
 
 async def _follow(backend: AsyncBackend, operation: Operation[ChangesResult]) -> AsyncGenerator[Change, None]:
-    response = await backend.exchange(operation.request(backend))
-    if response.status >= 400:
-        backend.result(await collect(response))
+    response = await open_async_feed(backend, operation)
     lines = ChangeLines()
     async with aclosing(response.achunks()) as stream:
         async for chunk in stream:

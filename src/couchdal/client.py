@@ -13,12 +13,13 @@ from couchdal.backends import open_backend, with_database
 from couchdal.backends.base import BaseBackend
 from couchdal.base_client import BaseClient
 from couchdal.config import choose_indexes
-from couchdal.errors import Unreachable
+from couchdal.errors import BackendError, CouchError, Unreachable
 from couchdal.http.messages import ABSENT, Response
+from couchdal.http.redaction import name_request
 from couchdal.middleware import creating, watched
 from couchdal.operations.changes import ChangeLines, Feed, changes
 from couchdal.operations.databases import DatabaseOperations
-from couchdal.operations.operation import add_query
+from couchdal.operations.operation import add_query, open_feed
 from couchdal.operations.updates import UpdateOperations
 
 if TYPE_CHECKING:
@@ -101,7 +102,11 @@ class CouchDAL(UpdateOperations, DatabaseOperations, BaseClient[BaseBackend]):
         (404, {'error': 'not_found', 'reason': 'missing'})
         """
         request = self.backend.relative_request(method, add_query(path, params), json, headers, body)
-        return self.backend.exchange(request)
+        try:
+            return self.backend.exchange(request)
+        except (CouchError, BackendError) as error:
+            name_request(error, request)
+            raise
 
     def database(self, name: str, *, create: bool = False) -> CouchDAL:
         """Return a handle on another database of the same server. ``create`` creates it before its first use.
@@ -172,10 +177,7 @@ class CouchDAL(UpdateOperations, DatabaseOperations, BaseClient[BaseBackend]):
         operation = changes(feed, **options)
         if feed in ("normal", "longpoll"):
             return self._run(operation)
-        response = self.backend.exchange(operation.request(self.backend))
-        if response.status >= 400:
-            self.backend.result(response)
-        return ChangeFeed(response)
+        return ChangeFeed(open_feed(self.backend, operation))
 
     def follow_changes(
         self,

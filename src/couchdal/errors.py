@@ -41,16 +41,18 @@ from collections.abc import Mapping
 from functools import partial
 from typing import TypeVar
 
+from couchdal.failure import Failure
+
 _Error = TypeVar("_Error", bound="CouchError")
 NO_DATABASE = "Database does not exist."
 _HINT = "; create it with create_database(), CouchDAL(..., create=True) or, in tests, the setting dal_databases"
 
 
-class CouchError(Exception):
+class CouchError(Failure, Exception):
     """An answer with a status >= 400.
 
     ``status`` is the HTTP status, ``error`` CouchDB's error word and ``reason`` its reason. ``body`` is the whole JSON
-    body, and ``headers`` are the answer's headers without its content type.
+    body, ``headers`` are the answer's headers without its content type, and ``request`` names what was asked.
 
     >>> try:
     ...     db.get_document("missing")
@@ -93,10 +95,8 @@ class CouchError(Exception):
 
     def __reduce__(self) -> tuple[object, ...]:
         # Exceptions are pickled between processes (pytest-xdist), with their keyword arguments.
-        return (
-            partial(type(self), status=self.status, error=self.error, body=self.body, headers=self.headers),
-            (self.reason,),
-        )
+        rebuild = partial(type(self), status=self.status, error=self.error, body=self.body, headers=self.headers)
+        return rebuild, (self.reason,), self._state
 
 
 class BadRequest(CouchError):
@@ -278,8 +278,8 @@ def from_answer(status: int, body: object, headers: Mapping[str, str] | None = N
     return error_class(status, "")("", status=status, body={"body": body}, headers=headers)
 
 
-class BackendError(Exception):
-    """No usable answer came. ``server`` is the server's address, without a password.
+class BackendError(Failure, Exception):
+    """No usable answer came. ``server`` is the server's address, without a password; ``request`` names what was asked.
 
     A proxy answers with ``status`` and ``error`` instead.
     """
@@ -292,7 +292,7 @@ class BackendError(Exception):
         super().__init__(message)
 
     def __reduce__(self) -> tuple[object, ...]:
-        return (type(self), (str(self), self.server))
+        return (type(self), (self.message, self.server), self._state)
 
 
 class NotConfigured(BackendError):

@@ -12,9 +12,10 @@ from contextlib import contextmanager
 from functools import lru_cache
 from typing import TYPE_CHECKING, TypeAlias, cast
 
-from couchdal.errors import MemoryOnly, NotConfigured, NotJSON
+from couchdal.errors import BackendError, CouchError, MemoryOnly, NotConfigured, NotJSON
 from couchdal.http.json_text import JSON, MOST_DEPTH, copy_json
 from couchdal.http.messages import ABSENT, Request, Response
+from couchdal.http.redaction import name_request
 from couchdal.http.urls import quote, quote_unsendable
 
 if TYPE_CHECKING:
@@ -27,30 +28,11 @@ if TYPE_CHECKING:
 Middleware: TypeAlias = "Callable[[BaseBackend | AsyncBackend, Request], Generator[object, Response, Response]]"
 
 # Paths that start with one of these belong to the server; every other path is relative to a database.
-SERVER_PATHS = frozenset(
-    (
-        "_active_tasks",
-        "_all_dbs",
-        "_cluster_setup",
-        "_db_updates",
-        "_dbs_info",
-        "_global_changes",
-        "_membership",
-        "_node",
-        "_replicate",
-        "_replicator",
-        "_reshard",
-        "_scheduler",
-        "_search_analyze",
-        "_session",
-        "_stats",
-        "_up",
-        "_users",
-        "_utils",
-        "_uuids",
-        "favicon.ico",
-    )
-)
+SERVER_PATHS = frozenset((
+    "_active_tasks", "_all_dbs", "_cluster_setup", "_db_updates", "_dbs_info", "_global_changes", "_membership",
+    "_node", "_replicate", "_replicator", "_reshard", "_scheduler", "_search_analyze", "_session", "_stats", "_up",
+    "_users", "_utils", "_uuids", "favicon.ico",
+))  # fmt: skip
 
 
 class Drivers:
@@ -183,8 +165,7 @@ class Backend:
     def result(self, response: Response) -> JSON:
         """Return the decoded body, or raise the ``CouchError`` of a status >= 400, or ``NotJSON``."""
         if response.json is ABSENT:
-            content = response.content()
-            if content:
+            if content := response.content():
                 try:
                     response.json = json.loads(content)
                 except ValueError:
@@ -212,7 +193,11 @@ class BaseBackend(Backend, ABC):
         ``ValueError`` for a payload that is not JSON, before anything is sent.
         """
         request = self.relative_request(method, path, ABSENT if payload is None else payload)
-        return self.result(self.exchange(request))
+        try:
+            return self.result(self.exchange(request))
+        except (CouchError, BackendError) as error:
+            name_request(error, request, is_path_written=True)
+            raise
 
     def exchange(self, request: Request) -> Response:
         """Send a request through the middleware and return its answer."""
@@ -249,7 +234,11 @@ class AsyncBackend(Backend, ABC):
     async def handle_request(self, path: str, method: str = "GET", payload: object = None) -> JSON:
         """Return the decoded body of an answer, as ``BaseBackend.handle_request`` does."""
         request = self.relative_request(method, path, ABSENT if payload is None else payload)
-        return self.result(await collect(await self.exchange(request)))
+        try:
+            return self.result(await collect(await self.exchange(request)))
+        except (CouchError, BackendError) as error:
+            name_request(error, request, is_path_written=True)
+            raise
 
     async def exchange(self, request: Request) -> Response:
         """Send a request through the middleware and return its answer."""

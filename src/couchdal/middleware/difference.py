@@ -7,7 +7,8 @@ from collections.abc import Mapping
 
 from couchdal.http.json_text import JSON
 from couchdal.http.messages import Request
-from couchdal.middleware.request_log import redacted_body, redacted_query
+from couchdal.http.redaction import redacted_query
+from couchdal.middleware.request_log import redacted_body
 from couchdal.transcripts.normal_form import canonical_text
 
 _MOST_SHOWN = 2000

@@ -5,7 +5,6 @@ Logging starts at the first access, so a program without it pays nothing. The lo
 
 from __future__ import annotations
 
-import re
 import time
 from collections import deque
 from collections.abc import Collection, Iterator
@@ -15,18 +14,13 @@ from weakref import WeakKeyDictionary
 
 from couchdal.http.json_text import JSON
 from couchdal.http.messages import Request, Response
-from couchdal.http.urls import unquote_form
+from couchdal.http.redaction import HIDDEN, is_secret, redacted_addresses, redacted_query
 from couchdal.middleware.chain import Steps, identity, install
 
 if TYPE_CHECKING:
     from couchdal.backends.base import AsyncBackend, BaseBackend
 
 _KEPT = 1000
-_SEPARATOR = re.compile("([&;])")
-_SECRETS = ("password", "derived_key", "salt", "secret", "token", "totp", "cookie", "authorization")
-_HIDDEN = "***"
-# Credentials in the address of a database, as replications have them.
-_USERINFO = re.compile(r"(?<=://)[^/\s]*(?=@)")
 
 
 class LoggedRequest(NamedTuple):
@@ -192,30 +186,12 @@ def _examined(response: Response, added: bool) -> int | None:
 
 def redacted_body(request: Request) -> JSON:
     # An administrator's password is the value of a setting: the body is only that value.
-    return _HIDDEN if "/_config/" in request.path else _redacted(request.value())
+    return HIDDEN if "/_config/" in request.path else _redacted(request.value())
 
 
 def _redacted(value: JSON) -> JSON:
     if isinstance(value, dict):
-        return {name: _HIDDEN if _is_secret(name) else _redacted(member) for name, member in value.items()}
+        return {name: HIDDEN if is_secret(name) else _redacted(member) for name, member in value.items()}
     if isinstance(value, str):
-        return _USERINFO.sub(_HIDDEN, value)
+        return redacted_addresses(value)
     return [_redacted(item) for item in value] if isinstance(value, list) else value
-
-
-def redacted_query(query: str) -> str:
-    """Return a query string with ``***`` for the values of parameters that may be secrets.
-
-    CouchDB separates parameters by ``;`` too.
-    """
-    return "".join(_redacted_parameter(part) for part in _SEPARATOR.split(query))
-
-
-def _redacted_parameter(part: str) -> str:
-    name, equals, _ = part.partition("=")
-    return f"{name}={_HIDDEN}" if equals and _is_secret(name) else part
-
-
-def _is_secret(name: str) -> bool:
-    plain = unquote_form(name, errors="replace").lower()
-    return any(word in plain for word in _SECRETS)

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 
 from anyio import CancelScope, sleep
 
-from couchdal.backends.base import collect
 from couchdal.errors import BackendError, CouchError, NotFound
 from couchdal.operations.async_databases import AsyncDatabaseOperations
 from couchdal.operations.async_documents import AsyncDocumentOperations
 from couchdal.operations.changes import ChangeLines
+from couchdal.operations.operation import open_async_feed
 
 if TYPE_CHECKING:
     from typing import Self
@@ -155,10 +155,7 @@ class AsyncChangesFollower:
 
     async def _read_feed(self) -> AsyncGenerator[Change | None, None]:
         """Yield changes until the feed ends, or until a heartbeat finds that the database went back."""
-        backend = self._calls.backend
-        response = await backend.exchange(self._progress.feed().request(backend))
-        if response.status >= 400:
-            backend.result(await collect(response))
+        response = await open_async_feed(self._calls.backend, self._progress.feed())
         lines = ChangeLines()
         async with aclosing(response.achunks()) as stream:
             async for chunk in stream:

@@ -13,6 +13,7 @@ from couchdal.operations.changes import ChangeLines
 from couchdal.operations.databases import DatabaseOperations
 from couchdal.operations.documents import DocumentOperations
 from couchdal.operations.following import SAVED_EVERY_S
+from couchdal.operations.operation import open_feed
 
 if TYPE_CHECKING:
     from typing import Self
@@ -185,10 +186,7 @@ class ChangesFollower:
 
     def _read_feed(self) -> None:
         """Read the feed until it ends, or until a heartbeat finds that the database went back."""
-        backend = self._calls.backend
-        response = backend.exchange(self._progress.feed().request(backend))
-        if response.status >= 400:
-            backend.result(response)
+        response = open_feed(self._calls.backend, self._progress.feed())
         with self._changed:
             self._response = response
         lines = ChangeLines()

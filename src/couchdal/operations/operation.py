@@ -11,8 +11,9 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Generic, NamedTuple, TypeVar, cast
 
 from couchdal.backends.base import AsyncBackend, Backend, BaseBackend, collect
-from couchdal.errors import IllegalDocId
+from couchdal.errors import BackendError, CouchError, IllegalDocId
 from couchdal.http.messages import ABSENT, Request, Response
+from couchdal.http.redaction import name_request
 from couchdal.http.urls import quote
 
 T = TypeVar("T")
@@ -50,7 +51,12 @@ class Operations:
     backend: BaseBackend
 
     def _run(self, operation: Operation[T]) -> T:
-        return operation.result(self.backend, self.backend.exchange(operation.request(self.backend)))
+        request = operation.request(self.backend)
+        try:
+            return operation.result(self.backend, self.backend.exchange(request))
+        except (CouchError, BackendError) as error:
+            name_request(error, request)
+            raise
 
     def _pause(self, seconds: float) -> None:
         time.sleep(seconds)
@@ -62,13 +68,43 @@ class AsyncOperations:
     backend: AsyncBackend
 
     async def _run(self, operation: Operation[T]) -> T:
-        response = await self.backend.exchange(operation.request(self.backend))
-        return operation.result(self.backend, await collect(response))
+        request = operation.request(self.backend)
+        try:
+            return operation.result(self.backend, await collect(await self.backend.exchange(request)))
+        except (CouchError, BackendError) as error:
+            name_request(error, request)
+            raise
 
     async def _pause(self, seconds: float) -> None:
         from couchdal.backends.event_libraries import pause  # blocking programs do not import asyncio
 
         await pause(seconds)
+
+
+def open_feed(backend: BaseBackend, operation: Operation[T]) -> Response:
+    """Return the answer that a feed begins with. Raise its ``CouchError`` if CouchDB refuses the feed."""
+    request = operation.request(backend)
+    try:
+        response = backend.exchange(request)
+        if response.status >= 400:
+            backend.result(response)
+    except (CouchError, BackendError) as error:
+        name_request(error, request)
+        raise
+    return response
+
+
+async def open_async_feed(backend: AsyncBackend, operation: Operation[T]) -> Response:
+    """Return the answer that a feed begins with, as ``open_feed`` does."""
+    request = operation.request(backend)
+    try:
+        response = await backend.exchange(request)
+        if response.status >= 400:
+            backend.result(await collect(response))
+    except (CouchError, BackendError) as error:
+        name_request(error, request)
+        raise
+    return response
 
 
 def document_path(doc_id: str) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 from couchdal.http.messages import Request, Response
-from couchdal.middleware.request_log import redacted_query
+from couchdal.http.redaction import redacted_query
 
 
 class AccessLog:
