@@ -70,10 +70,14 @@ def old(server: CouchBackend) -> Iterator[None]:
         dal.put_security({"admins": {"names": [f"boss{number}"], "roles": []}, "members": {"names": [], "roles": []}})
         dal.put_revs_limit(500 + number)
     root = CouchDAL(server, database=OLD[0])
+    password = {"password": "secret"}
     for name in USERS:
-        user = {"name": name, "password": "secret", "roles": ["reader"], "type": "user"}
-        written = root.get(f"/_users/org.couchdb.user:{name}", "PUT", user)
-        root.get(f"/_users/org.couchdb.user:{name}", "PUT", {**user, "_rev": written["rev"], "roles": ["writer"]})
+        path = f"/_users/org.couchdb.user:{name}"
+        root.get(path, "PUT", {"name": name, "roles": ["reader"], "type": "user", **password})
+        user = root.get(path)
+        root.get(path, "PUT", {**user, "roles": ["writer"]})
+        # The others get the same hash: to compute one takes long.
+        password = {key: user[key] for key in ("password_scheme", "derived_key", "salt", "iterations", "pbkdf2_prf")}
     for number, doc_id in enumerate(LOCALS):
         root.get(f"/_users/{doc_id}", "PUT", {"n": number})
     yield
