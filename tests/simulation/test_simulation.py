@@ -170,11 +170,13 @@ BROKEN = (
     answer_in_another_order,
     count_requests_twice,
 )
+# These seeds find their fault soonest, so they are tried first.
+FIRST_SEEDS = {repeat_every_request: 3, keep_connections_with_surplus: 5}
 
 
 @pytest.mark.parametrize("broken", BROKEN, ids=lambda broken: broken.__name__)
 def test_broken_world_is_found(broken: Callable[[World], None], figure: Callable[[str, int], None]) -> None:
-    for seed in range(MOST_SEEDS):
+    for seed in sorted(range(MOST_SEEDS), key=lambda seed: seed != FIRST_SEEDS.get(broken)):
         outcome = simulate(seed, 30.0, broken)
         if outcome.wrong:
             figure("components broken on purpose that the simulation found", 1)
