@@ -94,7 +94,11 @@ def pytest_configure(config: pytest.Config) -> None:
         "markers",
         "dal_faults(kind, ...): inject a fault; kind is a method of couchdal.Faults, followed by its arguments",
     )
-    config.addinivalue_line("markers", "dal(seed=..., database=...): load the documents of these files before the test")
+    config.addinivalue_line(
+        "markers",
+        "dal(seed=..., database=..., emulator=...): load the documents of these files before the test; with"
+        " emulator=True, skip the test on other backends",
+    )
     if _ENVIRONMENT not in config.stash:
         # The plugin was loaded too late for the hook above, with ``pytest_plugins`` in a conftest.
         config.stash[_ENVIRONMENT] = {}
@@ -251,6 +255,17 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         # One error before the first test, not one for each.
         for item in seeded:
             check_seeds(item)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if item.get_closest_marker("dal"):
+        from couchdal.testing.seeds import needs_emulator  # most tests have no mark
+
+        if needs_emulator(item):
+            item.user_properties.append(("dal_only", "for the emulator only"))
+            if os.environ.get("DAL_BACKEND", "memory") != "memory":
+                pytest.skip("for the emulator only: @pytest.mark.dal(emulator=True)")
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

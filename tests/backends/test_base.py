@@ -46,7 +46,7 @@ def test_real_server_refuses_what_only_the_emulator_has(
         EMULATOR_ONLY[member](handle(real_server()))
     assert str(refused.value) == (
         f"http://127.0.0.1:9 does not support {member}; only the memory backend does."
-        " Use CouchDAL('memory'), or skip this test on other backends."
+        " Use CouchDAL('memory'), or mark the test with @pytest.mark.dal(emulator=True)."
     )
 
 

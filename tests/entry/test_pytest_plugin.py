@@ -514,6 +514,47 @@ def test_both_backends_count_only_tests_that_ran_on_both(tmp_path: Path, live: d
     assert "0 tests agree, 0 differ, 1 did not run on both" in printed
 
 
+EMULATOR_ONLY = unindented("""
+    import unittest
+    import pytest
+    from couchdal import CouchDAL, MemoryOnly
+
+    made_at_import = CouchDAL()
+
+    @pytest.mark.dal(emulator=True)
+    def test_marked(dal):
+        dal.emulator.clock.advance(60)
+        made_at_import.snapshot().restore()
+
+    @pytest.mark.dal(emulator=True)
+    class TestMarked(unittest.TestCase):
+        def test_method(self):
+            made_at_import.emulator.seed_ids(1)
+
+        @pytest.mark.dal(emulator=False)
+        def test_unmarked_method(self):
+            made_at_import.put_document("a", {})
+
+    def test_unmarked(dal, dal_backend):
+        if dal_backend == "couch":
+            with pytest.raises(MemoryOnly, match=r"mark the test with @pytest.mark.dal\\(emulator=True\\)"):
+                dal.emulator
+""")
+
+
+@pytest.mark.parametrize("backend", ["memory", "couch", "compare", "both"])
+def test_marked_tests_are_for_the_emulator_only(tmp_path: Path, live: dict[str, str], backend: str) -> None:
+    printed = run(tmp_path, f"--dal-backend={backend}", "-rs", environment=live, test_marked=EMULATOR_ONLY)
+    expected = {"memory": "4 passed", "both": "6 passed, 2 skipped"}.get(backend, "2 passed, 2 skipped")
+    assert expected in printed, printed
+    assert ("for the emulator only: @pytest.mark.dal(emulator=True)" in printed) == (backend != "memory")
+    if backend == "both":
+        only = "passed on memory (for the emulator only)"
+        assert f"NOT COMPARED test_marked.py::test_marked: skipped on couch, {only}" in printed
+        assert f"NOT COMPARED test_marked.py::TestMarked::test_method: skipped on couch, {only}" in printed
+        assert "2 tests agree, 0 differ, 2 did not run on both" in printed
+
+
 def test_both_backends_run_each_test_and_differences_are_reported(tmp_path: Path, live: dict[str, str]) -> None:
     printed = run(
         tmp_path,
@@ -749,8 +790,11 @@ def test_seeds_are_found_by_each_test(tmp_path: Path) -> None:
     ("mark", "says"),
     [
         ('seed="none/*.json"', "test_it.py::test_it: no seed 'none/*.json' in"),
-        ("seeds=1", "test_it.py::test_it: the mark dal takes seed= and database=, not seeds"),
-        ("'a.json'", "test_it.py::test_it: the mark dal takes seed= and database=, not positional arguments"),
+        ("seeds=1", "test_it.py::test_it: the mark dal takes seed=, database= and emulator=, not seeds"),
+        (
+            "'a.json'",
+            "test_it.py::test_it: the mark dal takes seed=, database= and emulator=, not positional arguments",
+        ),
         ("seed=1", "test_it.py::test_it: the mark dal takes names: seed= a file or a list of files"),
     ],
 )

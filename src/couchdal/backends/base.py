@@ -107,7 +107,7 @@ class Backend:
         """Return the emulator, or raise ``refusal`` with a message that names what was asked for."""
         raise refusal(
             f"{self.name} does not support {asked}; only the memory backend does."
-            " Use CouchDAL('memory'), or skip this test on other backends.",
+            " Use CouchDAL('memory'), or mark the test with @pytest.mark.dal(emulator=True).",
             self.name,
         )
 

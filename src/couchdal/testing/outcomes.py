@@ -47,11 +47,16 @@ def _dumped(item: pytest.Item) -> Iterator[str]:
 def show_differences(reporter: pytest.TerminalReporter) -> None:
     """List the tests whose outcomes on the two backends differ."""
     outcomes: dict[str, dict[str, str]] = {}
+    reasons: dict[str, str] = {}
     for category in ("passed", "failed", "error", "skipped", "xfailed", "xpassed"):
         for report in reporter.stats.get(category, ()):
-            backend = dict(getattr(report, "user_properties", ())).get("dal_backend")
+            properties = dict(getattr(report, "user_properties", ()))
+            backend = properties.get("dal_backend")
             if backend:
-                outcomes.setdefault(_without(report.nodeid, str(backend)), {})[str(backend)] = category
+                test = _without(report.nodeid, str(backend))
+                outcomes.setdefault(test, {})[str(backend)] = category
+                if "dal_only" in properties:
+                    reasons[test] = f" ({properties['dal_only']})"
     halves = {test: found for test, found in outcomes.items() if sum(one in _RAN for one in found.values()) < 2}
     judged = {test: found for test, found in outcomes.items() if test not in halves}
     differing = {test: found for test, found in judged.items() if len(set(found.values())) > 1}
@@ -64,6 +69,7 @@ def show_differences(reporter: pytest.TerminalReporter) -> None:
         reporter.write_line(
             f"NOT COMPARED {test}: "
             + ", ".join(f"{found.get(backend, 'not run')} on {backend}" for backend in ("couch", "memory"))
+            + reasons.get(test, "")
         )
     verdict = f"{len(judged) - len(differing)} tests agree, {len(differing)} differ"
     reporter.write_line(verdict + (f", {len(halves)} did not run on both" if halves else ""))

@@ -96,13 +96,23 @@ def check_seeds(item: pytest.Item) -> None:
 
 def _check_marks(item: pytest.Item) -> None:
     for mark in item.iter_markers("dal"):
-        wrong = sorted(set(mark.kwargs) - {"seed", "database"})
+        wrong = sorted(set(mark.kwargs) - {"seed", "database", "emulator"})
         if mark.args or wrong:
             given = ", ".join(wrong) or "positional arguments"
-            raise pytest.UsageError(f"{item.nodeid}: the mark dal takes seed= and database=, not {given}")
+            raise pytest.UsageError(f"{item.nodeid}: the mark dal takes seed=, database= and emulator=, not {given}")
         seed, database = mark.kwargs.get("seed", ()), mark.kwargs.get("database", "")
         names = seed if isinstance(seed, (list, tuple)) else [seed]
         if not all(isinstance(name, str) for name in [*names, database]):
             raise pytest.UsageError(
                 f"{item.nodeid}: the mark dal takes names: seed= a file or a list of files, database= a database"
             )
+        if not isinstance(mark.kwargs.get("emulator", False), bool):
+            raise pytest.UsageError(f"{item.nodeid}: the mark dal takes emulator=True or emulator=False")
+
+
+def needs_emulator(item: pytest.Item) -> bool:
+    """Return whether the nearest mark that decides it says that a test needs the emulator."""
+    for mark in item.iter_markers("dal"):
+        if "emulator" in mark.kwargs:
+            return bool(mark.kwargs["emulator"])
+    return False
