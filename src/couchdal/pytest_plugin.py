@@ -6,6 +6,7 @@ plugin does not import the emulator, so that it costs next to nothing in test ru
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from collections.abc import Generator, Mapping
@@ -90,6 +91,10 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    messages = logging.getLogger("couchdal.javascript")
+    if messages.level == logging.NOTSET:
+        # pytest shows what functions of design documents log below a test that failed.
+        messages.setLevel(logging.INFO)
     config.addinivalue_line(
         "markers",
         "dal_faults(kind, ...): inject a fault; kind is a method of couchdal.Faults, followed by its arguments",

@@ -21,6 +21,7 @@ from couchdal.http.answers import error_response, without_body
 from couchdal.http.messages import Request, Response
 
 if TYPE_CHECKING:
+    from couchdal.emulator.engine.javascript.javascript import Message
     from couchdal.emulator.engine.server.database import Database
     from couchdal.emulator.engine.server.snapshot import Snapshot
 
@@ -36,6 +37,8 @@ class MemoryBackend(Emulator):
         self.database = database
         self.default_database: str = database or "default"
         self.server: Server = server or Server(clock=Clock(monotonic=monotonic))
+        if self.server.tell is None:
+            self.server.tell_messages(_log_message)
         if admin is not None:
             self.server.admins[admin[0]] = admin[1]
 
@@ -188,3 +191,17 @@ def default_backend() -> MemoryBackend:
 def existing_default_backend() -> MemoryBackend | None:
     """Return the shared memory server, or ``None`` if nothing has used it yet."""
     return _default
+
+
+def _log_message(database: str, design: str, message: Message) -> None:
+    """Log what a function of a design document logged or threw, with the levels of CouchDB's own log."""
+    import logging  # most programs have no functions that log
+
+    place = f"{database}/{design}/{message.function}"
+    if message.doc_id is not None:
+        place += f", document {message.doc_id!r}"
+    if message.line is not None:
+        place += f", line {message.line}"
+    level = logging.WARNING if message.is_thrown else logging.INFO
+    extra = {"database": database, "design": design, **message._asdict()}
+    logging.getLogger("couchdal.javascript").log(level, "%s: %s", place, message.text, extra=extra)

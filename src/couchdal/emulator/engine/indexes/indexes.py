@@ -6,20 +6,25 @@ The caller holds the server's lock.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, TypeAlias
 
 from couchdal.emulator.engine.documents.document import DocumentRecord, show_body
 from couchdal.emulator.engine.documents.document_store import DocumentStore
 from couchdal.errors import CouchError
 
 if TYPE_CHECKING:
-    from couchdal.emulator.engine.javascript.javascript import QueryServer
+    from couchdal.emulator.engine.javascript.javascript import Message, QueryServer
     from couchdal.emulator.engine.javascript.runtime import Runtime
     from couchdal.emulator.engine.mango.index_definition import IndexDefinition
     from couchdal.emulator.engine.mango.json_index import JsonIndex
     from couchdal.emulator.engine.views.view_index import ViewIndex
+
+
+#: Gets what functions log and throw, with the id of their design document.
+Tell: TypeAlias = "Callable[[str, Message], None]"
 
 
 class Indexes:
@@ -36,11 +41,13 @@ class Indexes:
         "_validators",
         "_view_indexes",
         "javascript",
+        "tell",
     )
 
-    def __init__(self, javascript: Runtime | None = None) -> None:
+    def __init__(self, javascript: Runtime | None = None, tell: Tell | None = None) -> None:
         #: Where JavaScript runs; None: in this process.
         self.javascript: Runtime | None = javascript
+        self.tell: Tell | None = tell
         # The version of the design documents from which the definitions and validators were read; None: not read yet.
         self._design_version = 0
         self._definitions: tuple[IndexDefinition, ...] | None = None
@@ -145,7 +152,9 @@ class Indexes:
         index = self._view_indexes.get(group.signature)
         if index is None or not index.is_intact:
             partitioned = group.is_partitioned(db.partitioned)
-            index = ViewIndex(group, partitioned=partitioned, javascript=self.javascript)
+            # Design documents with the same views share the index: its messages name the one that was asked first.
+            doc_id = next((one.doc_id for one in db.design_documents() if one.body is design), "")
+            index = ViewIndex(group, partitioned=partitioned, javascript=self.javascript, tell=self._tell_of(doc_id))
             self._view_indexes[group.signature] = index
         return index
 
@@ -165,9 +174,13 @@ class Indexes:
 
         known, server = self._query_servers.get(design.doc_id, (None, None))
         if server is None or known is not design:
-            server = QueryServer(show_body(design.doc_id, design.winner), self.javascript)
+            body = show_body(design.doc_id, design.winner)
+            server = QueryServer(body, self.javascript, self._tell_of(design.doc_id))
             self._query_servers[design.doc_id] = (design, server)
         return server
+
+    def _tell_of(self, doc_id: str) -> Callable[[Message], None] | None:
+        return None if self.tell is None else partial(self.tell, doc_id)
 
     # --- snapshots and forks ------------------------------------------------------------------------------------------
 
@@ -204,7 +217,7 @@ class Indexes:
 
     def fork(self) -> Indexes:
         """Return the indexes of a fork of the database. Rows are shared until one side changes them."""
-        other = Indexes(self.javascript)
+        other = Indexes(self.javascript, self.tell)
         other._design_version = self._design_version
         other._definitions, other._validators = self._definitions, self._validators
         other._json_indexes = {name: index.fork() for name, index in self._json_indexes.items()}

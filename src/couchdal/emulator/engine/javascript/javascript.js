@@ -41,6 +41,43 @@
     });
   }
 
+  // What functions log and throw while a command runs: level, text, line, document id and source of each message.
+  const MOST_TOLD = 100;
+  const LONGEST_TOLD = 1000;
+  const OWN_FRAMES = /^\s*at (log|emit|sum|send|start|getRow|require|resolve)\b/;
+  let told = [];
+  let isThrownTold = false;
+  let subject = null;
+  let running = null;
+
+  function tell(level, text, stack) {
+    if (told.length > MOST_TOLD) return;
+    const frame = String(stack || "").split("\n").find((one) => /<input>:\d+/.test(one) && !OWN_FRAMES.test(one));
+    const line = frame ? Number(/<input>:(\d+)/.exec(frame)[1]) : null;
+    const id = subject !== null && typeof subject === "object" && typeof subject._id === "string" ? subject._id : null;
+    if (told.length === MOST_TOLD) told.push([level, "further messages are dropped", null, null, null]);
+    else told.push([level, text.length > LONGEST_TOLD ? text.slice(0, LONGEST_TOLD) + "..." : text, line, id, running]);
+  }
+
+  function tellThrown(thrown) {
+    if (isThrownTold) return;
+    isThrownTold = true;
+    try {
+      const text = isError(thrown) ? `${thrown.name}: ${thrown.message}` : stringify(thrown);
+      tell("thrown", String(typeof thrown === "string" ? thrown : text), isError(thrown) ? thrown.stack : "");
+    } catch (_) {
+      tell("thrown", "a value that has no text", "");
+    }
+  }
+
+  function log(message) {
+    try {
+      tell("log", String(typeof message === "string" ? message : stringify(shown(message))), new Error().stack);
+    } catch (_) {
+      tell("log", "a value that has no text", "");
+    }
+  }
+
   const failure = (word, reason) => ["error", word, reason];
   const isFailure = (thrown) => Array.isArray(thrown) && (thrown[0] === "error" || thrown[0] === "fatal");
   const isError = (value) =>
@@ -138,7 +175,7 @@
       for (const name in values) total += values[name];
       return total;
     },
-    log: () => undefined,
+    log,
     toJSON: stringify,
     isArray: (value) => Array.isArray(value),
     require: (path) => require(path),
@@ -149,6 +186,7 @@
 
   // Ignore what a map or reduce function throws, except for the values that stop the query server.
   function ignoreThrown(thrown) {
+    tellThrown(thrown);
     // CouchDB uses loose comparison, too. For null and undefined, member access throws another error.
     if (thrown == "fatal_error") throw failure("map_runtime_error", "function raised 'fatal_error'");
     if (thrown[0] == "fatal") throw thrown;
@@ -157,8 +195,11 @@
 
   function map(sources, document) {
     freeze(document);
+    subject = document;
     return sources.map((source) => {
       emitted = [];
+      running = source;
+      isThrownTold = false;
       try {
         compile(source)(document);
         return emitted;
@@ -171,6 +212,7 @@
 
   function reduce(source, keys, values, again) {
     const run = compile(source);
+    running = source;
     let reduction = null;
     try {
       reduction = run(keys, values, again);
@@ -206,6 +248,7 @@
     try {
       return run();
     } catch (thrown) {
+      tellThrown(thrown);
       if ((thrown.error && thrown.reason) || isFailure(thrown)) throw thrown;
       throw failure("render_error", `function raised error: ${thrown.toString()} \nstacktrace: ${thrown.stack}`);
     }
@@ -222,16 +265,18 @@
     try {
       return run.call(design, document, request);
     } catch (thrown) {
+      tellThrown(thrown);
       // For a missing document, the error is 404 unless the function handles null.
       throw document === null && request.path.length > 5 ? failure("not_found", "document not found") : thrown;
     }
   }
 
   const kinds = {
-    filters: (run, design, documents, request) => documents.map((one) => Boolean(run.call(design, one, request))),
+    filters: (run, design, documents, request) => documents.map((one) => Boolean(run.call(design, (subject = one), request))),
     views: (run, design, documents) =>
       documents.map((one) => {
         emitted = [];
+        subject = one;
         run(one);
         return emitted.length > 0;
       }),
@@ -239,6 +284,7 @@
       try {
         run.apply(design, args);
       } catch (thrown) {
+        tellThrown(thrown);
         // For null and undefined, member access throws another error.
         if ((thrown.name && thrown.stack) || isFailure(thrown)) throw thrown;
         return thrown;
@@ -277,6 +323,7 @@
   function call(path, ...args) {
     let source = root;
     for (const name of path) source = source[name];
+    subject = args[0];
     return kinds[path[0]](compile(source), root, ...args);
   }
 
@@ -299,11 +346,17 @@
 
   return (text) => {
     const [name, ...args] = parse(text);
+    told = [];
+    isThrownTold = false;
+    subject = running = null;
+    let answer;
     try {
       const result = commands[name](...args);
-      return stringify([true, result === undefined ? null : result]);
+      answer = stringify([true, result === undefined ? null : result]);
     } catch (thrown) {
-      return stringify([false, described(thrown)]);
+      tellThrown(thrown);
+      answer = stringify([false, described(thrown)]);
     }
+    return told.length ? `${answer.slice(0, -1)},${stringify(told)}]` : answer;
   };
 })();

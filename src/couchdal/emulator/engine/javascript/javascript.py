@@ -8,8 +8,8 @@ Source: ``share/server`` and ``couch_query_servers``.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TypeAlias, cast
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple, TypeAlias, cast
 
 from couchdal.emulator.engine.documents.document import DocumentRecord
 from couchdal.emulator.engine.erlang.term_text import pretty_term, print_reason
@@ -43,22 +43,46 @@ _STATUSES = {
     "service_unavailable": (503, "service unavailable"),
     "insufficient_storage": (507, "insufficent_storage"),
 }
+# So many messages one call passes on: the functions of an index may throw for each document.
+_MOST_MESSAGES = 100
 # So much JSON goes to an engine at once, at most.
 _BATCH, _BATCH_LENGTH = 100, 256 * 1024
+
+
+class Message(NamedTuple):
+    """What a function logged (``is_thrown`` is false) or threw. ``doc_id`` and ``line`` are None if unknown.
+
+    ``function`` is the path of the function in its design document, as in ``views/by_name/map``.
+    """
+
+    text: str
+    is_thrown: bool
+    function: str
+    doc_id: str | None
+    line: int | None
 
 
 class QueryServer:
     """One JavaScript engine with one design document. Functions of different design documents share nothing.
 
-    ``runtime`` says where the engine runs; without it, it runs in this process. Raises ``ServerError`` for a design
-    document in another language, and ``NotSupported`` if no engine is installed.
+    ``runtime`` says where the engine runs; without it, it runs in this process. ``tell`` gets what functions log and
+    throw, and ``names`` are the paths of the functions that are called by their source. Raises ``ServerError`` for a
+    design document in another language, and ``NotSupported`` if no engine is installed.
     """
 
-    def __init__(self, design: Mapping[str, object], runtime: Runtime | None = None) -> None:
+    def __init__(
+        self,
+        design: Mapping[str, object],
+        runtime: Runtime | None = None,
+        tell: Callable[[Message], None] | None = None,
+        names: Mapping[str, str] | None = None,
+    ) -> None:
         language = design.get("language", JAVASCRIPT)
         if language != JAVASCRIPT:
             raise thrown("unknown_query_language", str(language))
         begin_long()
+        self._tell = tell
+        self._names = names or {}
         self._engine = (runtime or InProcess()).start(_text("load", design))
 
     def compile(self, source: str) -> None:
@@ -75,9 +99,13 @@ class QueryServer:
 
         A function that throws emits nothing.
         """
+        told = 0
         for texts in _batches(_text("map", sources, document) for document in documents):
             for answer in self._answers(texts):
-                yield cast("list[Emitted]", self._result(answer, is_traced=True))
+                done, result, *messages = json.loads(_well_formed(answer))
+                if messages and told <= _MOST_MESSAGES:
+                    told += self._pass_on(messages[0], "", _MOST_MESSAGES - told)
+                yield cast("list[Emitted]", _checked(done, result, is_traced=True))
 
     def reduce(self, source: str, keys: object, values: Sequence[object], *, again: bool) -> object:
         """Return the result of a reduce function, or None if it throws."""
@@ -95,8 +123,12 @@ class QueryServer:
 
     def _ask(self, *command: object) -> object:
         (answer,) = self._answers([_text(*command)])
+        done, result, *messages = json.loads(_well_formed(answer))
+        if messages and command[0] != "compile":
+            path = command[1] if command[0] == "call" else ()
+            self._pass_on(messages[0], "/".join(cast("Sequence[str]", path)), _MOST_MESSAGES)
         # In CouchDB, the error of a reduce function ends the process that builds the index.
-        return self._result(answer, is_traced=command[0] == "reduce")
+        return _checked(done, result, is_traced=command[0] == "reduce")
 
     def _answers(self, texts: Sequence[str]) -> list[str]:
         begin_long()
@@ -106,13 +138,27 @@ class QueryServer:
         except Stopped as stopped:
             raise ServerError(str(stopped), error="os_process_error") from None
 
-    def _result(self, answer: str, *, is_traced: bool) -> object:
-        done, result = json.loads(_well_formed(answer))
-        if done:
-            return result
-        failure = error_of(result)
-        failure.is_traced = is_traced
-        raise failure
+    def _pass_on(self, messages: Sequence[Sequence[object]], path: str, most: int) -> int:
+        """Tell what functions logged and threw. Return the number of messages, with the one about dropped ones."""
+        if self._tell is None:
+            return 0
+        for level, text, line, doc_id, source in messages[:most]:
+            name = path or self._names.get(str(source), "a function of a view")
+            known = doc_id if isinstance(doc_id, str) else None
+            at = line if isinstance(line, int) else None
+            self._tell(Message(str(text), level == "thrown", name, known, at))
+        if len(messages) > most:
+            self._tell(Message("further messages are dropped", False, path or "views", None, None))
+        return len(messages)
+
+
+def _checked(done: object, result: Sequence[object], *, is_traced: bool) -> object:
+    """Return the result of a command, or raise the error that it describes."""
+    if done:
+        return result
+    failure = error_of(result)
+    failure.is_traced = is_traced
+    raise failure
 
 
 def _text(*command: object) -> str:

@@ -76,7 +76,7 @@ def _after_fork() -> None:
             database.storage.unpin()
             if server.journal.busy:
                 _abandoned.append(database.indexes)
-                database.indexes = Indexes()
+                database.indexes = Indexes(tell=database.indexes.tell)
         server.lock = RLock()
         server.journal.busy = False
 

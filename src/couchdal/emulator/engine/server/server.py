@@ -22,6 +22,7 @@ from couchdal.errors import NO_DATABASE, BadRequest, FileExists, IllegalDatabase
 from couchdal.pace import begin_long, give_way, here, view_of, waiting
 
 if TYPE_CHECKING:
+    from couchdal.emulator.engine.javascript.javascript import Message
     from couchdal.emulator.engine.javascript.runtime import Runtime
 
 # A shard's name ends with its time stamp. CouchDB ignores the suffix ".couch".
@@ -112,6 +113,7 @@ class Server:
         "known_passwords",
         "lock",
         "provided",
+        "tell",
     )
 
     def __init__(
@@ -125,6 +127,7 @@ class Server:
         self.clock: Clock = clock or Clock()
         self.ids: Ids = ids or Ids()
         self.javascript: Runtime | None = javascript
+        self.tell: Callable[[str, str, Message], None] | None = None
         # One lock for everything: the interpreter runs one thread at a time anyway.
         self.lock: RLock = RLock()
         # Whoever takes the lock to read or write calls ``journal.settle()`` first.
@@ -263,7 +266,7 @@ class Server:
         self, name: str, generation: int, *, shards: int = 1, replicas: int = 1, partitioned: bool = False
     ) -> Database:
         seq_text = md5(f"{name}/{generation}".encode(), usedforsecurity=False).hexdigest()
-        return Database(
+        database = Database(
             name,
             MemoryStorage(),
             seq_text,
@@ -274,6 +277,15 @@ class Server:
             journal=self.journal,
             javascript=self.javascript,
         )
+        if self.tell is not None:
+            database.indexes.tell = partial(self.tell, name)
+        return database
+
+    def tell_messages(self, tell: Callable[[str, str, Message], None]) -> None:
+        """Tell what functions log and throw, with the names of their database and their design document."""
+        self.tell = tell
+        for name, database in self.databases.items():
+            database.indexes.tell = partial(tell, name)
 
     def check_new_name(self, name: str, *, partitioned: bool = False) -> None:
         """Raise ``IllegalDatabaseName``, ``BadRequest`` or ``FileExists`` if no new database can have this name."""

@@ -98,6 +98,7 @@ def restore(server: Server, state: ServerState) -> None:
 def fork(server: Server) -> Server:
     """Return another server in the same state. Neither server sees what is written to the other."""
     other = Server(server.admins.copy(), copy(server.clock), copy(server.ids), server.javascript)
+    other.tell = server.tell
     other.databases = {name: fork_database(database, other.journal) for name, database in server.databases.items()}
     other.generations, other.failures = server.generations.copy(), server.failures.copy()
     other.provided = server.provided.copy()

@@ -15,7 +15,7 @@ from couchdal.emulator.engine.documents.document_store import DocumentStore
 from couchdal.emulator.engine.erlang.term_order import term_key
 from couchdal.emulator.engine.indexes.following_index import FollowingIndex
 from couchdal.emulator.engine.indexes.row_blocks import RowBlocks
-from couchdal.emulator.engine.javascript.javascript import Emitted, QueryServer
+from couchdal.emulator.engine.javascript.javascript import Emitted, Message, QueryServer
 from couchdal.emulator.engine.javascript.runtime import Runtime
 from couchdal.emulator.engine.mango.index_definition import IndexDefinition
 from couchdal.emulator.engine.mango.json_index import JsonIndex
@@ -40,11 +40,19 @@ class _Prepared(NamedTuple):
 class ViewIndex(FollowingIndex[_Rows]):
     """The rows of a design document's views, in the order of the group."""
 
-    def __init__(self, group: ViewGroup, *, partitioned: bool, javascript: Runtime | None = None) -> None:
+    def __init__(
+        self,
+        group: ViewGroup,
+        *,
+        partitioned: bool,
+        javascript: Runtime | None = None,
+        tell: Callable[[Message], None] | None = None,
+    ) -> None:
         super().__init__()
         self.group = group
         self.partitioned = partitioned
         self.javascript = javascript
+        self.tell = tell
         self.rows: list[RowBlocks[ViewRow]] = [RowBlocks() for _ in group.views]
         # For each view, the update sequence at which its rows last changed.
         self.changed_at: list[int] = [0] * len(group.views)
@@ -85,7 +93,9 @@ class ViewIndex(FollowingIndex[_Rows]):
         if self._server is None:
             if self.group.language != JAVASCRIPT:
                 raise ServerError(self.group.language, error="unknown_query_language")
-            self._server = QueryServer({"views": {"lib": self.group.lib}}, self.javascript)
+            self._server = QueryServer(
+                {"views": {"lib": self.group.lib}}, self.javascript, self.tell, function_names(self.group)
+            )
         return self._server
 
     def found_since(self, db: DocumentStore, seq: int, until: int | None = None) -> Sequence[tuple[str, _Rows | None]]:
@@ -107,7 +117,7 @@ class ViewIndex(FollowingIndex[_Rows]):
         return all(list(rows) == sorted(row for of in found for row in of[at]) for at, rows in enumerate(self.rows))
 
     def emptied(self) -> ViewIndex:
-        return ViewIndex(self.group, partitioned=self.partitioned, javascript=self.javascript)
+        return ViewIndex(self.group, partitioned=self.partitioned, javascript=self.javascript, tell=self.tell)
 
     def _take_copies(self) -> None:
         self.rows = list(self.rows)
@@ -212,6 +222,12 @@ def _placed(
         ViewRow((partition, place, id_bytes, number), doc_id, key, value)
         for number, (place, _, key, value) in enumerate(keyed)
     ]
+
+
+def function_names(group: ViewGroup) -> dict[str, str]:
+    """Return the path of each function in its design document by its source."""
+    names = {view.source: f"views/{view.first_name}/map" for view in group.views}
+    return names | {source: f"views/{name}/reduce" for view in group.views for name, source in view.reduces}
 
 
 def key_function(view: MapView) -> Callable[[object], Key]:
