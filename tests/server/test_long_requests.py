@@ -330,3 +330,30 @@ def test_terminated_server_ends_in_time_under_load() -> None:
         for own in wires:
             with suppress(OSError):
                 own.close()
+
+
+@pytest.mark.parametrize("change", ["write", "purge"])
+def test_reduction_that_does_not_end_for_some_data_stops_nobody(change: str) -> None:
+    """The function ends for three rows, but not for the two or four that a change leaves."""
+    endless = "function (keys, values, again) { while (values.length === %d); return again ? values[0] : 3; }"
+    with couchdal_serve() as (url, _), closing(Wire(int(url.rpartition(":")[2]))) as wire:
+        ask(wire, "PUT", "/db")
+        revs = {name: ask(wire, "PUT", f"/db/{name}", {"n": 1})["rev"] for name in "abc"}
+        view = {"map": "function (doc) { emit(doc._id, 1); }", "reduce": endless % (4 if change == "write" else 2)}
+        ask(wire, "PUT", "/db/_design/d", {"views": {"v": view}})
+        assert ask(wire, "GET", "/db/_design/d/_view/v")["rows"][0]["value"] == 3
+        if change == "write":
+            ask(wire, "PUT", "/db/d", {"n": 1})
+        else:
+            ask(wire, "POST", "/db/_purge", {"a": [revs["a"]]})
+        with closing(Wire(int(url.rpartition(":")[2]))) as slow:
+            slow.send("GET /db/_design/d/_view/v HTTP/1.1\nHost: x\n\n")
+            longest, ends = 0.0, time.monotonic() + 3
+            while (begun := time.monotonic()) < ends:
+                assert ask(wire, "GET", "/db/b")["n"] == 1
+                longest = max(longest, time.monotonic() - begun)
+                time.sleep(0.01)
+            assert longest < 1
+            answer = slow.answer()
+            assert answer.status == 500
+            assert answer.json() == {"error": "os_process_error", "reason": "OS process timed out.", "ref": 0}

@@ -126,7 +126,8 @@ class FollowingIndex(ABC, Generic[Found]):
             self._catch_up()
             return
         if self.purge_seq != db.purge_seq:
-            self.remove(self.purged(db, self._doc_ids()), db.purge_seq)
+            self.add(self.removals(db, self._doc_ids()), self.seq)
+            self.purge_seq = db.purge_seq
         if self.seq == db.update_seq:
             return
         # Read everything before the index changes, because reading may fail.
@@ -140,18 +141,14 @@ class FollowingIndex(ABC, Generic[Found]):
         """Return the ids of the documents in the index."""
         return list(self._doc_ids())
 
-    def purged(self, db: DocumentStore, known: Iterable[str]) -> set[str]:
-        """Return the documents that purges named, even if nothing of them was purged. ``known`` are in the index.
+    def removals(self, db: DocumentStore, known: Iterable[str]) -> list[tuple[str, Found | None]]:
+        """Return that the documents contribute nothing that purges named. ``known`` are in the index.
 
-        CouchDB removes the rows of all of them, and does not read them again until they change.
+        CouchDB removes the rows also if nothing was purged, and does not read the documents until they change.
         """
         named = {purge.doc_id for purge in db.purges if purge.purge_seq > self.purge_seq}
-        return named.union(doc_id for doc_id in paced(known) if db.storage.get(doc_id) is None)
-
-    def remove(self, doc_ids: Iterable[str], purge_seq: int) -> None:
-        """Remove the rows of purged documents."""
-        self._put([(doc_id, None) for doc_id in doc_ids], self.seq)
-        self.purge_seq = purge_seq
+        named.update(doc_id for doc_id in paced(known) if db.storage.get(doc_id) is None)
+        return [(doc_id, None) for doc_id in named]
 
     def found_since(self, db: DocumentStore, seq: int, until: int | None = None) -> Sequence[tuple[str, Found | None]]:
         """Return what the documents contribute that changed after ``seq``. Raise ``CouchError`` if one fails."""

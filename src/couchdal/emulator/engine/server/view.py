@@ -229,21 +229,18 @@ class SharedIndexes:
     ) -> None:
         """Read the next documents without the lock. Add their rows under it, unless others have changed the index."""
         view = self._view
-        removed: set[str] | None = None
-        found: Sequence[tuple[str, _Found | None]] = ()
-        until, prepared = view.update_seq, None
+        found: Sequence[tuple[str, _Found | None]]
+        until = view.update_seq
         if purge_seq != view.purge_seq:
-            removed = index.purged(view, known)
+            until, found = seq, index.removals(view, known)
         else:
             batch = list(islice(view.storage.changes(seq), _BATCH))
             if len(batch) == _BATCH:
                 until = batch[-1].seq
             found = index.found_since(view, seq, until)
-            prepared = index.prepare(found)
+        prepared = index.prepare(found)
         with self._server.exclusively():
             if not (find() is index and index.is_intact and (index.seq, index.purge_seq) == (seq, purge_seq)):
                 return
-            if removed is not None:
-                index.remove(removed, view.purge_seq)
-            else:
-                index.add(found, until, prepared)
+            index.add(found, until, prepared)
+            index.purge_seq = view.purge_seq
