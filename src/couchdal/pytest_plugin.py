@@ -74,6 +74,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="NAME",
         help="let tests at this database of the live server as it is; all others have private names",
     )
+    group.addoption(
+        "--dal-admin",
+        metavar="NAME:PASSWORD",
+        help="an administrator of the memory server, for tests that send credentials; others need none",
+    )
+    parser.addini("dal_admin", "an administrator of the memory server, as name:password", default="")
     parser.addini("dal_databases", "databases that exist in every test", type="args", default=[])
     parser.addini("dal_known_differences", "a TOML file of answers that may differ, for compare", default="")
     parser.addini("dal_check", "check the memory server's data after each test", type="bool", default=False)
@@ -108,6 +114,7 @@ def pytest_configure(config: pytest.Config) -> None:
         # The plugin was loaded too late for the hook above, with ``pytest_plugins`` in a conftest.
         config.stash[_ENVIRONMENT] = {}
         _set_environment(config, vars(config.option))
+    _add_admin(config)
     live = None
     databases = _databases(config)
     if _chosen(config)[0] != "memory":
@@ -139,6 +146,21 @@ def pytest_configure(config: pytest.Config) -> None:
 
         config.pluginmanager.register(CheckPlugin(config), "dal-check")
     config.stash[_ISOLATION] = Isolation(_prepare, databases if _chosen(config)[0] in ("memory", "both") else (), live)
+
+
+def _add_admin(config: pytest.Config) -> None:
+    """Add the administrator of the settings to the memory server. Raise ``pytest.UsageError`` for a wrong one."""
+    text = config.getoption("dal_admin") or config.getini("dal_admin")
+    if not text:
+        return
+    name, _, password = text.partition(":")
+    if not name or not password:
+        # The text may be a password, so the error does not show it.
+        raise pytest.UsageError("dal_admin must be name:password")
+    from couchdal.backends.memory import default_backend  # most test runs have no administrator
+
+    default_backend().server.admins[name] = password
+    default_backend().server.party_admin = name
 
 
 def _databases(config: pytest.Config) -> list[str]:

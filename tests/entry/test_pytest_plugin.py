@@ -333,6 +333,72 @@ def test_session_fixtures_use_couch_server(tmp_path: Path, live: dict[str, str])
     assert databases(live) == before
 
 
+ADMIN = (
+    unindented("""
+    import base64
+    import urllib.error
+    import urllib.request
+    import pytest
+    from couchdal import CouchDAL, Unauthorized
+
+    def header(password):
+        return "Basic " + base64.b64encode(f"RECORDED_NAME:{password}".encode()).decode()
+
+    def status(address, method, **headers):
+        request = urllib.request.Request(address, method=method, headers=headers)
+        try:
+            return urllib.request.urlopen(request).status
+        except urllib.error.HTTPError as error:
+            return error.code
+
+    @pytest.mark.parametrize("turn", [1, 2])
+    def test_credentials(turn, couch_server, dal):
+        right, wrong = header("RECORDED_PASSWORD"), header("wrong")
+        assert status(f"{couch_server}/one", "PUT", Authorization=right) == 201
+        assert status(f"{couch_server}/one", "DELETE", Authorization=wrong) == 401
+        sent = dal.request("GET", "/_session", headers={"authorization": right}).value()["userCtx"]
+        assert (sent["name"], sent["roles"]) == ("RECORDED_NAME", ["_admin"])
+        assert dal.request("GET", "/_all_dbs", headers={"authorization": wrong}).status == 401
+
+    @pytest.mark.parametrize("turn", [1, 2])
+    def test_no_credentials(turn, couch_server, dal):
+        assert status(f"{couch_server}/two", "PUT") == 201
+        assert "_admin" in dal.get("/_session")["userCtx"]["roles"]
+        assert dal.all_dbs().count("two") == 1
+
+    @pytest.mark.dal(emulator=True)
+    @pytest.mark.parametrize("turn", [1, 2])
+    def test_another_admin_ends_the_party(turn, dal):
+        dal.backend.reset() if turn == 2 else None
+        assert "_admin" in dal.get("/_session")["userCtx"]["roles"]
+        dal.emulator.fork().handle_request("/")
+        dal.backend.server.admins["other"] = "secret"
+        with pytest.raises(Unauthorized):
+            dal.create_database()
+
+    def test_fails(dal):
+        dal.put_document("a", {})
+        assert not "shown"
+""")
+    .replace("RECORDED_NAME", RECORDED_ADMIN[0])
+    .replace("RECORDED_PASSWORD", RECORDED_ADMIN[1])
+)
+
+
+def test_admin_of_the_settings_may_send_credentials(tmp_path: Path, live: dict[str, str]) -> None:
+    admin = ":".join(RECORDED_ADMIN)
+    (tmp_path / "test_admin.py").write_text(ADMIN)
+    option = run(tmp_path, f"--dal-admin={admin}", "-v")
+    assert "1 failed, 6 passed" in option, option
+    (tmp_path / "pytest.ini").write_text(f"[pytest]\ndal_admin = {admin}\n")
+    setting = run(tmp_path, "-v", "--dal-backend=both", "-l", environment=live)
+    assert "10 passed, 2 skipped" in setting.replace("2 failed, ", ""), setting
+    assert admin not in option + setting
+    wrong = run(tmp_path, "--dal-admin=hidden-secret")
+    assert "dal_admin must be name:password" in wrong
+    assert "hidden-secret" not in wrong
+
+
 CANCELLED = unindented("""
     import asyncio
     import threading

@@ -32,7 +32,7 @@ def identify(server: Server, request: Request) -> UserContext:
     authorization = request.headers.get("authorization")
     credentials = _basic_credentials(authorization) if authorization else None
     if credentials is None:
-        return _ANONYMOUS if server.admins else _ADMIN_PARTY
+        return _ANONYMOUS if server.admins and server.is_closed else _ADMIN_PARTY
     name, password = credentials
     properties = user_properties(server, name)
     if properties is None or "totp" in properties:
@@ -48,7 +48,7 @@ def check_large(server: Server, request: Request) -> None:
     Everybody may log in, and so logins are never large. Anything else needs valid credentials, if any exist.
     """
     try:
-        anonymous = bool(server.admins) and identify(server, request).name is None
+        anonymous = server.is_closed and identify(server, request).name is None
     except CouchError as error:
         error.headers = {**error.headers, "connection": "close"}
         raise

@@ -114,7 +114,7 @@ class Call:
         encoding = self.header("content-encoding")
         if encoding is None:
             return decode_request(self.request.body)
-        if self.user.name is None and self.server.admins:
+        if self.user.name is None and self.server.is_closed:
             most = ANONYMOUS_BODY
         return decode_request(decompress(self.request.body, encoding, most))
 

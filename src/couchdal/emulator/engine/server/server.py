@@ -112,6 +112,7 @@ class Server:
         "journal",
         "known_passwords",
         "lock",
+        "party_admin",
         "provided",
         "tell",
     )
@@ -124,6 +125,8 @@ class Server:
         javascript: Runtime | None = None,
     ) -> None:
         self.admins: dict[str, str] = {} if admins is None else admins
+        # While this is the only administrator, requests without credentials have an administrator's rights, too.
+        self.party_admin: str | None = None
         self.clock: Clock = clock or Clock()
         self.ids: Ids = ids or Ids()
         self.javascript: Runtime | None = javascript
@@ -144,6 +147,11 @@ class Server:
         # The lock, and the condition on which writers wait for each other.
         self._turn: tuple[RLock, Condition] | None = None
         remember(self)
+
+    @property
+    def is_closed(self) -> bool:
+        """Return whether requests without credentials lack an administrator's rights."""
+        return bool(self.admins) and (self.party_admin is None or self.admins.keys() != {self.party_admin})
 
     @contextmanager
     def exclusively(self) -> Iterator[None]:

@@ -101,7 +101,7 @@ def fork(server: Server) -> Server:
     other.tell = server.tell
     other.databases = {name: fork_database(database, other.journal) for name, database in server.databases.items()}
     other.generations, other.failures = server.generations.copy(), server.failures.copy()
-    other.provided = server.provided.copy()
+    other.provided, other.party_admin = server.provided.copy(), server.party_admin
     # A password that was right on one server is right on both.
     other.known_passwords = server.known_passwords
     return other
