@@ -80,11 +80,12 @@ def test_error_of_a_feed_is_raised_by_the_call(dal: CouchDAL) -> None:
 
 
 def test_feed_outlives_the_timeout_for_answers(couch: Callable[..., CouchBackend]) -> None:
-    dal = CouchDAL(couch(timeout=0.2), database="outlives")
+    dal = CouchDAL(couch(timeout=10), database="outlives")
     dal.create_database()
+    impatient = CouchDAL(couch(timeout=0.2), database="outlives")
     for feed in ("continuous", "longpoll"):
         with after(0.6, lambda: dal.post_document({})):
-            found = dal.changes(feed, since="now", timeout=5000)  # type: ignore[call-overload]
+            found = impatient.changes(feed, since="now", timeout=5000)  # type: ignore[call-overload]
             assert next(found) if feed == "continuous" else found["results"]
     dal.delete_database()
 
