@@ -298,18 +298,19 @@ def interrupted_bulk_writes(backend: MemoryBackend, rounds: int) -> list[str]:
     docs: list[dict[str, object]] = [{"_id": f"d{n}", "n": n} for n in range(40)]
     for _ in range(rounds):
         with suppress(Interruption, BackendError):
-            signal.setitimer(signal.ITIMER_REAL, chance.uniform(1e-6, 2e-3))
-            ask(
-                backend,
-                "POST",
-                "/db/_bulk_docs",
-                {"docs": [{**doc, "_rev": "1-a"} for doc in docs], "new_edits": False},
-            )
-            rows = ask(backend, "GET", "/db/_all_docs?include_docs=true")["rows"]
-            ask(backend, "POST", "/db/_bulk_docs", {"docs": [row["doc"] for row in rows]})
-        # The signal may come while the timer is stopped.
-        with suppress(Interruption, BackendError):
-            signal.setitimer(signal.ITIMER_REAL, 0)
+            try:
+                signal.setitimer(signal.ITIMER_REAL, chance.uniform(1e-6, 2e-3))
+                ask(
+                    backend,
+                    "POST",
+                    "/db/_bulk_docs",
+                    {"docs": [{**doc, "_rev": "1-a"} for doc in docs], "new_edits": False},
+                )
+                rows = ask(backend, "GET", "/db/_all_docs?include_docs=true")["rows"]
+                ask(backend, "POST", "/db/_bulk_docs", {"docs": [row["doc"] for row in rows]})
+            finally:
+                # The signal may come here, too. It comes once.
+                signal.setitimer(signal.ITIMER_REAL, 0)
         wrong += backend.check()
         changes = ask(backend, "GET", "/db/_changes")["results"]
         if len({row["id"] for row in changes}) < len(changes):

@@ -22,6 +22,9 @@ from couchdal.http.messages import Feed, Request, Response
 from couchdal.proxy.breaker import Breaker
 from couchdal.server.protocol import HttpProtocol
 
+# Middleware changes the order of steps. Other tests of this process may have installed some.
+pytestmark = pytest.mark.usefixtures("no_middleware")
+
 ROOT = Path(__file__).parents[2]
 # A mutation that no world of these seeds shows is not found within a minute.
 MOST_SEEDS = 12
