@@ -70,7 +70,7 @@ class _Here(threading.local):
 
 
 #: The pace of the work in this thread; ``None`` if nobody waits for it.
-here = _Here()
+here: _Here = _Here()
 
 
 def give_way() -> None:

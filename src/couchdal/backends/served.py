@@ -83,6 +83,8 @@ class _AtOnce(Pace):
 class Task(Pace):
     """The pace of a request in a thread."""
 
+    holds_lock: bool
+
     def __init__(self, server: Server, turns: Turns, timeout_s: float | None) -> None:
         self._server = server
         self._turns = turns

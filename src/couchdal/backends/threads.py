@@ -26,7 +26,7 @@ class Turns:
 
     def __init__(self, at_once: int = _AT_ONCE) -> None:
         #: Taken for computations that need no turn. Otherwise they would take all processors.
-        self.processors = threading.BoundedSemaphore(max(1, (os.cpu_count() or 1) - 1))
+        self.processors: threading.BoundedSemaphore = threading.BoundedSemaphore(max(1, (os.cpu_count() or 1) - 1))
         self._lock = threading.Lock()
         self._free = at_once
         # For each waiting thread, a lock that is released when it may work.

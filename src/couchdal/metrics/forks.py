@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from threading import RLock
 
-exporting = RLock()
+exporting: RLock = RLock()
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(before=exporting.acquire, after_in_parent=exporting.release, after_in_child=exporting.release)

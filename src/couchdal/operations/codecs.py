@@ -22,7 +22,9 @@ class InvalidDocument(ValueError):
     """A document does not fit the class that it was read as. The cause is the error of the class's library."""
 
     def __init__(self, kind: str, doc_id: str, reason: str) -> None:
-        self.kind, self.doc_id, self.reason = kind, doc_id, reason
+        self.kind: str = kind
+        self.doc_id: str = doc_id
+        self.reason: str = reason
         super().__init__(f"the document {doc_id!r} is not a {kind}: {reason}")
 
     def __reduce__(self) -> tuple[object, ...]:
@@ -61,7 +63,8 @@ class Codec(Generic[T]):
                 f"{cls.__name__} has no place for _id and _rev: give it fields that are called _id and _rev in a"
                 " document, or fields called id and rev; both must be optional"
             )
-        self.id_attribute, self.rev_attribute = attributes[names[0]], attributes[names[1]]
+        self.id_attribute: str = attributes[names[0]]
+        self.rev_attribute: str = attributes[names[1]]
 
     def knows(self, member: str) -> bool:
         """Return whether the class has a field for a member of a document."""

@@ -42,7 +42,7 @@ class Progress:
             raise ValueError("a follower must have a name, for its checkpoint")
         if checkpoint_every < 1:
             raise ValueError(f"checkpoint_every must be at least 1, not {checkpoint_every}")
-        self.name = name.removeprefix("_local/")
+        self.name: str = name.removeprefix("_local/")
         self._first = str(since)
         self._heartbeat = heartbeat
         self._every = checkpoint_every

@@ -47,14 +47,14 @@ class LiveDatabases:
     def __init__(
         self, backend: BaseBackend, *, default: str, existing: Collection[str] = (), untouched: Collection[str] = ()
     ) -> None:
-        self.names = PrivateNames()
+        self.names: PrivateNames = PrivateNames()
         self.default = default
-        self.existing = tuple(existing)
-        self.untouched = frozenset(untouched)
-        self.lock = RLock()
+        self.existing: tuple[str, ...] = tuple(existing)
+        self.untouched: frozenset[str] = frozenset(untouched)
+        self.lock: RLock = RLock()
         # Its requests pass no middleware: no fault hits them, and no log counts them.
         self.backend = backend
-        self.system = System(backend, self.names)
+        self.system: System = System(backend, self.names)
         self._private: dict[str, str] = {}
         self._owners: dict[str, LiveScope] = {}
         self._provided: set[str] = set()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, rule
@@ -131,11 +131,11 @@ class DatabaseMachine(RuleBasedStateMachine):
     Override ``open_database`` to run it on another server. Run it with ``DatabaseMachine.TestCase``.
     """
 
-    stored = Bundle("stored")
+    stored: Bundle[Any] = Bundle("stored")
 
     def __init__(self) -> None:
         super().__init__()
-        self.dal = self.open_database()
+        self.dal: CouchDAL = self.open_database()
         self.model: dict[str, dict[str, JSON]] = {}
 
     def open_database(self) -> CouchDAL:

@@ -25,7 +25,7 @@ class Sorting:
     """The lock of all sorted lists: also of their positions, which ``sortedcontainers`` computes when it is asked."""
 
     def __init__(self) -> None:
-        self.lock = RLock()
+        self.lock: RLock = RLock()
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(after_in_child=self._after_fork)
 
@@ -34,7 +34,7 @@ class Sorting:
         self.lock = RLock()
 
 
-sorting = Sorting()
+sorting: Sorting = Sorting()
 
 
 class MemoryStorage(Storage[R]):

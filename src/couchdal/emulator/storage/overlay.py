@@ -27,6 +27,8 @@ class OverlayStorage(Storage[R]):
 
     __slots__ = ("_hidden", "_hidden_ids", "_hidden_seqs", "_locals", "_own", "_replaced", "below")
 
+    pins: int
+
     def __init__(self, below: Storage[R]) -> None:
         # Skip overlays without changes, so that they do not pile up.
         while type(below) is OverlayStorage and not below.is_changed():

@@ -38,7 +38,7 @@ class Block(Generic[Row]):
         #: By reduce function. They are computed when somebody asks for them.
         self.reductions: dict[object, Any] = {}
         if blocks:
-            self.offsets = [0, *accumulate(block.count for block in blocks)]
+            self.offsets: list[int] = [0, *accumulate(block.count for block in blocks)]
             self.count: int = self.offsets[-1]
             self.firsts: Sequence[Row] = [block.firsts[0] for block in blocks]
         else:

@@ -30,10 +30,11 @@ class Open:
     __slots__ = ("branches", "first_number", "flags", "most_number", "opening", "size")
 
     def __init__(self, opening: str, flags: frozenset[str], number: int, size: int = 6) -> None:
-        self.opening = opening
-        self.flags = flags
-        self.size = size
-        self.first_number = self.most_number = number
+        self.opening: str = opening
+        self.flags: frozenset[str] = flags
+        self.size: int = size
+        self.first_number: int = number
+        self.most_number: int = number
         self.branches: list[list[Part]] = [[]]
 
 

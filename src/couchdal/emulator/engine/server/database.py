@@ -42,6 +42,7 @@ class Database(DocumentStore):
         "writer",
     )
 
+    storage: Storage[DocumentRecord]
     update_seq: int
 
     def __init__(

@@ -55,7 +55,7 @@ class View(Database):
         self._server = server
         self._pinned: Storage[DocumentRecord] | None = None
         self.indexes = SharedIndexes(server, self)
-        self.writer = None
+        self.writer: object = None
         self.renew()
 
     def origin(self) -> Database:

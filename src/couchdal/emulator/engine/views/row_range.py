@@ -84,8 +84,9 @@ class RowRange:
         # A bound at the end of a range includes or excludes all rows of its document.
         low = self._place(partition, lower, behind=query.descending and not query.inclusive_end, end=False)
         high = self._place(partition, upper, behind=query.descending or query.inclusive_end, end=True)
-        self.low, self.high = low, max(low, high)
-        self.offset = len(rows) - self.high if query.descending else self.low
+        self.low: int = low
+        self.high: int = max(low, high)
+        self.offset: int = len(rows) - self.high if query.descending else self.low
 
     def __len__(self) -> int:
         return self.high - self.low
