@@ -12,12 +12,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pytest
-from pydantic import BaseModel, Field
-from pydantic.dataclasses import dataclass as pydantic_dataclass
 
 from couchdal import AsyncCouchDAL, Conflict, CouchDAL, InvalidDocument, NotFound
 
 msgspec = pytest.importorskip("msgspec")
+pytest.importorskip("pydantic")
+
+from pydantic import BaseModel, Field  # noqa: E402
+from pydantic.dataclasses import dataclass as pydantic_dataclass  # noqa: E402
 
 
 @dataclasses.dataclass
