@@ -1,6 +1,6 @@
 """The request that failed, and the base class of the exceptions with its name.
 
-This module knows no backend and no rule of CouchDB.
+This module does not know backends or rules of CouchDB.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The pace of a request: where long work lets others work, learns that it takes too long, or is told to stop.
+"""The pace of a request: long work lets others work, and ends when its time is over or nobody waits for it.
 
 Long loops call ``give_way``, or iterate over ``paced`` items. What that does is up to whoever runs the request: this
 module and its callers have no clock and no threads. In a program that uses the emulator in its own process, it usually
