@@ -102,10 +102,11 @@ def test_the_first_difference_is_kept_and_described(live: MemoryBackend, compari
         assert "GET /tasks/secretive?password=***" in str(found)
         assert "first difference: body.n is 2 on CouchDB, 1 on the emulator" in str(found)
         assert "request 3 of this test" in str(found)
-        db.get_document("secretive")
+        db.put_document("later", {"n": 2})
     assert comparison.difference is found
     comparison.begin()
     db.get_document("secretive")
+    db.get_document("later")
     assert comparison.difference is None
 
 

@@ -14,18 +14,17 @@ import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
-from urllib.parse import urlsplit
 
 from couchdal.backends.base import BaseBackend
 from couchdal.backends.memory import MemoryBackend
 from couchdal.errors import BackendError, CouchError
 from couchdal.http.json_text import JSON
 from couchdal.http.messages import Request
-from couchdal.http.urls import unquote_userinfo
 from couchdal.middleware.chain import installed
 from couchdal.middleware.comparison import Comparison
 from couchdal.middleware.known import KnownDifference, read_known_differences
 from couchdal.transcripts.normal_form import as_object
+from couchdal.transcripts.record import open_server
 from couchdal.transcripts.scenario import Credentials, Player, basic_credentials, parse_scenario
 
 _SECONDS_A_DAY: Final = 86400
@@ -66,7 +65,7 @@ def run(arguments: argparse.Namespace, version: str) -> int:
             if not arguments.url:
                 raise NotCertified("name the CouchDB with --url, or check a report with --check")
             known = read_known_differences(arguments.known) if arguments.known else []
-            report = {**certify(requests, *_opened(arguments.url), known), "couchdal": version}
+            report = {**certify(requests, *open_server(arguments.url), known), "couchdal": version}
             arguments.report.write_text(json.dumps(report, indent=1) + "\n", "utf-8")
     except (NotCertified, OSError, ValueError, TypeError, BackendError, CouchError) as error:
         print(f"couchdal certify: {error}", file=sys.stderr)
@@ -152,12 +151,3 @@ def _listed(value: JSON) -> list[JSON]:
     if not isinstance(value, list):
         raise ValueError("this is not a file of recorded requests")
     return value
-
-
-def _opened(url: str) -> tuple[BaseBackend, Credentials]:
-    from couchdal.backends.couch import CouchBackend  # only a replay needs the HTTP client
-
-    parts = urlsplit(url)
-    admin = (unquote_userinfo(parts.username or "admin"), unquote_userinfo(parts.password or ""))
-    # The backend has no credentials: every request has its own.
-    return CouchBackend(f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"), admin

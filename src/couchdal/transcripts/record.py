@@ -40,13 +40,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Record every scenario. Print those that cannot be recorded, and return 1 if there are any."""
-    from couchdal.backends.couch import CouchBackend  # only this command needs the HTTP client
-
-    parts = urlsplit(arguments.url)
-    admin = (unquote_userinfo(parts.username or "admin"), unquote_userinfo(parts.password or ""))
     try:
-        # The backend has no credentials: every request has its own.
-        backend = CouchBackend(f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}")
+        backend, admin = open_server(arguments.url)
         version = _version(backend, admin)
         refused = [
             source
@@ -58,6 +53,15 @@ def run(arguments: argparse.Namespace) -> int:
         return 1
     backend.close()
     return 1 if refused else 0
+
+
+def open_server(url: str) -> tuple[BaseBackend, Credentials]:
+    """Return the backend of an address, and the admin that it names. The backend has no credentials of its own."""
+    from couchdal.backends.couch import CouchBackend  # only commands on a live server need the HTTP client
+
+    parts = urlsplit(url)
+    admin = (unquote_userinfo(parts.username or "admin"), unquote_userinfo(parts.password or ""))
+    return CouchBackend(f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"), admin
 
 
 def _recorded(source: Path, target: Path, backend: BaseBackend, admin: Credentials, version: str) -> bool:
