@@ -136,12 +136,16 @@ class System:
                 if time.time() - int(str(since)) > _WAIT_S:
                     ask(self._backend, "DELETE", f"/{lock}")
             return False
-        if not has_ended(str(member(owner, "run"))):
+        if not isinstance(owner, dict) or not has_ended(str(owner["run"])):
+            return False
+        try:
+            # Of several that see the ended run, one puts the value back: the others get 409, or 404.
+            ask(self._backend, "PUT", f"/{lock}{_OWNER}", {**owner, "run": self._run})
+        except CouchError:
             return False
         kept = Kept(str(member(owner, "kind")), str(member(owner, "path")), member(owner, "value"))
         _put_back(self._backend, kept)
-        with suppress(CouchError):
-            ask(self._backend, "DELETE", f"/{lock}")
+        ask(self._backend, "DELETE", f"/{lock}")
         return True
 
 
