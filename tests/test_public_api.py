@@ -45,7 +45,8 @@ PUBLIC = """
     BackendError BrokenOff HostRefused MemoryOnly NotConfigured NotConnected NotJSON ResetRefused TimedOut Unavailable
     Unreachable FailedRequest
 
-    Emulator Faults LoggedRequest RequestEvent RequestLog ServerClock Snapshot SuggestedIndex observe
+    Emulator Faults Interception LoggedRequest RequestEvent RequestLog ServerClock Snapshot SuggestedIndex intercept
+    observe
     Application Cors Limits
 """
 

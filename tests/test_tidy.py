@@ -36,6 +36,7 @@ LAYERS = (
     ("couchdal.proxy",),
     ("couchdal.client", "couchdal.async_client", "couchdal.transcripts"),
     ("couchdal.server",),
+    ("couchdal.interception",),
     ("couchdal.testing",),
     ("couchdal", "couchdal.cli", "couchdal.pytest_plugin"),
     ("dal",),
@@ -43,6 +44,11 @@ LAYERS = (
 # Packages that reach outside this process or are slow to import, and their only importers.
 ONLY_IMPORTERS = {
     "httpx2": {"couchdal.backends.couch_server", "couchdal.backends.couch", "couchdal.backends.async_couch"},
+    "h11": {"couchdal.interception.server_side"},
+    "requests": {"couchdal.interception.requests_client"},
+    "urllib3": {"couchdal.interception.requests_client"},
+    "httpx": {"couchdal.interception.httpx_client"},
+    "aiohttp": {"couchdal.interception.aiohttp_client"},
     "uvicorn": {"couchdal.server.listener", "couchdal.server.protocol"},
     "starlette": set(),
     "quickjs": {"couchdal.emulator.engine.javascript.runtime"},
@@ -67,7 +73,13 @@ MEASURED = re.compile(
     r"(couchdal\.emulator\.engine\.(documents\.attachment|mango|views|collation|javascript|auth\.(users|sessions))|"
     r"sortedcontainers|quickjs|regex)(\.|\Z)"
 )
-EDGES = {"couchdal.server.application", "couchdal.backends.served", "couchdal.backends.memory", "couchdal.cli"}
+EDGES = {
+    "couchdal.server.application",
+    "couchdal.interception.answers",
+    "couchdal.backends.served",
+    "couchdal.backends.memory",
+    "couchdal.cli",
+}
 BANNED_WORDS = re.compile(
     r"manager|handler|helper|mixin|(?<![a-z])utils?(?![a-z])|(?<![a-z])common(?![a-z])", re.IGNORECASE
 )

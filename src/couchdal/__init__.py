@@ -57,6 +57,7 @@ if TYPE_CHECKING:
     from couchdal.failure import FailedRequest as FailedRequest
     from couchdal.http.json_text import JSON as JSON
     from couchdal.http.messages import Request as Request, Response as Response
+    from couchdal.interception.intercept import Interception as Interception, intercept as intercept
     from couchdal.middleware.events import RequestEvent as RequestEvent, observe as observe
     from couchdal.middleware.faults import Faults as Faults
     from couchdal.middleware.index_watch import SuggestedIndex as SuggestedIndex
@@ -165,6 +166,10 @@ else:
         "couchdal.http.messages": (
             "Request",
             "Response",
+        ),
+        "couchdal.interception.intercept": (
+            "Interception",
+            "intercept",
         ),
         "couchdal.middleware.events": (
             "RequestEvent",

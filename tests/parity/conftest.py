@@ -1,20 +1,23 @@
-"""Run the transcripts on the emulator in five ways, or on the server that ``COUCHDB_URL`` names."""
+"""Run the transcripts on the emulator in several ways, or on the server that ``COUCHDB_URL`` names."""
 
 from __future__ import annotations
 
 import os
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from urllib.parse import unquote, urlsplit
 
 import pytest
+from http_clients import CLIENTS
 from raw_http import Served, stopping_servers
 from targets import SocketBackend, Target
 
 from couchdal.backends.couch import CouchBackend
 from couchdal.backends.memory import MemoryBackend
 from couchdal.emulator.engine.server.server import Server
+from couchdal.interception.intercept import intercept
 from couchdal.proxy.allow_list import AllowList
 from couchdal.proxy.proxy import Proxy
 from couchdal.server.assembly import build_application
@@ -45,9 +48,29 @@ def proxied_address(served_address: str) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def target(request: pytest.FixtureRequest, served_emulator: MemoryBackend) -> Target:
+def intercepted() -> Iterator[Callable[[str], Target]]:
+    """A function that returns the emulator behind a client whose requests are intercepted."""
+    with ExitStack() as opened:
+
+        def make(way: str) -> Target:
+            emulator = MemoryBackend(admin=RECORDED_ADMIN)
+            address = f"http://{way}.example:5984"
+            opened.enter_context(intercept(address, backend=emulator))
+            client = CLIENTS[way.removeprefix("intercepted-")](address)
+            opened.callback(client.close)
+            return Target(way, client, emulator.clock.advance)
+
+        yield make
+
+
+@pytest.fixture(scope="session")
+def target(
+    request: pytest.FixtureRequest, served_emulator: MemoryBackend, intercepted: Callable[[str], Target]
+) -> Target:
     """The server for each way. All transcripts share it, as they shared one server when they were recorded."""
     way: str = request.param
+    if way.startswith("intercepted-"):
+        return intercepted(way)
     if way == "memory":
         emulator = MemoryBackend(admin=RECORDED_ADMIN)
         return Target(way, emulator, emulator.clock.advance)

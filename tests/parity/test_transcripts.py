@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from http_clients import CLIENTS
 from targets import Target
 
 from couchdal.transcripts.scenario import Player, parse_scenario
@@ -31,6 +32,25 @@ def known_difference(way: str, name: str) -> list[pytest.MarkDecorator]:
     return [pytest.mark.xfail(reason=KNOWN_DIFFERENCES[name], strict=True)]
 
 
+# These clients correct wrong escapes in an address before they send it.
+CORRECTED = {"database/url_encoding_errors", "documents/bad_percent_encoding_and_slashes"}
+# The quick tests send each scenario through one of the clients, in turns.
+THROUGH_CLIENTS = [
+    pytest.param(
+        f"intercepted-{client}",
+        name,
+        id=f"intercepted-{client}-{name}",
+        marks=[
+            *known_difference("intercepted", name),
+            *([pytest.mark.soak] if (number + turn) % len(CLIENTS) else []),
+        ],
+    )
+    for turn, client in enumerate(CLIENTS)
+    for number, name in enumerate(FILES)
+    if WAYS != ["live"] and not (client in ("requests", "urllib3") and name in CORRECTED)
+]
+
+
 @pytest.mark.parametrize(
     ("target", "name"),
     [
@@ -38,7 +58,8 @@ def known_difference(way: str, name: str) -> list[pytest.MarkDecorator]:
         for way in WAYS
         for name in FILES
         if way != "workers" or name in WITH_FUNCTIONS
-    ],
+    ]
+    + THROUGH_CLIENTS,
     indirect=["target"],
 )
 def test_answers_as_recorded(target: Target, name: str, record_property: Any) -> None:

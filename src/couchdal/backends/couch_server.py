@@ -22,6 +22,7 @@ from couchdal.config import is_reachable
 from couchdal.errors import HostRefused, NotConfigured, NotConnected, TimedOut, Unavailable, Unreachable
 from couchdal.http.headers import HOP_BY_HOP, mask_sessions
 from couchdal.http.messages import Request, is_feed
+from couchdal.http.origins import ANSWERED
 from couchdal.http.urls import parse_query
 
 
@@ -105,7 +106,8 @@ class CouchServer:
 
     def flow(self, request: Request) -> AuthFlow:
         """Return the authentication flow of a request. A request with its own credentials is sent as it is."""
-        if not is_reachable(self.url.host):
+        is_here = ANSWERED and ANSWERED.find(self.url.scheme, self.url.host, self.url.port)
+        if not is_here and not is_reachable(self.url.host):
             raise HostRefused(
                 f"tests may not reach {self.name} unless you allow it: use --dal-allow-host={self.url.host},"
                 " dal_allowed_hosts in pytest's configuration, or DAL_ALLOWED_HOSTS",
@@ -139,7 +141,11 @@ class CouchServer:
             self.url,
             headers=[(name.encode("latin-1"), value.encode("latin-1")) for name, value in sent],
             content=content,
-            extensions={"target": f"{self.prefix}{request.path}{query}".encode("ascii"), "timeout": timeout},
+            extensions={
+                "target": f"{self.prefix}{request.path}{query}".encode("ascii"),
+                "timeout": timeout,
+                "couchdal": self.identity,
+            },
         )
         if not request.announces_body:
             # The client announces an empty body on its own if the method usually has one.

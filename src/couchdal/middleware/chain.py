@@ -15,12 +15,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
-from typing import NamedTuple, TypeAlias, TypeVar
+from typing import NamedTuple, Protocol, TypeAlias, TypeVar
 from weakref import WeakKeyDictionary
 
 from couchdal.backends.base import AsyncBackend, Backend, BaseBackend, Drivers, Middleware
 from couchdal.errors import BackendError, CouchError
-from couchdal.http.messages import Request, Response
+from couchdal.http.messages import Feed, Request, Response
 
 B = TypeVar("B", bound=Backend)
 
@@ -35,6 +35,19 @@ class Discard(NamedTuple):
     """Release an answer without reading it."""
 
     response: Response
+
+
+class Waiting(Protocol):
+    """How a caller with a time-out of its own waits."""
+
+    def sleep(self, seconds: float) -> None:
+        """Wait for some seconds, or raise."""
+
+    async def pause(self, seconds: float) -> None:
+        """Wait for some seconds, or raise, and let other tasks run."""
+
+    def watch(self, feed: Feed) -> Feed:
+        """Return a feed that raises when the caller would not wait longer."""
 
 
 Step: TypeAlias = "Request | Delay | Discard"
@@ -100,27 +113,31 @@ def _chain(backend: BaseBackend | AsyncBackend) -> list[Middleware]:
     return [*_everywhere, *_of_server.get(identity(backend.server_key), ()), *backend.middleware, *_innermost]
 
 
-def _drive(backend: BaseBackend, request: Request) -> Response:
-    return _answer(backend, request, _chain(backend))
+def drive(backend: BaseBackend, request: Request, waiting: Waiting | None = None) -> Response:
+    """Send a request through the middleware of a backend. ``waiting`` replaces ``time.sleep``."""
+    return _answer(backend, request, _chain(backend), waiting)
 
 
-def _answer(backend: BaseBackend, request: Request, chain: list[Middleware]) -> Response:
+def _answer(backend: BaseBackend, request: Request, chain: list[Middleware], waiting: Waiting | None) -> Response:
     if not chain:
-        return backend.send(request)
+        response = backend.send(request)
+        if waiting is not None and isinstance(response.stream, Feed):
+            response.stream = waiting.watch(response.stream)
+        return response
     steps = chain[0](backend, request)
     try:
         step = next(steps)
         while True:
             if isinstance(step, Request):
                 try:
-                    response = _answer(backend, step, chain[1:])
+                    response = _answer(backend, step, chain[1:], waiting)
                 except (BackendError, CouchError) as error:
                     step = steps.throw(error)
                 else:
                     step = steps.send(response)
                 continue
             if isinstance(step, Delay):
-                time.sleep(step.seconds)
+                (time.sleep if waiting is None else waiting.sleep)(step.seconds)
             elif isinstance(step, Discard):
                 step.response.close()
             else:
@@ -131,11 +148,14 @@ def _answer(backend: BaseBackend, request: Request, chain: list[Middleware]) -> 
         return answer
 
 
-async def _drive_async(backend: AsyncBackend, request: Request) -> Response:
-    return await _answer_async(backend, request, _chain(backend))
+async def drive_async(backend: AsyncBackend, request: Request, waiting: Waiting | None = None) -> Response:
+    """Send a request through the middleware of a backend, as ``drive`` does."""
+    return await _answer_async(backend, request, _chain(backend), waiting)
 
 
-async def _answer_async(backend: AsyncBackend, request: Request, chain: list[Middleware]) -> Response:
+async def _answer_async(
+    backend: AsyncBackend, request: Request, chain: list[Middleware], waiting: Waiting | None
+) -> Response:
     if not chain:
         return await backend.send(request)
     from couchdal.backends.event_libraries import pause  # blocking programs do not import asyncio
@@ -146,14 +166,14 @@ async def _answer_async(backend: AsyncBackend, request: Request, chain: list[Mid
         while True:
             if isinstance(step, Request):
                 try:
-                    response = await _answer_async(backend, step, chain[1:])
+                    response = await _answer_async(backend, step, chain[1:], waiting)
                 except (BackendError, CouchError) as error:
                     step = steps.throw(error)
                 else:
                     step = steps.send(response)
                 continue
             if isinstance(step, Delay):
-                await pause(step.seconds)
+                await (pause if waiting is None else waiting.pause)(step.seconds)
             elif isinstance(step, Discard):
                 await step.response.aclose()
             else:
@@ -164,4 +184,4 @@ async def _answer_async(backend: AsyncBackend, request: Request, chain: list[Mid
         return answer
 
 
-_DRIVERS = Drivers(_drive, _drive_async)
+_DRIVERS = Drivers(drive, drive_async)

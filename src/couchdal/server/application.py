@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import sys
 import time
 from collections.abc import Coroutine
@@ -12,13 +11,12 @@ from contextlib import aclosing
 from couchdal.backends import open_backend
 from couchdal.backends.base import AsyncBackend, BaseBackend
 from couchdal.backends.event_loop import Rest, for_event_loop
-from couchdal.errors import BackendError, BrokenOff, CouchError, ServerError, Unavailable
-from couchdal.http.json_text import encode_json
+from couchdal.errors import BackendError, BrokenOff, CouchError
 from couchdal.http.messages import ABSENT, ANONYMOUS_BODY, Request, Response, is_feed
 from couchdal.server.access_log import AccessLog
 from couchdal.server.clients import Clients, check_room
 from couchdal.server.cors import Cors, preflight
-from couchdal.server.framing import Limits, Receive, Scope, Send, headers_of, to_request
+from couchdal.server.framing import Limits, Receive, Scope, Send, failure, headers_of, to_request
 from couchdal.server.operational import PREFIX, Service
 from couchdal.server.transfer import Connection, Disconnected, Incoming, Outgoing
 
@@ -30,8 +28,6 @@ _COLLECTED = 65536
 _UNSAFE_PARSER = "uvicorn.protocols.http.httptools_impl"
 _NO_CHUNKS = "send a Content-Length; the server accepts chunked bodies with uvicorn's option --http h11"
 _CLOSE = {"connection": "close"}
-
-_log = logging.getLogger("couchdal.server")
 
 
 class RequestCycle:
@@ -328,15 +324,3 @@ async def _pump(response: Response, outgoing: Outgoing) -> None:
     async with aclosing(response.achunks()) as chunks:
         async for chunk in chunks:
             await outgoing.send(chunk, more=True)
-
-
-def failure(error: Exception) -> Response:
-    """Return the answer for an exception."""
-    if isinstance(error, BackendError):
-        retry = {"retry-after": "1"} if isinstance(error, Unavailable) else None
-        error = ServerError(str(error), status=error.status, error=error.error, headers=retry)
-    elif not isinstance(error, CouchError):
-        _log.error("a request failed", exc_info=error)
-        error = ServerError(type(error).__name__, status=500, error="unknown_error")
-    headers = {"content-type": "application/json", **error.headers}
-    return Response(error.status, headers, body=encode_json(error.body) + b"\n")

@@ -1,14 +1,17 @@
-"""Translate between a web server's ASGI values and couchdal's requests and responses: heads, headers, limits."""
+"""Translate between ASGI values and couchdal's requests and responses: heads, headers, limits, failures."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, TypeAlias
 
 from couchdal.api import VERSION
+from couchdal.errors import BackendError, CouchError, ServerError, Unavailable
 from couchdal.http.headers import FRAMING, without_control_characters
+from couchdal.http.json_text import encode_json
 from couchdal.http.messages import Request, Response
 from couchdal.http.urls import quote_path
 from couchdal.server.cors import Cors, add_cors_headers
@@ -24,6 +27,8 @@ _DEFAULT_HEADERS = {"cache-control": "must-revalidate", "server": f"CouchDB/{VER
 _LONGEST_KEPT = 1024
 # The web server frames messages and adds the date itself.
 _DROPPED_HEADERS = FRAMING | {"date"}
+
+_log = logging.getLogger("couchdal.server")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,3 +122,15 @@ def _encode_header(name: str, value: str) -> tuple[bytes, bytes] | None:
         return name.encode("latin-1"), value.encode("latin-1")
     except UnicodeEncodeError:
         return name.encode("latin-1"), value.encode("utf-8", "replace")
+
+
+def failure(error: Exception) -> Response:
+    """Return the answer for an exception."""
+    if isinstance(error, BackendError):
+        retry = {"retry-after": "1"} if isinstance(error, Unavailable) else None
+        error = ServerError(str(error), status=error.status, error=error.error, headers=retry)
+    elif not isinstance(error, CouchError):
+        _log.error("a request failed", exc_info=error)
+        error = ServerError(type(error).__name__, status=500, error="unknown_error")
+    headers = {"content-type": "application/json", **error.headers}
+    return Response(error.status, headers, body=encode_json(error.body) + b"\n")

@@ -84,6 +84,10 @@ class ServerClock:
         """Return the server's time in seconds since 1970."""
         return self._server.clock.now()
 
+    def monotonic(self) -> float:
+        """Return seconds for time-outs: they pass as real time does, and jump with ``advance``."""
+        return self._server.clock.monotonic()
+
     def advance(self, seconds: float) -> None:
         """Let time pass at once: cookies expire, feeds send a heartbeat or end. Raise ``ValueError`` if negative."""
         server = self._server

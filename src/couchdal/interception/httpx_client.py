@@ -1,0 +1,152 @@
+"""The seam of httpx and httpx2: answers where a client's default transport would take a connection."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+from couchdal.errors import NotConnected, TimedOut, Unreachable
+from couchdal.http.messages import Request
+from couchdal.interception.answers import Answer, CutShort, Outcome, joined, split_target
+from couchdal.interception.intercept import Interception, explain, interception_for
+from couchdal.server.framing import read_head
+
+if TYPE_CHECKING:
+    import httpx
+
+    from couchdal.interception.patches import Replace
+
+
+def replacements(module: ModuleType) -> list[Replace]:
+    """Return what to replace in ``httpx`` or ``httpx2``."""
+    seam = _Seam(module)
+    return [
+        (module.HTTPTransport, "handle_request", seam.blocking),
+        (module.AsyncHTTPTransport, "handle_async_request", seam.asynchronous),
+    ]
+
+
+class _Seam:
+    """The seam of one of the two libraries, which have the same classes."""
+
+    def __init__(self, module: ModuleType) -> None:
+        self._httpx = module
+
+        class Stream(module.SyncByteStream):  # type: ignore[misc, name-defined]
+            def __init__(self, answer: Answer, seam: _Seam) -> None:
+                self._answer = answer
+                self._seam = seam
+
+            def __iter__(self) -> Iterator[bytes]:
+                with self._seam.errors():
+                    yield from self._answer.chunks()
+
+            def close(self) -> None:
+                self._answer.response.close()
+
+        class AsyncStream(module.AsyncByteStream):  # type: ignore[misc, name-defined]
+            def __init__(self, answer: Answer, seam: _Seam) -> None:
+                self._answer = answer
+                self._seam = seam
+
+            async def __aiter__(self) -> AsyncIterator[bytes]:
+                with self._seam.errors():
+                    async for chunk in self._answer.achunks():
+                        yield chunk
+
+            async def aclose(self) -> None:
+                await self._answer.response.aclose()
+
+        self._stream = Stream
+        self._async_stream = AsyncStream
+
+    def blocking(self, original: Callable[..., httpx.Response]) -> Callable[..., httpx.Response]:
+        def handle_request(transport: object, request: httpx.Request) -> httpx.Response:
+            interception = _find(request)
+            if interception is None:
+                try:
+                    return original(transport, request)
+                except self._httpx.TransportError as error:
+                    explain(error, *_address(request))
+                    raise
+            made = _with_body(request, joined(request.stream, _unchecked))  # type: ignore[arg-type]
+            with self.errors():
+                outcome = interception.outcome(made, _seconds(request))
+                return self._response(outcome, self._stream)
+
+        return handle_request
+
+    def asynchronous(
+        self, original: Callable[..., Awaitable[httpx.Response]]
+    ) -> Callable[..., Awaitable[httpx.Response]]:
+        async def handle_async_request(transport: object, request: httpx.Request) -> httpx.Response:
+            interception = _find(request)
+            if interception is None:
+                try:
+                    return await original(transport, request)
+                except self._httpx.TransportError as error:
+                    explain(error, *_address(request))
+                    raise
+            body = b"".join([part async for part in request.stream])  # type: ignore[union-attr]
+            with self.errors():
+                outcome = await interception.async_outcome(_with_body(request, body), _seconds(request))
+                return self._response(outcome, self._async_stream)
+
+        return handle_async_request
+
+    @contextmanager
+    def errors(self) -> Iterator[None]:
+        """Raise the library's own exceptions, with the messages of its HTTP/1.1 connections."""
+        httpx = self._httpx
+        try:
+            yield
+        except TimedOut:
+            raise httpx.ReadTimeout("timed out") from None
+        except NotConnected:
+            raise httpx.ConnectError("[Errno 111] Connection refused") from None
+        except CutShort as error:
+            raise httpx.RemoteProtocolError(str(error)) from None
+        except Unreachable:
+            raise httpx.RemoteProtocolError("Server disconnected without sending a response.") from None
+
+    def _response(self, outcome: Outcome, stream: type) -> httpx.Response:
+        if not isinstance(outcome, Answer):
+            raise outcome
+        if not outcome.streams and not outcome.cut:
+            content = self._httpx.ByteStream(outcome.body)
+        else:
+            content = stream(outcome, self)
+        response: httpx.Response = self._httpx.Response(
+            outcome.status, headers=outcome.headers, stream=content, extensions={"http_version": b"HTTP/1.1"}
+        )
+        return response
+
+
+def _address(request: httpx.Request) -> tuple[str, str, int | None]:
+    url = request.url
+    return url.scheme, url.host, url.port
+
+
+def _find(request: httpx.Request) -> Interception | None:
+    interception = interception_for(*_address(request))
+    own = request.extensions.get("couchdal")
+    # A request of a backend of ours that passes this one's requests on.
+    return None if interception is None or (own is not None and interception.is_same_server(own)) else interception
+
+
+def _with_body(request: httpx.Request, body: bytes) -> Request:
+    target: bytes = request.extensions.get("target") or request.url.raw_path
+    path, query = split_target(target.decode("latin-1"))
+    headers = [(name.lower(), value) for name, value in request.headers.raw]
+    return read_head(request.method, path, query, headers, peer="127.0.0.1", body=body)
+
+
+def _seconds(request: httpx.Request) -> float | None:
+    timeout = request.extensions.get("timeout")
+    return None if timeout is None else timeout.get("read")
+
+
+def _unchecked(size: int) -> None:
+    pass

@@ -1,0 +1,165 @@
+"""``intercept``: requests of other HTTP clients, answered by a backend in this process.
+
+An interception is one entry in the list of origins that are answered here. The seams of the HTTP clients look there.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncGenerator, Callable
+from contextvars import ContextVar
+from threading import Lock
+from types import TracebackType
+from typing import TYPE_CHECKING, ClassVar
+from warnings import warn
+
+from couchdal.backends import open_backend
+from couchdal.backends.base import AsyncBackend, BaseBackend
+from couchdal.config import environment, read_settings
+from couchdal.errors import MemoryOnly
+from couchdal.http.messages import Feed, Request
+from couchdal.http.origins import ANSWERED, Origin, origin_of, parse_origin
+from couchdal.interception.answers import Outcome, async_outcome_of, outcome_of
+from couchdal.interception.patches import install, uninstall
+from couchdal.interception.patience import Patience
+from couchdal.middleware.chain import identity
+
+if TYPE_CHECKING:
+    from http.client import HTTPConnection
+
+_DEFAULT = "http://localhost:5984"
+_patience: ContextVar[Patience] = ContextVar("couchdal_patience")
+
+
+class Interception:
+    """Answers every request to some origins by a backend, in this process, within a ``with`` block.
+
+    It concerns all threads and event loops, and clients that exist already. Blocks may be nested; the inner one wins.
+    """
+
+    _lock: ClassVar[Lock] = Lock()
+
+    def __init__(self, origins: tuple[Origin, ...], backend: BaseBackend) -> None:
+        self.origins = origins
+        self.backend = backend
+        self._asynchronous: AsyncBackend | None = None
+        self._is_on = self._was_on = False
+        self._clock: Callable[[], float] = _clock_of(backend)
+        #: Connections of the standard library that end with the interception.
+        self.connections: set[HTTPConnection] = set()
+
+    def __repr__(self) -> str:
+        state = "on" if self._is_on else "off"
+        return f"<Interception of {', '.join(map(str, self.origins))} by {self.backend!r}, {state}>"
+
+    def __enter__(self) -> Interception:
+        with self._lock:
+            if self._is_on:
+                raise RuntimeError(f"{self!r}: it is on already; call couchdal.intercept again for a nested block")
+            self._was_on = True
+            if not ANSWERED:
+                install()
+            ANSWERED.add(self.origins, self)
+            self._is_on = True
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        with self._lock:
+            if not self._is_on:
+                return
+            self._is_on = False
+            ANSWERED.remove(self)
+            if not ANSWERED:
+                uninstall()
+            connections, self.connections = self.connections, set()
+        for connection in connections:
+            # The client connects again, wherever its next request goes.
+            connection.sock = None
+
+    def __del__(self) -> None:
+        if not getattr(self, "_was_on", True):
+            warn(f"{self!r} was never on: write `with couchdal.intercept(...):`", RuntimeWarning, stacklevel=2)
+
+    def patience(self, seconds: float | None) -> Patience:
+        """Return the patience of a client with a read time-out."""
+        return Patience(seconds, self._clock)
+
+    def outcome(self, request: Request, timeout_s: float | None) -> Outcome:
+        """Return the answer to a request, or why there is none."""
+        return outcome_of(self.backend, request, Patience(timeout_s, self._clock))
+
+    async def async_outcome(self, request: Request, timeout_s: float | None) -> Outcome:
+        """Return the answer to a request of a client on an event loop. Its stream is an asynchronous one."""
+        patience = Patience(timeout_s, self._clock)
+        _patience.set(patience)
+        backend = self._asynchronous or self._open_asynchronous()
+        return await async_outcome_of(backend, request, patience)
+
+    def _open_asynchronous(self) -> AsyncBackend:
+        from couchdal.backends.event_loop import (  # imports asyncio, which blocking clients never need
+            InlineBackend,
+            feed_chunks,
+            for_event_loop,
+        )
+
+        class _Patient(InlineBackend):
+            def _feed_chunks(self, feed: Feed) -> AsyncGenerator[bytes, None]:
+                return feed_chunks(_patience.get().watch(feed))
+
+        opened = for_event_loop(self.backend)
+        self._asynchronous = _Patient(self.backend) if type(opened) is InlineBackend else opened
+        return self._asynchronous
+
+    def is_same_server(self, other: object) -> bool:
+        """Return whether requests go on to a server, which must therefore not be intercepted on their way."""
+        return identity(self.backend.server_key) is other
+
+
+def intercept(*origins: str, backend: BaseBackend | None = None) -> Interception:
+    """Answer requests of other HTTP clients by the emulator, within a ``with`` block and without a socket.
+
+    ``origins`` are addresses such as ``"http://couchdb:5984"``; ``"http://localhost:*"`` means every port. By default,
+    it is the origin of ``COUCHDB_URL``, or ``http://localhost:5984``. Requests by requests, urllib3, ``http.client``,
+    httpx, httpx2 and aiohttp are answered; those to other origins go where they went. ``backend`` answers them, by
+    default the memory server that ``CouchDAL("memory")`` means, or the one that ``DAL_BACKEND`` names. Raise
+    ``ValueError`` for what is not an origin.
+
+    >>> import urllib.request
+    >>> with couchdal.intercept("http://couchdb:5984"):
+    ...     urllib.request.urlopen("http://couchdb:5984/_up").status
+    200
+    """
+    chosen = origins or (read_settings().url or _DEFAULT,)
+    for origin in chosen:
+        if not isinstance(origin, str):
+            raise TypeError(f"an origin is text such as 'http://couchdb:5984', not {origin!r}; pass backend= by name")
+    if backend is None:
+        backend = open_backend(environment().get("DAL_BACKEND") or "memory").view()
+        # Other clients name a database in each path.
+        backend.database = None
+    elif not isinstance(backend, BaseBackend):
+        raise TypeError(f"backend must be a BaseBackend, such as MemoryBackend(), not {backend!r}")
+    return Interception(tuple(map(parse_origin, chosen)), backend)
+
+
+def interception_for(scheme: str, host: str, port: int | None) -> Interception | None:
+    """Return the interception that answers for a server, or ``None``."""
+    found = ANSWERED.find(scheme, host, port)
+    return found if isinstance(found, Interception) else None
+
+
+def explain(error: BaseException, scheme: str, host: str, port: int | None) -> None:
+    """Add to a client's error that its server is not among those that are intercepted."""
+    note = f"couchdal.intercept answers {ANSWERED.describe()}; {origin_of(scheme, host, port)} is not among them"
+    if ANSWERED and note not in getattr(error, "__notes__", ()):
+        error.add_note(note)
+
+
+def _clock_of(backend: BaseBackend) -> Callable[[], float]:
+    """Return the clock of an emulator, which tests advance, or real time."""
+    try:
+        return backend.emulator.clock.monotonic
+    except MemoryOnly:
+        return time.monotonic

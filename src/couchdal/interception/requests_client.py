@@ -1,0 +1,153 @@
+"""The seam of requests: answers a plain request where its adapter would open a connection.
+
+Everything else (streams, uploads, retries, failures) goes the adapter's own way, over the socket of ``http_client``.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from email.message import Message
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from couchdal.http.messages import Request, is_feed
+from couchdal.interception.answers import Answer, split_target
+from couchdal.interception.http_client import delivering
+from couchdal.interception.intercept import explain, interception_for
+
+if TYPE_CHECKING:
+    from requests import PreparedRequest, Response
+    from requests.adapters import HTTPAdapter
+
+    from couchdal.interception.patches import Replace
+
+
+def replacements(module: ModuleType) -> list[Replace]:
+    """Return what to replace in ``requests.adapters`` or ``requests.sessions``."""
+    if module.__name__ == "requests.sessions":
+        return [(module.Session, "merge_environment_settings", _merge)]
+    return [(module.HTTPAdapter, "send", _send)]
+
+
+def _address(url: str) -> tuple[str, str, int | None]:
+    parts = urlsplit(url)
+    return parts.scheme, parts.hostname or "", parts.port
+
+
+def _merge(original: Callable[..., object]) -> Callable[..., object]:
+    def merge_environment_settings(self: object, url: str, proxies: Any, *others: object, **named: object) -> object:
+        """Name the host as one without a proxy: reading proxies from the environment takes longer than an answer."""
+        address = _address(url)
+        if interception_for(*address) is not None:
+            proxies = {"no_proxy": address[1], **(proxies or {})}
+        return original(self, url, proxies, *others, **named)
+
+    return merge_environment_settings
+
+
+def _send(original: Callable[..., Response]) -> Callable[..., object]:
+    def send(
+        self: HTTPAdapter,
+        request: PreparedRequest,
+        stream: bool = False,
+        timeout: Any = None,
+        *others: object,
+        **named: object,
+    ) -> Response:
+        address = _address(request.url or "")
+        interception = interception_for(*address)
+        if interception is None:
+            try:
+                return original(self, request, stream, timeout, *others, **named)
+            except OSError as error:
+                explain(error, *address)
+                raise
+        made = _plain_request(request)
+        # The other arguments, certificates and proxies, are for servers elsewhere.
+        if made is None:
+            return original(self, request, stream, timeout)
+        outcome = interception.outcome(made, _seconds(timeout))
+        if isinstance(outcome, Answer) and not outcome.streams and not outcome.cut:
+            headers = dict(outcome.headers)
+            method = request.method or "GET"
+            if not self.max_retries.is_retry(method, outcome.status, b"retry-after" in headers):
+                return self.build_response(request, _raw(outcome, method, made.path))
+        with delivering(outcome):
+            return original(self, request, stream, timeout)
+
+    return send
+
+
+def _plain_request(request: PreparedRequest) -> Request | None:
+    """Return the request, or ``None`` if it is sent or answered in parts."""
+    body = request.body
+    if isinstance(body, str):
+        body = body.encode()
+    if body is not None and not isinstance(body, bytes):
+        return None
+    parts = urlsplit(request.url or "")
+    headers = {"host": parts.netloc.rpartition("@")[2]}
+    for name, value in request.headers.items():
+        headers[_text(name).lower()] = _text(value)
+    if "expect" in headers:
+        return None
+    path, query = split_target(parts.path + (f"?{parts.query}" if parts.query else ""))
+    made = Request(
+        request.method or "GET",
+        path,
+        query,
+        headers,
+        body or b"",
+        announces_body="content-length" in headers,
+    )
+    return None if is_feed(made) else made
+
+
+def _text(value: str | bytes) -> str:
+    return value.decode("latin-1") if isinstance(value, bytes) else value
+
+
+def _seconds(timeout: Any) -> float | None:
+    """Return the read time-out: requests takes a number, a pair, or urllib3's own object."""
+    if isinstance(timeout, tuple):
+        timeout = timeout[1]
+    elif timeout is not None and hasattr(timeout, "read_timeout"):
+        timeout = timeout.read_timeout
+    return timeout if isinstance(timeout, (int, float)) else None
+
+
+class _Head:
+    """What requests reads cookies from."""
+
+    def __init__(self, answer: Answer) -> None:
+        self.msg = Message()
+        for name, value in answer.headers:
+            self.msg[name.decode("latin-1")] = value.decode("latin-1")
+
+    def isclosed(self) -> bool:
+        return True
+
+    def close(self) -> None:
+        pass
+
+
+def _raw(answer: Answer, method: str, path: str) -> object:
+    from urllib3 import HTTPHeaderDict, HTTPResponse  # the client has imported it
+
+    headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in answer.headers]
+    has_cookie = any(name.lower() == "set-cookie" for name, _ in headers)
+    return HTTPResponse(
+        body=io.BytesIO(answer.body),
+        headers=HTTPHeaderDict(headers),
+        status=answer.status,
+        version=11,
+        version_string="HTTP/1.1",
+        reason=answer.reason,
+        preload_content=False,
+        decode_content=False,
+        original_response=_Head(answer) if has_cookie else None,  # type: ignore[arg-type]
+        request_method=method,
+        request_url=path,
+    )
