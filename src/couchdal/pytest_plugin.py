@@ -14,13 +14,15 @@ from functools import partial
 
 import pytest
 
+from couchdal.http.origins import ANSWERED
 from couchdal.testing import outcomes
-from couchdal.testing.fixtures import async_dal, couch_server, dal, dal_backend, make_dal
+from couchdal.testing.fixtures import async_dal, couch_intercept, couch_server, dal, dal_backend, make_dal
 from couchdal.testing.isolation import Isolation
 
-__all__ = ["async_dal", "couch_server", "dal", "dal_backend", "make_dal"]
+__all__ = ["async_dal", "couch_intercept", "couch_server", "dal", "dal_backend", "make_dal"]
 
 _ISOLATION = pytest.StashKey[Isolation]()
+_INTERCEPTED = pytest.StashKey[frozenset[int]]()
 _ENVIRONMENT = pytest.StashKey[dict[str, str | None]]()
 _BACKENDS = ("memory", "couch", "both", "compare")
 
@@ -80,6 +82,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="an administrator of the memory server, for tests that send credentials; others need none",
     )
     parser.addini("dal_admin", "an administrator of the memory server, as name:password", default="")
+    parser.addini("dal_intercept", "origins whose requests by any HTTP client tests answer", type="args", default=[])
     parser.addini("dal_databases", "databases that exist in every test", type="args", default=[])
     parser.addini("dal_known_differences", "a TOML file of answers that may differ, for compare", default="")
     parser.addini("dal_check", "check the memory server's data after each test", type="bool", default=False)
@@ -107,6 +110,10 @@ def pytest_configure(config: pytest.Config) -> None:
     )
     config.addinivalue_line(
         "markers",
+        "dal_intercept(*origins): answer requests to these origins, such as 'http://couchdb:5984', by any HTTP client",
+    )
+    config.addinivalue_line(
+        "markers",
         "dal(seed=..., database=..., emulator=...): load the documents of these files before the test; with"
         " emulator=True, skip the test on other backends",
     )
@@ -131,6 +138,10 @@ def pytest_configure(config: pytest.Config) -> None:
         from couchdal.testing.both import BothBackends
 
         config.pluginmanager.register(BothBackends(), "dal-both")
+    if config.getini("dal_intercept"):
+        from couchdal.testing.intercepting import InterceptionPlugin
+
+        config.pluginmanager.register(InterceptionPlugin(config.getini("dal_intercept")), "dal-intercept")
     wanted = config.getoption("dal_coverage")
     if wanted:
         from couchdal.testing.coverage import CoveragePlugin, parse_formats
@@ -181,7 +192,7 @@ def _databases(config: pytest.Config) -> list[str]:
 
 
 def _prepare(item: pytest.Item) -> None:
-    """Inject the faults of a test, and load its seeds."""
+    """Inject the faults of a test, begin its interception, and load its seeds."""
     for mark in item.iter_markers("dal_faults"):
         from couchdal.middleware.faults import from_mark  # most tests have no faults
 
@@ -193,6 +204,10 @@ def _prepare(item: pytest.Item) -> None:
             raise pytest.UsageError(f"{item.nodeid}: dal_faults: {error}") from None
         fault.__enter__()
         item.addfinalizer(partial(fault.__exit__, None, None, None))
+    if item.get_closest_marker("dal_intercept"):
+        from couchdal.testing.intercepting import begin_for  # most tests have no mark
+
+        begin_for(item)
     if item.get_closest_marker("dal") or item.config.getini("dal_seed"):
         from couchdal.testing.seeds import plant  # most test runs have no seeds
 
@@ -298,7 +313,19 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
     item.config.stash[_ISOLATION].open(item)
+    item.stash[_INTERCEPTED] = frozenset(map(id, ANSWERED.values()))
     return (yield)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, object, object]:
+    try:
+        return (yield)
+    finally:
+        if ANSWERED:
+            from couchdal.testing.intercepting import end_left_on  # most tests intercept nothing
+
+            end_left_on(item.stash.get(_INTERCEPTED, None))
 
 
 @pytest.hookimpl(wrapper=True)

@@ -59,6 +59,10 @@ class Origins(Generic[T]):
         self._found: dict[tuple[str, str, int | None], T | None] = {}
         self._lock = Lock()
 
+    def values(self) -> list[T]:
+        """Return all values, the last one first."""
+        return [value for _, value in self._entries]
+
     def __bool__(self) -> bool:
         return bool(self._entries)
 

@@ -99,3 +99,18 @@ def couch_server(dal_backend: str, pytestconfig: pytest.Config) -> str:
     # Its databases have private names.
     pytestconfig.stash[MAPPING].serves_at(address)
     return address
+
+
+@pytest.fixture
+def couch_intercept(request: pytest.FixtureRequest, dal_backend: str) -> Iterator[str]:
+    """The address of a CouchDB for other clients in this process: their requests are answered without a socket.
+
+    The mark ``dal_intercept``, or the setting, names other addresses than that of ``COUCHDB_URL`` or
+    ``http://localhost:5984``. In a live run the requests go to the live server. The test's writes are undone.
+    """
+    from couchdal.testing.intercepting import address_of, prepare
+
+    marks = request.node.iter_markers("dal_intercept")
+    wanted = [origin for mark in marks for origin in mark.args] or request.config.getini("dal_intercept")
+    with prepare(wanted, f"{request.node.nodeid}: dal_intercept") as interception:
+        yield address_of(interception.origins[0])

@@ -11,6 +11,7 @@ from couchdal.backends.authentication import BasicAuthentication, CookieAuthenti
 from couchdal.backends.couch_server import CouchServer
 from couchdal.http.json_text import JSON
 from couchdal.http.messages import Request
+from couchdal.http.origins import ANSWERED
 from couchdal.http.urls import quote, split_path, unquote
 from couchdal.testing.copying import objects
 from couchdal.testing.live import LiveDatabases
@@ -57,7 +58,10 @@ class Replications:
 
     def _is_server(self, address: str) -> bool:
         parts = urlsplit(address)
-        if parts.netloc.rpartition("@")[2] in (self.proxy, self._server.url.netloc.decode("ascii")):
+        if _is_intercepted(parts) or parts.netloc.rpartition("@")[2] in (
+            self.proxy,
+            self._server.url.netloc.decode("ascii"),
+        ):
             return True
         host = parts.hostname or ""
         near = addresses_of(host) & (addresses_of(self._server.url.host) | addresses_of("localhost"))
@@ -122,7 +126,8 @@ class Replications:
         private = quote(self._private(name, creates=creates))
         parts = urlsplit(written)
         account, _, host = parts.netloc.rpartition("@")
-        origin = urlsplit(str(self._server.url)) if host == self.proxy else SplitResult(parts.scheme, host, "", "", "")
+        is_ours = host == self.proxy or _is_intercepted(parts)
+        origin = urlsplit(str(self._server.url)) if is_ours else SplitResult(parts.scheme, host, "", "", "")
         userinfo = account or ("" if authenticated else self._userinfo())
         netloc = f"{userinfo}@{origin.netloc}" if userinfo else origin.netloc
         slash = "/" if parts.path.endswith("/") else ""
@@ -175,3 +180,8 @@ def addresses_of(host: str) -> frozenset[str]:
         return frozenset(str(found[4][0]) for found in socket.getaddrinfo(host, None))
     except OSError:
         return frozenset((host,))
+
+
+def _is_intercepted(parts: SplitResult) -> bool:
+    """Return whether requests to an address go on to the server of the test run."""
+    return bool(ANSWERED) and ANSWERED.find(parts.scheme, parts.hostname or "", parts.port) is not None
