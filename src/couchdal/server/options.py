@@ -57,6 +57,12 @@ def _text(text: str) -> str:
     return text
 
 
+def _item(text: str) -> str:
+    if "," in text:
+        raise ValueError("must be one value, without a comma; repeat the option for several")
+    return _text(text)
+
+
 def _whole(text: str) -> int:
     if not text.isdecimal():
         raise ValueError("must be a whole number")
@@ -113,10 +119,10 @@ OPTIONS = (
            " they need", variable="DAL_INDEXES", metavar="watch|require"),
     Option("access-log", _switch, False, "write one line of JSON per answer to standard error"),
     Option("metrics", _switch, False, "answer GET /_couchdal/metrics in the format of Prometheus"),
-    Option("cors-origins", _text, (), "an allowed CORS origin (`*` for any)", several=True),
+    Option("cors-origins", _item, (), "an allowed CORS origin (`*` for any)", several=True),
     Option("cors-credentials", _switch, False, "allow browsers to send cookies and passwords"),
-    Option("cors-headers", _text, (), "a header that browsers may send; replaces CouchDB's list", several=True),
-    Option("cors-methods", _text, (), "a method that browsers may use; replaces CouchDB's list", several=True),
+    Option("cors-headers", _item, (), "a header that browsers may send; replaces CouchDB's list", several=True),
+    Option("cors-methods", _item, (), "a method that browsers may use; replaces CouchDB's list", several=True),
     Option("cors-max-age", _whole, 600, "how long browsers may cache the answer to a preflight", metavar="SECONDS"),
     Option("max-http-request-size", _whole, 4_294_967_296, "largest request body", metavar="BYTES"),
     Option("max-header-size", _whole, 65536, "largest request head", metavar="BYTES"),
@@ -143,7 +149,7 @@ OPTIONS = (
            " (default: basic if an account is set, otherwise client)", metavar="|".join(IDENTITIES)),
     Option("proxy-secret", _text, None, "the secret for proxy authentication", secret=True),
     Option("proxy-user", _text, None, "the user for proxy authentication"),
-    Option("proxy-roles", _text, (), "a role of that user", several=True),
+    Option("proxy-roles", _item, (), "a role of that user", several=True),
     Option("proxy-user-header", _text, None, "a header that names the user, set by a gateway in front of the proxy"),
     Option("timeout", _seconds, 30.0, "time limit for an answer from CouchDB", variable="COUCHDB_TIMEOUT",
            metavar="SECONDS"),
@@ -158,7 +164,7 @@ OPTIONS = (
     Option("allow", _text, (), "allow more than documents, queries and replication, such as 'PUT /{db}'",
            several=True, metavar="RULE"),
     Option("read-only", _switch, False, "refuse every request that changes data"),
-    Option("databases", _text, (), "an allowed database; * and ? are wildcards", several=True, metavar="PATTERN"),
+    Option("databases", _item, (), "an allowed database; * and ? are wildcards", several=True, metavar="PATTERN"),
 )  # fmt: skip
 _BY_KEY = {option.key: option for option in OPTIONS}
 # The options that only the proxy uses: the table's last groups.
