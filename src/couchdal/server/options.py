@@ -59,7 +59,7 @@ def _text(text: str) -> str:
 
 def _item(text: str) -> str:
     if "," in text:
-        raise ValueError("must be one value, without a comma; repeat the option for several")
+        raise ValueError("must be one value, so without a comma")
     return _text(text)
 
 
