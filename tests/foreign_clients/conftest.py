@@ -1,4 +1,4 @@
-"""The servers that foreign clients are tested against: the emulator, and a proxy in front of one."""
+"""The servers that foreign clients are tested against: the emulator, a proxy in front of one, an intercepted one."""
 
 from __future__ import annotations
 
@@ -19,6 +19,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from couchdal import MemoryBackend, intercept
+
 ADMIN, PASSWORD = "admin", "secret"
 # If COUCHDB_URL names a CouchDB, the tests run on it too. This shows that they expect what CouchDB does.
 SERVERS = ("memory", "proxy", *(("couch",) if os.environ.get("COUCHDB_URL") else ()))
@@ -28,7 +30,7 @@ def command(server: str) -> list[str]:
     """Return the arguments of ``couchdal serve`` for a server. A proxy reads its CouchDB from the environment."""
     if server == "memory":
         return ["--backend", "memory", "--admin", f"{ADMIN}:{PASSWORD}"]
-    rules = ("PUT /{db}", "DELETE /{db}", "GET /_all_dbs", "/{db}/_security")
+    rules = ("PUT /{db}", "DELETE /{db}", "GET /_all_dbs", "/{db}/_security", "/{db}/_design/{name}/_view/{view}")
     return ["--backend", "couch", *(part for rule in rules for part in ("--allow", rule))]
 
 
@@ -78,8 +80,24 @@ def served(*arguments: str, **variables: str) -> Iterator[str]:
             process.terminate()
 
 
-@pytest.fixture(scope="session", params=SERVERS)
+# What Python's clients are tested on, too: the emulator in their own process.
+IN_PROCESS = "intercepted"
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    marks = metafunc.definition.iter_markers("parametrize")
+    if "server" in metafunc.fixturenames and not any(mark.args[0] == "server" for mark in marks):
+        more = (IN_PROCESS,) if getattr(metafunc.module, "IS_PYTHON", False) else ()
+        metafunc.parametrize("server", (*SERVERS, *more), indirect=True, scope="session")
+
+
+@pytest.fixture(scope="session")
 def server(request: pytest.FixtureRequest) -> Iterator[Server]:
+    if request.param == IN_PROCESS:
+        url = "http://couchdb.example:5984"
+        with intercept(url, backend=MemoryBackend(admin=(ADMIN, PASSWORD))):
+            yield Server(url, url)
+        return
     if request.param == "couch":
         parts = urlsplit(os.environ["COUCHDB_URL"])
         url = f"{parts.scheme}://{parts.hostname}:{parts.port}"

@@ -12,6 +12,8 @@ from aiocouch import ConflictError, CouchDB, NotFoundError, PreconditionFailedEr
 from aiocouch.database import Database
 from aiocouch.event import ChangedEvent, DeletedEvent
 
+IS_PYTHON = True
+
 # aiocouch passes credentials to its HTTP client in a deprecated way.
 pytestmark = pytest.mark.filterwarnings("ignore:(BasicAuth|The 'auth' parameter) is deprecated:DeprecationWarning")
 

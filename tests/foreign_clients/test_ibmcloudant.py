@@ -15,6 +15,8 @@ from ibmcloudant import CouchDbSessionAuthenticator
 from ibmcloudant.cloudant_v1 import CloudantV1
 from ibmcloudant.features.changes_follower import ChangesFollower
 
+IS_PYTHON = True
+
 
 def connect(server: Any, authenticator: Any) -> CloudantV1:
     service = CloudantV1(authenticator=authenticator)

@@ -9,7 +9,7 @@ import h11
 from couchdal.errors import CouchError, Unreachable
 from couchdal.http.messages import Request
 from couchdal.interception.answers import Answer, split_target
-from couchdal.server.framing import Limits, failure, headers_of, read_head
+from couchdal.server.framing import Limits, chunks_of, failure, headers_of, read_head
 
 _LIMITS = Limits()
 _GO_ON = h11.InformationalResponse(status_code=100, headers=[], reason=b"Continue")
@@ -69,7 +69,7 @@ class ServerSide:
 
     def part(self, content: bytes) -> bytes:
         """Return a part of the body, framed."""
-        return (self._http.send(h11.Data(content)) or b"") if content else b""
+        return b"".join(self._http.send(h11.Data(chunk)) or b"" for chunk in chunks_of(content) if chunk)
 
     def end(self) -> bytes:
         """Return the end of the body, and wait for the next request."""

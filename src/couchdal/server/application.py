@@ -16,7 +16,7 @@ from couchdal.http.messages import ABSENT, ANONYMOUS_BODY, Request, Response, is
 from couchdal.server.access_log import AccessLog
 from couchdal.server.clients import Clients, check_room
 from couchdal.server.cors import Cors, preflight
-from couchdal.server.framing import Limits, Receive, Scope, Send, failure, headers_of, to_request
+from couchdal.server.framing import Limits, Receive, Scope, Send, chunks_of, failure, headers_of, to_request
 from couchdal.server.operational import PREFIX, Service
 from couchdal.server.transfer import Connection, Disconnected, Incoming, Outgoing
 
@@ -323,4 +323,5 @@ def _mixes_trailers(receive: Receive) -> bool:
 async def _pump(response: Response, outgoing: Outgoing) -> None:
     async with aclosing(response.achunks()) as chunks:
         async for chunk in chunks:
-            await outgoing.send(chunk, more=True)
+            for part in chunks_of(chunk):
+                await outgoing.send(part, more=True)

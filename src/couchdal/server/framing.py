@@ -111,6 +111,14 @@ def headers_of(request: Request, response: Response, content: bytes | None, cors
     return headers if cors is None else add_cors_headers(request, headers, cors)
 
 
+def chunks_of(text: bytes) -> tuple[bytes, ...]:
+    """Return a part of a stream in the chunks that CouchDB sends: the empty line of a heartbeat goes alone.
+
+    couchdb-python ignores what follows an empty line in the same chunk.
+    """
+    return (text[:1], text[1:]) if text[:1] == b"\n" and len(text) > 1 else (text,)
+
+
 # Most headers are the same in all answers.
 @lru_cache(maxsize=512)
 def _encode_header(name: str, value: str) -> tuple[bytes, bytes] | None:
