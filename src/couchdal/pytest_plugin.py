@@ -113,12 +113,12 @@ def pytest_configure(config: pytest.Config) -> None:
     )
     config.addinivalue_line(
         "markers",
-        "dal(seed=..., database=..., emulator=...): load the documents of these files before the test; with"
-        " emulator=True, skip the test on other backends",
+        "dal(seed=..., database=..., emulator=..., backend=...): load the documents of these files before the test;"
+        " with emulator=True, skip the test on other backends; with backend='memory' or 'couch', run it there",
     )
-    if _ENVIRONMENT not in config.stash:
-        # The plugin was loaded too late for the hook above, with ``pytest_plugins`` in a conftest.
-        config.stash[_ENVIRONMENT] = {}
+    known = config.stash.setdefault(_ENVIRONMENT, {})
+    if not known or (os.environ.get("COUCHDB_URL") and not config.pluginmanager.has_plugin("dal-choice")):
+        # The hook above came too early: a conftest loaded the plugin with ``pytest_plugins``, or named the CouchDB.
         _set_environment(config, vars(config.option))
     _add_admin(config)
     live = None
@@ -133,10 +133,6 @@ def pytest_configure(config: pytest.Config) -> None:
         from couchdal.testing.compare import start as start_comparison
 
         start_comparison(config, live)
-    if _chosen(config)[0] == "both":
-        from couchdal.testing.both import BothBackends
-
-        config.pluginmanager.register(BothBackends(), "dal-both")
     if config.getini("dal_intercept"):
         from couchdal.testing.intercepting import InterceptionPlugin
 
@@ -156,6 +152,28 @@ def pytest_configure(config: pytest.Config) -> None:
 
         config.pluginmanager.register(CheckPlugin(config), "dal-check")
     config.stash[_ISOLATION] = Isolation(_prepare, databases if _chosen(config)[0] in ("memory", "both") else (), live)
+
+
+def _add_choice(config: pytest.Config, chosen: str) -> None:
+    """Let tests choose their backend, before any module under test creates its ``CouchDAL()``."""
+    from couchdal.backends import register
+    from couchdal.testing.both import BothBackends
+    from couchdal.testing.choice import ChosenBackends
+
+    choice = (BothBackends if chosen == "both" else ChosenBackends)(chosen, partial(_prepare_backends, config))
+    config.add_cleanup(register("", choice.open_unnamed))
+    config.pluginmanager.register(choice, "dal-choice")
+
+
+def _prepare_backends(config: pytest.Config, named: set[str]) -> None:
+    """Prepare the backends that tests choose by a mark."""
+    isolation = config.stash[_ISOLATION]
+    if "memory" in named:
+        isolation.databases = _databases(config)
+    if "couch" in named and isolation.live is None:
+        from couchdal.testing.mapping import start
+
+        isolation.live = start(config, _databases(config))
 
 
 def _add_admin(config: pytest.Config) -> None:
@@ -229,21 +247,13 @@ def _set_environment(config: pytest.Config, options: Mapping[str, object]) -> No
     backend = values["DAL_BACKEND"]
     if backend not in ("", *_BACKENDS):
         raise pytest.UsageError(f"dal_backend must be one of {', '.join(_BACKENDS)}, not {backend!r}")
-    if backend == "both":
-        from couchdal.backends import register
-        from couchdal.testing.both import EitherBackend
-
-        config.add_cleanup(register("both", EitherBackend))
-    if backend == "compare":
-        from couchdal.backends import open_backend, register
-
-        config.add_cleanup(register("compare", partial(open_backend, "couch")))
-    if backend not in ("", "memory"):
-        # Both backends call the default database alike.
+    if backend not in ("", "memory") or os.environ.get("COUCHDB_URL"):
+        # All backends call the default database alike.
         values["COUCHDB_DATABASE"] = os.environ.get("COUCHDB_DATABASE") or "default"
+        _add_choice(config, str(backend or "memory"))
     for name, value in values.items():
         if value:
-            config.stash[_ENVIRONMENT][name] = os.environ.get(name)
+            config.stash[_ENVIRONMENT].setdefault(name, os.environ.get(name))
             os.environ[name] = str(value)
     config.add_cleanup(lambda: _put_back(config.stash[_ENVIRONMENT]))
 
@@ -301,12 +311,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
     if item.get_closest_marker("dal"):
-        from couchdal.testing.seeds import needs_emulator  # most tests have no mark
+        from couchdal.testing.marks import marked_backend, needs_emulator  # most tests have no mark
 
         if needs_emulator(item):
             item.user_properties.append(("dal_only", "for the emulator only"))
             if os.environ.get("DAL_BACKEND", "memory") != "memory":
                 pytest.skip("for the emulator only: @pytest.mark.dal(emulator=True)")
+        if marked_backend(item) == "couch" and os.environ.get("DAL_BACKEND") != "couch":
+            pytest.skip("for a CouchDB only: @pytest.mark.dal(backend='couch'); set COUCHDB_URL")
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

@@ -856,10 +856,10 @@ def test_seeds_are_found_by_each_test(tmp_path: Path) -> None:
     ("mark", "says"),
     [
         ('seed="none/*.json"', "test_it.py::test_it: no seed 'none/*.json' in"),
-        ("seeds=1", "test_it.py::test_it: the mark dal takes seed=, database= and emulator=, not seeds"),
+        ("seeds=1", "the mark dal takes seed=, database=, emulator= and backend=, not seeds"),
         (
             "'a.json'",
-            "test_it.py::test_it: the mark dal takes seed=, database= and emulator=, not positional arguments",
+            "test_it.py::test_it: the mark dal takes seed=, database=, emulator= and backend=, not positional",
         ),
         ("seed=1", "test_it.py::test_it: the mark dal takes names: seed= a file or a list of files"),
     ],

@@ -30,7 +30,10 @@ _FACTORIES: dict[str, Callable[[], BaseBackend]] = {"memory": _open_memory, "cou
 
 
 def register(name: str, factory: Callable[[], BaseBackend]) -> Callable[[], None]:
-    """Make a backend available by a name, as ``DAL_BACKEND`` gives it. Return the function that removes it."""
+    """Make a backend available by a name, as ``DAL_BACKEND`` gives it. Return the function that removes it.
+
+    The empty name stands for the backend of handles that name none, in place of the choice by the environment.
+    """
     _FACTORIES[name] = factory
 
     def remove() -> None:
@@ -45,7 +48,8 @@ def open_backend(name: str | None = None) -> BaseBackend:
     ``memory`` is this process's shared emulator, ``couch`` the configured CouchDB. Raise ``ValueError`` for an unknown
     name.
     """
-    return _FACTORIES[choose_backend(name, known=_FACTORIES)]()
+    unnamed = _FACTORIES.get("") if name is None else None
+    return unnamed() if unnamed is not None else _FACTORIES[choose_backend(name, known=_FACTORIES)]()
 
 
 def with_database(backend: B, database: str | None) -> B:

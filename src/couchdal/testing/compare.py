@@ -18,6 +18,7 @@ from couchdal.backends.memory import default_backend
 from couchdal.middleware.chain import install
 from couchdal.middleware.comparison import Comparison
 from couchdal.middleware.known import KnownDifference, read_known_differences
+from couchdal.testing.either import is_compared
 from couchdal.testing.live import LiveDatabases
 from couchdal.testing.mapping import MAPPING
 
@@ -41,7 +42,8 @@ def start(config: pytest.Config, live: LiveDatabases) -> None:
     mapping = config.stash[MAPPING]
     comparison = Comparison(
         default_backend(),
-        lambda backend: mapping.concerns(backend.server_key),
+        # A test that chose its backend is not compared.
+        lambda backend: mapping.concerns(backend.server_key) and is_compared(),
         [*known, _ADMIN],
         where=_line_of_test,
         existing=lambda: [name for name in (live.default, *live.existing) if name in live.present()],

@@ -21,12 +21,11 @@ def dal_backend(request: pytest.FixtureRequest) -> str:
     """The backend of the current test: ``memory`` or ``couch``.
 
     With ``--dal-backend=both`` it has both values, one after the other, and wider fixtures are set up for each. With
-    ``--dal-backend=compare`` it is ``couch``.
+    ``--dal-backend=compare`` it is ``couch``. A test that chooses a backend by its mark gets that one.
     """
-    from couchdal.config import BACKENDS, choose_backend
+    from couchdal.testing.either import current_backend
 
-    named = choose_backend(known=(*BACKENDS, "compare"))
-    return "couch" if named == "compare" else named
+    return current_backend()
 
 
 @pytest.fixture
@@ -34,7 +33,7 @@ def dal(dal_backend: str) -> Iterator[CouchDAL]:
     """A ``CouchDAL()`` on the memory server or, with ``--dal-backend=couch``, on the live server."""
     from couchdal.client import CouchDAL
 
-    with CouchDAL() as handle:
+    with CouchDAL(dal_backend) as handle:
         yield handle
 
 
@@ -43,7 +42,7 @@ def async_dal(dal_backend: str) -> AsyncCouchDAL:
     """An ``AsyncCouchDAL()``, as ``dal``."""
     from couchdal.async_client import AsyncCouchDAL
 
-    return AsyncCouchDAL()
+    return AsyncCouchDAL(dal_backend)
 
 
 @pytest.fixture
@@ -54,7 +53,7 @@ def make_dal(dal_backend: str) -> Iterator[Callable[..., CouchDAL]]:
     made: list[CouchDAL] = []
 
     def make(name: str | None = None, *, partitioned: bool | None = None, indexes: str | None = None) -> CouchDAL:
-        handle = CouchDAL(database=name or f"test-{len(made) + 1}", indexes=indexes)
+        handle = CouchDAL(dal_backend, database=name or f"test-{len(made) + 1}", indexes=indexes)
         handle.create_database(partitioned=partitioned)
         made.append(handle)
         return handle

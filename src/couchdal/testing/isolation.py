@@ -50,21 +50,22 @@ class Isolation:
         databases: Sequence[str] = (),
         live: LiveDatabases | None = None,
     ) -> None:
+        #: The databases of the live server, if tests use one.
+        self.live: LiveDatabases | None = live
+        #: Databases that exist on the memory server in every test.
+        self.databases: Sequence[str] = databases
         self._scopes: list[Scope] = []
         # The fixtures that are being set up, each of which asked for the next one.
         self._setups: list[_Setup] = []
-        # Databases that exist in every test.
-        self._databases = databases
         # Called when a test begins, before its own fixtures are set up.
         self._prepare = prepare
-        self._live = live
 
     def open(self, node: pytest.Item | pytest.Collector) -> None:
         """Open the scope of a node. Its end undoes all later changes, after the finalizers of its fixtures."""
         if any(scope.node is node for scope in self._scopes):
             return
-        if self._databases and not self._scopes:
-            _create(self._databases)
+        if self.databases and not self._scopes:
+            _create(self.databases)
         place = len(self._scopes)
         while place and _lies_within(self._scopes[place - 1].node, node):
             place -= 1
@@ -73,9 +74,9 @@ class Isolation:
         scope = Scope(node, narrower)
         self._scopes.insert(place, scope)
         node.addfinalizer(lambda: self.close(node))
-        if self._live is not None:
+        if self.live is not None:
             # The widest scope of a live run is the run itself.
-            scope.live = self._live.begin(place + 1)
+            scope.live = self.live.begin(place + 1)
         if isinstance(node, pytest.Item):
             self._prepare(node)
 
@@ -86,8 +87,8 @@ class Isolation:
         del self._scopes[place:]
         _restore(ended[0].snapshot)
         for scope in reversed(ended):
-            if self._live is not None and scope.live is not None:
-                self._live.end(scope.live)
+            if self.live is not None and scope.live is not None:
+                self.live.end(scope.live)
 
     @contextmanager
     def setting_up(self, node: pytest.Item | pytest.Collector) -> Iterator[None]:
@@ -98,7 +99,7 @@ class Isolation:
         self.open(node)
         place = next(place for place, scope in enumerate(self._scopes) if scope.node is node)
         live, narrower = self._scopes[place].live, self._scopes[place + 1 :]
-        with nullcontext() if self._live is None or live is None else self._live.setting_up(live):
+        with nullcontext() if self.live is None or live is None else self.live.setting_up(live):
             if isinstance(node, pytest.Item):
                 # Its end comes soon.
                 yield

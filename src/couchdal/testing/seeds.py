@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from couchdal.testing.marks import check_marks
+
 if TYPE_CHECKING:
     from couchdal.backends.memory import MemoryBackend
     from couchdal.client import CouchDAL
@@ -89,30 +91,6 @@ def _fork_into(dal: CouchDAL, files: list[Path]) -> None:
 
 def check_seeds(item: pytest.Item) -> None:
     """Raise ``pytest.UsageError`` for a mark ``dal`` with wrong arguments, and for a seed that does not exist."""
-    _check_marks(item)
+    check_marks(item)
     for _ in seeds_of(item):
         pass
-
-
-def _check_marks(item: pytest.Item) -> None:
-    for mark in item.iter_markers("dal"):
-        wrong = sorted(set(mark.kwargs) - {"seed", "database", "emulator"})
-        if mark.args or wrong:
-            given = ", ".join(wrong) or "positional arguments"
-            raise pytest.UsageError(f"{item.nodeid}: the mark dal takes seed=, database= and emulator=, not {given}")
-        seed, database = mark.kwargs.get("seed", ()), mark.kwargs.get("database", "")
-        names = seed if isinstance(seed, (list, tuple)) else [seed]
-        if not all(isinstance(name, str) for name in [*names, database]):
-            raise pytest.UsageError(
-                f"{item.nodeid}: the mark dal takes names: seed= a file or a list of files, database= a database"
-            )
-        if not isinstance(mark.kwargs.get("emulator", False), bool):
-            raise pytest.UsageError(f"{item.nodeid}: the mark dal takes emulator=True or emulator=False")
-
-
-def needs_emulator(item: pytest.Item) -> bool:
-    """Return whether the nearest mark that decides it says that a test needs the emulator."""
-    for mark in item.iter_markers("dal"):
-        if "emulator" in mark.kwargs:
-            return bool(mark.kwargs["emulator"])
-    return False

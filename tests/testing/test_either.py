@@ -9,7 +9,7 @@ import time
 import pytest
 
 from couchdal import AsyncCouchDAL
-from couchdal.testing.both import EitherBackend
+from couchdal.testing.either import EitherBackend
 
 
 def test_cancelling_a_request_ends_at_once_while_the_server_is_silent(monkeypatch: pytest.MonkeyPatch) -> None:
