@@ -15,6 +15,7 @@ from functools import partial
 import pytest
 
 from couchdal.testing import outcomes
+from couchdal.testing.existing import add_admin, databases_of
 from couchdal.testing.fixtures import async_dal, couch_intercept, couch_server, dal, dal_backend, make_dal
 from couchdal.testing.isolation import Isolation
 
@@ -120,9 +121,9 @@ def pytest_configure(config: pytest.Config) -> None:
     if not known or (os.environ.get("COUCHDB_URL") and not config.pluginmanager.has_plugin("dal-choice")):
         # The hook above came too early: a conftest loaded the plugin with ``pytest_plugins``, or named the CouchDB.
         _set_environment(config, vars(config.option))
-    _add_admin(config)
+    add_admin(config)
     live = None
-    databases = _databases(config)
+    databases = databases_of(config)
     if _chosen(config)[0] != "memory":
         from couchdal.testing.mapping import start
 
@@ -169,43 +170,11 @@ def _prepare_backends(config: pytest.Config, named: set[str]) -> None:
     """Prepare the backends that tests choose by a mark."""
     isolation = config.stash[_ISOLATION]
     if "memory" in named:
-        isolation.databases = _databases(config)
+        isolation.databases = databases_of(config)
     if "couch" in named and isolation.live is None:
         from couchdal.testing.mapping import start
 
-        isolation.live = start(config, _databases(config))
-
-
-def _add_admin(config: pytest.Config) -> None:
-    """Add the administrator of the settings to the memory server. Raise ``pytest.UsageError`` for a wrong one."""
-    text = config.getoption("dal_admin") or config.getini("dal_admin")
-    if not text:
-        return
-    name, _, password = text.partition(":")
-    if not name or not password:
-        # The text may be a password, so the error does not show it.
-        raise pytest.UsageError("dal_admin must be name:password")
-    from couchdal.backends.memory import default_backend  # most test runs have no administrator
-
-    default_backend().server.admins[name] = password
-    default_backend().server.party_admin = name
-
-
-def _databases(config: pytest.Config) -> list[str]:
-    """Return the names of the databases that exist in every test. Raise ``pytest.UsageError``."""
-    names = list(config.getini("dal_databases"))
-    for text in config.getoption("dal_databases"):
-        names += text.replace(",", " ").split()
-    if names:
-        from couchdal.emulator.engine.server.server import validate_name
-        from couchdal.errors import CouchError
-
-        for name in names:
-            try:
-                validate_name(name)
-            except CouchError as error:
-                raise pytest.UsageError(f"dal_databases: {error.reason}") from None
-    return list(dict.fromkeys(names))
+        isolation.live = start(config, databases_of(config))
 
 
 def _prepare(item: pytest.Item) -> None:

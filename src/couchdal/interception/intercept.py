@@ -5,6 +5,7 @@ An interception is one entry in the list of origins that are answered here. The 
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import AsyncGenerator, Callable
 from contextvars import ContextVar
@@ -136,7 +137,9 @@ def intercept(*origins: str, backend: BaseBackend | None = None) -> Interception
         if not isinstance(origin, str):
             raise TypeError(f"an origin is text such as 'http://couchdb:5984', not {origin!r}; pass backend= by name")
     if backend is None:
-        backend = open_backend(environment().get("DAL_BACKEND") or "memory").view()
+        # Tests may choose their backends by marks.
+        is_chosen = bool(environment().get("DAL_BACKEND")) or "pytest" in sys.modules
+        backend = open_backend(None if is_chosen else "memory").view()
         # Other clients name a database in each path.
         backend.database = None
     elif not isinstance(backend, BaseBackend):
