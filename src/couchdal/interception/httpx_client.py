@@ -25,7 +25,17 @@ def replacements(module: ModuleType) -> list[Replace]:
     return [
         (module.HTTPTransport, "handle_request", seam.blocking),
         (module.AsyncHTTPTransport, "handle_async_request", seam.asynchronous),
+        (module.Cookies, "extract_cookies", _extract_cookies),
     ]
+
+
+def _extract_cookies(original: Callable[..., object]) -> Callable[..., object]:
+    def extract_cookies(self: object, response: httpx.Response) -> None:
+        """Do not look for cookies in an answer without any, which takes the client longer than an answer."""
+        if "set-cookie" in response.headers:
+            original(self, response)
+
+    return extract_cookies
 
 
 class _Seam:

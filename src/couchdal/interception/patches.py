@@ -24,10 +24,10 @@ _SEAMS = {
     "aiohttp.connector": "couchdal.interception.aiohttp_client",
 }
 
-#: For a class and the name of its method: a function that returns the replacement of the original method.
-Replace: TypeAlias = "tuple[type, str, Callable[..., Callable[..., object]]]"
+#: For a class or module and the name of a function in it: what returns the replacement of the original.
+Replace: TypeAlias = "tuple[type | ModuleType, str, Callable[..., Callable[..., object]]]"
 
-_replaced: dict[str, list[tuple[type, str, object]]] = {}
+_replaced: dict[str, list[tuple[type | ModuleType, str, object]]] = {}
 
 
 def install() -> None:

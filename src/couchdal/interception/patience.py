@@ -22,7 +22,8 @@ class Patience:
         self.seconds = seconds
         self._clock = clock
         self._until = 0.0
-        self.begin()
+        if seconds is not None:
+            self._until = clock() + seconds
 
     def begin(self) -> None:
         """Begin to wait for the next bytes."""

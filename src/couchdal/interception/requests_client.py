@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable
 from email.message import Message
+from functools import lru_cache
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -18,7 +19,7 @@ from couchdal.interception.http_client import delivering
 from couchdal.interception.intercept import explain, interception_for
 
 if TYPE_CHECKING:
-    from requests import PreparedRequest, Response
+    from requests import PreparedRequest, Response, Session
     from requests.adapters import HTTPAdapter
 
     from couchdal.interception.patches import Replace
@@ -27,24 +28,35 @@ if TYPE_CHECKING:
 def replacements(module: ModuleType) -> list[Replace]:
     """Return what to replace in ``requests.adapters`` or ``requests.sessions``."""
     if module.__name__ == "requests.sessions":
-        return [(module.Session, "merge_environment_settings", _merge)]
+        return [(module.Session, "merge_environment_settings", _merge), (module, "to_key_val_list", _pairs)]
     return [(module.HTTPAdapter, "send", _send)]
 
 
+# Clients ask for the same addresses again, and splitting one takes as long as answering it.
+@lru_cache(maxsize=512)
 def _address(url: str) -> tuple[str, str, int | None]:
     parts = urlsplit(url)
     return parts.scheme, parts.hostname or "", parts.port
 
 
 def _merge(original: Callable[..., object]) -> Callable[..., object]:
-    def merge_environment_settings(self: object, url: str, proxies: Any, *others: object, **named: object) -> object:
-        """Name the host as one without a proxy: reading proxies from the environment takes longer than an answer."""
-        address = _address(url)
-        if interception_for(*address) is not None:
-            proxies = {"no_proxy": address[1], **(proxies or {})}
-        return original(self, url, proxies, *others, **named)
+    def merge_environment_settings(
+        self: Session, url: str, proxies: object, stream: bool | None, verify: object, cert: object
+    ) -> object:
+        """Read no proxies and certificates from the environment: that takes longer than an answer, which needs none."""
+        if interception_for(*_address(url)) is None:
+            return original(self, url, proxies, stream, verify, cert)
+        return {"proxies": {}, "stream": self.stream if stream is None else stream, "verify": True, "cert": None}
 
     return merge_environment_settings
+
+
+def _pairs(original: Callable[..., object]) -> Callable[..., object]:
+    def to_key_val_list(value: object) -> object:
+        """Ask a dictionary at once. The original asks first whether it has a protocol, which is slow."""
+        return list(value.items()) if isinstance(value, dict) else original(value)
+
+    return to_key_val_list
 
 
 def _send(original: Callable[..., Response]) -> Callable[..., object]:
@@ -73,7 +85,12 @@ def _send(original: Callable[..., Response]) -> Callable[..., object]:
             headers = dict(outcome.headers)
             method = request.method or "GET"
             if not self.max_retries.is_retry(method, outcome.status, b"retry-after" in headers):
-                return self.build_response(request, _raw(outcome, method, made.path))
+                if stream or b"content-encoding" in headers:
+                    return self.build_response(request, _raw(outcome, outcome.body, method))
+                response = self.build_response(request, _raw(outcome, b"", method))
+                # The session reads the body next. This is what it then finds.
+                response._content = outcome.body
+                return response
         with delivering(outcome):
             return original(self, request, stream, timeout)
 
@@ -87,13 +104,12 @@ def _plain_request(request: PreparedRequest) -> Request | None:
         body = body.encode()
     if body is not None and not isinstance(body, bytes):
         return None
-    parts = urlsplit(request.url or "")
-    headers = {"host": parts.netloc.rpartition("@")[2]}
+    host, path, query = _target(request.url or "")
+    headers = {"host": host}
     for name, value in request.headers.items():
         headers[_text(name).lower()] = _text(value)
     if "expect" in headers:
         return None
-    path, query = split_target(parts.path + (f"?{parts.query}" if parts.query else ""))
     made = Request(
         request.method or "GET",
         path,
@@ -103,6 +119,13 @@ def _plain_request(request: PreparedRequest) -> Request | None:
         announces_body="content-length" in headers,
     )
     return None if is_feed(made) else made
+
+
+@lru_cache(maxsize=512)
+def _target(url: str) -> tuple[str, str, str]:
+    """Return the host, the path and the query that a request names."""
+    parts = urlsplit(url)
+    return parts.netloc.rpartition("@")[2], *split_target(parts.path + (f"?{parts.query}" if parts.query else ""))
 
 
 def _text(value: str | bytes) -> str:
@@ -133,13 +156,13 @@ class _Head:
         pass
 
 
-def _raw(answer: Answer, method: str, path: str) -> object:
+def _raw(answer: Answer, body: bytes, method: str) -> object:
     from urllib3 import HTTPHeaderDict, HTTPResponse  # the client has imported it
 
     headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in answer.headers]
     has_cookie = any(name.lower() == "set-cookie" for name, _ in headers)
     return HTTPResponse(
-        body=io.BytesIO(answer.body),
+        body=io.BytesIO(body),
         headers=HTTPHeaderDict(headers),
         status=answer.status,
         version=11,
@@ -149,5 +172,4 @@ def _raw(answer: Answer, method: str, path: str) -> object:
         decode_content=False,
         original_response=_Head(answer) if has_cookie else None,  # type: ignore[arg-type]
         request_method=method,
-        request_url=path,
     )
