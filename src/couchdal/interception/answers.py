@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from email.utils import formatdate
 from functools import lru_cache
 from http import HTTPStatus
@@ -175,13 +175,3 @@ def split_target(target: str) -> tuple[str, str]:
     if not path.isascii():
         path = quote_path(path)
     return path or "/", query
-
-
-def joined(parts: Iterable[bytes], check: Callable[[int], None]) -> bytes:
-    """Return a whole body. ``check`` gets its size so far."""
-    kept, size = list[bytes](), 0
-    for part in parts:
-        kept.append(part)
-        size += len(part)
-        check(size)
-    return kept[0] if len(kept) == 1 else b"".join(kept)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from types import ModuleType
 from typing import TYPE_CHECKING
 
 from couchdal.errors import NotConnected, TimedOut, Unreachable
 from couchdal.http.messages import Request
-from couchdal.interception.answers import Answer, CutShort, Outcome, joined, split_target
+from couchdal.interception.answers import Answer, CutShort, Outcome, split_target
 from couchdal.interception.intercept import Interception, explain, interception_for
 from couchdal.server.framing import read_head
 
@@ -22,17 +24,22 @@ if TYPE_CHECKING:
 def replacements(module: ModuleType) -> list[Replace]:
     """Return what to replace in ``httpx`` or ``httpx2``."""
     seam = _Seam(module)
-    return [
+    replaced: list[Replace] = [
         (module.HTTPTransport, "handle_request", seam.blocking),
         (module.AsyncHTTPTransport, "handle_async_request", seam.asynchronous),
         (module.Cookies, "extract_cookies", _extract_cookies),
     ]
+    addresses = sys.modules.get(f"{module.__name__}._urls")
+    if addresses is not None and hasattr(addresses, "urlparse"):
+        # Clients ask for the same addresses again, and parsing one takes longer than an answer.
+        replaced.append((addresses, "urlparse", lru_cache(maxsize=512)))
+    return replaced
 
 
 def _extract_cookies(original: Callable[..., object]) -> Callable[..., object]:
     def extract_cookies(self: object, response: httpx.Response) -> None:
         """Do not look for cookies in an answer without any, which takes the client longer than an answer."""
-        if "set-cookie" in response.headers:
+        if any(name.lower() == b"set-cookie" for name, _ in response.headers.raw):
             original(self, response)
 
     return extract_cookies
@@ -81,10 +88,8 @@ class _Seam:
                 except self._httpx.TransportError as error:
                     explain(error, *_address(request))
                     raise
-            made = _with_body(request, joined(request.stream, _unchecked))  # type: ignore[arg-type]
-            with self.errors():
-                outcome = interception.outcome(made, _seconds(request))
-                return self._response(outcome, self._stream)
+            body = b"".join(request.stream)  # type: ignore[arg-type]
+            return self._response(interception.outcome(_with_body(request, body), _seconds(request)), self._stream)
 
         return handle_request
 
@@ -100,9 +105,8 @@ class _Seam:
                     explain(error, *_address(request))
                     raise
             body = b"".join([part async for part in request.stream])  # type: ignore[union-attr]
-            with self.errors():
-                outcome = await interception.async_outcome(_with_body(request, body), _seconds(request))
-                return self._response(outcome, self._async_stream)
+            outcome = await interception.async_outcome(_with_body(request, body), _seconds(request))
+            return self._response(outcome, self._async_stream)
 
         return handle_async_request
 
@@ -123,7 +127,8 @@ class _Seam:
 
     def _response(self, outcome: Outcome, stream: type) -> httpx.Response:
         if not isinstance(outcome, Answer):
-            raise outcome
+            with self.errors():
+                raise outcome
         if not outcome.streams and not outcome.cut:
             content = self._httpx.ByteStream(outcome.body)
         else:
@@ -149,14 +154,18 @@ def _find(request: httpx.Request) -> Interception | None:
 def _with_body(request: httpx.Request, body: bytes) -> Request:
     target: bytes = request.extensions.get("target") or request.url.raw_path
     path, query = split_target(target.decode("latin-1"))
-    headers = [(name.lower(), value) for name, value in request.headers.raw]
-    return read_head(request.method, path, query, headers, peer="127.0.0.1", body=body)
+    raw = request.headers.raw
+    headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in raw}
+    if len(headers) < len(raw):
+        return read_head(request.method, path, query, _lower(raw), peer="127.0.0.1", body=body)
+    announces_body = "content-length" in headers or "transfer-encoding" in headers
+    return Request(request.method, path, query, headers, body, announces_body=announces_body)
+
+
+def _lower(raw: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    return [(name.lower(), value) for name, value in raw]
 
 
 def _seconds(request: httpx.Request) -> float | None:
     timeout = request.extensions.get("timeout")
     return None if timeout is None else timeout.get("read")
-
-
-def _unchecked(size: int) -> None:
-    pass

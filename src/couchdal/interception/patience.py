@@ -22,8 +22,6 @@ class Patience:
         self.seconds = seconds
         self._clock = clock
         self._until = 0.0
-        if seconds is not None:
-            self._until = clock() + seconds
 
     def begin(self) -> None:
         """Begin to wait for the next bytes."""
@@ -41,6 +39,7 @@ class Patience:
 
     def sleep(self, seconds: float) -> None:
         """Wait for some seconds. Raise ``TimedOut`` if the client does not wait so long."""
+        self.begin()
         until = self._clock() + seconds
         while (rest := until - self._clock()) > 0:
             time.sleep(min(self.left(rest), _LOOK_S))
@@ -49,6 +48,7 @@ class Patience:
         """Wait for some seconds, and let other tasks run."""
         from couchdal.backends.event_libraries import pause  # imports asyncio, which blocking clients never need
 
+        self.begin()
         until = self._clock() + seconds
         while (rest := until - self._clock()) > 0:
             await pause(min(self.left(rest), _LOOK_S))
@@ -64,6 +64,7 @@ class PatientFeed:
     def __init__(self, feed: Feed, patience: Patience) -> None:
         self._feed = feed
         self._patience = patience
+        patience.begin()
 
     def poll(self) -> tuple[bytes, float | None]:
         chunk, wait = self._feed.poll()

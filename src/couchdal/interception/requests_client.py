@@ -17,6 +17,7 @@ from couchdal.http.messages import Request, is_feed
 from couchdal.interception.answers import Answer, split_target
 from couchdal.interception.http_client import delivering
 from couchdal.interception.intercept import explain, interception_for
+from couchdal.server.framing import Headers
 
 if TYPE_CHECKING:
     from requests import PreparedRequest, Response, Session
@@ -29,7 +30,7 @@ def replacements(module: ModuleType) -> list[Replace]:
     """Return what to replace in ``requests.adapters`` or ``requests.sessions``."""
     if module.__name__ == "requests.sessions":
         return [(module.Session, "merge_environment_settings", _merge), (module, "to_key_val_list", _pairs)]
-    return [(module.HTTPAdapter, "send", _send)]
+    return [(module.HTTPAdapter, "send", _Seam(module).replace)]
 
 
 # Clients ask for the same addresses again, and splitting one takes as long as answering it.
@@ -59,42 +60,102 @@ def _pairs(original: Callable[..., object]) -> Callable[..., object]:
     return to_key_val_list
 
 
-def _send(original: Callable[..., Response]) -> Callable[..., object]:
-    def send(
-        self: HTTPAdapter,
-        request: PreparedRequest,
-        stream: bool = False,
-        timeout: Any = None,
-        *others: object,
-        **named: object,
-    ) -> Response:
-        address = _address(request.url or "")
-        interception = interception_for(*address)
-        if interception is None:
-            try:
-                return original(self, request, stream, timeout, *others, **named)
-            except OSError as error:
-                explain(error, *address)
-                raise
-        made = _plain_request(request)
-        # The other arguments, certificates and proxies, are for servers elsewhere.
-        if made is None:
-            return original(self, request, stream, timeout)
-        outcome = interception.outcome(made, _seconds(timeout))
-        if isinstance(outcome, Answer) and not outcome.streams and not outcome.cut:
-            headers = dict(outcome.headers)
-            method = request.method or "GET"
-            if not self.max_retries.is_retry(method, outcome.status, b"retry-after" in headers):
-                if stream or b"content-encoding" in headers:
-                    return self.build_response(request, _raw(outcome, outcome.body, method))
-                response = self.build_response(request, _raw(outcome, b"", method))
-                # The session reads the body next. This is what it then finds.
-                response._content = outcome.body
-                return response
-        with delivering(outcome):
-            return original(self, request, stream, timeout)
+class _Seam:
+    """The seam of ``requests.adapters``."""
 
-    return send
+    def __init__(self, module: ModuleType) -> None:
+        from requests.structures import CaseInsensitiveDict  # the client has imported both
+        from urllib3 import HTTPResponse
+
+        self._build: Callable[..., Response] = vars(module.HTTPAdapter)["build_response"]
+        self._response: type[Response] = module.Response
+        self._encoding: Callable[..., str | None] = module.get_encoding_from_headers
+        self._headers = CaseInsensitiveDict
+
+        class Unread(HTTPResponse):
+            """The raw response of an answer whose body is read already. It is made when somebody asks for it."""
+
+            def __init__(self, answer: Answer, method: str) -> None:
+                self._make: Callable[[], dict[str, Any]] | None = lambda: _raw_options(answer, b"", method)
+                self._original_response = None
+
+            def __getattr__(self, name: str) -> Any:
+                make = self.__dict__.get("_make")
+                if make is None:
+                    raise AttributeError(name)
+                self._make = None
+                super().__init__(**make())
+                return getattr(self, name)
+
+            @property
+            def closed(self) -> bool:
+                return self._make is not None or super().closed
+
+            def close(self) -> None:
+                if self._make is None:
+                    super().close()
+
+        self._unread = Unread
+        self._raw = HTTPResponse
+
+    def replace(self, original: Callable[..., Response]) -> Callable[..., object]:
+        seam = self
+
+        def send(
+            self: HTTPAdapter,
+            request: PreparedRequest,
+            stream: bool = False,
+            timeout: Any = None,
+            *others: object,
+            **named: object,
+        ) -> Response:
+            address = _address(request.url or "")
+            interception = interception_for(*address)
+            if interception is None:
+                try:
+                    return original(self, request, stream, timeout, *others, **named)
+                except OSError as error:
+                    explain(error, *address)
+                    raise
+            made = _plain_request(request)
+            # The other arguments, certificates and proxies, are for servers elsewhere.
+            if made is None:
+                return original(self, request, stream, timeout)
+            outcome = interception.outcome(made, _seconds(timeout))
+            if isinstance(outcome, Answer) and not outcome.streams and not outcome.cut:
+                headers = dict(outcome.headers)
+                if not self.max_retries.is_retry(made.method, outcome.status, b"retry-after" in headers):
+                    return seam.response(self, request, outcome, whole=not stream)
+            with delivering(outcome):
+                return original(self, request, stream, timeout)
+
+        return send
+
+    def response(self, adapter: HTTPAdapter, request: PreparedRequest, answer: Answer, *, whole: bool) -> Response:
+        """Return the client's response. If it reads the ``whole`` body next, it finds it read."""
+        method = request.method or "GET"
+        names = [name for name, _ in answer.headers]
+        if not whole or b"content-encoding" in names or b"set-cookie" in names or _overrides(adapter, self._build):
+            return adapter.build_response(request, self._raw(**_raw_options(answer, answer.body, method)))
+        response = self._response()
+        response.status_code = answer.status
+        response.headers = self._headers(_decoded(answer.headers))
+        response.encoding = self._encoding(response.headers)
+        response.raw = self._unread(answer, method)
+        response.reason = answer.reason
+        response.url = request.url or ""
+        response.request = request
+        response.connection = adapter
+        response._content = answer.body
+        return response
+
+
+def _overrides(adapter: HTTPAdapter, build: object) -> bool:
+    return getattr(type(adapter), "build_response", None) is not build
+
+
+def _decoded(headers: Headers) -> list[tuple[str, str]]:
+    return [(name.decode("latin-1"), value.decode("latin-1")) for name, value in headers]
 
 
 def _plain_request(request: PreparedRequest) -> Request | None:
@@ -156,20 +217,20 @@ class _Head:
         pass
 
 
-def _raw(answer: Answer, body: bytes, method: str) -> object:
-    from urllib3 import HTTPHeaderDict, HTTPResponse  # the client has imported it
+def _raw_options(answer: Answer, body: bytes, method: str) -> dict[str, Any]:
+    """Return the arguments of urllib3's response."""
+    from urllib3 import HTTPHeaderDict  # the client has imported it
 
-    headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in answer.headers]
-    has_cookie = any(name.lower() == "set-cookie" for name, _ in headers)
-    return HTTPResponse(
-        body=io.BytesIO(body),
-        headers=HTTPHeaderDict(headers),
-        status=answer.status,
-        version=11,
-        version_string="HTTP/1.1",
-        reason=answer.reason,
-        preload_content=False,
-        decode_content=False,
-        original_response=_Head(answer) if has_cookie else None,  # type: ignore[arg-type]
-        request_method=method,
-    )
+    headers = HTTPHeaderDict(_decoded(answer.headers))
+    return {
+        "body": io.BytesIO(body),
+        "headers": headers,
+        "status": answer.status,
+        "version": 11,
+        "version_string": "HTTP/1.1",
+        "reason": answer.reason,
+        "preload_content": False,
+        "decode_content": False,
+        "original_response": _Head(answer) if "set-cookie" in headers else None,
+        "request_method": method,
+    }
