@@ -7,8 +7,10 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+import requests
 from plugin_runs import run, unindented
 
+import couchdal
 from couchdal import CouchBackend, CouchDAL
 from couchdal.transcripts.scenario import RECORDED_ADMIN
 
@@ -176,3 +178,54 @@ def test_live_run_sends_requests_to_private_databases(tmp_path: Path, live: dict
     printed = run(tmp_path, "--dal-backend=couch", environment=live, test_fixture=BY_FIXTURE)
     assert "4 passed" in printed, printed
     assert databases(live) == before
+
+
+TOOLS = unindented("""
+    import asyncio
+    import aiohttp
+    import httpx
+    import pytest
+    import requests
+
+    QUERY = {"selector": {"n": 1}}
+
+    def prepare(url):
+        requests.put(f"{url}/db").raise_for_status()
+        requests.put(f"{url}/db/a", json={"n": 1}).raise_for_status()
+
+    def test_blocking(couch_intercept):
+        prepare(couch_intercept)
+        answer = httpx.post(f"{couch_intercept}/db/_find", json=QUERY)
+        assert answer.status_code == 200, answer.text
+        assert [doc["_id"] for doc in answer.json()["docs"]] == ["a"]
+
+    def test_event_loop(couch_intercept):
+        prepare(couch_intercept)
+
+        async def find():
+            async with aiohttp.ClientSession() as session:
+                async with session.post(f"{couch_intercept}/db/_find", json=QUERY) as answer:
+                    return await answer.json()
+
+        assert len(asyncio.run(find())["docs"]) == 1
+""")
+
+
+def test_tools_see_intercepted_requests(tmp_path: Path, live: dict[str, str]) -> None:
+    printed = run(tmp_path, "--dal-indexes=require", test_tools=TOOLS)
+    assert "index_required" in printed, printed
+    assert "2 failed" in printed, printed
+    printed = run(tmp_path, "--dal-coverage=term", test_tools=TOOLS)
+    assert "2 passed" in printed, printed
+    assert "/{db}/_find" in printed, printed
+    printed = run(tmp_path, "--dal-backend=compare", environment=live, test_tools=TOOLS)
+    assert "6 answers compared" in printed, printed
+    assert "2 passed" in printed, printed
+
+
+def test_indexes_that_intercepted_queries_lack_are_suggested(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DAL_INDEXES", "watch")
+    with couchdal.intercept("http://couchdb.example:5984", backend=couchdal.MemoryBackend()) as on:
+        requests.put("http://couchdb.example:5984/db").raise_for_status()
+        requests.post("http://couchdb.example:5984/db/_find", json={"selector": {"n": 1}}).raise_for_status()
+        assert [(found.database, found.fields) for found in on.suggest_indexes()] == [("db", ("n",))]

@@ -16,17 +16,20 @@ from warnings import warn
 
 from couchdal.backends import open_backend
 from couchdal.backends.base import AsyncBackend, BaseBackend
-from couchdal.config import environment, read_settings
+from couchdal.config import choose_indexes, environment, read_settings
 from couchdal.errors import MemoryOnly
 from couchdal.http.messages import Feed, Request
 from couchdal.http.origins import ANSWERED, Origin, origin_of, parse_origin
 from couchdal.interception.answers import Outcome, async_outcome_of, outcome_of
 from couchdal.interception.patches import install, uninstall
 from couchdal.interception.patience import Patience
+from couchdal.middleware import watched
 from couchdal.middleware.chain import identity
 
 if TYPE_CHECKING:
     from http.client import HTTPConnection
+
+    from couchdal.middleware.index_watch import SuggestedIndex
 
 _DEFAULT = "http://localhost:5984"
 _patience: ContextVar[Patience] = ContextVar("couchdal_patience")
@@ -83,9 +86,14 @@ class Interception:
         if not getattr(self, "_was_on", True):
             warn(f"{self!r} was never on: write `with couchdal.intercept(...):`", RuntimeWarning, stacklevel=2)
 
-    def patience(self, seconds: float | None) -> Patience:
-        """Return the patience of a client with a read time-out."""
-        return Patience(seconds, self._clock)
+    def suggest_indexes(self) -> list[SuggestedIndex]:
+        """Return the indexes that intercepted queries needed. Raise ``RuntimeError`` unless ``DAL_INDEXES`` is set."""
+        from couchdal.middleware.index_watch import find_watch  # most interceptions watch nothing
+
+        watch = find_watch(self.backend)
+        if watch is None:
+            raise RuntimeError("queries are watched only if DAL_INDEXES is watch or require")
+        return watch.suggestions()
 
     def outcome(self, request: Request, timeout_s: float | None) -> Outcome:
         """Return the answer to a request, or why there is none."""
@@ -144,7 +152,7 @@ def intercept(*origins: str, backend: BaseBackend | None = None) -> Interception
         backend.database = None
     elif not isinstance(backend, BaseBackend):
         raise TypeError(f"backend must be a BaseBackend, such as MemoryBackend(), not {backend!r}")
-    return Interception(tuple(map(parse_origin, chosen)), backend)
+    return Interception(tuple(map(parse_origin, chosen)), watched(backend, choose_indexes()))
 
 
 def interception_for(scheme: str, host: str, port: int | None) -> Interception | None:
