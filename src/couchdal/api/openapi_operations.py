@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from couchdal.api.openapi_schemas import ANY, OK, TEXT, Schema, array, obj, ref
+from couchdal.api.openapi_schemas import ANY, OK, TEXT, Schema, array, by_name, obj, ref
 
 _NAMES = array(TEXT)
 _DONE = ref("Done")
@@ -57,6 +57,12 @@ OPERATIONS: Mapping[str, Operation] = {
         {201: obj({"ok": OK, "instance_start_time": TEXT})},
         ANY,
     ),
+    "GET node.read_config": Operation("Return the configuration.", {200: by_name(by_name(TEXT))}),
+    "GET node.read_section": Operation("Return a section of the configuration.", {200: by_name(TEXT)}),
+    "POST node.reload_config": Operation("Forget the values that were not saved.", {200: _DONE}),
+    "GET node.read_value": Operation("Return a value of the configuration.", {200: TEXT}),
+    "PUT node.write_value": Operation("Set a value, and return the old one.", {200: TEXT}, TEXT),
+    "DELETE node.forget_value": Operation("Delete a value, and return it.", {200: TEXT}),
     "GET security.read": Operation("Return the security object of a database.", {200: ref("Security")}),
     "PUT security.write": Operation("Replace the security object.", {200: _DONE}, ref("Security")),
     "GET security.read_revs_limit": Operation(

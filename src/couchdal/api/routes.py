@@ -77,6 +77,7 @@ _VIEW = {"GET": "views.read", "POST": "views.read"}
 _LIST = {"GET": "design_functions.list_rows", "POST": "design_functions.list_rows"}
 _SHOW = {"*": "design_functions.show"}
 _UPDATE = {"*": "design_functions.update"}
+_CONFIG = {"GET": "node.read_value", "PUT": "node.write_value", "DELETE": "node.forget_value"}
 _CHANGES = {"GET": "changes.read", "POST": "changes.read"}
 
 _SERVER_ROUTES = (
@@ -102,7 +103,14 @@ _SERVER_ROUTES = (
     Route("/_replicate", unsupported="replications are not run; replicate with a client instead"),
     Route("/_scheduler", unsupported="replications are not run"),
     Route("/_db_updates", unsupported="there is no feed of databases"),
-    Route("/_node", unsupported="there are neither nodes nor a configuration to change"),
+    Route("/_node", {"*": "node.refuse_nameless"}),
+    Route("/_node/{node}", {"*": "node.read_name"}, withheld=_ALL),
+    Route("/_node/{node}/_config", {"GET": "node.read_config"}, "GET", withheld=_ALL),
+    Route("/_node/{node}/_config/_reload", {"POST": "node.reload_config"}, "POST", withheld=_ALL),
+    Route("/_node/{node}/_config/{section}", {"GET": "node.read_section"}, "GET", withheld=_ALL),
+    Route("/_node/{node}/_config/{section}/{key}", _CONFIG, "GET,PUT,DELETE", withheld=_ALL),
+    Route("/_node/{node}/_config/{section}/{key}/{rest...}", {"*": "node.not_found"}),
+    Route("/_node/{node}/{rest...}", unsupported="a node answers for its configuration alone"),
     Route("/_cluster_setup", unsupported="there is no cluster to set up"),
     Route("/_reshard", unsupported=_NO_SHARDS),
     Route("/_reload_query_servers", unsupported="there are no query servers"),
@@ -271,21 +279,29 @@ def _by_second_segment(routes: Sequence[Route]) -> dict[str, list[tuple[Pattern,
 _DATABASE = _DATABASE_ROUTES[0]
 _CANDIDATES = _by_second_segment([route for route in ROUTES if route.pattern.startswith("/{db}/")])
 _OTHERS = _CANDIDATES[""]
-# CouchDB chooses its own endpoints by the first segment alone: "/_session/x" is "/_session".
-_SERVER = {route.pattern[1:]: route for route in _SERVER_ROUTES}
+# CouchDB chooses its own endpoints by the first segment: "/_session/x" is "/_session". Some then look at the others.
+_SERVER = {route.pattern[1:]: route for route in _SERVER_ROUTES if "/" not in route.pattern[1:]}
+_BELOW = {
+    first: [(Pattern(route.pattern), route) for route in _SERVER_ROUTES if route.pattern.startswith(f"/{first}/")]
+    for first in _SERVER
+}
 
 
 def find_route(segments: Sequence[str]) -> tuple[Route, dict[str, str]]:
     """Return the route of a path and the values of its pattern's names. Raise ``NotFound``."""
     route = _SERVER.get(segments[0] if segments else "")
     if route is not None:
+        for pattern, below in _BELOW[segments[0]] if len(segments) > 1 else ():
+            args = pattern.match(segments)
+            if args is not None:
+                return below, args
         return route, {}
     if len(segments) == 1:
         return _DATABASE, {"db": segments[0]}
-    for pattern, route in _CANDIDATES.get(segments[1], _OTHERS):
+    for pattern, found in _CANDIDATES.get(segments[1], _OTHERS):
         args = pattern.match(segments)
         if args is not None:
-            return route, args
+            return found, args
     raise NotFound("missing")
 
 

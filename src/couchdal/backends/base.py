@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Generator, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Generator, Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
 from functools import lru_cache
 from typing import TYPE_CHECKING, TypeAlias, cast
@@ -270,6 +270,17 @@ class Emulator(BaseBackend):
     @abstractmethod
     def collation(self) -> str:
         """The library or table that defines the order of strings."""
+
+    @property
+    @abstractmethod
+    def config(self) -> MutableMapping[str, str]:
+        """CouchDB's configuration, by ``section/key``. A change is undone with the test, like all others.
+
+        It raises ``BadRequest`` and ``Forbidden`` as ``PUT /_node/_local/_config/{section}/{key}`` does.
+
+        >>> dal = CouchDAL("memory")
+        >>> dal.emulator.config["chttpd_auth/iterations"] = "10"
+        """
 
     @abstractmethod
     def seed_ids(self, seed: int) -> None:

@@ -21,6 +21,8 @@ from couchdal.http.answers import error_response, without_body
 from couchdal.http.messages import Request, Response
 
 if TYPE_CHECKING:
+    from collections.abc import MutableMapping
+
     from couchdal.emulator.engine.javascript.javascript import Message
     from couchdal.emulator.engine.server.database import Database
     from couchdal.emulator.engine.server.snapshot import Snapshot
@@ -129,6 +131,12 @@ class MemoryBackend(Emulator):
             deleted: list[Assignment] = [(old, "deleted", True)] if old is not None else []
             woken = [old.changed] if old is not None else []
             server.journal.publish(Changes(deleted, actions, woken=woken))
+
+    @property
+    def config(self) -> MutableMapping[str, str]:
+        from couchdal.emulator.engine.server.configured import ConfiguredValues  # few programs configure it
+
+        return ConfiguredValues(self.server)
 
     def check(self) -> list[str]:
         from couchdal.emulator.engine.server.check import check_server  # only programs that check need it

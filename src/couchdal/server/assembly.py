@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any
 
 from couchdal.backends.base import AsyncBackend, BaseBackend
-from couchdal.errors import NotConfigured
+from couchdal.errors import CouchError, NotConfigured
 from couchdal.http.json_text import JSON
 from couchdal.middleware import watched
 from couchdal.proxy.nodes import Nodes
@@ -18,6 +18,9 @@ from couchdal.server.cors import HEADERS, METHODS, Cors
 from couchdal.server.framing import Limits
 from couchdal.server.operational import Service
 from couchdal.server.options import Setting, check_backend
+
+if TYPE_CHECKING:
+    from couchdal.backends.memory import MemoryBackend
 
 
 def build_application(settings: Mapping[str, Setting], write_log: Callable[[str], object] | None = None) -> Application:
@@ -30,7 +33,8 @@ def build_application(settings: Mapping[str, Setting], write_log: Callable[[str]
     backend: BaseBackend | AsyncBackend
     nodes: Nodes | None = None
     if options["backend"] == "memory":
-        backend = _embedded(options["admin"])
+        backend = embedded = _embedded(options["admin"])
+        _configure(embedded, options["set"])
     else:
         from couchdal.proxy.opening import open_proxy  # the emulator needs no HTTP client
 
@@ -59,7 +63,7 @@ def build_application(settings: Mapping[str, Setting], write_log: Callable[[str]
     return application
 
 
-def _embedded(admin: tuple[str, str] | None) -> BaseBackend:
+def _embedded(admin: tuple[str, str] | None) -> MemoryBackend:
     from time import monotonic, time  # a proxy needs no emulator
 
     from couchdal.backends.memory import MemoryBackend
@@ -78,6 +82,15 @@ def _embedded(admin: tuple[str, str] | None) -> BaseBackend:
 
     server = Server(clock=Clock(monotonic=monotonic, date=time), ids=Ids(randbits(128)), javascript=javascript)
     return MemoryBackend(admin=admin, server=server)
+
+
+def _configure(backend: MemoryBackend, settings: Iterable[str]) -> None:
+    for setting in settings:
+        path, _, value = setting.partition("=")
+        try:
+            backend.config[path] = value
+        except CouchError as error:
+            raise NotConfigured(f"--set {path}: {error.reason}") from None
 
 
 def _cors(options: Mapping[str, Any]) -> Cors | None:

@@ -63,6 +63,12 @@ def _item(text: str) -> str:
     return _text(text)
 
 
+def _setting(text: str) -> str:
+    if _SETTING.match(text) is None:
+        raise ValueError("must be section/key=value")
+    return text
+
+
 def _whole(text: str) -> int:
     if not text.isdecimal():
         raise ValueError("must be a whole number")
@@ -115,6 +121,8 @@ OPTIONS = (
     Option("port", _port, 5984, "port to listen on; 0 takes a free one"),
     Option("admin", _credentials, None, "an admin of the embedded CouchDB; without one, every client is an admin",
            secret=True, metavar="USER:PASSWORD"),
+    Option("set", _setting, (), "a value of the embedded CouchDB's configuration", secret=True, several=True,
+           metavar="SECTION/KEY=VALUE"),
     Option("indexes", _one_of(*INDEX_MODES), None, "require: refuse queries that no index serves, and name the index"
            " they need", variable="DAL_INDEXES", metavar="watch|require"),
     Option("access-log", _switch, False, "write one line of JSON per answer to standard error"),
@@ -172,8 +180,10 @@ _OF_PROXY = frozenset([*_BY_KEY][[*_BY_KEY].index("upstream") :])
 # Those that only the emulator uses, and why a proxy does not.
 _OF_EMULATOR = {
     "admin": "a real CouchDB has its own admins",
+    "set": "a real CouchDB has its own configuration",
     "request_timeout": "--timeout limits how long a real CouchDB may take",
 }
+_SETTING = re.compile(r"[^/=]+/[^=]+=")
 _TOML_POSITION = re.compile(r" \(at line (\d+), column (\d+)\)\Z")
 
 
@@ -293,13 +303,16 @@ def _masked(option: Option, value: Any) -> Any:
     if not option.secret:
         return value
     if option.several:
-        return tuple(_without_userinfo(part) for part in value)
+        return tuple(_without_secret(part) for part in value)
     return "***"
 
 
-def _without_userinfo(url: str) -> str:
-    scheme, mark, rest = url.rpartition("://")
-    return f"{scheme}{mark}***@{rest.rpartition('@')[2]}" if "@" in rest else url
+def _without_secret(text: str) -> str:
+    """Return a URL without its credentials, or a setting without its value."""
+    if _SETTING.match(text):
+        return f"{text.partition('=')[0]}=***"
+    scheme, mark, rest = text.rpartition("://")
+    return f"{scheme}{mark}***@{rest.rpartition('@')[2]}" if "@" in rest else text
 
 
 def _toml(value: Any) -> str:

@@ -80,8 +80,14 @@ def user_properties(server: Server, name: str) -> Mapping[str, object] | None:
         body = record.winner.body
     if name not in server.admins:
         return body
-    roles = ("_admin", *roles_of(body or {}))
-    return {"roles": roles, "salt": server.ids.named(f"salt/{name}"), "password": server.admins[name]}
+    value = server.admins[name]
+    properties: Mapping[str, object] | None = {"salt": server.ids.named(f"salt/{name}"), "password": value}
+    if value.startswith("-"):
+        from couchdal.emulator.engine.auth.admins import admin_properties, is_hashed  # few administrators are hashed
+
+        if is_hashed(value):
+            properties = admin_properties(value)
+    return body if properties is None else {**properties, "roles": ("_admin", *roles_of(body or {}))}
 
 
 def authenticate(server: Server, peer: str, name: str, password: str, properties: Mapping[str, object]) -> bool:
@@ -92,7 +98,7 @@ def authenticate(server: Server, peer: str, name: str, password: str, properties
     key, now = failure_key(peer, name, str(properties.get("salt", ""))), server.clock.now()
     if is_locked(server.failures, key, now):
         raise Forbidden("Account is temporarily locked due to multiple authentication failures")
-    if name in server.admins:
+    if name in server.admins and "password" in properties:
         right = password == properties["password"]
     else:
         right = verify_password(properties, password.encode("utf-8", "surrogateescape"), server.known_passwords)
@@ -103,7 +109,7 @@ def authenticate(server: Server, peer: str, name: str, password: str, properties
 
 def session_secret(server: Server) -> str:
     """Return the key that signs this server's cookies."""
-    return server.ids.named("secret")
+    return server.settings.secret
 
 
 def _from_cookie(server: Server, header: str) -> UserContext | None:

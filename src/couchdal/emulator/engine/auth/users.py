@@ -28,7 +28,7 @@ _LONGEST_KEPT = 1024
 _MOST_ITERATIONS = 1_000_000_000
 # How many iterations are done in one call, which nothing can end. They take a second or two.
 _AT_ONCE = 1_000_000
-_PRFS = {"sha": "sha1", "sha224": "sha224", "sha256": "sha256", "sha384": "sha384", "sha512": "sha512"}
+PRFS = {"sha": "sha1", "sha224": "sha224", "sha256": "sha256", "sha384": "sha384", "sha512": "sha512"}
 _SCHEMES = ("simple", "pbkdf2", "simple+pbkdf2")
 _PASSWORD_FIELDS = frozenset(
     (
@@ -61,10 +61,10 @@ def _derive_short(prf: str, password: bytes, salt: bytes, iterations: int) -> st
 
 def _derive(prf: str, password: bytes, salt: bytes, iterations: int) -> str:
     if iterations > _AT_ONCE:
-        return _derive_in_steps(_PRFS[prf], password, salt, iterations)
+        return _derive_in_steps(PRFS[prf], password, salt, iterations)
     begin_long()
     with computing():
-        return pbkdf2_hmac(_PRFS[prf], password, salt, iterations).hex()
+        return pbkdf2_hmac(PRFS[prf], password, salt, iterations).hex()
 
 
 def _derive_in_steps(name: str, password: bytes, salt: bytes, iterations: int) -> str:
@@ -93,11 +93,11 @@ def verify_password(properties: Mapping[str, object], password: bytes, known: di
         return compare_digest(known[expected], _digest(password))
     right = _verify(properties, password)
     if right and properties.get("password_scheme") == "pbkdf2":
-        _remember(known, expected, password)
+        remember(known, expected, password)
     return right
 
 
-def _remember(known: dict[str, bytes], derived_key: str, password: bytes) -> None:
+def remember(known: dict[str, bytes], derived_key: str, password: bytes) -> None:
     """Keep the digest of a password, and forget the oldest if there are too many."""
     known[derived_key] = _digest(password)
     if len(known) > _MOST_KNOWN:
@@ -120,7 +120,7 @@ def _verify(properties: Mapping[str, object], password: bytes) -> bool:
     if scheme == "simple+pbkdf2":
         password = sha1(password + salt, usedforsecurity=False).hexdigest().encode()
     prf = properties.get("pbkdf2_prf", "sha")
-    if not isinstance(prf, str) or prf not in _PRFS:
+    if not isinstance(prf, str) or prf not in PRFS:
         raise Forbidden("PRF is invalid")
     iterations = properties.get("iterations", 10_000)
     if type(iterations) is not int:
@@ -142,7 +142,7 @@ def hash_password(document: Document, new_salt: str, known: dict[str, bytes]) ->
         raise Forbidden(f"Password value of '{pretty_term(password)}' is invalid.")
     salt = str(body.get("salt", new_salt)) if body.get("preserve_salt") is True else new_salt
     derived_key = derive_key("sha256", password.encode(), salt.encode(), ITERATIONS)
-    _remember(known, derived_key, password.encode())
+    remember(known, derived_key, password.encode())
     hashed: dict[str, object] = {
         "password_scheme": "pbkdf2",
         "pbkdf2_prf": "sha256",

@@ -13,6 +13,7 @@ from hashlib import md5
 from threading import Condition, RLock
 from typing import TYPE_CHECKING
 
+from couchdal.emulator.engine.config.settings import Settings
 from couchdal.emulator.engine.server.database import Database
 from couchdal.emulator.engine.server.forks import remember
 from couchdal.emulator.engine.server.ids import Ids
@@ -22,6 +23,7 @@ from couchdal.errors import NO_DATABASE, BadRequest, FileExists, IllegalDatabase
 from couchdal.pace import begin_long, give_way, here, view_of, waiting
 
 if TYPE_CHECKING:
+    from couchdal.emulator.engine.config.configuration import Configuration
     from couchdal.emulator.engine.javascript.javascript import Message
     from couchdal.emulator.engine.javascript.runtime import Runtime
 
@@ -108,6 +110,7 @@ class Server:
         "_turn",
         "admins",
         "clock",
+        "config",
         "databases",
         "failures",
         "generations",
@@ -118,6 +121,7 @@ class Server:
         "lock",
         "party_admin",
         "provided",
+        "settings",
         "tell",
     )
 
@@ -133,6 +137,9 @@ class Server:
         self.party_admin: str | None = None
         self.clock: Clock = clock or Clock()
         self.ids: Ids = ids or Ids()
+        # The values of the configuration, once something read or changed them, and what the engine reads from them.
+        self.config: Configuration | None = None
+        self.settings: Settings = Settings(self.ids.named("secret"))
         self.javascript: Runtime | None = javascript
         self.tell: Callable[[str, str, Message], None] | None = None
         # One lock for everything: the interpreter runs one thread at a time anyway.

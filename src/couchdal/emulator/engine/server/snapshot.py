@@ -68,6 +68,10 @@ def _carry_over(server: Server, before: ServerState, onto: ServerState) -> Serve
             server.create(name, shards=database.shards, replicas=database.replicas, partitioned=database.partitioned)
         _carry_documents(server.databases[name], known[1], state)
     server.admins.update({name: now.admins[name] for name in now.admins if name not in before.admins})
+    if now.config[0] is not before.config[0]:
+        from couchdal.emulator.engine.server.configured import carry_over  # most fixtures configure nothing
+
+        carry_over(server, before.config[0], now.config[0])
     server.generations.update(now.generations)
     server.provided |= now.provided - before.provided
     carried = keep(server)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from copy import copy
 from operator import attrgetter
-from typing import NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from couchdal.emulator.engine.documents.document import DocumentRecord
 from couchdal.emulator.engine.documents.document_store import PurgeInfo
@@ -18,6 +18,10 @@ from couchdal.emulator.engine.server.journal import Commit, Journal
 from couchdal.emulator.engine.server.server import Server
 from couchdal.emulator.storage.base import Storage
 from couchdal.emulator.storage.overlay import OverlayStorage, flattened
+
+if TYPE_CHECKING:
+    from couchdal.emulator.engine.config.configuration import Configuration
+    from couchdal.emulator.engine.config.settings import Settings
 
 # How many overlays may lie upon one another before their documents are copied into one storage.
 _MAX_DEPTH = 8
@@ -54,6 +58,7 @@ class ServerState(NamedTuple):
 
     databases: dict[str, tuple[Database, DatabaseState]]
     admins: dict[str, str]
+    config: tuple[Configuration | None, Settings]
     generations: dict[str, int]
     failures: dict[tuple[str, str, str], tuple[int, float]]
     provided: set[object]
@@ -66,6 +71,7 @@ def keep(server: Server) -> ServerState:
     return ServerState(
         databases={name: (database, keep_database(database)) for name, database in server.databases.items()},
         admins=server.admins.copy(),
+        config=(server.config, server.settings),
         generations=server.generations.copy(),
         failures=server.failures.copy(),
         provided=server.provided.copy(),
@@ -99,6 +105,7 @@ def fork(server: Server) -> Server:
     """Return another server in the same state. Neither server sees what is written to the other."""
     other = Server(server.admins.copy(), copy(server.clock), copy(server.ids), server.javascript)
     other.tell = server.tell
+    other.config, other.settings = server.config, server.settings
     other.databases = {name: fork_database(database, other.journal) for name, database in server.databases.items()}
     other.generations, other.failures = server.generations.copy(), server.failures.copy()
     other.provided, other.party_admin = server.provided.copy(), server.party_admin
@@ -189,6 +196,7 @@ class _ServerRestoration(_Restoration):
         for database in gone:
             database.deleted = True
         server.databases = databases
+        server.config, server.settings = state.config
         server.admins, server.generations = state.admins.copy(), state.generations.copy()
         server.failures, server.provided = state.failures.copy(), state.provided.copy()
         server.ids.position = state.ids

@@ -1,0 +1,109 @@
+"""``_node/{name}``: what a node says about itself, and its configuration. Source: ``chttpd_node``."""
+
+from __future__ import annotations
+
+from couchdal.api import VERSION
+from couchdal.emulator.engine.server.configured import (
+    check_allowed,
+    configuration_of,
+    delete_value,
+    reload,
+    section,
+    sections,
+    set_value,
+    setting,
+)
+from couchdal.emulator.http.call import Call
+from couchdal.errors import BadRequest, NotFound
+from couchdal.http.answers import json_response
+from couchdal.http.messages import Response
+
+#: The name of the only node.
+NODE = "nonode@nohost"
+
+
+def refuse_nameless(call: Call) -> Response:
+    """Any method: a path without the name of a node."""
+    raise BadRequest("Incomplete path to _node request")
+
+
+def read_name(call: Call) -> Response:
+    """Any method: the name of this node. CouchDB answers with its welcome if the path has the name itself."""
+    if call.args["node"] == "_local":
+        return json_response({"name": NODE})
+    check_node(call)
+    values = configuration_of(call.server).values
+    return json_response(
+        {
+            "couchdb": "Welcome",
+            "uuid": values.get("couchdb", {}).get("uuid"),
+            "version": VERSION,
+            "vendor": values.get("vendor", {}),
+        }
+    )
+
+
+def read_config(call: Call) -> Response:
+    """GET: all sections."""
+    check_node(call)
+    return json_response(sections(call.server))
+
+
+def read_section(call: Call) -> Response:
+    """GET: the values of one section, empty for an unknown one."""
+    check_node(call)
+    return json_response(section(call.server, call.args["section"]))
+
+
+def reload_config(call: Call) -> Response:
+    """POST: forget the values that were set without being saved."""
+    check_node(call)
+    reload(call.server)
+    return json_response({"ok": True})
+
+
+def read_value(call: Call) -> Response:
+    """GET: a value."""
+    check_node(call)
+    return _answer(setting(call.server, call.args["section"], call.args["key"]))
+
+
+def write_value(call: Call) -> Response:
+    """PUT: set a value. The answer is the old value, or an empty text."""
+    name, key = call.args["section"], call.args["key"]
+    check_allowed(name)
+    value = call.json()
+    if not isinstance(value, str):
+        raise BadRequest("a JSON string expected")
+    check_node(call)
+    return _answer(set_value(call.server, name, key, value, saved=_is_saved(call)))
+
+
+def forget_value(call: Call) -> Response:
+    """DELETE: forget a value. The answer is the old value."""
+    name, key = call.args["section"], call.args["key"]
+    check_allowed(name)
+    check_node(call)
+    return _answer(delete_value(call.server, name, key, saved=_is_saved(call)))
+
+
+def not_found(call: Call) -> Response:
+    """Any method: a path that is too long."""
+    raise NotFound()
+
+
+def check_node(call: Call) -> None:
+    """Raise ``NotFound`` for the name of a node that does not exist."""
+    name = call.args["node"]
+    if name not in ("_local", NODE):
+        raise NotFound(f"no such node: {name}")
+
+
+def _is_saved(call: Call) -> bool:
+    return call.header("x-couch-persist") != "false"
+
+
+def _answer(value: str | None) -> Response:
+    if value is None:
+        raise NotFound("unknown_config_value")
+    return json_response(value)

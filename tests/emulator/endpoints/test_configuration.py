@@ -1,0 +1,99 @@
+"""The configuration of a server: rolled back, forked, carried over, and obeyed."""
+
+from __future__ import annotations
+
+import json
+from base64 import b64encode
+
+import pytest
+
+from couchdal import BadRequest, CouchDAL, Forbidden, MemoryBackend, Request
+from couchdal.transcripts.scenario import RECORDED_ADMIN
+
+CONFIG = "/_node/_local/_config"
+
+
+@pytest.fixture
+def backend() -> MemoryBackend:
+    return MemoryBackend(admin=RECORDED_ADMIN)
+
+
+def ask(
+    backend: MemoryBackend, method: str, path: str, body: object = None, user: tuple[str, str] = RECORDED_ADMIN
+) -> tuple[int, object]:
+    headers = {"authorization": "Basic " + b64encode(":".join(user).encode()).decode()}
+    text = b"" if body is None else json.dumps(body).encode()
+    answer = backend.send(Request(method, path, "", headers, body=text))
+    return answer.status, answer.value()
+
+
+def test_administrator_of_the_configuration_logs_in_until_it_is_deleted(backend: MemoryBackend) -> None:
+    backend.config["chttpd_auth/iterations"] = "10"
+    assert ask(backend, "PUT", f"{CONFIG}/admins/other", "secret") == (200, "")
+    status, value = ask(backend, "GET", f"{CONFIG}/admins/other", user=("other", "secret"))
+    assert status == 200
+    assert isinstance(value, str)
+    assert value.startswith("-pbkdf2:sha256-")
+    assert value.endswith(",10")
+    assert ask(backend, "GET", CONFIG, user=("other", "wrong"))[0] == 401
+    assert ask(backend, "DELETE", f"{CONFIG}/admins/other") == (200, value)
+    assert ask(backend, "GET", CONFIG, user=("other", "secret"))[0] == 401
+
+
+def test_hash_of_a_password_is_an_administrator_elsewhere(backend: MemoryBackend) -> None:
+    backend.config.update({"chttpd_auth/iterations": "10", "admins/other": "secret"})
+    another = MemoryBackend(admin=RECORDED_ADMIN)
+    another.config["admins/other"] = backend.config["admins/other"]
+    assert another.config["admins/other"] == backend.config["admins/other"]
+    assert ask(another, "GET", f"{CONFIG}/x", user=("other", "secret")) == (200, {})
+
+
+def test_new_secret_ends_all_sessions(backend: MemoryBackend) -> None:
+    name, password = RECORDED_ADMIN
+    login = Request(
+        "POST", "/_session", "", {"content-type": "application/json"}, json={"name": name, "password": password}
+    )
+    cookie = backend.send(login).headers["set-cookie"].partition(";")[0]
+    asked = Request("GET", "/_session", "", {"cookie": cookie})
+    assert backend.send(asked).value()["userCtx"]["name"] == name  # type: ignore[index, call-overload]
+    backend.config["chttpd_auth/secret"] = "0123456789abcdef"
+    assert backend.send(asked).value().get("userCtx", {}).get("name") is None  # type: ignore[union-attr]
+
+
+def test_values_go_back_with_a_rollback(backend: MemoryBackend) -> None:
+    before = dict(backend.config)
+    with backend.rollback():
+        backend.config.update({"x/a": "1", "cluster/q": "2", "chttpd_auth/iterations": "10", "admins/other": "secret"})
+        del backend.config["x/a"]
+        assert backend.server.settings.iterations == 10
+    assert backend.server.settings.iterations == 600_000
+    assert dict(backend.config) == before
+
+
+def test_fork_has_values_of_its_own(backend: MemoryBackend) -> None:
+    backend.config["x/a"] = "1"
+    other = backend.fork()
+    backend.config["x/a"] = "2"
+    other.config["x/b"] = "3"
+    assert {path: value for path, value in backend.config.items() if path[0] == "x"} == {"x/a": "2"}
+    assert {path: value for path, value in other.config.items() if path[0] == "x"} == {"x/a": "1", "x/b": "3"}
+
+
+def test_values_cannot_be_what_couchdb_refuses(backend: MemoryBackend) -> None:
+    before = dict(backend.config)
+    with pytest.raises(Forbidden):
+        backend.config["query_servers/x"] = "/bin/sh"
+    with pytest.raises(BadRequest):
+        backend.config["x/y"] = "a\nb"
+    for path in ("x", "/x", "x/", ""):
+        with pytest.raises(KeyError, match="is not section/key"):
+            backend.config[path] = "1"
+    with pytest.raises(KeyError):
+        del backend.config["x/missing"]
+    assert dict(backend.config) == before
+
+
+def test_handle_reaches_the_configuration() -> None:
+    dal = CouchDAL(MemoryBackend(), database="db")
+    dal.emulator.config["x/y"] = "z"
+    assert dal.get(f"{CONFIG}/x") == {"y": "z"}
