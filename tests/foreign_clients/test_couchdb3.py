@@ -78,4 +78,4 @@ def test_event_loop_is_served(server: Any, db: str) -> None:
 
 def test_wrong_password_is_refused(server: Any, db: str) -> None:
     with pytest.raises(UnauthorizedError):
-        couchdb3.Server(server.url, user=server.user, password="wrong").get(db).info()
+        couchdb3.Server(server.url, user="nobody", password="wrong").get(db).info()
