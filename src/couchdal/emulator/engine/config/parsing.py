@@ -15,10 +15,6 @@ from couchdal.emulator.engine.erlang.integers import parse_integer
 _Parse: TypeAlias = Callable[[str], object]
 
 
-def _boolean(text: str) -> bool | None:
-    return {"true": True, "false": False}.get(text)
-
-
 #: The section, the key and the type of each setting. CouchDB still reads some of them from a section of older versions.
 _PLACES: Final[Mapping[str, tuple[str, str, _Parse]]] = {
     "secret": ("chttpd_auth", "secret", str),

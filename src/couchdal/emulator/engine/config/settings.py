@@ -9,7 +9,7 @@ class Settings:
     ``config.parsing`` says which section and key each attribute comes from.
     """
 
-    #: How new passwords are hashed.
+    #: How new passwords of administrators are hashed.
     password_scheme: str = "pbkdf2"
     pbkdf2_prf: str = "sha256"
     iterations: int = 600_000
