@@ -177,6 +177,7 @@ BESIDE = {
     "design_functions": {"base64", "body", "code", "headers", "json", "stop"},  # of what functions answer
     "databases": {"engine", "rev", "partition"},  # to refuse them
     "documents": {"deleted"},
+    "node": {"_local"},  # the name of this node
 }
 # Which endpoints' parameters the modules read that no route names.
 READ_FOR = {

@@ -88,10 +88,11 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     marks = metafunc.definition.iter_markers("parametrize")
     if "server" in metafunc.fixturenames and not any(mark.args[0] == "server" for mark in marks):
         more = (IN_PROCESS,) if getattr(metafunc.module, "IS_PYTHON", False) else ()
-        metafunc.parametrize("server", (*SERVERS, *more), indirect=True, scope="session")
+        metafunc.parametrize("server", (*SERVERS, *more), indirect=True, scope="module")
 
 
-@pytest.fixture(scope="session")
+# Other modules must not be intercepted, nor count the failed logins of this one.
+@pytest.fixture(scope="module")
 def server(request: pytest.FixtureRequest) -> Iterator[Server]:
     if request.param == IN_PROCESS:
         url = "http://couchdb.example:5984"

@@ -480,7 +480,7 @@ def test_indexes_and_functions_of_deleted_design_documents_are_dropped() -> None
 def test_known_passwords_are_bounded_and_not_kept_as_text() -> None:
     known: dict[str, bytes] = {}
     for number in range(1100):
-        users._remember(known, str(number), b"secret" * 10_000)
+        users.remember(known, str(number), b"secret" * 10_000)
     assert len(known) == 1000
     assert "1099" in known
     assert {len(digest) for digest in known.values()} == {32}

@@ -17,13 +17,10 @@ ERRORS: Mapping[str, tuple[str, ...]] = {
         "/_all_dbs": "400 bad_request query_parse_error; 401 unauthorized",
         "/_dbs_info": "400 bad_request",
         "/_active_tasks": "401 unauthorized",
-        "/_node": "400 bad_request",
-        "/_node/{node}": "401 unauthorized; 404 not_found",
         "/_node/{node}/_config": "401 unauthorized; 404 not_found",
         "/_node/{node}/_config/_reload": "401 unauthorized; 404 not_found",
         "/_node/{node}/_config/{section}": "401 unauthorized; 404 not_found",
         "/_node/{node}/_config/{section}/{key}": "400 bad_request; 401 unauthorized; 403 forbidden; 404 not_found",
-        "/_node/{node}/_config/{section}/{key}/{rest...}": "404 not_found",
         "/{db}": "400 bad_request database_name_too_long doc_validation illegal_database_name illegal_docid;"
         " 401 unauthorized; 403 forbidden; 404 not_found; 409 conflict; 412 file_exists; 415 bad_content_type",
         "/{db}/_security": "400 bad_request",

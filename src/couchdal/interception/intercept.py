@@ -136,6 +136,7 @@ def intercept(*origins: str, backend: BaseBackend | None = None) -> Interception
     ``ValueError`` for what is not an origin.
 
     >>> import urllib.request
+    >>> import couchdal
     >>> with couchdal.intercept("http://couchdb:5984"):
     ...     urllib.request.urlopen("http://couchdb:5984/_up").status
     200
