@@ -34,7 +34,7 @@ def known_difference(way: str, name: str) -> list[pytest.MarkDecorator]:
 
 # These clients correct wrong escapes in an address before they send it.
 CORRECTED = {"database/url_encoding_errors", "documents/bad_percent_encoding_and_slashes"}
-# The quick tests send each scenario through one of the clients, in turns.
+# The quick tests send every third scenario through one of the clients, in turns; the long ones send all through each.
 THROUGH_CLIENTS = [
     pytest.param(
         f"intercepted-{client}",
@@ -42,7 +42,7 @@ THROUGH_CLIENTS = [
         id=f"intercepted-{client}-{name}",
         marks=[
             *known_difference("intercepted", name),
-            *([pytest.mark.soak] if (number + turn) % len(CLIENTS) else []),
+            *([pytest.mark.soak] if (number + turn) % (3 * len(CLIENTS)) else []),
         ],
     )
     for turn, client in enumerate(CLIENTS)

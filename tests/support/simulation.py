@@ -396,6 +396,9 @@ def simulate(seed: int, seconds: float = 60.0, broken: Break | None = None) -> O
 
 
 def _end(loop: VirtualLoop) -> None:
+    # The judge may have stopped the loop once more while it was ending.
+    loop.stop()
+    loop.run_forever()
     left = asyncio.all_tasks(loop)
     for task in left:
         task.cancel()
