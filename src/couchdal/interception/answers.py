@@ -27,12 +27,12 @@ class Answer:
     __slots__ = ("body", "cut", "headers", "response", "status", "streams")
 
     def __init__(self, status: int, headers: Headers, body: bytes, response: Response, *, cut: bool = False) -> None:
-        self.status = status
-        self.headers = headers
-        self.body = body
-        self.response = response
+        self.status: int = status
+        self.headers: Headers = headers
+        self.body: bytes = body
+        self.response: Response = response
         self.streams: bool = response.stream is not None
-        self.cut = cut
+        self.cut: bool = cut
 
     @property
     def reason(self) -> str:

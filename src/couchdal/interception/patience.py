@@ -19,7 +19,7 @@ class Patience:
     __slots__ = ("_clock", "_until", "seconds")
 
     def __init__(self, seconds: float | None, clock: Callable[[], float]) -> None:
-        self.seconds = seconds
+        self.seconds: float | None = seconds
         self._clock = clock
         self._until = 0.0
 

@@ -39,7 +39,7 @@ class InterceptionPlugin:
     """Intercepts the origins of the setting ``dal_intercept`` for the whole test run."""
 
     def __init__(self, origins: Iterable[str]) -> None:
-        self.interception = prepare(origins, "dal_intercept").__enter__()
+        self.interception: Interception = prepare(origins, "dal_intercept").__enter__()
 
     def pytest_unconfigure(self) -> None:
         self.interception.__exit__(None, None, None)
