@@ -78,7 +78,7 @@ class CutShort(Unreachable):
         )
 
 
-# An answer, or why there is none.
+# An answer, or the error that took its place.
 Outcome: TypeAlias = "Answer | Unreachable | TimedOut"
 
 

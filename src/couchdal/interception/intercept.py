@@ -96,7 +96,7 @@ class Interception:
         return watch.suggestions()
 
     def outcome(self, request: Request, timeout_s: float | None) -> Outcome:
-        """Return the answer to a request, or why there is none."""
+        """Return the answer to a request, or the error that took its place."""
         return outcome_of(self.backend, request, Patience(timeout_s, self._clock))
 
     async def async_outcome(self, request: Request, timeout_s: float | None) -> Outcome:
