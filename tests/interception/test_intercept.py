@@ -20,6 +20,7 @@ import pytest
 import requests
 import urllib3
 from http_clients import CLIENTS
+from targets import CLIENT_NAMES
 
 import couchdal
 from couchdal.http.messages import Request
@@ -31,6 +32,10 @@ ADDRESS = "http://couchdb.example:5984"
 @pytest.fixture
 def emulator() -> couchdal.MemoryBackend:
     return couchdal.MemoryBackend()
+
+
+def test_every_client_has_a_name() -> None:
+    assert (*CLIENTS,) == CLIENT_NAMES
 
 
 @pytest.fixture(params=CLIENTS)

@@ -10,7 +10,6 @@ from contextlib import ExitStack
 from urllib.parse import unquote, urlsplit
 
 import pytest
-from http_clients import CLIENTS
 from raw_http import Served, stopping_servers
 from targets import SocketBackend, Target
 
@@ -47,9 +46,12 @@ def proxied_address(served_address: str) -> Iterator[str]:
         yield f"http://127.0.0.1:{served.port}"
 
 
-@pytest.fixture(scope="session")
+# Tests of other modules must not be intercepted.
+@pytest.fixture(scope="module")
 def intercepted() -> Iterator[Callable[[str], Target]]:
     """A function that returns the emulator behind a client whose requests are intercepted."""
+    from http_clients import CLIENTS  # not installed for the quick tests on other versions of Python
+
     with ExitStack() as opened:
 
         def make(way: str) -> Target:
@@ -63,13 +65,12 @@ def intercepted() -> Iterator[Callable[[str], Target]]:
         yield make
 
 
-@pytest.fixture(scope="session")
-def target(
-    request: pytest.FixtureRequest, served_emulator: MemoryBackend, intercepted: Callable[[str], Target]
-) -> Target:
+@pytest.fixture(scope="module")
+def target(request: pytest.FixtureRequest, served_emulator: MemoryBackend) -> Target:
     """The server for each way. All transcripts share it, as they shared one server when they were recorded."""
     way: str = request.param
     if way.startswith("intercepted-"):
+        intercepted: Callable[[str], Target] = request.getfixturevalue("intercepted")
         return intercepted(way)
     if way == "memory":
         emulator = MemoryBackend(admin=RECORDED_ADMIN)

@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from http_clients import CLIENTS
-from targets import Target
+from targets import CLIENT_NAMES, Target
 
 from couchdal.transcripts.scenario import Player, parse_scenario
 
@@ -42,10 +41,10 @@ THROUGH_CLIENTS = [
         id=f"intercepted-{client}-{name}",
         marks=[
             *known_difference("intercepted", name),
-            *([pytest.mark.soak] if (number + turn) % (3 * len(CLIENTS)) else []),
+            *([pytest.mark.soak] if (number + turn) % (3 * len(CLIENT_NAMES)) else []),
         ],
     )
-    for turn, client in enumerate(CLIENTS)
+    for turn, client in enumerate(CLIENT_NAMES)
     for number, name in enumerate(FILES)
     if WAYS != ["live"] and not (client in ("requests", "urllib3") and name in CORRECTED)
 ]

@@ -11,6 +11,9 @@ from couchdal.backends.base import BaseBackend
 from couchdal.http.messages import Request, Response
 from couchdal.transcripts.scenario import RECORDED_ADMIN, Credentials
 
+#: The clients of ``http_clients``, by name. Other versions of Python run the transcripts without them.
+CLIENT_NAMES = ("http.client", "urllib3", "requests", "httpx", "httpx2", "async-httpx", "async-httpx2", "aiohttp")
+
 
 @dataclass(frozen=True)
 class Target:
