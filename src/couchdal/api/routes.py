@@ -241,12 +241,13 @@ class Pattern:
         segments = split_path(pattern)
         self.size: int = len(segments)
         self.open_ended: bool = bool(segments) and segments[-1].endswith("...}")
-        self.fixed: list[tuple[int, str]] = [
-            (place, text) for place, text in enumerate(segments) if not text.startswith("{")
-        ]
-        self.named: list[tuple[int, str]] = [
-            (place, text.strip("{.}")) for place, text in enumerate(segments) if text.startswith("{")
-        ]
+        self.fixed: list[tuple[int, str]] = []
+        self.named: list[tuple[int, str]] = []
+        for place, text in enumerate(segments):
+            if text[0] == "{":
+                self.named.append((place, text.strip("{.}")))
+            else:
+                self.fixed.append((place, text))
 
     def match(self, segments: Sequence[str]) -> dict[str, str] | None:
         """Return the values of the pattern's names, or ``None`` if the path does not match."""
@@ -266,14 +267,17 @@ class Pattern:
 
 def _by_second_segment(routes: Sequence[Route]) -> dict[str, list[tuple[Pattern, Route]]]:
     """Return the routes that may match a path with a second segment; those of ``""`` may match any other path."""
-    parsed = [(split_path(route.pattern), Pattern(route.pattern), route) for route in routes]
-    fixed = {segments[1] for segments, _, _ in parsed if not segments[1].startswith("{")}
-    return {
-        second: [
-            (pattern, route) for segments, pattern, route in parsed if segments[1] == second or segments[1][0] == "{"
-        ]
-        for second in ("", *fixed)
-    }
+    candidates: dict[str, list[tuple[Pattern, Route]]] = {"": []}
+    for route in routes:
+        pattern = Pattern(route.pattern)
+        place, second = pattern.fixed[0] if pattern.fixed else (0, "")
+        if place != 1:
+            for each in candidates.values():
+                each.append((pattern, route))
+        else:
+            # The routes before this one that match any second segment come first.
+            candidates.setdefault(second, candidates[""].copy()).append((pattern, route))
+    return candidates
 
 
 _DATABASE = _DATABASE_ROUTES[0]

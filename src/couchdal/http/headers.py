@@ -45,7 +45,8 @@ METHOD_OVERRIDE: Final = "x-http-method-override"
 # What CouchDB accepts in ``X-HTTP-Method-Override``. Source: chttpd:handle_request_int.
 _OVERRIDES = frozenset(("GET", "HEAD", "POST", "PUT", "DELETE", "TRACE", "CONNECT", "COPY"))
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
-_SESSION = re.compile(SESSION_COOKIE + r"=[^;'\"]+")
+# Python compiles it on first use: only logs need it.
+_SESSION = SESSION_COOKIE + r"=[^;'\"]+"
 
 
 def effective_method(method: str, headers: Mapping[str, str]) -> str:
@@ -68,4 +69,4 @@ def without_control_characters(value: str) -> str:
 
 def mask_sessions(text: str) -> str:
     """Return a text with ``***`` for each session cookie."""
-    return _SESSION.sub(SESSION_COOKIE + "=***", text)
+    return re.sub(_SESSION, SESSION_COOKIE + "=***", text)

@@ -12,7 +12,8 @@ import re
 MOST_DIGITS = 4000
 
 _DECIMAL = re.compile(r"[+-]?[0-9]+\Z")
-_HEXADECIMAL = re.compile(r"[+-]?[0-9A-Fa-f]+\Z")
+# Python compiles it on first use: hardly any request needs it.
+_HEXADECIMAL = r"[+-]?[0-9A-Fa-f]+\Z"
 
 
 def parse_integer(text: str) -> int | None:
@@ -33,4 +34,4 @@ def parse_hex(text: str) -> int | None:
     >>> parse_hex("ff"), parse_hex("-A"), parse_hex("0xff")
     (255, -10, None)
     """
-    return int(text, 16) if _HEXADECIMAL.match(text) else None
+    return int(text, 16) if re.match(_HEXADECIMAL, text) else None

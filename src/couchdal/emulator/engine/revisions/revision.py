@@ -19,7 +19,8 @@ Revision: TypeAlias = tuple[int, bytes]
 
 # Almost every revision that a client sends.
 _match_usual = re.compile("([0-9]{1,9})-([0-9a-fA-F]{32})").fullmatch
-_POSITION = re.compile(rb"\+?[0-9]+\Z")
+# Python compiles it on first use: hardly any revision needs it.
+_POSITION = rb"\+?[0-9]+\Z"
 _HEX_NUMBER = re.compile(rb"[+-]?[0-9a-fA-F]+\Z")
 _UNDEFINED = b"d\x00\x09undefined" * 3
 _ATOM = {True: b"d\x00\x04true", False: b"d\x00\x05false"}
@@ -38,7 +39,7 @@ def parse_revision(value: object) -> Revision:
     text = _as_bytes(value)
     if text is not None:
         number, dash, digits = text.partition(b"-")
-        if dash and _POSITION.match(number) and len(number) <= MOST_DIGITS:
+        if dash and re.match(_POSITION, number) and len(number) <= MOST_DIGITS:
             parsed = _parse_id(digits)
             if parsed is not None:
                 return int(number), parsed
