@@ -1,24 +1,19 @@
-// Makes PouchDB calls on a server's database: reads them as JSON from standard input, and writes their outcomes in one line.
+// Makes PouchDB calls on a server's database. A command has some, and its answer is a list of their outcomes.
 //
 // A call is [method, ...arguments]; its outcome {ok: ...} or {status, name, reason}.
 
 import { createRequire } from "node:module";
-import { json } from "node:stream/consumers";
 
 import PouchDB from "pouchdb";
+
+import { answer } from "./lines.mjs";
 
 // The plug-in expects to be loaded by a page.
 Object.assign(globalThis, { PouchDB, self: globalThis });
 createRequire(import.meta.url)("pouchdb/dist/pouchdb.find.js");
 
-const { remote, headers, calls } = await json(process.stdin);
-
-function fetch(url, options) {
-  for (const [name, value] of Object.entries(headers ?? {})) options.headers.set(name, value);
-  return PouchDB.fetch(url, options);
-}
-
-const db = new PouchDB(remote, { fetch, skip_setup: calls[0][0] !== "info" });
+// The database of the command that runs.
+let db;
 
 const special = {
   async attach(id, name, rev, content, type) {
@@ -44,13 +39,20 @@ const special = {
   },
 };
 
-const outcomes = [];
-for (const [method, ...args] of calls) {
-  try {
-    outcomes.push({ ok: await (special[method] ?? db[method].bind(db))(...args) });
-  } catch ({ status, name, reason, message }) {
-    outcomes.push({ status, name, reason: reason ?? message });
+await answer(async ({ remote, headers, calls }) => {
+  function fetch(url, options) {
+    for (const [name, value] of Object.entries(headers)) options.headers.set(name, value);
+    return PouchDB.fetch(url, options);
   }
-}
-console.log(JSON.stringify(outcomes));
-process.exit();
+
+  db = new PouchDB(remote, { fetch, skip_setup: calls[0][0] !== "info" });
+  const outcomes = [];
+  for (const [method, ...args] of calls) {
+    try {
+      outcomes.push({ ok: await (special[method] ?? db[method].bind(db))(...args) });
+    } catch ({ status, name, reason, message }) {
+      outcomes.push({ status, name, reason: reason ?? message });
+    }
+  }
+  return outcomes;
+});

@@ -1,4 +1,7 @@
-"""The servers that foreign clients are tested against: the emulator, a proxy in front of one, an intercepted one."""
+"""The servers that foreign clients are tested against: the emulator, a proxy in front of one, an intercepted one.
+
+And Node.js, in which PouchDB runs.
+"""
 
 from __future__ import annotations
 
@@ -6,14 +9,17 @@ import base64
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import urllib.error
 import urllib.request
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
+from threading import Timer
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -21,6 +27,7 @@ import pytest
 
 from couchdal import MemoryBackend, intercept
 
+HERE = Path(__file__).parent
 ADMIN, PASSWORD = "admin", "secret"
 # If COUCHDB_URL names a CouchDB, the tests run on it too. This shows that they expect what CouchDB does.
 SERVERS = ("memory", "proxy", *(("couch",) if os.environ.get("COUCHDB_URL") else ()))
@@ -125,3 +132,45 @@ def db(server: Server, name: str) -> str:
     """The name of a new, empty database."""
     assert server.look(f"/{name}", "PUT") == {"ok": True}
     return name
+
+
+@contextmanager
+def run_node(program: str, limit_s: float = 120.0) -> Iterator[Callable[..., Any]]:
+    """Run a program in Node.js. Yield a function that sends it a command and returns the result."""
+    node = shutil.which("node")
+    if not (node and (HERE / "node_modules" / "pouchdb").is_dir()):
+        lack = "PouchDB or Node.js 18 or later is missing: run `make setup`"
+        if os.environ.get("CI"):
+            pytest.fail(lack)
+        pytest.skip(lack)
+    with subprocess.Popen(
+        [node, program], cwd=HERE, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+
+        def ask(**command: Any) -> Any:
+            assert process.stdin
+            assert process.stdout
+            late = Timer(limit_s, process.kill)
+            late.start()
+            try:
+                process.stdin.write(json.dumps(command) + "\n")
+                process.stdin.flush()
+                line = process.stdout.readline()
+            finally:
+                late.cancel()
+            assert line, f"Node.js ended with {process.wait()}"
+            answer = json.loads(line)
+            assert "error" not in answer, answer
+            return answer["result"]
+
+        try:
+            yield ask
+        finally:
+            process.kill()
+
+
+@pytest.fixture(scope="session")
+def node() -> Iterator[Callable[[str], Callable[..., Any]]]:
+    """A function that starts a program in Node.js, which ends with the tests."""
+    with ExitStack() as running:
+        yield lambda program: running.enter_context(run_node(program))

@@ -1,15 +1,13 @@
-// Drives PouchDB: reads one command as JSON from standard input, and writes its outcome as one JSON line.
+// Replicates between a PouchDB database on disk and a server's, one command after another.
 //
-// Each command runs in a new process. After a restart, a client knows only what its database keeps on disk.
-
-import { json } from "node:stream/consumers";
+// Each command opens the database anew, so a client knows only what its database keeps on disk.
 
 import PouchDB from "pouchdb";
 
-const { command, local, remote, options } = await json(process.stdin);
+import { answer } from "./lines.mjs";
 
-const here = new PouchDB(local);
-const there = remote && new PouchDB(remote, { skip_setup: true });
+// The databases of the command that runs.
+let here, there;
 
 const id = (n) => `doc-${String(n).padStart(5, "0")}`;
 
@@ -61,11 +59,11 @@ const commands = {
   },
 
   async push() {
-    return here.replicate.to(there, options);
+    return here.replicate.to(there);
   },
 
   async pull() {
-    return here.replicate.from(there, options);
+    return here.replicate.from(there);
   },
 
   /** Sync both ways until both sides have `count` documents, two of which are written while the feeds are open. */
@@ -96,12 +94,12 @@ const commands = {
   },
 };
 
-try {
-  const result = await commands[command](options);
-  console.log(JSON.stringify({ result }));
-} catch (error) {
-  console.log(JSON.stringify({ error: String(error.message ?? error), status: error.status, stack: error.stack }));
-  process.exitCode = 1;
-} finally {
-  await here.close();
-}
+await answer(async ({ command, local, remote, options }) => {
+  here = new PouchDB(local);
+  there = new PouchDB(remote, { skip_setup: true });
+  try {
+    return await commands[command](options);
+  } finally {
+    await here.close();
+  }
+});

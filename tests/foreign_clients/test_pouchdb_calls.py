@@ -3,36 +3,25 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import subprocess
 import urllib.request
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-HERE = Path(__file__).parent
+
+@pytest.fixture(scope="module")
+def pouchdb(node: Callable[[str], Callable[..., Any]]) -> Callable[..., Any]:
+    """A function that gives calls to PouchDB."""
+    return node("calls.mjs")
 
 
 @pytest.fixture
-def calls(server: Any, name: str) -> Callable[..., list[Any]]:
+def calls(pouchdb: Callable[..., Any], server: Any, name: str) -> Callable[..., list[Any]]:
     """A function that makes calls, one after the other, and returns their outcomes."""
-    node = shutil.which("node")
-    if not (node and (HERE / "node_modules" / "pouchdb").is_dir()):
-        lack = "PouchDB or Node.js is missing: run `make setup`"
-        if os.environ.get("CI"):
-            pytest.fail(lack)
-        pytest.skip(lack)
 
     def make(*wanted: list[Any], base: str = server.with_credentials, **headers: str) -> list[Any]:
-        told = json.dumps({"remote": f"{base}/{name}", "headers": headers, "calls": wanted})
-        ended = subprocess.run(
-            [node, "calls.mjs"], cwd=HERE, input=told, capture_output=True, text=True, timeout=60, check=False
-        )
-        assert ended.returncode == 0, ended.stderr
-        outcomes: list[Any] = json.loads(ended.stdout.splitlines()[-1])
+        outcomes: list[Any] = pouchdb(remote=f"{base}/{name}", headers=headers, calls=wanted)
         return outcomes
 
     return make
