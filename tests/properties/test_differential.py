@@ -22,10 +22,12 @@ from effort import examples
 from hypothesis import HealthCheck, note, settings, strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
 from random_functions import FUNCTION_FAMILIES
+from random_kinds import KINDS
 
 from couchdal.backends.base import BaseBackend
 from couchdal.backends.couch import CouchBackend
 from couchdal.backends.memory import MemoryBackend
+from couchdal.errors import Unreachable
 from couchdal.transcripts.normal_form import canonical_text, in_order
 from couchdal.transcripts.scenario import RECORDED_ADMIN, Credentials, Player, Step
 
@@ -454,12 +456,14 @@ FAMILIES: dict[str, Callable[[World, Random], Source]] = {
 class Twins:
     """Two databases with the same name on two backends, which receive the same requests."""
 
-    def __init__(self, backends: tuple[tuple[BaseBackend, Credentials], ...]) -> None:
+    def __init__(
+        self, backends: tuple[tuple[BaseBackend, Credentials], ...], create: Mapping[str, Any] | None = None
+    ) -> None:
         name = f"twins{uuid.uuid4().hex[:12]}"
         self.players = [Player(backend, name, admin) for backend, admin in backends]
         self.world = World()
         for player in self.players:
-            player.create({})
+            player.create(create or {})
 
     def send(self, source: Source) -> list[str]:
         """Send one request to both backends, and return both answers in normal form."""
@@ -493,16 +497,20 @@ class AnswersAgree(RuleBasedStateMachine):
         self.twins.remove()
 
 
-@pytest.mark.random
-def test_random_requests_get_the_same_answers(request: pytest.FixtureRequest) -> None:
+def compared_backends(request: pytest.FixtureRequest) -> tuple[tuple[BaseBackend, Credentials], ...]:
+    """Return the emulator, and the other backend with its administrator."""
     memory = (MemoryBackend(admin=RECORDED_ADMIN), RECORDED_ADMIN)
     url = os.environ.get("COUCHDB_URL")
-    if url:
-        parts = urlsplit(url)
-        other = CouchBackend(f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}")
-        backends = (memory, (other, (unquote(parts.username or "admin"), unquote(parts.password or ""))))
-    else:
-        backends = (memory, (CouchBackend(request.getfixturevalue("served_address")), RECORDED_ADMIN))
+    if not url:
+        return memory, (CouchBackend(request.getfixturevalue("served_address")), RECORDED_ADMIN)
+    parts = urlsplit(url)
+    other = CouchBackend(f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}")
+    return memory, (other, (unquote(parts.username or "admin"), unquote(parts.password or "")))
+
+
+@pytest.mark.random
+def test_random_requests_get_the_same_answers(request: pytest.FixtureRequest) -> None:
+    url, backends = os.environ.get("COUCHDB_URL"), compared_backends(request)
     run_state_machine_as_test(
         lambda: AnswersAgree(backends),
         settings=settings(
@@ -514,3 +522,48 @@ def test_random_requests_get_the_same_answers(request: pytest.FixtureRequest) ->
             suppress_health_check=list(HealthCheck),
         ),
     )
+
+
+_REQUESTS = 40
+# The engine words these in its own way.
+_WORDED = (
+    re.compile(r"stacktrace: .*?\""),
+    re.compile(r"(cannot read property) '[^']*' of"),
+    re.compile('SyntaxError: .*?"'),
+)
+
+
+def _answers(twins: Twins, source: dict[str, Any]) -> list[str]:
+    """Return both answers in normal form. An answer that breaks off is one, too."""
+    twins.world.note(source)
+    step, shown, body = Step.parse(source), [], None
+    for player in twins.players:
+        try:
+            played = player.send(step)
+            body = played.answer.get("body")
+            text = canonical_text(in_order(played.recorded(), step.unordered))
+        except Unreachable:
+            text = "broken off"
+        for pattern in _WORDED:
+            text = pattern.sub(r"\1 of" if pattern.groups else "", text)
+        shown.append(text)
+    twins.world.learn(body)
+    return shown
+
+
+@pytest.mark.random
+@pytest.mark.parametrize("kind", sorted(KINDS))
+def test_random_requests_of_a_kind_get_the_same_answers(kind: str, request: pytest.FixtureRequest) -> None:
+    families, create = KINDS[kind]
+    backends = compared_backends(request)
+    runs = int(os.environ.get("DIFFERENTIAL_RUNS") or examples(quick=3, soak=100))
+    for seed in range(runs):
+        r = Random(seed)
+        twins = Twins(backends, create)
+        try:
+            for _ in range(_REQUESTS):
+                source = r.choice(families)(twins.world, r)
+                one, other = _answers(twins, source)
+                assert one == other, f"seed {seed}: {canonical_text(source)}"
+        finally:
+            twins.remove()

@@ -74,7 +74,7 @@ _DESIGN_DOCS = {"GET": "all_docs.design_documents", "POST": "all_docs.design_doc
 _LOCAL_DOCS = {"GET": "all_docs.local_documents", "POST": "all_docs.local_documents"}
 _INDEX = {"GET": "index.read", "POST": "index.create"}
 _VIEW = {"GET": "views.read", "POST": "views.read"}
-_LIST = {"GET": "design_functions.list_rows", "POST": "design_functions.list_rows"}
+_LIST = dict.fromkeys(("GET", "POST", "*"), "design_functions.list_rows")
 _SHOW = {"*": "design_functions.show"}
 _UPDATE = {"*": "design_functions.update"}
 _CONFIG = {"GET": "node.read_value", "PUT": "node.write_value", "DELETE": "node.forget_value"}
@@ -169,11 +169,14 @@ _QUERY_ROUTES = (
     Route("/{db}/_design/{name}/_view/{view}/queries", {"POST": "views.queries"}, "POST", reading=_POST, withheld=_ALL),
     Route("/{db}/_design/{name}/_view", {"*": "views.refuse"}),
     Route("/{db}/_design/{name}/_view/{rest...}", {"*": "views.refuse"}),
+    Route("/{db}/_design/{name}/_show", {"*": "design_functions.refuse_show"}, withheld=_ALL),
+    Route("/{db}/_design/{name}/_update", {"*": "design_functions.refuse_update"}, withheld=_ALL),
+    Route("/{db}/_design/{name}/_list", {"*": "design_functions.refuse_list"}, withheld=_ALL),
     Route("/{db}/_design/{name}/_show/{function}", _SHOW, reading=_POST, withheld=_ALL),
     Route("/{db}/_design/{name}/_show/{function}/{doc...}", _SHOW, reading=_POST, withheld=_ALL),
     Route("/{db}/_design/{name}/_update/{function}", _UPDATE, withheld=_ALL),
     Route("/{db}/_design/{name}/_update/{function}/{doc...}", _UPDATE, withheld=_ALL),
-    Route("/{db}/_design/{name}/_list/{function}", {"*": "design_functions.list_rows"}, withheld=_ALL),
+    Route("/{db}/_design/{name}/_list/{function}", {"*": "design_functions.refuse_list"}, withheld=_ALL),
     Route("/{db}/_design/{name}/_list/{function}/{view...}", _LIST, "GET,POST,HEAD", reading=_POST, withheld=_ALL),
     Route("/{db}/_design/{name}/_info", {"GET": "views.info"}, "GET", withheld=_ALL),
     Route("/{db}/_design/{name}/_rewrite", unsupported="requests are not rewritten"),

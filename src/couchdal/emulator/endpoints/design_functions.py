@@ -8,19 +8,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from hashlib import md5
-from typing import Any, cast
+from typing import cast
 
 from couchdal.emulator.engine.documents.document import DocumentRecord, parse_document, validate_doc_id
 from couchdal.emulator.engine.documents.document_read import FOR_FUNCTIONS, open_winner, show as show_document
-from couchdal.emulator.engine.erlang.term_text import iolist, pretty_term
-from couchdal.emulator.engine.javascript.javascript import error_of, find_function
-from couchdal.emulator.http.authentication import decode_base64
+from couchdal.emulator.engine.erlang.term_text import pretty_term
+from couchdal.emulator.engine.javascript.javascript import find_function
 from couchdal.emulator.http.call import Call
 from couchdal.emulator.http.edits import acknowledged, edit
+from couchdal.emulator.http.function_answers import function_response, list_response, with_headers
 from couchdal.emulator.http.listings import list_documents
 from couchdal.emulator.http.request_object import request_object
 from couchdal.emulator.http.view_rows import view_rows
-from couchdal.errors import BadRequest, CouchError, NotFound, NotSupported, ServerError, thrown
+from couchdal.errors import CouchError, MethodNotAllowed, NotFound, NotSupported, ServerError
 from couchdal.http.json_text import encode_json
 from couchdal.http.messages import Response
 from couchdal.http.urls import quote_like_couchdb
@@ -38,49 +38,47 @@ def show(call: Call) -> Response:
     tag = f'"{md5(encode_json(seen), usedforsecurity=False).hexdigest().upper()}"'
     if call.has_etag(tag):
         return Response(304, {"etag": tag})
-    answer = call.db.indexes.query_server(record).call(("shows", name), document, request_object(call, doc_id))
-    if isinstance(answer, dict) and not isinstance(answer.get("headers", {}), dict):
-        # CouchDB crashes when it adds the ETag to these headers.
+    answer = _answer_of(call, record, "shows", name, document)
+    if not isinstance(answer, Mapping):
         raise ServerError("function_clause", error="unknown_error")
-    response = _response(answer)
-    response.headers |= {"etag": tag, "vary": "Accept"}
-    return response
+    return function_response(with_headers(answer, (("ETag", tag), ("Vary", "Accept"))))
 
 
 def update(call: Call) -> Response:
-    """Any method but GET: an update function changes or creates a document, and returns the answer."""
+    """Any method but GET and HEAD: an update function changes or creates a document, and returns the answer."""
     record = _design(call)
     name, doc_id = call.args["function"], call.args.get("doc")
     find_function(record, "updates", name)
     document = _document(call, doc_id)
-    answer = call.db.indexes.query_server(record).call(("updates", name), document, request_object(call, doc_id))
+    answer = _answer_of(call, record, "updates", name, document)
     if not isinstance(answer, list) or len(answer) != 2:
         raise ServerError("", error="case_clause")
     changed, described = answer
     if not isinstance(described, dict):
         raise ServerError(pretty_term(["up", changed, described]), error="case_clause")
-    headers: dict[str, str] = {}
     code = 200
     if isinstance(changed, dict):
         new = parse_document(changed)
-        new.doc_id = validate_doc_id(new.doc_id) if new.doc_id else call.server.next_id()
+        new.doc_id = validate_doc_id(new.doc_id)
         (outcome,) = edit(call, [new])
         if isinstance(outcome, CouchError):
             raise outcome
         code = acknowledged(call, 201)
-        headers = {"x-couch-update-newrev": outcome, "x-couch-id": quote_like_couchdb(new.doc_id)}
-    response = _response({"code": code, **described})
-    response.headers |= headers
-    return response
+        shown_id = quote_like_couchdb(new.doc_id)
+        described = with_headers(described, (("X-Couch-Update-NewRev", outcome), ("X-Couch-Id", shown_id)))
+    return function_response({"code": code, **described})
 
 
 def list_rows(call: Call) -> Response:
-    """GET and POST: the rows of a view as a list function writes them."""
+    """GET, POST and OPTIONS: the rows of a view as a list function writes them."""
+    _check_list_method(call)
     record = _design(call)
     name = call.args["function"]
     design, _, view = call.args.get("view", "").rpartition("/")
     if not view or "/" in design:
         raise NotFound("Invalid path.", error="list_error")
+    if call.method == "POST":
+        _check_list_body(call)
     find_function(record, "lists", name)
     if design:
         try:
@@ -90,7 +88,15 @@ def list_rows(call: Call) -> Response:
     server = call.db.indexes.query_server(record)
     head = list_documents(call, "all") if view == "_all_docs" else _view_answer(call, design or call.args["name"], view)
     rows = head.pop("rows")
-    return _list_response(cast("Mapping[str, Any]", server.call(("lists", name), head, request_object(call), rows)))
+    return list_response(cast("Mapping[str, object]", server.call(("lists", name), head, request_object(call), rows)))
+
+
+def _check_list_body(call: Call) -> None:
+    """Raise ``CouchError`` for a body that is not a JSON object. CouchDB crashes at other JSON values."""
+    call.require_json_type()
+    body = call.json()
+    if not isinstance(body, dict):
+        raise ServerError("" if body == [] else pretty_term(body), error="badmatch")
 
 
 def _view_answer(call: Call, design: str, view: str) -> dict[str, object]:
@@ -103,23 +109,36 @@ def _view_answer(call: Call, design: str, view: str) -> dict[str, object]:
         raise (ServerError("function_clause", error="unknown_error") if error.is_traced else error) from None
 
 
-def _list_response(answer: Mapping[str, Any]) -> Response:
-    """Return what a list function sent, with the error of a failure at a row. Raise any other error."""
-    response = Response(200)
-    for head in answer["heads"]:
-        response = _response(head)
-    if not answer["text"] and "error" not in answer:
-        # CouchDB sends the head with the first text.
-        return Response(200)
-    response.body = answer["text"].encode()
-    if "error" in answer:
-        error = error_of(answer["error"])
-        if answer["turn"] != "row":
-            raise error
-        if not response.body:
-            response.status = error.status
-        response.body += b"\n" + encode_json({"code": error.status, **error.body}) + b"\n"
-    return response
+def refuse_show(call: Call) -> Response:
+    """Any method on ``_show`` without a name."""
+    raise NotFound("Invalid path.", error="show_error")
+
+
+def refuse_update(call: Call) -> Response:
+    """Any method on ``_update`` without a name."""
+    raise NotFound("Invalid path.", error="update_error")
+
+
+def refuse_list(call: Call) -> Response:
+    """Any method on ``_list`` without a name."""
+    _check_list_method(call)
+    raise NotFound("Invalid path.", error="list_error")
+
+
+def _check_list_method(call: Call) -> None:
+    if call.method not in ("GET", "HEAD", "POST", "OPTIONS"):
+        raise MethodNotAllowed("Only GET,POST,HEAD allowed", headers={"allow": "GET,POST,HEAD"})
+
+
+def _answer_of(call: Call, design: DocumentRecord, kind: str, name: str, document: object) -> object:
+    """Return what a show or an update returned. Raise ``ServerError`` if it sent the head of a list."""
+    request = request_object(call, call.args.get("doc"))
+    try:
+        return call.db.indexes.query_server(design).call((kind, name), document, request)
+    except ServerError as error:
+        if error.error != "unexpected_answer":
+            raise
+        raise ServerError(error.reason, error="badmatch" if kind == "shows" else "case_clause") from None
 
 
 def _design(call: Call) -> DocumentRecord:
@@ -135,55 +154,3 @@ def _document(call: Call, doc_id: str | None) -> dict[str, object] | None:
     except NotFound:
         return None
     return show_document(call.db, *opened, _SHOWN)
-
-
-def _response(answer: object) -> Response:
-    """Return the response that a function describes. Raise ``ServerError`` for an invalid description."""
-    if not isinstance(answer, Mapping):
-        raise ServerError("function_clause", error="unknown_error")
-    response = Response(200)
-    kind = "application/json"
-    data: object = ""
-    for name, value in answer.items():
-        if name == "code" and type(value) is int:
-            response.status = value
-        elif name == "json":
-            kind = "application/json"
-        elif name == "body":
-            data, kind = value, "text/html; charset=utf-8"
-        elif name == "base64":
-            data, kind = _decoded(value), "application/binary"
-        elif name == "headers" and isinstance(value, Mapping):
-            response.headers = {key.lower(): _header(text) for key, text in value.items()}
-        elif name != "stop" or value is not True:
-            reason = f"Invalid data from external server: {{{pretty_term(name)},{pretty_term(value)}}}"
-            raise thrown("external_response_error", reason)
-    response.headers.setdefault("content-type", kind)
-    if "json" in answer:
-        response.body = encode_json(answer["json"]) + b"\n"
-    else:
-        response.body = data if isinstance(data, bytes) else _bytes(data)
-    return response
-
-
-def _header(value: object) -> str:
-    if isinstance(value, (str, list)):
-        return _bytes(value).decode("utf-8", "replace")
-    return pretty_term(value)
-
-
-def _bytes(value: object) -> bytes:
-    try:
-        return iolist(value)
-    except ValueError:
-        raise ServerError("badarg", error="unknown_error") from None
-
-
-def _decoded(value: object) -> bytes:
-    if not isinstance(value, str):
-        raise ServerError("function_clause", error="unknown_error")
-    try:
-        return decode_base64(value)
-    except BadRequest:
-        # CouchDB handles this error in credentials, but not in the answers of functions.
-        raise ServerError("function_clause", error="unknown_error") from None

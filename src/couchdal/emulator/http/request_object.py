@@ -18,6 +18,8 @@ _FORM = "application/x-www-form-urlencoded"
 def request_object(call: Call, doc_id: str | None = None) -> dict[str, object]:
     """Return the ``req`` argument of a function. It does not hold the credentials."""
     request, db = call.request, call.db
+    # CouchDB answers HEAD as GET, without the body.
+    method = "GET" if call.method == "HEAD" else call.method
     path, raw_path = split_path(request.path), request.path + (f"?{request.query}" if request.query else "")
     if "partition" in call.args:
         # Functions see the path without the partition, and the query as the client sent it.
@@ -29,7 +31,7 @@ def request_object(call: Call, doc_id: str | None = None) -> dict[str, object]:
         "uuid": call.server.next_id(),
         "id": doc_id,
         # Erlang encodes the name of any other method as a list of characters.
-        "method": call.method if call.method in _METHODS else list(call.method.encode()),
+        "method": method if method in _METHODS else list(method.encode()),
         "requested_path": [*map(_text, split_path(raw_path))],
         "path": [*map(_text, path)],
         "raw_path": raw_path,

@@ -1,6 +1,6 @@
 // Runs the functions of one design document as CouchDB's query server does: compiles them, provides their API, and
-// translates what they throw. The value of this script is the one function that Python calls.
-(function () {
+// translates what they throw. The value of this script is a function: called with ``mime.js``, it returns what Python calls.
+(function (mime) {
   "use strict";
 
   // Copies that user code cannot replace.
@@ -93,46 +93,77 @@
   let root = {};
   let modules = {};
 
-  function resolve(names, module) {
+  // Follow the names of a path from a module. Only an absolute path starts at the root.
+  function resolve(names, module, top) {
     for (const name of names) {
       if (name === "." || name === "..") {
         if (!module.parent || (name === ".." && !module.parent.parent))
           throw failure("invalid_require_path", "Object has no parent " + stringify(module.current));
-        const up = name === "." ? module : module.parent;
-        const id = name === "." ? module.id : module.id.slice(0, module.id.lastIndexOf("/"));
-        module = { id, parent: up.parent, current: up.parent.current };
-        continue;
+        const { id, parent, current } = module;
+        module =
+          name === "." ? { id, parent, current } : { id: id.slice(0, id.lastIndexOf("/")), parent: parent.parent, current: parent.current };
+      } else {
+        const parent = top ? { current: top } : module;
+        const current = parent.current[name];
+        if (current === undefined)
+          throw failure("invalid_require_path", `Object has no property "${name}". ${stringify(parent.current)}`);
+        module = { id: parent.id ? `${parent.id}/${name}` : name, parent, current };
       }
-      const parent = module || { current: root };
-      const current = parent.current[name];
-      if (current === undefined)
-        throw failure("invalid_require_path", `Object has no property "${name}". ${stringify(parent.current)}`);
-      module = { id: parent.id ? `${parent.id}/${name}` : name, parent, current };
+      top = undefined;
     }
     if (typeof module.current !== "string")
       throw failure("invalid_require_path", `Must require a JavaScript string, not: ${typeof module.current}`);
-    return { id: module.id, parent: module.parent, current: module.current, exports: {} };
+    return { current: module.current, parent: module.parent, id: module.id, exports: {} };
   }
 
-  function require(path, from) {
-    const names = path.split("/");
-    const relative = names[0] === "." || names[0] === "..";
-    const module = resolve(names, relative ? from : undefined);
-    if (!Object.hasOwn(modules, module.id)) {
+  function requireFrom(top, loaded, path, from) {
+    const module = resolve(path.split("/"), from.parent, top);
+    if (!Object.hasOwn(loaded, module.id)) {
       // Set before the module runs, so modules can require each other in a circle.
-      modules[module.id] = {};
+      loaded[module.id] = {};
       try {
         const run = globalEval(`(function (module, exports, require) { ${module.current}\n })`);
-        run.call(globalThis, module, module.exports, (name) => require(name, module));
+        run.call(globalThis, module, module.exports, (name) => requireFrom(top, loaded, name, module));
       } catch (thrown) {
-        throw failure("compilation_error", `Module require('${path}') raised error ${thrown}`);
+        throw failure("compilation_error", `Module require('${path}') raised error ${thrown.toString()}`);
       }
-      modules[module.id] = module.exports;
+      loaded[module.id] = module.exports;
     }
-    return modules[module.id];
+    return loaded[module.id];
   }
 
-  const compiled = new Map();
+  // Each function has its own globals, as if it ran in its own realm: the global object holds them while it runs.
+  const shared = new Map();
+  let api = [];
+  let apiValues = [];
+  const scopes = new WeakMap();
+  let held = { globals: new Map(), require: null };
+
+  function enter(scope) {
+    if (scope === held) return;
+    if (!isUntouched()) leave();
+    held = scope;
+    for (const [name, value] of scope.globals) globalThis[name] = value;
+  }
+
+  // Most functions add no globals. Looking at all of them for each document would take longer than the functions.
+  function isUntouched() {
+    if (held.globals.size || Reflect.ownKeys(globalThis).length !== shared.size) return false;
+    return api.every((name, place) => globalThis[name] === apiValues[place]);
+  }
+
+  function leave() {
+    const { globals } = held;
+    globals.clear();
+    for (const name of Reflect.ownKeys(globalThis)) {
+      const value = globalThis[name];
+      if (shared.has(name) && Object.is(shared.get(name), value)) continue;
+      globals.set(name, value);
+      if (shared.has(name)) globalThis[name] = shared.get(name);
+      else Reflect.deleteProperty(globalThis, name);
+    }
+    for (const [name, value] of shared) if (!Object.hasOwn(globalThis, name)) globalThis[name] = value;
+  }
 
   function evaluated(source) {
     try {
@@ -141,35 +172,40 @@
     } catch (thrown) {
       if (!(thrown instanceof SyntaxError)) throw thrown;
     }
-    // An anonymous function is a syntax error as a statement. CouchDB's engine accepts it as an expression.
+    // An anonymous function is a syntax error as a statement. CouchDB's engine accepts it as an expression, but no class,
+    // generator or asynchronous function.
+    if (/^\s*(class\b|async\s+function\b|function\s*\*)/.test(source)) throw new SyntaxError("function name expected");
     return globalEval(`(${source.replace(/[\s;]+$/, "")}\n)`);
   }
 
-  function compile(source) {
+  // Compile a function. It can load the modules that ``require`` finds.
+  function compile(source, require = null) {
     if (!source) throw failure("not_found", "missing function");
-    if (!compiled.has(source)) {
-      let made;
-      try {
-        made = evaluated(source);
-      } catch (thrown) {
-        throw failure("compilation_error", `${thrown} (${source})`);
-      }
-      if (typeof made !== "function")
-        throw failure("compilation_error", `Expression does not eval to a function. (${source})`);
-      compiled.set(source, made);
+    const scope = { globals: new Map(), require };
+    enter(scope);
+    let made;
+    try {
+      made = evaluated(String(source));
+    } catch (thrown) {
+      throw failure("compilation_error", `${thrown.toString()} (${source})`);
     }
-    return compiled.get(source);
+    if (typeof made !== "function")
+      throw failure("compilation_error", `Expression does not eval to a function. (${source})`);
+    scopes.set(made, scope);
+    return made;
   }
 
+  // The error word for an answer that CouchDB did not expect from the query server.
+  const UNEXPECTED = "unexpected_answer";
   let emitted = [];
   let chunks = [];
   let started = {};
   let isNew = false;
-  let rows = [];
   let list = null;
 
+  const emit = (key, value) => void emitted.push([key, shown(value)]);
   Object.assign(globalThis, {
-    emit: (key, value) => void emitted.push([key, shown(value)]),
+    emit,
     sum: (values) => {
       let total = 0;
       for (const name in values) total += values[name];
@@ -178,11 +214,19 @@
     log,
     toJSON: stringify,
     isArray: (value) => Array.isArray(value),
-    require: (path) => require(path),
+    provides: mime.provides,
+    registerType: mime.registerType,
     start: (response) => void ((started = response || {}), (isNew = true)),
     send: (chunk) => void chunks.push(chunk.toString()),
     getRow,
+    require: (path) => {
+      if (held.require === null) throw new ReferenceError("'require' is not defined");
+      return held.require(path);
+    },
   });
+  for (const name of Reflect.ownKeys(globalThis)) shared.set(name, globalThis[name]);
+  api = Object.keys(globalThis);
+  apiValues = api.map((name) => globalThis[name]);
 
   // Ignore what a map or reduce function throws, except for the values that stop the query server.
   function ignoreThrown(thrown) {
@@ -193,15 +237,31 @@
     if (thrown.name == "InternalError") throw failure(thrown.name, thrown.message);
   }
 
+  let mapSources = [];
+  let mapFunctions = [];
+
+  // A map function sees only the modules in the library of its views.
+  function mapFunction(source) {
+    const top = { views: { lib: root.views && root.views.lib } };
+    const loaded = {};
+    return compile(source, (path) => requireFrom(top, loaded, path, {}));
+  }
+
   function map(sources, document) {
     freeze(document);
     subject = document;
-    return sources.map((source) => {
+    if (sources.length !== mapSources.length || sources.some((source, place) => source !== mapSources[place])) {
+      mapSources = [];
+      mapFunctions = sources.map(mapFunction);
+      mapSources = sources;
+    }
+    return sources.map((source, place) => {
       emitted = [];
       running = source;
       isThrownTold = false;
       try {
-        compile(source)(document);
+        enter(scopes.get(mapFunctions[place]));
+        mapFunctions[place](document);
         return emitted;
       } catch (thrown) {
         ignoreThrown(thrown);
@@ -210,12 +270,17 @@
     });
   }
 
+  const reduces = new Map();
+
   function reduce(source, keys, values, again) {
-    const run = compile(source);
+    if (!reduces.has(source)) reduces.set(source, compile(source));
+    const functions = [reduces.get(source)];
+    // Each call of a reduce function starts with new globals.
+    enter({ globals: new Map(scopes.get(functions[0]).globals), require: null });
     running = source;
     let reduction = null;
     try {
-      reduction = run(keys, values, again);
+      reduction = functions[0](keys, values, again);
     } catch (thrown) {
       ignoreThrown(thrown);
     }
@@ -224,51 +289,77 @@
 
   const asResponse = (value) => (typeof value === "string" ? { body: value } : value);
 
-  // In CouchDB, a list function answers in turns: to the head, to each row, and to the end. At the end of each turn,
-  // CouchDB sends the chunks. A function can replace the head until the first chunk is sent.
-  function flush() {
-    if (isNew && !list.text) list.heads.push(started);
-    list.text += chunks.join("");
-    chunks = [];
+  // The functions below assign to what a function returned, which may be a number: then nothing happens.
+  const assign = (target, name, value) => void Reflect.set(Object(target), name, value);
+
+  function withContentType(response) {
+    assign(response, "headers", response.headers || {});
+    const headers = response.headers;
+    if (mime.contentType()) assign(headers, "Content-Type", headers["Content-Type"] || mime.contentType());
+    return response;
+  }
+
+  // In CouchDB, a list function answers in turns: to the head, to each row, and to the end. Each message has the chunks
+  // of a turn, and the head of the answer if the function set one.
+  function answerTurn(kind) {
+    const head = kind === "start" ? withContentType(started || {}) : isNew ? started : undefined;
+    if (kind === "start") started = {};
     isNew = false;
+    list.turns.push(parse(stringify([chunks, head])));
+    chunks = [];
   }
 
   function getRow() {
+    // Elsewhere, CouchDB does not expect the head that this sends.
+    if (list === null) throw failure(UNEXPECTED, parse(stringify(["start", chunks, withContentType(started || {})])));
     if (list.turn === "end") return null;
-    flush();
-    list.turn = rows.length ? "row" : "end";
-    return rows.length ? rows.shift() : null;
+    answerTurn(list.turn === "head" ? "start" : "chunks");
+    list.turn = list.place < list.rows.length ? "row" : "end";
+    return list.turn === "row" ? list.rows[list.place++] : null;
   }
 
-  function rendered(run, turn = "end") {
+  function reset() {
     chunks = [];
     started = {};
-    isNew = true;
-    list = { heads: [], text: "", turn };
+    isNew = false;
+    mime.reset();
+  }
+
+  function rendered(run, word = "render_error") {
     try {
       return run();
     } catch (thrown) {
       tellThrown(thrown);
       if ((thrown.error && thrown.reason) || isFailure(thrown)) throw thrown;
-      throw failure("render_error", `function raised error: ${thrown.toString()} \nstacktrace: ${thrown.stack}`);
+      throw failure(word, `function raised error: ${thrown.toString()} \nstacktrace: ${thrown.stack}`);
     }
   }
 
+  // Arrays pass here, because functions run in another realm there. CouchDB fails at them later.
+  const isAnswer = (value) => typeof value === "string" || (typeof value === "object" && value !== null);
+
   function checked(response, kind) {
-    const type = typeof response;
-    if (response === null || (type !== "object" && type !== "string"))
-      throw failure("render_error", `undefined response from ${kind} function`);
+    if (!isAnswer(response)) throw failure("render_error", `undefined response from ${kind} function`);
     return asResponse(response);
   }
 
-  function shownBy(run, design, document, request) {
-    try {
-      return run.call(design, document, request);
-    } catch (thrown) {
-      tellThrown(thrown);
-      // For a missing document, the error is 404 unless the function handles null.
-      throw document === null && request.path.length > 5 ? failure("not_found", "document not found") : thrown;
+  function showAnswer(run, design, document, request) {
+    reset();
+    list = null;
+    let response = asResponse(run.call(design, document, request) || {});
+    if (chunks.length) {
+      assign(response, "headers", response.headers || {});
+      for (const name in started) assign(response.headers, name, started[name]);
+      assign(response, "body", chunks.join("") + (response.body || ""));
+      chunks = [];
+      started = {};
     }
+    if (mime.isUsed()) {
+      const provided = asResponse(mime.run(request, design) || {});
+      assign(response, "body", (response.body || "") + chunks.join("") + (provided.body || ""));
+      response = withContentType(response);
+    }
+    return checked(response, "show");
   }
 
   const kinds = {
@@ -293,38 +384,60 @@
     },
     shows: (run, design, document, request) =>
       rendered(() => {
-        const response = asResponse(shownBy(run, design, document, request) || {});
-        if (chunks.length) {
-          response.headers = { ...response.headers, ...started };
-          response.body = chunks.join("") + (response.body || "");
+        try {
+          return showAnswer(run, design, document, request);
+        } catch (thrown) {
+          // For a missing document, every error is 404.
+          if (document !== null || request.path.length <= 5 || thrown[1] === UNEXPECTED) throw thrown;
+          tellThrown(thrown);
+          throw failure("not_found", "document not found");
         }
-        return checked(response, "show");
       }),
     updates: (run, design, document, request) =>
       rendered(() => {
         if (request.method === "GET") throw failure("method_not_allowed", "Update functions do not allow GET");
-        const [changed, response] = run.call(design, document, request);
-        return [changed, checked(response, "update")];
+        const result = run.call(design, document, request);
+        const changed = result[0];
+        return [changed, checked(result[1], "update")];
       }),
-    lists: (run, design, head, request, given) => {
-      rows = given;
+    lists: (run, design, head, request, rows) => {
+      reset();
+      list = { turns: [], turn: "head", rows, place: 0, error: null };
       try {
-        const tail = rendered(() => run.call(design, head, request), "head");
-        if (list.turn === "head") getRow();
-        if (tail !== undefined) chunks.push(tail);
-        flush();
+        rendered(() => {
+          let tail = run.call(design, head, request);
+          if (mime.isUsed()) tail = mime.run(request, design);
+          if (list.turn === "head") getRow();
+          if (tail !== undefined) chunks.push(tail);
+          answerTurn("end");
+        });
       } catch (thrown) {
         list.error = described(thrown);
       }
-      return list;
+      const { turns, turn, error } = list;
+      list = null;
+      return { turns, turn, error };
+    },
+    rewrites: (run, design, request) => {
+      const result = rendered(() => run.call(design, request), "rewrite_error");
+      if (!result) return null;
+      return [typeof result === "string" ? { path: result, method: request.method } : result];
     },
   };
 
   function call(path, ...args) {
-    let source = root;
-    for (const name of path) source = source[name];
+    let holder = root;
+    for (const name of path.slice(0, -1)) holder = holder[name];
+    const name = path[path.length - 1];
+    if (!holder[name])
+      throw failure("not_found", `missing ${path[0]} function ${name} on design doc ${root._id}`);
     subject = args[0];
-    return kinds[path[0]](compile(source), root, ...args);
+    if (typeof holder[name] !== "function") {
+      modules = root._module_cache = root._module_cache || modules;
+      holder[name] = compile(holder[name], (from) => requireFrom(root, modules, from, {}));
+    }
+    enter(scopes.get(holder[name]));
+    return kinds[path[0]](holder[name], root, ...args);
   }
 
   function load(design) {
@@ -341,7 +454,7 @@
     if (isFailure(thrown)) return thrown.slice(1);
     if (thrown.error && thrown.reason) return [thrown.error, thrown.reason];
     if (thrown.name) return [thrown.name, thrown];
-    return ["unnamed_error", null];
+    return ["unnamed_error", thrown.stack === undefined ? null : thrown.stack];
   }
 
   return (text) => {
@@ -359,4 +472,4 @@
     }
     return told.length ? `${answer.slice(0, -1)},${stringify(told)}]` : answer;
   };
-})();
+})

@@ -113,7 +113,9 @@ def new_context(load: str, time_limit_s: float | None) -> Callable[[str], str]:
 
 @cache
 def _script() -> str:
-    return resources.files("couchdal.emulator.engine.javascript").joinpath("javascript.js").read_text("utf-8")
+    package = resources.files("couchdal.emulator.engine.javascript")
+    main, mime = (package.joinpath(name).read_text("utf-8") for name in ("javascript.js", "mime.js"))
+    return f"{main}({mime})"
 
 
 def is_installed() -> bool:
