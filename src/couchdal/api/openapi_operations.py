@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from couchdal.api.openapi_schemas import ANY, OK, TEXT, Schema, array, by_name, obj, ref
+from couchdal.api.openapi_schemas import ANY, COUNT, OK, TEXT, Schema, array, by_name, obj, ref
 
 _NAMES = array(TEXT)
 _DONE = ref("Done")
@@ -34,6 +34,25 @@ OPERATIONS: Mapping[str, Operation] = {
     "GET server.membership": Operation(
         "Return the nodes of the cluster.", {200: obj({"all_nodes": _NAMES, "cluster_nodes": _NAMES})}
     ),
+    "POST server.reload_query_servers": Operation("Let query servers read functions anew.", {200: _DONE}, ANY),
+    "GET cluster.shards": Operation("Return the shards of a database.", {200: obj({"shards": by_name(_NAMES)})}),
+    "GET cluster.document_shard": Operation(
+        "Return the shard that holds a document.", {200: obj({"range": TEXT, "nodes": _NAMES})}
+    ),
+    "POST cluster.sync_shards": Operation("Synchronize the shards of a database.", _ACCEPTED, ANY),
+    "GET cluster.state": Operation("Return how far the cluster is set up.", {200: obj({"state": TEXT})}),
+    "POST cluster.set_up": Operation("Set up a node, or finish the cluster.", {201: _DONE}, ref("ClusterSetup")),
+    "GET reshard.summary": Operation("Return how many jobs that split shards there are.", {200: obj({"total": COUNT})}),
+    "GET reshard.read_state": Operation("Return whether jobs that split shards may run.", {200: ref("ReshardState")}),
+    "PUT reshard.write_state": Operation(
+        "Let jobs that split shards run, or stop them.", {200: _DONE}, ref("ReshardState")
+    ),
+    "GET reshard.read_jobs": Operation("Return the jobs that split shards.", {200: obj({"total_rows": COUNT})}),
+    "POST reshard.create_jobs": Operation("Split shards.", {201: {"type": "array"}}, ref("ReshardJob")),
+    "GET reshard.read_job": Operation("Return a job that splits a shard.", {200: obj({"id": TEXT})}),
+    "DELETE reshard.delete_job": Operation("Forget a job that splits a shard.", {200: _DONE}),
+    "GET reshard.read_job_state": Operation("Return the state of a job.", {200: obj({"state": TEXT})}),
+    "PUT reshard.write_job_state": Operation("Run a job, or stop it.", {200: _DONE}, ref("ReshardState")),
     "GET session.read": Operation("Return who is logged in.", {200: ref("Session")}),
     "POST session.log_in": Operation(
         "Log in with a name and a password. The answer sets a cookie.", {200: ref("LoggedIn"), 302: ANY}, ref("Login")

@@ -147,6 +147,9 @@ SCHEMAS: Mapping[str, Schema] = {
     "IndexesDeleted": obj(
         {"success": array(obj({"id": TEXT, "ok": OK})), "fail": array(obj({"id": ANY, "error": ANY}))}
     ),
+    "ClusterSetup": _members("cluster.set_up", required=("action",), ensure_dbs_exist=array(TEXT)),
+    "ReshardState": obj({"state": {"enum": ["running", "stopped"]}}, {"reason": ANY}),
+    "ReshardJob": _members("reshard.create_jobs", required=("type",)),
     "Filter": _members("changes.read", doc_ids=array(TEXT), selector={"type": "object"}, fields=array(TEXT)),
     "Changes": obj({"results": array(by_name(ANY)), "last_seq": TEXT, "pending": COUNT}),
 }

@@ -29,6 +29,10 @@ _CHANGES = (
     *("since", "feed", "limit", "filter", "include_docs", "style", "descending", "heartbeat", "timeout", "conflicts"),
     *("attachments", "att_encoding_info", "seq_interval", "last-event-id", "view"),
 )
+_SETUP = (
+    *("action", "username", "password", "password_hash", "bind_address", "port", "node_count", "ensure_dbs_exist"),
+    *("host", "cookie"),
+)
 
 
 class Parameters(NamedTuple):
@@ -77,6 +81,11 @@ BY_ENDPOINT: Final[Mapping[str, Parameters]] = {
     "index.read": Parameters(("limit", "skip")),
     "index.create": Parameters(("w",), ("index", "ddoc", "name", "type", "partitioned")),
     "index.bulk_delete": Parameters(("w",), ("docids",)),
+    "cluster.state": Parameters(("ensure_dbs_exist",)),
+    "cluster.set_up": Parameters((), _SETUP),
+    "reshard.write_state": Parameters((), ("state", "reason")),
+    "reshard.create_jobs": Parameters((), ("type", "db", "shard", "range", "node")),
+    "reshard.write_job_state": Parameters((), ("state", "reason")),
     "changes.read": Parameters(_CHANGES, ("doc_ids", "selector", "fields")),
 }
 # Local documents have no tree of revisions, and so fewer parameters.
@@ -119,7 +128,7 @@ FLAGS: Final = frozenset(
 )
 #: Parameters that are numbers.
 COUNTS: Final = frozenset(
-    ("group_level", "limit", "skip", "count", "q", "n", "r", "w", "heartbeat", "timeout", "seq_interval")
+    ("group_level", "limit", "skip", "count", "node_count", "q", "n", "r", "w", "heartbeat", "timeout", "seq_interval")
 )
 #: Parameters that are JSON values, in a query as JSON text.
 VALUES: Final = frozenset(("key", "keys", "start_key", "end_key", "doc_ids", "atts_since"))

@@ -53,7 +53,6 @@ _PUT = ("PUT",)
 _ALL = ("GET", "POST", "PUT", "DELETE")
 
 _NO_SEARCH = "there is no full-text search"
-_NO_SHARDS = "databases have no shards"
 _NO_INTERFACE = "there is no web interface"
 
 _DOCUMENT = {
@@ -78,6 +77,9 @@ _LIST = dict.fromkeys(("GET", "POST", "*"), "design_functions.list_rows")
 _SHOW = {"*": "design_functions.show"}
 _UPDATE = {"*": "design_functions.update"}
 _CONFIG = {"GET": "node.read_value", "PUT": "node.write_value", "DELETE": "node.forget_value"}
+_RESHARD_STATE = {"GET": "reshard.read_state", "PUT": "reshard.write_state"}
+_RESHARD_JOB = {"GET": "reshard.read_job", "DELETE": "reshard.delete_job"}
+_RESHARD_JOB_STATE = {"GET": "reshard.read_job_state", "PUT": "reshard.write_job_state"}
 _CHANGES = {"GET": "changes.read", "POST": "changes.read"}
 
 _SERVER_ROUTES = (
@@ -100,6 +102,7 @@ _SERVER_ROUTES = (
     ),
     Route("/_active_tasks", {"GET": "server.active_tasks"}, "GET,HEAD", withheld=_ALL),
     Route("/_membership", {"GET": "server.membership"}, "GET", withheld=_ALL),
+    Route("/_membership/{rest...}", {"GET": "cluster.fail"}, "GET"),
     Route("/_replicate", unsupported="replications are not run; replicate with a client instead"),
     Route("/_scheduler", unsupported="replications are not run"),
     Route("/_db_updates", unsupported="there is no feed of databases"),
@@ -111,13 +114,22 @@ _SERVER_ROUTES = (
     Route("/_node/{node}/_config/{section}/{key}", _CONFIG, "GET,PUT,DELETE", withheld=_ALL),
     Route("/_node/{node}/_config/{section}/{key}/{rest...}", {"*": "node.not_found"}),
     Route("/_node/{node}/{rest...}", unsupported="a node answers for its configuration alone"),
-    Route("/_cluster_setup", unsupported="there is no cluster to set up"),
-    Route("/_reshard", unsupported=_NO_SHARDS),
-    Route("/_reload_query_servers", unsupported="there are no query servers"),
+    Route("/_cluster_setup", {"GET": "cluster.state", "POST": "cluster.set_up"}, "GET,POST", withheld=_ALL),
+    Route("/_reshard", {"GET": "reshard.summary"}, "GET,HEAD", withheld=_ALL),
+    Route("/_reshard/state", _RESHARD_STATE, "GET,HEAD,PUT", withheld=_ALL),
+    Route("/_reshard/state/{rest...}", {"*": "reshard.not_found"}),
+    Route(
+        "/_reshard/jobs", {"GET": "reshard.read_jobs", "POST": "reshard.create_jobs"}, "GET,HEAD,POST", withheld=_ALL
+    ),
+    Route("/_reshard/{name}", {"*": "reshard.not_found"}),
+    Route("/_reshard/jobs/{job}", _RESHARD_JOB, "GET,HEAD,DELETE", withheld=_ALL),
+    Route("/_reshard/jobs/{job}/state", _RESHARD_JOB_STATE, "GET,HEAD,PUT", withheld=_ALL),
+    Route("/_reshard/{rest...}", {"*": "reshard.fail"}),
+    Route("/_reload_query_servers", {"POST": "server.reload_query_servers"}, "POST", withheld=_ALL),
     Route("/_search_analyze", unsupported=_NO_SEARCH),
     Route("/_nouveau_analyze", unsupported=_NO_SEARCH),
     Route("/_utils", unsupported=_NO_INTERFACE),
-    Route("/favicon.ico", unsupported=_NO_INTERFACE),
+    Route("/favicon.ico", {"*": "server.icon"}, withheld=_ALL),
 )
 
 # A database, its settings, and operations on all of it.
@@ -141,9 +153,10 @@ _DATABASE_ROUTES = (
     Route("/{db}/_ensure_full_commit", {"POST": "databases.ensure_full_commit"}, "POST", reading=_POST),
     Route("/{db}/_temp_view", {"*": "server.temporary_view"}),
     Route("/{db}/_temp_view/{rest...}", {"*": "server.temporary_view"}),
-    Route("/{db}/_shards", allow="GET", unsupported=_NO_SHARDS),
-    Route("/{db}/_shards/{doc_id}", allow="GET", unsupported=_NO_SHARDS),
-    Route("/{db}/_sync_shards", allow="POST", unsupported=_NO_SHARDS),
+    Route("/{db}/_shards", {"GET": "cluster.shards"}, "GET", withheld=_ALL),
+    Route("/{db}/_shards/{doc_id}", {"GET": "cluster.document_shard"}, "GET", withheld=_ALL),
+    Route("/{db}/_shards/{rest...}", {"*": "cluster.fail"}),
+    Route("/{db}/_sync_shards", {"POST": "cluster.sync_shards"}, "POST", withheld=_ALL),
     Route("/{db}/_search_cleanup", unsupported=_NO_SEARCH),
     Route("/{db}/_nouveau_cleanup", unsupported=_NO_SEARCH),
     Route("/{db}/_bulk_docs", {"POST": "bulk_docs.write"}, "POST"),

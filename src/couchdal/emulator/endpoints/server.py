@@ -1,17 +1,19 @@
-"""``/``, ``_up``, ``_uuids``, ``_active_tasks``, ``_membership``. Source: ``chttpd_misc``."""
+"""``/``, ``_up``, ``_uuids``, ``_active_tasks``, ``_membership`` and the like. Source: ``chttpd_misc``."""
 
 from __future__ import annotations
 
+from email.utils import formatdate
 from hashlib import md5
 
 from couchdal.api import VERSION
 from couchdal.emulator.engine.erlang.integers import parse_integer
 from couchdal.emulator.http.call import Call
-from couchdal.errors import BadRequest, Gone
+from couchdal.errors import BadRequest, Gone, MethodNotAllowed
 from couchdal.http.answers import json_response
 from couchdal.http.messages import Response
 
 _MAX_UUIDS = 1000
+_YEAR_S = 365 * 24 * 3600
 _NODE = "nonode@nohost"
 
 
@@ -64,6 +66,21 @@ def active_tasks(call: Call) -> Response:
 def membership(call: Call) -> Response:
     """GET: a cluster of one node."""
     return json_response({"all_nodes": [_NODE], "cluster_nodes": [_NODE]})
+
+
+def reload_query_servers(call: Call) -> Response:
+    """POST: query servers read each design document anew anyway."""
+    call.require_json_type()
+    return json_response({"ok": True})
+
+
+def icon(call: Call) -> Response:
+    """GET: the icon of a web interface, which does not exist. Browsers may remember that for a year."""
+    if call.method not in ("GET", "HEAD"):
+        raise MethodNotAllowed("Only GET,HEAD allowed", headers={"allow": "GET,HEAD"})
+    expires = formatdate(call.server.clock.now() + _YEAR_S, usegmt=True)
+    headers = {"content-type": "text/plain", "cache-control": f"public, max-age={_YEAR_S}", "expires": expires}
+    return Response(404, headers, body=b"Not found.")
 
 
 def temporary_view(call: Call) -> Response:

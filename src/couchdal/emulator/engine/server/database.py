@@ -33,6 +33,7 @@ class Database(DocumentStore):
         "instance_start_time",
         "journal",
         "name",
+        "ranges",
         "replicas",
         "security",
         "shards",
@@ -65,6 +66,8 @@ class Database(DocumentStore):
         self.system: str = last if last in ("_users", "_replicator") else ""
         self.instance_start_time: str = instance_start_time
         self.shards: int = shards
+        # The ranges of the shards, once one was split.
+        self.ranges: tuple[tuple[int, int], ...] | None = None
         self.replicas: int = replicas
         self.security: dict[str, object] = DEFAULT_SECURITY
         # CouchDB checks revisions before it merges only until it has loaded the validation functions. A write loads

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from couchdal.emulator.engine.config.configuration import Configuration
     from couchdal.emulator.engine.javascript.javascript import Message
     from couchdal.emulator.engine.javascript.runtime import Runtime
+    from couchdal.emulator.engine.server.sharding import Resharding
 
 # A shard's name ends with its time stamp. CouchDB ignores the suffix ".couch".
 _NAME = re.compile(r"[a-z][a-z0-9_$()+/-]*(\.[0-9]{10,})?(\.couch)?\Z")
@@ -121,6 +122,7 @@ class Server:
         "lock",
         "party_admin",
         "provided",
+        "resharding",
         "settings",
         "tell",
     )
@@ -151,6 +153,8 @@ class Server:
         self.provided: set[object] = set()
         # How often a database of each name was created.
         self.generations: dict[str, int] = dict.fromkeys(self.databases, 1)
+        # Which shards were split, once a request asked for it.
+        self.resharding: Resharding | None = None
         # Failed logins by address, name and salt: their number, and the time of the first.
         self.failures: dict[tuple[str, str, str], tuple[int, float]] = {}
         # Digests of passwords that were right before, by derived key: deriving a key takes a good part of a second.
@@ -254,6 +258,7 @@ class Server:
             (self, "generations", dict.fromkeys(databases, 1)),
             (self, "failures", {}),
             (self, "provided", set()),
+            (self, "resharding", None),
             (self, "known_passwords", {}),
         )
         self.journal.publish(Changes(assignments, actions, woken=[database.changed for database in old]))

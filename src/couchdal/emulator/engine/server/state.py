@@ -22,6 +22,7 @@ from couchdal.emulator.storage.overlay import OverlayStorage, flattened
 if TYPE_CHECKING:
     from couchdal.emulator.engine.config.configuration import Configuration
     from couchdal.emulator.engine.config.settings import Settings
+    from couchdal.emulator.engine.server.sharding import Resharding
 
 # How many overlays may lie upon one another before their documents are copied into one storage.
 _MAX_DEPTH = 8
@@ -39,6 +40,8 @@ class DatabaseValues(NamedTuple):
     doc_del_count: int
     design_version: int
     validation_loaded: bool
+    shards: int
+    ranges: tuple[tuple[int, int], ...] | None
     deleted: bool
 
 
@@ -62,6 +65,7 @@ class ServerState(NamedTuple):
     generations: dict[str, int]
     failures: dict[tuple[str, str, str], tuple[int, float]]
     provided: set[object]
+    resharding: Resharding | None
     ids: tuple[int, int, str]
     advanced_s: float
 
@@ -75,6 +79,7 @@ def keep(server: Server) -> ServerState:
         generations=server.generations.copy(),
         failures=server.failures.copy(),
         provided=server.provided.copy(),
+        resharding=server.resharding,
         ids=server.ids.position,
         advanced_s=server.clock.advanced_s,
     )
@@ -109,9 +114,22 @@ def fork(server: Server) -> Server:
     other.databases = {name: fork_database(database, other.journal) for name, database in server.databases.items()}
     other.generations, other.failures = server.generations.copy(), server.failures.copy()
     other.provided, other.party_admin = server.provided.copy(), server.party_admin
+    other.resharding = _of_fork(server.resharding, other)
     # A password that was right on one server is right on both.
     other.known_passwords = server.known_passwords
     return other
+
+
+def _of_fork(resharding: Resharding | None, server: Server) -> Resharding | None:
+    """Return the jobs that split shards, for the databases of another server."""
+    if resharding is None:
+        return None
+    jobs = {
+        key: job._replace(database=server.databases[job.database.name])
+        for key, job in resharding.jobs.items()
+        if not job.database.deleted
+    }
+    return resharding._replace(jobs=jobs)
 
 
 def keep_database(database: Database) -> DatabaseState:
@@ -199,6 +217,7 @@ class _ServerRestoration(_Restoration):
         server.config, server.settings = state.config
         server.admins, server.generations = state.admins.copy(), state.generations.copy()
         server.failures, server.provided = state.failures.copy(), state.provided.copy()
+        server.resharding = state.resharding
         server.ids.position = state.ids
         server.clock.advanced_s = state.advanced_s
 
@@ -221,6 +240,8 @@ def _set(database: Database, state: DatabaseState, storage: Storage[DocumentReco
         database.doc_del_count,
         database.design_version,
         database.validation_loaded,
+        database.shards,
+        database.ranges,
         database.deleted,
     ) = state.values
 
