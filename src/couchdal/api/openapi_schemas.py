@@ -89,7 +89,7 @@ _USER = obj({"name": {"type": ["string", "null"]}, "roles": array(TEXT)})
 
 #: The schemas below ``components/schemas``, by name.
 SCHEMAS: Mapping[str, Schema] = {
-    "Error": obj({"error": TEXT, "reason": {"type": ["string", "null"]}}, {"ref": {"type": "integer"}}),
+    "Error": obj({"error": TEXT}, {"reason": {"type": ["string", "null"]}, "ref": {"type": "integer"}}),
     "Welcome": obj({"couchdb": {"const": "Welcome"}, "version": TEXT}, {"features": array(TEXT)}),
     "Session": obj({"ok": OK, "userCtx": _USER, "info": obj({"authentication_handlers": array(TEXT)})}),
     "Login": obj({"name": TEXT, "password": TEXT}),
