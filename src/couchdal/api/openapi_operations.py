@@ -53,6 +53,11 @@ OPERATIONS: Mapping[str, Operation] = {
     "DELETE reshard.delete_job": Operation("Forget a job that splits a shard.", {200: _DONE}),
     "GET reshard.read_job_state": Operation("Return the state of a job.", {200: obj({"state": TEXT})}),
     "PUT reshard.write_job_state": Operation("Run a job, or stop it.", {200: _DONE}, ref("ReshardState")),
+    "POST replication.run": Operation(
+        "Replicate a database to another one. A side is a name, an address, or an object with a `url`.",
+        {200: obj({"ok": OK}), 202: obj({"ok": OK, "_local_id": TEXT})},
+        {"type": "object"},
+    ),
     "GET session.read": Operation("Return who is logged in.", {200: ref("Session")}),
     "POST session.log_in": Operation(
         "Log in with a name and a password. The answer sets a cookie.", {200: ref("LoggedIn"), 302: ANY}, ref("Login")

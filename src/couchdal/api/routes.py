@@ -103,7 +103,7 @@ _SERVER_ROUTES = (
     Route("/_active_tasks", {"GET": "server.active_tasks"}, "GET,HEAD", withheld=_ALL),
     Route("/_membership", {"GET": "server.membership"}, "GET", withheld=_ALL),
     Route("/_membership/{rest...}", {"GET": "cluster.fail"}, "GET"),
-    Route("/_replicate", unsupported="replications are not run; replicate with a client instead"),
+    Route("/_replicate", {"POST": "replication.run"}, "POST", withheld=_ALL),
     Route("/_scheduler", unsupported="replications are not run"),
     Route("/_db_updates", unsupported="there is no feed of databases"),
     Route("/_node", {"*": "node.refuse_nameless"}),

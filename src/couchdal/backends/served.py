@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from functools import partial
-from time import monotonic
+from time import monotonic, sleep
 from typing import TypeVar
 
 from couchdal.backends.base import BaseBackend
@@ -22,6 +22,7 @@ from couchdal.emulator.engine.server.database import Database
 from couchdal.emulator.engine.server.server import Server
 from couchdal.emulator.engine.server.view import View
 from couchdal.emulator.http.authentication import check_large
+from couchdal.emulator.http.call import WithoutLock
 from couchdal.errors import CouchError, ServerError
 from couchdal.http.answers import error_response, without_body
 from couchdal.http.json_text import encode_in_pieces
@@ -271,6 +272,21 @@ class ServedBackend(InlineBackend):
         return without_body(response) if request.method == "HEAD" else response
 
     def _endpoint_answer(self, task: Task, request: Request) -> Response:
+        try:
+            return self._locked_answer(task, request)
+        except WithoutLock as rest:
+            from couchdal.backends.peers import LocalAndRemote  # few requests send requests
+
+            return rest.answer(LocalAndRemote(partial(self._inner_answer, task), self._server, pause=sleep))
+
+    def _inner_answer(self, task: Task, request: Request) -> Response:
+        """Return the answer to a request that another one sends."""
+        try:
+            return self._locked_answer(task, request)
+        except CouchError as error:
+            return error_response(error, request)
+
+    def _locked_answer(self, task: Task, request: Request) -> Response:
         server = self._server
         view: View | None = None
         with server.exclusively():

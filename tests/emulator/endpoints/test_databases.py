@@ -157,9 +157,9 @@ def test_partition_counts_its_documents(send):
 
 
 def test_unsupported_route_is_501(send):
-    response = send("POST", "/_replicate", {})
+    response = send("POST", "/_search_analyze", {})
     assert (response.status, response.value()["error"]) == (501, "not_implemented")
-    assert "replications are not run" in response.value()["reason"]
+    assert "there is no full-text search" in response.value()["reason"]
 
 
 @pytest.mark.parametrize(("count", "status"), [("0", 200), ("3", 200), ("x", 400), ("-1", 400), ("1001", 400)])

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from hashlib import md5
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from couchdal.emulator.engine.auth.security import UserContext, is_db_admin
 from couchdal.emulator.engine.erlang.external_term import encode_term
@@ -14,8 +14,11 @@ from couchdal.errors import BadContentType, BadRequest, CouchError, Forbidden, U
 from couchdal.http.answers import JSON_TYPE, absolute_uri
 from couchdal.http.headers import effective_method
 from couchdal.http.json_text import JSON, decode_request
-from couchdal.http.messages import ABSENT, ANONYMOUS_BODY, INFLATED_BODY, Request, decompress
+from couchdal.http.messages import ABSENT, ANONYMOUS_BODY, INFLATED_BODY, Request, Response, decompress
 from couchdal.http.urls import parse_query
+
+if TYPE_CHECKING:
+    from couchdal.emulator.engine.replication.replicator import Peers
 
 
 class Call:
@@ -149,6 +152,25 @@ class Call:
         if is_db_admin(self.user, self.db.security):
             return None
         return Unauthorized(reason) if self.user.name is None else Forbidden(reason)
+
+
+class WithoutLock(Exception):
+    """An endpoint ends with work that must not hold the server's lock, because it sends requests itself.
+
+    ``work`` gets the databases that it may open, and returns the answer.
+    """
+
+    def __init__(self, call: Call, work: Callable[[Peers], Response]) -> None:
+        super().__init__()
+        self._cookie = call.user.renewed_cookie
+        self._work = work
+
+    def answer(self, peers: Peers) -> Response:
+        """Do the work. The caller does not hold the lock."""
+        response = self._work(peers)
+        if self._cookie is not None:
+            response.headers.setdefault("set-cookie", self._cookie)
+        return response
 
 
 def document_etag(doc_id: str, rev: str, body: dict[str, object]) -> str:

@@ -9,6 +9,18 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 
+class Atom(str):
+    """A text that is printed as it is, as an atom is."""
+
+
+class TupleTerm(tuple[object, ...]):
+    """Values that are printed as an Erlang tuple.
+
+    >>> pretty_term(TupleTerm((Atom("code"), 500, "a")))
+    '{code,500,<<"a">>}'
+    """
+
+
 def print_term(value: object) -> str:
     """Return a value as ``~w`` prints it. Binaries appear as bytes.
 
@@ -101,6 +113,8 @@ class _Node:
     brackets: str = ""
     items: tuple[_Node, ...] = ()
     is_bytes: bool = False
+    #: Whether it is a tuple that begins with an atom. Its further lines begin behind the atom.
+    is_tagged: bool = False
 
     @property
     def is_plain(self) -> bool:
@@ -108,6 +122,11 @@ class _Node:
 
 
 def _node(value: object) -> _Node:
+    if isinstance(value, Atom):
+        return _Node(value)
+    if isinstance(value, TupleTerm):
+        node = _nested("{}", map(_node, value))
+        return _Node(node.inline, node.brackets, node.items, is_tagged=isinstance(value[0], Atom))
     if isinstance(value, str):
         return _binary(value)
     if isinstance(value, dict):
@@ -173,6 +192,11 @@ class _Layout:
     def show(self, node: _Node, column: int, indent: str, closing: int, used: int) -> str:
         if self._fits(len(node.inline), column, closing, used):
             return node.inline
+        if node.is_tagged:
+            width = len(node.items[0].inline) + 2
+            further = indent + " " * width
+            rest = self._items(node.items[1:], column + width, further, closing, used + width)
+            return f"{{{node.items[0].inline},{rest}}}"
         if node.brackets:
             items = self._items(node.items, column + 1, indent + " ", closing, used + 1)
             return node.brackets[0] + items + node.brackets[1]

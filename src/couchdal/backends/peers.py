@@ -1,0 +1,69 @@
+"""The databases that a replication opens: those of the emulator itself, and those of other servers over HTTP."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from urllib.parse import urlsplit
+
+from couchdal.config import read_settings
+from couchdal.emulator.engine.replication.endpoint import Endpoint
+from couchdal.emulator.engine.replication.peer import Peer, Send
+from couchdal.emulator.engine.server.configured import setting
+from couchdal.emulator.engine.server.server import Server
+from couchdal.http.messages import Request, Response
+from couchdal.http.origins import ANSWERED, origin_of
+from couchdal.pace import waiting
+
+_LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
+
+
+class LocalAndRemote:
+    """Opens databases. ``answer`` answers a request to the emulator itself; ``pause`` waits before a repetition."""
+
+    def __init__(self, answer: Send, server: Server, *, pause: Callable[[float], None]) -> None:
+        self._answer = answer
+        self._server = server
+        self._pause = pause
+        self._closing: dict[Peer, Callable[[], None]] = {}
+
+    def open(self, side: Endpoint, *, retries: int, timeout_s: float) -> Peer:
+        if side.is_local or self._is_own(side):
+            # What fails here would fail again.
+            return Peer(side, self._answer, self._pause, 0)
+        from couchdal.backends.couch import CouchBackend  # only replications with other servers need an HTTP client
+
+        backend = CouchBackend(side.origin, timeout=timeout_s)
+
+        def send(request: Request) -> Response:
+            with waiting():
+                return backend.send(request)
+
+        def pause(seconds: float) -> None:
+            with waiting():
+                self._pause(seconds)
+
+        peer = Peer(side, send, pause, retries)
+        self._closing[peer] = backend.close
+        return peer
+
+    def close(self, peer: Peer) -> None:
+        close = self._closing.pop(peer, None)
+        if close is not None:
+            close()
+
+    def _is_own(self, side: Endpoint) -> bool:
+        """Return whether an address is that of the emulator itself: the one in its configuration.
+
+        ``COUCHDB_URL`` or an interception may say that it is another server's.
+        """
+        scheme = side.origin.partition(":")[0]
+        if ANSWERED and ANSWERED.find(scheme, side.host, side.port) is not None:
+            return False
+        if scheme != "http" or side.host not in _LOOPBACK:
+            return False
+        named = urlsplit(read_settings().url or "")
+        host = named.hostname
+        if host in ("127.0.0.1", "localhost", "::1") and origin_of(named.scheme, host, named.port).port == side.port:
+            return False
+        with self._server.lock:
+            return str(side.port) == setting(self._server, "chttpd", "port")

@@ -1,0 +1,1 @@
+"""Replication: CouchDB's replicator, over requests to a source and a target."""

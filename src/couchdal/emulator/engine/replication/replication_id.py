@@ -1,0 +1,87 @@
+"""The ids of replications: two servers with the same uuid find each other's checkpoints by them.
+
+Source: ``couch_replicator_ids``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from hashlib import md5
+
+from couchdal.emulator.engine.erlang.external_term import binary, encode_term, integer
+from couchdal.emulator.engine.mango.selector import normalize_selector
+from couchdal.emulator.engine.replication.endpoint import Endpoint
+from couchdal.emulator.engine.replication.replication import Replication
+from couchdal.errors import CouchError, ServerError
+
+VERSION = 4
+_SPACES = re.compile(r"^ *(.*?) *$")
+
+
+def replication_id(
+    replication: Replication, uuid: str, fetch_filter: Callable[[str, str], str], version: int = VERSION
+) -> str:
+    """Return the id, without its extension. ``fetch_filter`` returns the text of a filter function of the source.
+
+    Versions before 3 contain the name of the server's machine, and are not known here.
+    """
+    endpoint = _endpoint if version == VERSION else _older_endpoint
+    parts = [binary(uuid.encode()), *map(endpoint, replication.sides), *_filter(replication, fetch_filter)]
+    if replication.is_set("winning_revs_only"):
+        parts.append(binary(b"winning_revs_only"))
+    return md5(b"\x83" + _list(parts), usedforsecurity=False).hexdigest()
+
+
+def _filter(replication: Replication, fetch_filter: Callable[[str, str], str]) -> list[bytes]:
+    if replication.doc_ids is not None:
+        return [_list([binary(str(doc_id).encode()) for doc_id in replication.doc_ids])]
+    selector = replication.members("selector")
+    if selector is not None:
+        try:
+            return [encode_term(_sorted(normalize_selector(selector)))]
+        except CouchError as error:
+            word, _, value = error.reason.partition(": ")
+            reason = f'{{mango_error,mango_selector,{{{error.error},<<"{value or word}">>}}}}'
+            raise ServerError(reason, error="case_clause") from None
+    if replication.filter is None:
+        return []
+    params = encode_term(replication.members("query_params") or {})
+    if replication.filter.startswith("_"):
+        return [binary(replication.filter.encode()), params]
+    design, _, name = replication.filter.partition("/")
+    return [binary(_SPACES.sub(r"\1", fetch_filter(design, name), count=1).encode()), params]
+
+
+def _sorted(value: object) -> object:
+    if isinstance(value, dict):
+        return {name: _sorted(value[name]) for name in sorted(value, key=lambda name: name.encode())}
+    return [_sorted(item) for item in value] if isinstance(value, list) else value
+
+
+def _endpoint(side: Endpoint) -> bytes:
+    port = _atom("default") if side.custom_port is None else integer(side.custom_port)
+    user = _atom("undefined") if side.user is None else _text(side.user)
+    parts = (_atom("remote"), user, _text(side.host), port, _text(side.path), _headers(side), _atom("undefined"))
+    return b"h\x07" + b"".join(parts)
+
+
+def _older_endpoint(side: Endpoint) -> bytes:
+    return b"h\x03" + _atom("remote") + _text(side.url) + _headers(side)
+
+
+def _headers(side: Endpoint) -> bytes:
+    return _list([b"h\x02" + _text(name) + _text(value) for name, value in side.custom_headers])
+
+
+def _atom(name: str) -> bytes:
+    return b"d" + len(name).to_bytes(2, "big") + name.encode()
+
+
+def _text(text: str) -> bytes:
+    """Return a text as Erlang's list of bytes."""
+    return encode_term(list(text.encode()))
+
+
+def _list(items: list[bytes]) -> bytes:
+    return b"l" + len(items).to_bytes(4, "big") + b"".join(items) + b"j" if items else b"j"

@@ -1,0 +1,191 @@
+"""The replicator between servers: the emulator, the emulator over HTTP, and the server of ``COUCHDB_URL``."""
+
+from __future__ import annotations
+
+import base64
+import json
+import uuid
+from collections.abc import Iterator
+from random import Random
+from threading import Thread
+from time import monotonic
+from urllib.parse import urlsplit
+
+import pytest
+from handles import LIVE
+
+from couchdal import BaseBackend, CouchBackend, CouchDAL, CouchError, MemoryBackend, NotFound, Unreachable
+from couchdal.backends.peers import LocalAndRemote
+from couchdal.emulator.engine.replication.endpoint import parse_endpoint
+from couchdal.emulator.engine.replication.replication import parse_replication
+from couchdal.emulator.engine.replication.replicator import replicate
+from couchdal.http.json_text import JSON
+from couchdal.http.messages import Request, Response
+from couchdal.transcripts.scenario import RECORDED_ADMIN
+
+
+@pytest.fixture(params=["http", *(["live"] if LIVE else [])])
+def remote(request, couch) -> Iterator[CouchDAL]:
+    """A new database on another server."""
+    backend: BaseBackend = CouchBackend(LIVE) if request.param == "live" else couch()
+    handle = CouchDAL(backend, database=f"repl{uuid.uuid4().hex[:12]}")
+    handle.create_database()
+    yield handle
+    handle.delete_database()
+    backend.close()
+
+
+@pytest.fixture
+def local() -> CouchDAL:
+    handle = CouchDAL(MemoryBackend(), database="local")
+    handle.create_database()
+    return handle
+
+
+def address(handle: CouchDAL, served_address: str) -> JSON:
+    """Return a database of the other server as a side of a replication."""
+    account = RECORDED_ADMIN
+    if handle.backend.name != served_address:
+        parts = urlsplit(LIVE or "")
+        account = parts.username or "", parts.password or ""
+    basic = {"basic": dict(zip(("username", "password"), account, strict=True))}
+    return {"url": f"{handle.backend.name}/{handle.backend.database}", "auth": basic}
+
+
+def scribble(handle: CouchDAL, seed: int) -> None:
+    """Edit, delete and attach at random, and make conflicts."""
+    random = Random(seed)
+    for _ in range(25):
+        doc_id = random.choice(["a", "b", "ü/x y", "_design/d", "c+%"])
+        doc: dict[str, JSON] = {"_id": doc_id, "n": random.randrange(99), "f": 1.0, "t": "é\u2028"}
+        try:
+            known = handle.get_document(doc_id)
+        except NotFound:
+            known = None
+        if random.random() < 0.4:
+            text = base64.b64encode(b"hello" * random.randrange(50)).decode()
+            doc["_attachments"] = {"a.txt": {"content_type": "text/plain", "data": text}}
+        if known is not None:
+            rev = str(known["_rev"])
+            doc["_rev"] = rev
+            stubs = known.get("_attachments")
+            if isinstance(stubs, dict) and random.random() < 0.6:
+                doc["_attachments"] = stubs
+            if random.random() < 0.2:
+                doc = {"_id": doc_id, "_rev": rev, "_deleted": True}
+            elif random.random() < 0.3:
+                digits = "".join(random.choices("0123456789abcdef", k=32))
+                conflict = {"_id": doc_id, "_rev": f"{rev.partition('-')[0]}-{digits}", "n": random.randrange(99)}
+                handle.get("/_bulk_docs", "POST", {"docs": [conflict], "new_edits": False})
+                continue
+        handle.get("/_bulk_docs", "POST", {"docs": [doc]})
+
+
+def trees(handle: CouchDAL) -> dict[str, list[str]]:
+    """Return the leaves of each document, with their histories and attachments."""
+    rows = handle.get("/_changes?style=all_docs")["results"]
+    found = {}
+    for row in rows:
+        prefix = "_design/" if row["id"].startswith("_design/") else ""
+        quoted = prefix + "".join(f"%{byte:02X}" for byte in row["id"].removeprefix(prefix).encode())
+        leaves = handle.get(f"/{quoted}?open_revs=all&revs=true&attachments=true")
+        found[row["id"]] = sorted(json.dumps(leaf, sort_keys=True) for leaf in leaves)
+    return found
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_pull_and_push_give_the_same_trees(local, remote, served_address, seed):
+    there = address(remote, served_address)
+    scribble(remote, seed)
+    local.get("/_replicate", "POST", {"source": there, "target": "local"})
+    assert trees(local) == trees(remote)
+    scribble(local, seed + 100)
+    local.get("/_replicate", "POST", {"source": "local", "target": there})
+    assert trees(local) == trees(remote)
+    scribble(remote, seed + 200)
+    answer = local.get("/_replicate", "POST", {"source": there, "target": "local"})
+    assert len(answer["history"]) == 2
+    assert trees(local) == trees(remote)
+
+
+class _Failing(LocalAndRemote):
+    """Fails one request of those that a replication sends, before or after the server got it."""
+
+    def __init__(self, backend: MemoryBackend, at: int, *, after: bool) -> None:
+        super().__init__(self._answered, backend.server, pause=lambda _: None)
+        self.left = at
+        self._backend = backend
+        self._after = after
+
+    def _answered(self, request: Request) -> Response:
+        self.left -= 1
+        if self.left == 0 and not self._after:
+            raise Unreachable("cut off")
+        response = self._backend.send(request)
+        if self.left == 0:
+            raise Unreachable("cut off")
+        return response
+
+
+@pytest.mark.parametrize("after", [False, True])
+def test_interruption_at_every_request_is_repaired_by_the_next_run(local, after):
+    scribble(local, 7)
+    backend = local.backend
+    assert isinstance(backend, MemoryBackend)
+    target = CouchDAL(backend, database="copy")
+    here = {"source": "http://127.0.0.1:5984/local", "target": "http://127.0.0.1:5984/copy", "worker_batch_size": 2}
+    replication = parse_replication(here)
+    at, is_interrupted = 0, True
+    while is_interrupted:
+        at += 1
+        target.create_database()
+        peers = _Failing(backend, at, after=after)
+        is_interrupted = False
+        try:
+            replicate(backend.server, replication, peers, "uuid")
+        except CouchError:
+            is_interrupted = True
+        replicate(backend.server, replication, LocalAndRemote(backend.send, backend.server, pause=print), "uuid")
+        assert trees(target) == trees(local)
+        assert local.emulator.check() == []
+        target.delete_database()
+    assert at > 20
+
+
+def test_passwords_show_nowhere(local):
+    there = {"url": "http://ann:hidden@127.0.0.1:1/db", "headers": {"authorization": "Basic YTpoaWRkZW4="}}
+    assert "hidden" not in repr(parse_endpoint(there))
+    with pytest.raises(CouchError) as raised:
+        local.get("/_replicate", "POST", {"source": there, "target": "local", "retries_per_request": 0})
+    assert raised.value.reason.startswith('{http_request_failed,"GET","http://127.0.0.1:1/db/"')
+    assert "hidden" not in str(raised.value)
+
+
+def test_tests_reach_no_other_machine(local):
+    for source in ("http://couch.example.com:5984/db", "https://ann:pw@couch.example.com/db"):
+        answer = local.request("POST", "/_replicate", json={"source": source, "target": "local"})
+        assert (answer.status, answer.value()["error"]) == (500, "host_refused")
+        assert "DAL_ALLOWED_HOSTS" in answer.value()["reason"]
+        assert "pw" not in answer.value()["reason"]
+
+
+def test_served_emulator_replicates_while_it_answers_others(couch):
+    served = CouchDAL(couch(), database=f"repl{uuid.uuid4().hex[:12]}")
+    name = served.create_database() and served.backend.database
+    served.get("/_bulk_docs", "POST", {"docs": [{"_id": f"{n:05}", "text": "x" * 100} for n in range(3000)]})
+    answers: list[JSON] = []
+    body = {"source": name, "target": f"{name}-copy", "create_target": True}
+    thread = Thread(target=lambda: answers.append(served.get("/_replicate", "POST", body)))
+    thread.start()
+    waits = []
+    while thread.is_alive():
+        begun = monotonic()
+        served.get("/_up")
+        waits.append(monotonic() - begun)
+    thread.join()
+    assert answers[0]["history"][0]["docs_written"] == 3000  # type: ignore[index, call-overload]
+    copy = CouchDAL(couch(), database=f"{name}-copy")
+    assert copy.info()["doc_count"] == 3000
+    assert len(waits) > 5
+    for handle in (served, copy):
+        handle.delete_database()
