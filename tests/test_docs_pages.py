@@ -24,6 +24,8 @@ PAGES = sorted(DOCS.rglob("*.md"))
 # A code block, and the line above it that names its file.
 BLOCK = re.compile(r"(?:^`(?P<name>[\w./-]+)`\n\n)?^```(?P<kind>\w*)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
 KINDS = ("python", "json", "ini", "sh", "toml")
+# Plugins that run asynchronous tests, by their marks.
+PLUGINS = {"@pytest.mark.anyio": "anyio.pytest_plugin", "@pytest.mark.asyncio": "pytest_asyncio.plugin"}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(DOCS).as_posix())
@@ -102,10 +104,12 @@ def run(arguments: list[str], folder: Path, served_address: str, statuses: tuple
     name, password = RECORDED_ADMIN
     live = {"COUCHDB_URL": served_address, "COUCHDB_USER": name, "COUCHDB_PASSWORD": password}
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *arguments]
+    texts = [file.read_text("utf-8") for file in folder.glob("**/*.py")]
+    plugins = [plugin for mark, plugin in PLUGINS.items() if any(mark in text for text in texts)]
     ended = subprocess.run(
         command,
         cwd=folder,
-        env={**clean_environment("pytest_asyncio.plugin"), **live},
+        env={**clean_environment(*plugins), **live},
         capture_output=True,
         text=True,
         timeout=120,

@@ -1019,7 +1019,7 @@ MANY = """
 def test_isolation_holds_in_any_order_with_threads_and_event_loops(
     tmp_path: Path, seed: int, workers: tuple[str, ...]
 ) -> None:
-    conftest = unindented(SHUFFLED).replace("SEED", str(seed))
+    conftest = 'pytest_plugins = ["anyio.pytest_plugin"]\n' + unindented(SHUFFLED).replace("SEED", str(seed))
     printed = run(tmp_path, *workers, conftest=conftest, test_many=unindented(MANY), test_more=unindented(MANY))
     assert "120 passed" in printed, printed
 

@@ -33,20 +33,26 @@ def known_difference(way: str, name: str) -> list[pytest.MarkDecorator]:
 
 # These clients correct wrong escapes in an address before they send it.
 CORRECTED = {"database/url_encoding_errors", "documents/bad_percent_encoding_and_slashes"}
-# The quick tests send every third scenario through one of the clients, in turns; the long ones send all through each.
+SOAK = bool(os.environ.get("SOAK"))
+
+
+def is_long(number: int) -> bool:
+    """Quick tests send every third scenario through one of the clients, in turns. Long ones send all through each."""
+    return bool(number % (3 * len(CLIENT_NAMES)))
+
+
 THROUGH_CLIENTS = [
     pytest.param(
         f"intercepted-{client}",
         name,
         id=f"intercepted-{client}-{name}",
-        marks=[
-            *known_difference("intercepted", name),
-            *([pytest.mark.soak] if (number + turn) % (3 * len(CLIENT_NAMES)) else []),
-        ],
+        marks=[*known_difference("intercepted", name), *([pytest.mark.soak] if is_long(number + turn) else [])],
     )
     for turn, client in enumerate(CLIENT_NAMES)
     for number, name in enumerate(FILES)
-    if WAYS != ["live"] and not (client in ("requests", "urllib3") and name in CORRECTED)
+    if WAYS != ["live"]
+    and (SOAK or not is_long(number + turn))
+    and not (client in ("requests", "urllib3") and name in CORRECTED)
 ]
 
 

@@ -35,12 +35,12 @@ def unindented(text: str) -> str:
 
 
 def clean_environment(*plugins: str) -> dict[str, str]:
-    """Return the environment without this run's settings. Pytest loads the plugins of couchdal, xdist and anyio.
+    """Return the environment without this run's settings. Pytest loads the plugins of couchdal and xdist.
 
     ``plugins`` are modules that it loads too. Loading all that are installed takes longer than a short run itself.
     """
     # On a CI machine pytest prints more: each failure in full once more in its summary.
     ours = ("COUCHDB_", "DAL_", "PYTEST", "CI", "BUILD_NUMBER")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
-    loaded = ",".join(("couchdal.pytest_plugin", "xdist.plugin", "anyio.pytest_plugin", *plugins))
+    loaded = ",".join(("couchdal.pytest_plugin", "xdist.plugin", *plugins))
     return {**kept, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTEST_PLUGINS": loaded}
