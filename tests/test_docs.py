@@ -14,12 +14,11 @@ from typing import Any
 import pytest
 from hatchling.metadata.core import ProjectMetadata
 from hatchling.plugin.manager import PluginManager
-from plugin_runs import clean_environment
+from plugin_runs import clean_environment, live_environment
 
 import couchdal
 from couchdal.cli import SUBCOMMANDS
 from couchdal.config import BACKENDS
-from couchdal.transcripts.scenario import RECORDED_ADMIN
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
@@ -38,8 +37,7 @@ def test_examples_of_the_readme_pass(tmp_path: Path, served_address: str, backen
     for number, example in enumerate(EXAMPLES):
         (tmp_path / f"test_{number}.py").write_text(example, "utf-8")
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--dal-backend={backend}"]
-    user, password = RECORDED_ADMIN
-    live = {**clean_environment(), "COUCHDB_URL": served_address, "COUCHDB_USER": user, "COUCHDB_PASSWORD": password}
+    live = {**clean_environment(), **live_environment(served_address)}
     ended = subprocess.run(command, cwd=tmp_path, env=live, capture_output=True, text=True, timeout=60, check=False)
     assert ended.returncode == 0, ended.stdout
     assert ("2 passed" if backend == "memory" else "2 tests agree, 0 differ") in ended.stdout

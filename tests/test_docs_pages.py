@@ -1,4 +1,4 @@
-"""The documentation's pages: every code block runs, and the site builds."""
+"""The documentation's pages: every code block runs, also on the server of ``COUCHDB_URL``, and the site builds."""
 
 from __future__ import annotations
 
@@ -11,12 +11,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from plugin_runs import clean_environment
+from plugin_runs import clean_environment, live_environment
 
 from couchdal.cli import build_parser
 from couchdal.middleware.known import read_known_differences
 from couchdal.server.options import read_options
-from couchdal.transcripts.scenario import RECORDED_ADMIN
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
@@ -100,16 +99,14 @@ def test_example_passes_its_own_tests(example: Path, backend: str, served_addres
 
 
 def run(arguments: list[str], folder: Path, served_address: str, statuses: tuple[int, ...] = (0,)) -> str:
-    """Run pytest in a page's folder, with an emulator as the live server. Return what it printed."""
-    name, password = RECORDED_ADMIN
-    live = {"COUCHDB_URL": served_address, "COUCHDB_USER": name, "COUCHDB_PASSWORD": password}
+    """Run pytest in a page's folder. Return what it printed."""
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *arguments]
     texts = [file.read_text("utf-8") for file in folder.glob("**/*.py")]
     plugins = [plugin for mark, plugin in PLUGINS.items() if any(mark in text for text in texts)]
     ended = subprocess.run(
         command,
         cwd=folder,
-        env={**clean_environment(*plugins), **live},
+        env={**clean_environment(*plugins), **live_environment(served_address)},
         capture_output=True,
         text=True,
         timeout=120,

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from plugin_runs import run, unindented
+from plugin_runs import live_environment, run, unindented
 
 from couchdal import CouchBackend, CouchDAL
 from couchdal.transcripts.scenario import RECORDED_ADMIN
@@ -450,9 +450,8 @@ def test_cancelling_the_reader_of_a_feed_ends_at_once_on_every_backend(tmp_path:
 
 @pytest.fixture
 def live(served_address: str) -> dict[str, str]:
-    """The environment of a live run: an emulator over HTTP stands in for CouchDB."""
-    name, password = RECORDED_ADMIN
-    return {"COUCHDB_URL": served_address, "COUCHDB_USER": name, "COUCHDB_PASSWORD": password}
+    """The environment of a live run: the server that ``COUCHDB_URL`` names, or an emulator over HTTP."""
+    return live_environment(served_address)
 
 
 def databases(live: dict[str, str]) -> list[str]:

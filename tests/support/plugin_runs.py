@@ -7,6 +7,9 @@ import subprocess
 import sys
 import textwrap
 from pathlib import Path
+from urllib.parse import urlsplit
+
+from couchdal.transcripts.scenario import RECORDED_ADMIN
 
 SOURCE = Path(__file__).parents[2] / "src"
 
@@ -32,6 +35,17 @@ def run(
 
 def unindented(text: str) -> str:
     return textwrap.dedent(text)
+
+
+def live_environment(served_address: str) -> dict[str, str]:
+    """Return the settings for a live run: the server that ``COUCHDB_URL`` names, or the emulator at an address."""
+    address, (user, password) = served_address, RECORDED_ADMIN
+    if named := os.environ.get("COUCHDB_URL"):
+        parts = urlsplit(named)
+        address = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
+        user = os.environ.get("COUCHDB_USER") or parts.username or ""
+        password = os.environ.get("COUCHDB_PASSWORD") or parts.password or ""
+    return {"COUCHDB_URL": address, "COUCHDB_USER": user, "COUCHDB_PASSWORD": password}
 
 
 def clean_environment(*plugins: str) -> dict[str, str]:

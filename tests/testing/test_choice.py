@@ -5,9 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from plugin_runs import run, unindented
-
-from couchdal.transcripts.scenario import RECORDED_ADMIN
+from plugin_runs import live_environment, run, unindented
 
 CHOOSING = unindented("""
     import asyncio
@@ -95,9 +93,8 @@ MEMORY, RUN, COUCH = 5, 3, 4
 
 @pytest.fixture
 def live(served_address: str) -> dict[str, str]:
-    """The environment of a run that can have a CouchDB. An emulator over HTTP stands in for it."""
-    name, password = RECORDED_ADMIN
-    return {"COUCHDB_URL": served_address, "COUCHDB_USER": name, "COUCHDB_PASSWORD": password}
+    """The environment of a run that can have a CouchDB. Without one, an emulator over HTTP stands in for it."""
+    return live_environment(served_address)
 
 
 @pytest.mark.parametrize("workers", [(), ("-n", "2")], ids=["one process", "two workers"])

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import pytest
 import requests
-from plugin_runs import run, unindented
+from plugin_runs import live_environment, run, unindented
 
 import couchdal
 from couchdal import CouchBackend, CouchDAL
-from couchdal.transcripts.scenario import RECORDED_ADMIN
 
 APPLICATION = unindented("""
     import requests
@@ -152,12 +149,7 @@ def test_interception_that_a_test_leaves_on_fails_it_and_ends(tmp_path: Path) ->
 @pytest.fixture
 def live(served_address: str) -> dict[str, str]:
     """The environment of a live run: the server that ``COUCHDB_URL`` names, or an emulator over HTTP."""
-    address, (user, password) = served_address, RECORDED_ADMIN
-    if "COUCHDB_URL" in os.environ:
-        parts = urlsplit(os.environ["COUCHDB_URL"])
-        address = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
-        user, password = parts.username or "", parts.password or ""
-    return {"COUCHDB_URL": address, "COUCHDB_USER": user, "COUCHDB_PASSWORD": password}
+    return live_environment(served_address)
 
 
 def databases(live: dict[str, str]) -> list[str]:

@@ -9,10 +9,9 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import pytest
-from plugin_runs import SOURCE, clean_environment, run, unindented
+from plugin_runs import SOURCE, clean_environment, live_environment, run, unindented
 
 from couchdal import CouchBackend, CouchDAL, MemoryBackend, Request
 from couchdal.http.json_text import JSON
@@ -20,7 +19,6 @@ from couchdal.middleware.request_log import log_of
 from couchdal.testing.copying import ask, member, objects, read_leaves
 from couchdal.testing.names import PrivateNames
 from couchdal.testing.system import System
-from couchdal.transcripts.scenario import RECORDED_ADMIN
 
 NUMBER = 20
 OLD = [f"private-old-{number}" for number in range(NUMBER)]
@@ -31,14 +29,7 @@ LOCALS = [f"_local/private-{number}" for number in range(3)]
 @pytest.fixture
 def live(served_address: str) -> dict[str, str]:
     """The environment of a live run: the server that ``COUCHDB_URL`` names, or the stand-in."""
-    if "COUCHDB_URL" in os.environ:
-        parts = urlsplit(os.environ["COUCHDB_URL"])
-        user = os.environ.get("COUCHDB_USER") or parts.username or ""
-        password = os.environ.get("COUCHDB_PASSWORD") or parts.password or ""
-        address = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
-    else:
-        address, (user, password) = served_address, RECORDED_ADMIN
-    return {"COUCHDB_URL": address, "COUCHDB_USER": user, "COUCHDB_PASSWORD": password}
+    return live_environment(served_address)
 
 
 @pytest.fixture
