@@ -6,6 +6,7 @@ import asyncio
 import http.client
 import io
 import json
+import pickle
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -433,3 +434,53 @@ def test_trio_is_answered(db: Any) -> None:
                 assert await next_row(line.encode() async for line in lines) == "first"
 
     trio.run(work)
+
+
+# --- plain answers ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("module", [httpx, httpx2])
+def test_answer_can_be_read_in_every_way(module: Any, db: Any) -> None:
+    url = f"{ADDRESS}/db/first"
+    whole = module.get(url)
+    assert pickle.loads(pickle.dumps(whole)).content == whole.content
+    assert whole.elapsed.total_seconds() >= 0
+    assert whole.read() == whole.content == b"".join(whole.iter_bytes()) == b"".join(whole.iter_bytes(3))
+    for name in ("iter_raw", "iter_bytes", "iter_text", "iter_lines"):
+        with module.stream("GET", url) as answer:
+            parts = list(getattr(answer, name)())
+            joined = "".join(parts) if isinstance(parts[0], str) else b"".join(parts).decode()
+            assert joined.strip() == whole.text.strip(), name
+            assert answer.num_bytes_downloaded == len(whole.content)
+        with module.stream("GET", url) as answer:
+            list(answer.iter_bytes())
+            with pytest.raises(module.StreamConsumed):
+                list(answer.iter_bytes())
+
+    async def read() -> bytes:
+        async with module.AsyncClient() as client, client.stream("GET", url) as answer:
+            parts = [part async for part in answer.aiter_bytes(2)]
+            assert max(map(len, parts)) == 2
+            return b"".join(parts) + (await client.get(url)).content
+
+    assert asyncio.run(read()) == whole.content * 2
+
+
+def test_passwords_of_a_netrc_file_are_sent(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "netrc").write_text("machine couchdb.example login admin password secret\n")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    for host, names in (("couchdb.example:5984", ["admin"] * 2), ("other.example", [None] * 2)):
+        url = f"http://{host}/_session"
+        with couchdal.intercept(
+            url.removesuffix("/_session"), backend=couchdal.MemoryBackend(admin=("admin", "secret"))
+        ):
+            assert [requests.get(url).json()["userCtx"]["name"] for _ in range(2)] == names
+
+
+@pytest.mark.parametrize("target", ["", "?limit=1", "#part", "/?a=b/c", "//", "/_all_dbs?limit=1#x", "/a%2Fb?x=//y"])
+def test_address_is_split_as_over_a_socket(target: str, served_emulator: Any, served_address: str) -> None:
+    over_socket = requests.get(served_address + target)
+    with couchdal.intercept(served_address, backend=served_emulator):
+        intercepted = requests.get(served_address + target)
+    assert (intercepted.status_code, intercepted.text) == (over_socket.status_code, over_socket.text)
+    assert intercepted.url == over_socket.url

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from functools import lru_cache
 from types import ModuleType
 from typing import TYPE_CHECKING
 
@@ -24,16 +22,11 @@ if TYPE_CHECKING:
 def replacements(module: ModuleType) -> list[Replace]:
     """Return what to replace in ``httpx`` or ``httpx2``."""
     seam = _Seam(module)
-    replaced: list[Replace] = [
+    return [
         (module.HTTPTransport, "handle_request", seam.blocking),
         (module.AsyncHTTPTransport, "handle_async_request", seam.asynchronous),
         (module.Cookies, "extract_cookies", _extract_cookies),
     ]
-    addresses = sys.modules.get(f"{module.__name__}._urls")
-    if addresses is not None and hasattr(addresses, "urlparse"):
-        # Clients ask for the same addresses again, and parsing one takes longer than an answer.
-        replaced.append((addresses, "urlparse", lru_cache(maxsize=512)))
-    return replaced
 
 
 def _extract_cookies(original: Callable[..., object]) -> Callable[..., object]:
@@ -76,6 +69,21 @@ class _Seam:
             async def aclose(self) -> None:
                 await self._answer.response.aclose()
 
+        class Whole(module.Response):  # type: ignore[misc, name-defined]
+            """An answer whose body is neither compressed nor comes in parts: nothing has to be decoded."""
+
+            def iter_bytes(self, chunk_size: int | None = None) -> Iterator[bytes]:
+                is_plain = chunk_size is None and not self.is_stream_consumed
+                return self.iter_raw() if is_plain else super().iter_bytes(chunk_size)  # type: ignore[no-any-return]
+
+            def aiter_bytes(self, chunk_size: int | None = None) -> AsyncIterator[bytes]:
+                is_plain = chunk_size is None and not self.is_stream_consumed
+                return self.aiter_raw() if is_plain else super().aiter_bytes(chunk_size)  # type: ignore[no-any-return]
+
+            def __reduce__(self) -> tuple[object, ...]:
+                return object.__new__, (module.Response,), self.__getstate__()
+
+        self._whole = Whole
         self._stream = Stream
         self._async_stream = AsyncStream
 
@@ -129,11 +137,14 @@ class _Seam:
         if not isinstance(outcome, Answer):
             with self.errors():
                 raise outcome
-        if not outcome.streams and not outcome.cut:
-            content = self._httpx.ByteStream(outcome.body)
-        else:
+        kind = self._httpx.Response
+        if outcome.streams or outcome.cut:
             content = stream(outcome, self)
-        response: httpx.Response = self._httpx.Response(
+        else:
+            content = self._httpx.ByteStream(outcome.body)
+            if not any(name == b"content-encoding" for name, _ in outcome.headers):
+                kind = self._whole
+        response: httpx.Response = kind(
             outcome.status, headers=outcome.headers, stream=content, extensions={"http_version": b"HTTP/1.1"}
         )
         return response

@@ -18,6 +18,7 @@ _SEAMS = {
     "http.client": "couchdal.interception.http_client",
     "urllib3.connection": "couchdal.interception.http_client",
     "requests.adapters": "couchdal.interception.requests_client",
+    "requests.models": "couchdal.interception.requests_client",
     "requests.sessions": "couchdal.interception.requests_client",
     "httpx": "couchdal.interception.httpx_client",
     "httpx2": "couchdal.interception.httpx_client",

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from email.message import Message
 from functools import lru_cache
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
 from couchdal.http.messages import Request, is_feed
@@ -27,17 +27,40 @@ if TYPE_CHECKING:
 
 
 def replacements(module: ModuleType) -> list[Replace]:
-    """Return what to replace in ``requests.adapters`` or ``requests.sessions``."""
+    """Return what to replace in a module of requests."""
     if module.__name__ == "requests.sessions":
-        return [(module.Session, "merge_environment_settings", _merge), (module, "to_key_val_list", _pairs)]
+        return [
+            (module.Session, "merge_environment_settings", _merge),
+            (module, "to_key_val_list", _pairs),
+            (module, "get_netrc_auth", _netrc),
+        ]
+    if module.__name__ == "requests.models":
+        return [(module, "to_key_val_list", _pairs)]
     return [(module.HTTPAdapter, "send", _Seam(module).replace)]
 
 
-# Clients ask for the same addresses again, and splitting one takes as long as answering it.
-@lru_cache(maxsize=512)
-def _address(url: str) -> tuple[str, str, int | None]:
-    parts = urlsplit(url)
-    return parts.scheme, parts.hostname or "", parts.port
+class _Server(NamedTuple):
+    """The server that a URL names: its address, and the header ``host``."""
+
+    address: tuple[str, str, int | None]
+    host: str
+
+
+def _split(url: str) -> tuple[_Server, str]:
+    """Return the server and the target of a URL."""
+    scheme, _, rest = url.partition("://")
+    authority, slash, target = rest.partition("/")
+    if "?" in authority or "#" in authority:
+        parts = urlsplit(url)
+        authority, slash, target = parts.netloc, "/", f"?{parts.query}"
+    return _server(scheme, authority), slash + target
+
+
+# Clients ask few servers, and splitting an address takes as long as answering it.
+@lru_cache(maxsize=64)
+def _server(scheme: str, authority: str) -> _Server:
+    parts = urlsplit(f"{scheme}://{authority}")
+    return _Server((parts.scheme, parts.hostname or "", parts.port), authority.rpartition("@")[2])
 
 
 def _merge(original: Callable[..., object]) -> Callable[..., object]:
@@ -45,7 +68,7 @@ def _merge(original: Callable[..., object]) -> Callable[..., object]:
         self: Session, url: str, proxies: object, stream: bool | None, verify: object, cert: object
     ) -> object:
         """Read no proxies and certificates from the environment: that takes longer than an answer, which needs none."""
-        if interception_for(*_address(url)) is None:
+        if interception_for(*_split(url)[0].address) is None:
             return original(self, url, proxies, stream, verify, cert)
         return {"proxies": {}, "stream": self.stream if stream is None else stream, "verify": True, "cert": None}
 
@@ -58,6 +81,21 @@ def _pairs(original: Callable[..., object]) -> Callable[..., object]:
         return list(value.items()) if isinstance(value, dict) else original(value)
 
     return to_key_val_list
+
+
+def _netrc(original: Callable[..., object]) -> Callable[..., object]:
+    """Read the file with passwords once for each server: the original looks for it before each request."""
+    known = lru_cache(maxsize=64)(lambda scheme, authority: original(f"{scheme}://{authority}"))
+
+    def get_netrc_auth(url: str | bytes, raise_errors: bool = False) -> object:
+        text = url.decode("latin-1") if isinstance(url, bytes) else url
+        scheme, _, rest = text.partition("://")
+        authority = rest.partition("/")[0]
+        if raise_errors or interception_for(*_server(scheme, authority).address) is None:
+            return original(url, raise_errors)
+        return known(scheme, authority)
+
+    return get_netrc_auth
 
 
 class _Seam:
@@ -109,15 +147,15 @@ class _Seam:
             *others: object,
             **named: object,
         ) -> Response:
-            address = _address(request.url or "")
-            interception = interception_for(*address)
+            server, target = _split(request.url or "")
+            interception = interception_for(*server.address)
             if interception is None:
                 try:
                     return original(self, request, stream, timeout, *others, **named)
                 except OSError as error:
-                    explain(error, *address)
+                    explain(error, *server.address)
                     raise
-            made = _plain_request(request)
+            made = _plain_request(request, server.host, target)
             # The other arguments, certificates and proxies, are for servers elsewhere.
             if made is None:
                 return original(self, request, stream, timeout)
@@ -158,14 +196,14 @@ def _decoded(headers: Headers) -> list[tuple[str, str]]:
     return [(name.decode("latin-1"), value.decode("latin-1")) for name, value in headers]
 
 
-def _plain_request(request: PreparedRequest) -> Request | None:
+def _plain_request(request: PreparedRequest, host: str, target: str) -> Request | None:
     """Return the request, or ``None`` if it is sent or answered in parts."""
     body = request.body
     if isinstance(body, str):
         body = body.encode()
     if body is not None and not isinstance(body, bytes):
         return None
-    host, path, query = _target(request.url or "")
+    path, query = split_target(target)
     headers = {"host": host}
     for name, value in request.headers.items():
         headers[_text(name).lower()] = _text(value)
@@ -180,13 +218,6 @@ def _plain_request(request: PreparedRequest) -> Request | None:
         announces_body="content-length" in headers,
     )
     return None if is_feed(made) else made
-
-
-@lru_cache(maxsize=512)
-def _target(url: str) -> tuple[str, str, str]:
-    """Return the host, the path and the query that a request names."""
-    parts = urlsplit(url)
-    return parts.netloc.rpartition("@")[2], *split_target(parts.path + (f"?{parts.query}" if parts.query else ""))
 
 
 def _text(value: str | bytes) -> str:
