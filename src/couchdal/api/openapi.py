@@ -22,6 +22,7 @@ _REFUSALS = {
     "401": "credentials are missing or wrong",
     "403": "the user may not do this",
     "404": "not found",
+    "406": "the function has no answer of an accepted content type",
     "409": "the document was changed in the meantime",
     "412": "a precondition failed",
     "413": "the body is too large",
