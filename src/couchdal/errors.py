@@ -26,7 +26,7 @@ BackendError                no answer from CouchDB
   Unreachable               no connection, or one that broke off
     NotConnected            no connection: nothing was sent
       Unavailable           all servers are suspended, or no connection is free
-    BrokenOff               a connection that an injected fault closed
+    BrokenOff               a connection that was closed in the middle of an answer
   TimedOut                  no answer in time
   NotJSON                   an answer that CouchDB does not give
   MemoryOnly                a feature of the emulator, asked of a real server
@@ -315,7 +315,7 @@ class Unavailable(NotConnected):
 
 
 class BrokenOff(Unreachable):
-    """An injected fault closed the connection. ``received`` is the answer, half of which had arrived."""
+    """The connection was closed within an answer. ``received`` is an answer of which only half had arrived."""
 
     def __init__(self, reason: str, server: str, *, received: object = None) -> None:
         super().__init__(reason, server)

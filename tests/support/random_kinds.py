@@ -259,7 +259,7 @@ def filtered(world: Any, r: Random) -> Source:
         },
     )
     if query.get("feed", "normal") != "normal":
-        query["timeout"] = 1
+        query["timeout"] = 300
     request: Source = {"method": "GET", "path": "/_changes", "query": query}
     if r.random() < 0.4:
         body = r.choice(

@@ -213,7 +213,10 @@ def delete(call: Call) -> Response:
         attachments = open_winner(call.db, doc_id)[1].attachments
     _find(attachments, name)
     document.attachments = tuple(one for one in attachments if one.name != name) if document.ids else ()
-    return _saved(call, document, 200, {})
+    answer = _saved(call, document, 200, {})
+    # CouchDB's status is the same when fewer copies were written than asked for.
+    answer.status = 200
+    return answer
 
 
 def _checked_name(call: Call) -> str:
@@ -236,7 +239,13 @@ def _sent(call: Call, name: str) -> Attachment:
     content_type = call.header("content-type")
     data = call.request.content()
     return Attachment(
-        name, DEFAULT_CONTENT_TYPE if content_type is None else content_type, data, 0, len(data), encoding
+        name,
+        DEFAULT_CONTENT_TYPE if content_type is None else content_type,
+        data,
+        0,
+        len(data),
+        encoding,
+        measured=False,
     )
 
 
@@ -253,8 +262,9 @@ def _document(call: Call, doc_id: str) -> tuple[Document, tuple[Attachment, ...]
         _, node = open_revision(call.db, doc_id, revision)
     except NotFound:
         raise Conflict("missing_rev", error="not_found") from None
-    position, rev_id = revision
-    document = Document(doc_id, node.body or {}, position=position, ids=(rev_id,), deleted=node.deleted)
+    # Validation functions see the whole ancestry, not only the revision that the request names.
+    ids = tuple(ancestor.id for ancestor in node.path())
+    document = Document(doc_id, node.body or {}, position=node.position, ids=ids, deleted=node.deleted)
     return document, node.attachments
 
 

@@ -14,11 +14,12 @@ from couchdal.emulator.engine.changes.changes import (
     NO_LIMIT,
     ChangesQuery,
     Filter,
+    FilterError,
     parse_since,
     read_changes,
     start_cursor,
 )
-from couchdal.emulator.engine.changes.changes_feed import FRAMINGS, MAX_WAIT_MS, ChangesFeed
+from couchdal.emulator.engine.changes.changes_feed import FRAMINGS, MAX_WAIT_MS, ChangesFeed, sent_before_failure
 from couchdal.emulator.engine.documents.document_read import Shown, open_winner
 from couchdal.emulator.engine.erlang.integers import parse_integer
 from couchdal.emulator.engine.mango.field_path import compile_projection
@@ -152,8 +153,22 @@ def refuse(call: Call) -> Response:
 def _normal(call: Call, query: ChangesQuery, since: int, headers: dict[str, str]) -> Response:
     cursor = start_cursor(call.db, query, since)
     rows, _ = read_changes(call.db, query, cursor)
+    if cursor.failure is not None:
+        return _broken_off(rows, cursor.failure, headers)
     answer = {"results": rows, "last_seq": call.db.seq(cursor.seq), "pending": cursor.pending}
     return json_response(answer, headers=headers)
+
+
+def _broken_off(rows: list[dict[str, object]], failure: CouchError, headers: dict[str, str]) -> Response:
+    """Return the answer of a filter that failed after some rows. Raise the failure if CouchDB has sent none of them."""
+    from couchdal.emulator.http.function_answers import cut_off  # few filters fail
+
+    framing = FRAMINGS["longpoll"]
+    sent = sent_before_failure(framing, rows)
+    if not sent:
+        raise failure
+    text = framing.start + b"".join(framing.row(row, place == 0) for place, row in enumerate(sent))
+    return Response(200, {"content-type": JSON_TYPE, **headers}, stream=cut_off(text, str(failure)))
 
 
 def _feed(call: Call, parameters: ChangesParameters, query: ChangesQuery, since: int) -> Response:
@@ -209,12 +224,14 @@ def _function(call: Call, kind: str, design_name: str, name: str) -> Filter:
     record, _ = open_winner(call.db, f"_design/{design_name}")
     find_function(record, kind, name)
     path, args = ((kind, name), [request_object(call)]) if kind == "filters" else ((kind, name, "map"), [])
+    if args and call.method == "POST" and not call.has_empty_body():
+        args[0]["body"] = call.json()
 
     def matches(document: dict[str, object]) -> bool:
         try:
             return cast("list[bool]", call.db.indexes.query_server(record).call(path, [document], *args))[0]
         except CouchError as error:
-            raise ServerError(f"{{{error.error},{error.reason}}}", error="error") from None
+            raise FilterError(error, f"{error.error},{error.reason}") from None
 
     return Filter(matches=matches, is_function=True)
 
@@ -249,12 +266,12 @@ def _selector(call: Call) -> Filter:
 
 
 def _failing_late(function: Callable[[dict[str, object]], T]) -> Callable[[dict[str, object]], T]:
-    """Return a function that raises errors as CouchDB does after a feed has begun."""
+    """Return a function that raises ``FilterError`` in place of other errors."""
 
     def guarded(document: dict[str, object]) -> T:
         try:
             return function(document)
         except CouchError as error:
-            raise ServerError(f"{{mango_error,{error.error},{error.reason}}}", error="error") from None
+            raise FilterError(error, f"mango_error,{error.error},{error.reason}") from None
 
     return guarded

@@ -17,7 +17,7 @@ from couchdal.emulator.engine.erlang.integers import parse_integer
 from couchdal.emulator.engine.revisions.revision_node import Node
 from couchdal.emulator.engine.revisions.revision_tree import ranked_leaves
 from couchdal.emulator.engine.server.database import Database
-from couchdal.errors import BadRequest, ServerError
+from couchdal.errors import BadRequest, CouchError, ServerError
 from couchdal.pace import paced
 
 NO_LIMIT = 1_000_000_000_000_000
@@ -28,10 +28,20 @@ Matcher: TypeAlias = "Callable[[dict[str, object]], bool]"
 Projection: TypeAlias = "Callable[[dict[str, object]], dict[str, object]]"
 
 
+class FilterError(Exception):
+    """A filter failed at a document, with an error of CouchDB. ``wrapped`` is that error as an Erlang term."""
+
+    def __init__(self, error: CouchError, wrapped: str) -> None:
+        super().__init__(error.reason)
+        self.error = error
+        self.wrapped = wrapped
+
+
 @dataclass(frozen=True, slots=True)
 class Filter:
     """A filter of the feed: some documents, design documents, or revisions for which ``matches`` returns True.
 
+    ``matches`` and ``project`` raise ``FilterError``.
     ``is_function`` is True if ``matches`` calls a design document's function, and False for a selector.
     """
 
@@ -69,7 +79,7 @@ class Cursor:
 
     A round reads the feed from ``place`` to its end. ``pending`` counts the changes after the last row, and is None
     until the round has examined one. ``ahead`` counts the changes that the round has not examined yet. It is valid for
-    the update sequence ``as_of``.
+    the update sequence ``as_of``. ``failure`` is the error of a filter that failed after the first document.
     """
 
     seq: int
@@ -78,6 +88,8 @@ class Cursor:
     place: int = 0
     ahead: int = 0
     as_of: int = 0
+    failure: CouchError | None = None
+    has_examined: bool = False
 
     def begin_round(self, db: Database, query: ChangesQuery) -> None:
         """Begin to read after the last sequence. A descending feed of CouchDB begins one above it."""
@@ -121,7 +133,8 @@ def read_changes(
     """Return the next rows, and True if the round is over: the limit is reached, or the feed has ended.
 
     One call examines at most ``most`` documents, unless the filter looks them up. The rows belong to the caller. Raise
-    ``ServerError`` for an unknown style, and any error of the filter.
+    ``ServerError`` for an unknown style, and if the filter fails at the first document. If it fails later, the rows
+    before are returned, and the cursor has the failure.
     """
     if query.filter.looks_up:
         most = None
@@ -134,14 +147,22 @@ def read_changes(
         examined += 1
         cursor.ahead -= 1
         cursor.place = record.seq - 1 if query.descending else record.seq
-        leaves = _passing_leaves(db, query, record)
-        if cursor.limit == 0:
-            _stop_at(cursor, record, passes=bool(leaves))
+        try:
+            leaves = _passing_leaves(db, query, record)
+            if cursor.limit == 0:
+                _stop_at(cursor, record, passes=bool(leaves))
+                return rows, True
+            row = _row(db, query, record, leaves, cursor.limit) if leaves else None
+        except FilterError as failed:
+            if not cursor.has_examined:
+                # CouchDB wraps the error of a worker that has not answered yet.
+                raise ServerError(f"{{{failed.wrapped}}}", error="error") from None
+            cursor.failure = failed.error
             return rows, True
-        cursor.seq = record.seq
-        if leaves:
+        cursor.seq, cursor.has_examined = record.seq, True
+        if row is not None:
             cursor.pending = cursor.ahead
-            rows.append(_row(db, query, record, leaves, cursor.limit))
+            rows.append(row)
             cursor.limit -= 1
     if examined == most:
         return rows, False

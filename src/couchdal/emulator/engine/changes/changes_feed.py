@@ -14,9 +14,12 @@ from typing import NamedTuple, TypeAlias
 from couchdal.emulator.engine.changes.changes import ChangesQuery, Cursor, read_changes, start_cursor
 from couchdal.emulator.engine.server.database import Database
 from couchdal.emulator.engine.server.server import Server
+from couchdal.errors import BrokenOff
 from couchdal.http.json_text import encode_json
 
 MAX_WAIT_MS = 60_000
+# CouchDB sends rows when its buffer would hold more bytes than this.
+_BUFFERED = 1490
 # One poll examines at most this many documents, because it may hold the server's lock.
 _MOST_PER_POLL = 200
 
@@ -69,6 +72,17 @@ FRAMINGS = {
 }
 
 
+def sent_before_failure(framing: Framing, rows: Sequence[Row]) -> Sequence[Row]:
+    """Return the rows that CouchDB has sent when a filter fails after them: all but those in its buffer."""
+    sent = buffered = 0
+    for place, row in enumerate(rows):
+        length = len(framing.row(row, place == 0))
+        if buffered and buffered + length > _BUFFERED:
+            sent, buffered = place, 0
+        buffered += length
+    return rows[:sent]
+
+
 class _Step(NamedTuple):
     """The result of one poll: the seconds until the next, or None at the feed's end, and the rows.
 
@@ -85,7 +99,8 @@ class ChangesFeed:
     """The feed of one reader. It reads the changes in rounds and waits for the next change between them.
 
     A wait lasts at most ``wait_ms``. Then the feed ends, or with ``heartbeats`` it sends a heartbeat and continues. The
-    constructor reads the first rows, so an invalid query fails here and not in the middle of an answer.
+    constructor reads the first rows, so an invalid query fails here and not in the middle of an answer. A filter that
+    fails later breaks the feed off.
     """
 
     def __init__(
@@ -113,15 +128,22 @@ class ChangesFeed:
         # True if CouchDB would still buffer rows. Then an event stream ends with one more newline.
         self._holds_rows = False
         self._first: _Step | None = self._read(db, self._cursor)
+        if self._cursor.failure is not None and not self._first.rows:
+            raise self._cursor.failure
 
     def poll(self) -> tuple[bytes, float | None]:
-        """Return the text to send, and the seconds until the next poll, or None when the feed has ended."""
+        """Return the text to send, and the seconds until the next poll, or None when the feed has ended.
+
+        Raise ``BrokenOff`` if the filter has failed.
+        """
         if self._ended:
             return b"", None
         if self._first is not None:
             step, self._first = self._first, None
             # The caller subscribed after this read, so it may have missed a change. It must poll again at once.
             return self._text(step), None if step.seconds is None else 0.0
+        if self._cursor.failure is not None:
+            raise BrokenOff(f"the feed broke off: {self._cursor.failure}", "the emulator")
         with self._server.reading(self._db) as db:
             step = self._advance(db)
         return self._text(step), step.seconds
@@ -144,7 +166,9 @@ class ChangesFeed:
         """Read some rows. At the end of a round, end the feed or begin to wait."""
         rows, round_over = read_changes(db, self._query, cursor, _MOST_PER_POLL)
         self._seen, self._cursor = None, cursor
-        if not round_over:
+        if cursor.failure is not None:
+            rows = [*sent_before_failure(self._framing, rows)]
+        if not round_over or cursor.failure is not None:
             return _Step(0.0, rows)
         if self._is_done():
             return _Step(None, rows)

@@ -52,6 +52,8 @@ class Attachment:
     size: object = None
     # Whether the server compressed it, so that its length is known.
     packed: bool = False
+    # False for an attachment that was sent alone. CouchDB measures it when it stores it, after the validation.
+    measured: bool = True
 
     @property
     def is_stub(self) -> bool:
@@ -206,7 +208,7 @@ def stored(attachment: Attachment) -> Attachment:
         packer = zlib.compressobj(_COMPRESSION_LEVEL, zlib.DEFLATED, _GZIP)
         data, encoding = packer.compress(data) + packer.flush(), "gzip"
     digest = md5(data, usedforsecurity=False).digest()
-    return replace(attachment, data=data, encoding=encoding, digest=digest, stored=True, packed=packed)
+    return replace(attachment, data=data, encoding=encoding, digest=digest, stored=True, packed=packed, measured=True)
 
 
 def is_compressible(content_type: str) -> bool:
@@ -250,7 +252,7 @@ def to_json(
     if attachment.digest:
         shown["digest"] = "md5-" + b64encode(attachment.digest).decode()
     if not data or attachment.is_stub:
-        shown |= {"length": attachment.length, "stub": True}
+        shown |= {"length": attachment.length if attachment.measured else "undefined", "stub": True}
     elif follows:
         shown |= {"length": attachment.length, "follows": True}
     else:
