@@ -113,6 +113,11 @@ def encode_json(value: object) -> bytes:
     return _ENCODER.encode(value).encode()
 
 
+def is_same(value: object, other: object) -> bool:
+    """Return True for two equal JSON values. Python also takes 1, 1.0 and True for equal."""
+    return value == other and encode_json(value) == encode_json(other)
+
+
 def encode_in_pieces(value: object) -> bytes:
     """Return what ``encode_json`` does, and empty the value. Others work meanwhile."""
     from couchdal.http.json_pieces import encode, release  # only servers need it

@@ -86,7 +86,11 @@ def list_rows(call: Call) -> Response:
         except NotFound as error:
             raise ServerError(f"{{not_found,{error.reason}}}", error="badmatch") from None
     server = call.db.indexes.query_server(record)
-    head = list_documents(call, "all") if view == "_all_docs" else _view_answer(call, design or call.args["name"], view)
+    head = (
+        list_documents(call, "all", for_list=True)
+        if view == "_all_docs"
+        else _view_answer(call, design or call.args["name"], view)
+    )
     rows = head.pop("rows")
     return list_response(cast("Mapping[str, object]", server.call(("lists", name), head, request_object(call), rows)))
 

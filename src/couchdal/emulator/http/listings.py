@@ -10,21 +10,22 @@ from typing import Literal, TypeAlias
 from couchdal.emulator.engine.documents.all_docs import Listing, list_keys, list_local, list_range
 from couchdal.emulator.engine.documents.document_read import PLAIN, Shown
 from couchdal.emulator.http.call import Call
-from couchdal.emulator.http.view_query import MAX_LIMIT, ViewQuery, parse_parameters, validate_listing
+from couchdal.emulator.http.view_query import MAX_LIMIT, ViewQuery, parse_parameters, parse_queries, validate_listing
 from couchdal.errors import BadRequest
-from couchdal.http.json_text import JSON, decode_request
+from couchdal.http.json_text import decode_request
 from couchdal.http.messages import ABSENT
 
 Namespace: TypeAlias = Literal["all", "design", "local"]
 
 
-def list_documents(call: Call, namespace: Namespace) -> dict[str, object]:
-    """Return the rows that a request asks for."""
+def list_documents(call: Call, namespace: Namespace, *, for_list: bool = False) -> dict[str, object]:
+    """Return the rows that a request asks for. A list function gets them with ``for_list``."""
     db = call.db
     if call.method == "POST":
         call.require_json_type()
         body = call.json_object()
-        keys = _keys(body.get("keys", ABSENT), "body member")
+        given = body.get("keys", ABSENT)
+        keys = given if for_list else _keys(given, "body member")
         query = parse_parameters(ViewQuery(keys=keys), body.items(), decoded=True)
     else:
         text = call.param("keys")
@@ -46,9 +47,10 @@ def list_queries(call: Call, namespace: Namespace) -> dict[str, object]:
     if not isinstance(values, list):
         raise BadRequest("`queries` member must be an array.")
     shared = parse_parameters(ViewQuery(), call.params, decoded=False)
-    queries = [_query(shared, value) for value in values]
-    for query in queries:
+    queries = []
+    for query in parse_queries(shared, values):
         validate_listing(query, partitioned=db.partitioned)
+        queries.append(query)
     return {"results": [_rows(call, namespace, query) for query in queries]}
 
 
@@ -56,12 +58,6 @@ def _keys(value: object, where: str) -> object:
     if value is ABSENT or type(value) is list:
         return value
     raise BadRequest(f"`keys` {where} must be an array.")
-
-
-def _query(shared: ViewQuery, value: JSON) -> ViewQuery:
-    if type(value) is not dict:
-        raise BadRequest("Request body must be a JSON object")
-    return parse_parameters(shared, value.items(), decoded=True)
 
 
 def _rows(call: Call, namespace: Namespace, query: ViewQuery) -> dict[str, object]:

@@ -5,7 +5,7 @@ Sources: ``couch_mrview_http:parse_param``, ``couch_mrview_util:validate_args``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final, TypeAlias
 
@@ -13,7 +13,7 @@ from couchdal.emulator.engine.documents.partition import validate_partition
 from couchdal.emulator.engine.erlang.integers import parse_integer
 from couchdal.emulator.engine.erlang.term_text import pretty_term
 from couchdal.errors import QueryParseError, ServerError
-from couchdal.http.json_text import decode_request
+from couchdal.http.json_text import decode_request, is_same
 from couchdal.http.messages import ABSENT
 
 MAX_LIMIT = 576_460_752_303_423_487
@@ -176,6 +176,18 @@ _PARAMETERS: Final[Mapping[str, Callable[[object, bool], _Changes]]] = {
 }
 
 
+def parse_queries(shared: ViewQuery, values: Iterable[object]) -> Iterator[ViewQuery]:
+    """Yield the queries in the body of a request, with the parameters that they share.
+
+    Raise ``QueryParseError``, or ``ServerError`` for one that is not an object, on which CouchDB crashes.
+    """
+    shared = replace(shared, keys=ABSENT, group=None, group_level=None)
+    for value in values:
+        if not isinstance(value, dict):
+            raise ServerError("function_clause", error="unknown_error")
+        yield parse_parameters(shared, value.items(), decoded=True)
+
+
 def validate_listing(query: ViewQuery, *, partitioned: bool) -> None:
     """Raise ``QueryParseError`` for parameters that a listing of documents does not allow."""
     _validate_map(query)
@@ -230,6 +242,6 @@ def _validate_keys(query: ViewQuery) -> None:
     if type(query.keys) is not list:
         raise QueryParseError("`keys` must be an array of strings.")
     bounds = (query.start_key, query.end_key)
-    single = len(query.keys) == 1 and bounds == (query.keys[0], query.keys[0])
+    single = len(query.keys) == 1 and ABSENT not in bounds and all(is_same(one, query.keys[0]) for one in bounds)
     if query.keys and not single and bounds != (ABSENT, ABSENT):
         raise QueryParseError("`keys` is incompatible with `key`, `start_key` and `end_key`")

@@ -6,7 +6,6 @@ Sources: ``chttpd_view``, ``couch_mrview_http:parse_body_and_query``, ``couch_mr
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from sys import maxsize
 
 from couchdal.emulator.engine.documents.document_read import open_winner
@@ -17,7 +16,7 @@ from couchdal.emulator.engine.views.view_definition import MapView
 from couchdal.emulator.engine.views.view_index import ViewIndex
 from couchdal.emulator.http.call import Call
 from couchdal.emulator.http.listings import shown_documents
-from couchdal.emulator.http.view_query import MAX_LIMIT, ViewQuery, parse_parameters, validate_view
+from couchdal.emulator.http.view_query import MAX_LIMIT, ViewQuery, parse_parameters, parse_queries, validate_view
 from couchdal.errors import BadRequest, QueryParseError, ServerError
 from couchdal.http.json_text import decode_request
 from couchdal.http.messages import ABSENT
@@ -59,13 +58,10 @@ def view_queries(call: Call, design: str, view: str) -> list[dict[str, object]]:
     shared = parse_parameters(ViewQuery(), call.params, decoded=False)
     index = call.db.indexes.view_index(call.db, body)
     index.group.find(view)
-    shared = replace(shared, keys=ABSENT, group=None, group_level=None)
     queries = []
-    for value in values:
-        if type(value) is not dict:
-            raise BadRequest("Request body must be a JSON object")
-        queries.append(parse_parameters(shared, value.items(), decoded=True))
-        _validate(index, view, queries[-1])
+    for query in parse_queries(shared, values):
+        _validate(index, view, query)
+        queries.append(query)
     try:
         return [_rows(call.db, index, view, query) for query in queries]
     except QueryParseError as error:

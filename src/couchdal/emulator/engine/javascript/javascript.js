@@ -388,7 +388,7 @@
           return showAnswer(run, design, document, request);
         } catch (thrown) {
           // For a missing document, every error is 404.
-          if (document !== null || request.path.length <= 5 || thrown[1] === UNEXPECTED) throw thrown;
+          if (document !== null || request.path.length <= 5 || (isFailure(thrown) && thrown[1] === UNEXPECTED)) throw thrown;
           tellThrown(thrown);
           throw failure("not_found", "document not found");
         }

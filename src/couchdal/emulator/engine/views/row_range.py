@@ -16,6 +16,7 @@ from couchdal.emulator.engine.documents.document_read import Shown
 from couchdal.emulator.engine.indexes.row_blocks import RowBlocks
 from couchdal.emulator.engine.mango.json_index import reversed_range
 from couchdal.emulator.engine.views.block_reduction import ViewRow, ascending_values
+from couchdal.http.json_text import is_same
 from couchdal.http.messages import ABSENT
 
 LAST_ID = b"\xff"
@@ -150,7 +151,7 @@ def _id_bounds(query: RowQuery) -> tuple[bytes, bytes]:
 
 
 def _check_range(query: RowQuery, key_of: Callable[[object], Key]) -> None:
-    if query.start_key is ABSENT or query.end_key is ABSENT or query.start_key == query.end_key:
+    if query.start_key is ABSENT or query.end_key is ABSENT or is_same(query.start_key, query.end_key):
         return
     start_id, end_id = _id_bounds(query)
     start, end = (key_of(query.start_key), start_id), (key_of(query.end_key), end_id)

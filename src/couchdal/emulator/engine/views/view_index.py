@@ -23,11 +23,16 @@ from couchdal.emulator.engine.views.block_reduction import ViewRow, reduction_of
 from couchdal.emulator.engine.views.reduction import can_fail, is_builtin
 from couchdal.emulator.engine.views.view_definition import JAVASCRIPT, MANGO, MapView, ViewGroup
 from couchdal.errors import ServerError
+from couchdal.http.json_text import is_same
 
 _Self = TypeVar("_Self", bound="ViewIndex")
 
 
 _Rows: TypeAlias = "list[list[ViewRow]]"
+
+
+def _are_same(rows: list[ViewRow], others: list[ViewRow]) -> bool:
+    return rows == others and all(is_same(row[2:], other[2:]) for row, other in zip(rows, others, strict=True))
 
 
 class _Prepared(NamedTuple):
@@ -168,14 +173,17 @@ class ViewIndex(FollowingIndex[_Rows]):
         added: _Rows = [[] for _ in self.rows]
         removed: _Rows = [[] for _ in self.rows]
         for doc_id, found in dict(changed).items():
-            for gone, rows_of_view in zip(removed, self._of_document.get(doc_id, ()), strict=False):
-                gone += rows_of_view
-            for new, rows_of_view in zip(added, found or (), strict=False):
-                new += rows_of_view
+            known = self._of_document.get(doc_id)
+            for place, (gone, new) in enumerate(zip(removed, added, strict=True)):
+                before, after = known[place] if known else [], found[place] if found else []
+                # CouchDB leaves a block as it is if nothing in it changes, and then the view has not changed.
+                if not _are_same(before, after):
+                    gone += before
+                    new += after
         updated = [rows.updated(*one) for rows, *one in zip(self.rows, removed, added, strict=True)]
         has_numbers = [
-            known and all(type(row.value) in (int, float) for row in new)
-            for known, new in zip(self._has_numbers, added, strict=True)
+            were and all(type(row.value) in (int, float) for row in new)
+            for were, new in zip(self._has_numbers, added, strict=True)
         ]
         self._check_reductions(updated, has_numbers)
         return _Prepared(updated, has_numbers)
