@@ -21,6 +21,7 @@ ERRORS: Mapping[str, tuple[str, ...]] = {
         "/_node/{node}/_config/_reload": "401 unauthorized; 404 not_found",
         "/_node/{node}/_config/{section}": "401 unauthorized; 404 not_found",
         "/_node/{node}/_config/{section}/{key}": "400 bad_request; 401 unauthorized; 403 forbidden; 404 not_found",
+        "/_db_updates": "400 bad_request; 401 unauthorized; 404 not_found",
         "/_cluster_setup": "400 bad_request; 401 unauthorized; 415 bad_content_type",
         "/_reload_query_servers": "401 unauthorized; 415 bad_content_type",
         "/_membership": "401 unauthorized",

@@ -156,7 +156,7 @@ def _answer(status: int, schema: Schema, endpoint: str) -> dict[str, JSON]:
     content: dict[str, JSON] = {kind: {"schema": schema}}
     if endpoint in ("documents.read", "bulk_get.read"):
         content["multipart/mixed"] = content["multipart/related"] = {"schema": ANY}
-    if endpoint == "changes.read":
+    if endpoint in ("changes.read", "db_updates.read"):
         content["text/event-stream"] = {"schema": ANY}
         if status == 200:
             described["description"] = (

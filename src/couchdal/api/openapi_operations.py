@@ -58,6 +58,7 @@ OPERATIONS: Mapping[str, Operation] = {
         {200: obj({"ok": OK}), 202: obj({"ok": OK, "_local_id": TEXT})},
         {"type": "object"},
     ),
+    "GET db_updates.read": Operation("Return what happened to databases, once or as a feed.", {200: ref("Events")}),
     "GET session.read": Operation("Return who is logged in.", {200: ref("Session")}),
     "POST session.log_in": Operation(
         "Log in with a name and a password. The answer sets a cookie.", {200: ref("LoggedIn"), 302: ANY}, ref("Login")

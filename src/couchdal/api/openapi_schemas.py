@@ -150,6 +150,7 @@ SCHEMAS: Mapping[str, Schema] = {
     "ClusterSetup": _members("cluster.set_up", required=("action",), ensure_dbs_exist=array(TEXT)),
     "ReshardState": obj({"state": {"enum": ["running", "stopped"]}}, {"reason": ANY}),
     "ReshardJob": _members("reshard.create_jobs", required=("type",)),
+    "Events": obj({"results": array(obj({"db_name": TEXT, "type": TEXT, "seq": TEXT})), "last_seq": TEXT}),
     "Filter": _members("changes.read", doc_ids=array(TEXT), selector={"type": "object"}, fields=array(TEXT)),
     "Changes": obj({"results": array(by_name(ANY)), "last_seq": TEXT, "pending": COUNT}),
 }

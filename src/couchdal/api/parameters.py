@@ -81,6 +81,7 @@ BY_ENDPOINT: Final[Mapping[str, Parameters]] = {
     "index.read": Parameters(("limit", "skip")),
     "index.create": Parameters(("w",), ("index", "ddoc", "name", "type", "partitioned")),
     "index.bulk_delete": Parameters(("w",), ("docids",)),
+    "db_updates.read": Parameters(("feed", "since", "limit", "descending", "heartbeat", "timeout")),
     "cluster.state": Parameters(("ensure_dbs_exist",)),
     "cluster.set_up": Parameters((), _SETUP),
     "reshard.write_state": Parameters((), ("state", "reason")),

@@ -105,7 +105,7 @@ _SERVER_ROUTES = (
     Route("/_membership/{rest...}", {"GET": "cluster.fail"}, "GET"),
     Route("/_replicate", {"POST": "replication.run"}, "POST", withheld=_ALL),
     Route("/_scheduler", unsupported="replications are not run"),
-    Route("/_db_updates", unsupported="there is no feed of databases"),
+    Route("/_db_updates", {"GET": "db_updates.read"}, "GET", withheld=_ALL),
     Route("/_node", {"*": "node.refuse_nameless"}),
     Route("/_node/{node}", {"*": "node.read_name"}, withheld=_ALL),
     Route("/_node/{node}/_config", {"GET": "node.read_config"}, "GET", withheld=_ALL),

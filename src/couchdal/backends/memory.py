@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 
 from couchdal.backends.base import AsyncBackend, Emulator
 from couchdal.emulator.dispatch import dispatch
+from couchdal.emulator.engine.server.clock import Clock
 from couchdal.emulator.engine.server.journal import Assignment, Changes
-from couchdal.emulator.engine.server.server import Clock, Server, ServerClock
+from couchdal.emulator.engine.server.server import Server, ServerClock
 from couchdal.emulator.http.authentication import check_large
 from couchdal.emulator.http.call import WithoutLock
 from couchdal.errors import CouchError

@@ -49,6 +49,10 @@ def prepare(server: Server, request: Request, writer: object = None) -> tuple[En
     db = None
     if "db" in args and (len(segments) > 1 or method not in ("PUT", "DELETE")):
         db = server.database(args["db"])
+        if db.name == "_global_changes":
+            from couchdal.emulator.engine.server.global_changes import record_events  # few servers have it
+
+            record_events(server)
     call = Call(request, server, args, user, db)
     if len(segments) > 3 and db is not None:
         call = _check_path(call, segments)

@@ -67,8 +67,9 @@ def _embedded(admin: tuple[str, str] | None) -> MemoryBackend:
     from time import monotonic, time  # a proxy needs no emulator
 
     from couchdal.backends.memory import MemoryBackend
+    from couchdal.emulator.engine.server.clock import Clock
     from couchdal.emulator.engine.server.ids import Ids
-    from couchdal.emulator.engine.server.server import Clock, Server
+    from couchdal.emulator.engine.server.server import Server
 
     javascript = None
     if os.name == "posix":

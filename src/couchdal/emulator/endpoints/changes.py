@@ -177,7 +177,12 @@ def _feed(call: Call, parameters: ChangesParameters, query: ChangesQuery, since:
         wait_ms = parameters.heartbeat
     elif not beats and parameters.timeout is not None:
         wait_ms = max(parameters.timeout, 0)
-    feed = ChangesFeed(call.server, call.db, query, since, FRAMINGS[parameters.feed], wait_ms=wait_ms, heartbeats=beats)
+    kind = ChangesFeed
+    if call.db.name == "_global_changes":
+        from couchdal.emulator.engine.server.global_changes import EventsFeed  # few servers have this database
+
+        kind = EventsFeed
+    feed = kind(call.server, call.db, query, since, FRAMINGS[parameters.feed], wait_ms=wait_ms, heartbeats=beats)
     headers = {"content-type": JSON_TYPE}
     if parameters.feed == "eventsource":
         headers = {"content-type": "text/event-stream", "cache-control": "no-cache"}

@@ -31,7 +31,8 @@ class Framing:
     """The text format of one kind of feed: its start, its rows, its heartbeat and its end.
 
     ``row`` gets the row, and True for the first one. ``end`` gets the last sequence and the number of pending changes.
-    A feed with ``once`` ends after the first rows. The others end when they reach their limit.
+    A feed with ``once`` ends after the first rows. The others end when they reach their limit. A ``quiet`` feed sends
+    nothing when it begins to wait or goes on after a wait; it sends only heartbeats.
     """
 
     start: bytes
@@ -39,6 +40,7 @@ class Framing:
     heartbeat: bytes
     end: Callable[[str, int | None], bytes]
     once: bool = False
+    quiet: bool = False
 
 
 def _longpoll_row(row: Row, first: bool) -> bytes:
@@ -83,7 +85,7 @@ def sent_before_failure(framing: Framing, rows: Sequence[Row]) -> Sequence[Row]:
     return rows[:sent]
 
 
-class _Step(NamedTuple):
+class Step(NamedTuple):
     """The result of one poll: the seconds until the next, or None at the feed's end, and the rows.
 
     ``woken`` is True if the poll ended a wait, and ``waits`` if it began one.
@@ -127,7 +129,7 @@ class ChangesFeed:
         self._started = self._wrote_row = self._wrote_anything = self._ended = False
         # True if CouchDB would still buffer rows. Then an event stream ends with one more newline.
         self._holds_rows = False
-        self._first: _Step | None = self._read(db, self._cursor)
+        self._first: Step | None = self._read(db, self._cursor)
         if self._cursor.failure is not None and not self._first.rows:
             raise self._cursor.failure
 
@@ -148,7 +150,7 @@ class ChangesFeed:
             step = self._advance(db)
         return self._text(step), step.seconds
 
-    def _advance(self, db: Database) -> _Step:
+    def _advance(self, db: Database) -> Step:
         # A copy, because a poll that is given up is made again.
         cursor = replace(self._cursor)
         if self._seen is None:
@@ -156,25 +158,25 @@ class ChangesFeed:
         seconds = self._deadline - self._server.clock.monotonic()
         changed = db.update_seq != self._seen
         if db.deleted or (seconds <= 0 and not changed and not self._heartbeats):
-            return _Step(None)
+            return Step(None)
         if seconds > 0 and not changed:
-            return _Step(seconds)
+            return Step(seconds)
         cursor.begin_round(db, self._query)
         return self._read(db, cursor)._replace(woken=True)
 
-    def _read(self, db: Database, cursor: Cursor) -> _Step:
+    def _read(self, db: Database, cursor: Cursor) -> Step:
         """Read some rows. At the end of a round, end the feed or begin to wait."""
         rows, round_over = read_changes(db, self._query, cursor, _MOST_PER_POLL)
         self._seen, self._cursor = None, cursor
         if cursor.failure is not None:
             rows = [*sent_before_failure(self._framing, rows)]
         if not round_over or cursor.failure is not None:
-            return _Step(0.0, rows)
+            return Step(0.0, rows)
         if self._is_done():
-            return _Step(None, rows)
+            return Step(None, rows)
         self._seen = db.update_seq
         self._deadline = self._server.clock.monotonic() + self._wait_s
-        return _Step(0.0 if db.deleted else self._wait_s, rows, waits=True)
+        return Step(0.0 if db.deleted else self._wait_s, rows, waits=True)
 
     def _is_done(self) -> bool:
         cursor = self._cursor
@@ -182,14 +184,14 @@ class ChangesFeed:
             return True
         return cursor.limit < self._query.limit if self._framing.once else cursor.limit <= 0
 
-    def _text(self, step: _Step) -> bytes:
+    def _text(self, step: Step) -> bytes:
         """Return the text of one step. This needs no lock, because the rows belong to this feed."""
         framing = self._framing
         parts = []
         if not self._started:
             self._started = True
             parts.append(framing.start)
-        if step.woken:
+        if step.woken and not (framing.quiet and step.rows):
             # CouchDB sends a heartbeat before new rows, too.
             self._wrote_anything = True
             parts.append(framing.heartbeat)
@@ -198,14 +200,14 @@ class ChangesFeed:
             self._wrote_row = self._wrote_anything = self._holds_rows = True
         if step.waits:
             self._holds_rows = False
-            if not self._wrote_anything:
+            if not self._wrote_anything and not framing.quiet:
                 self._wrote_anything = True
                 parts.append(b"\n")
         if step.seconds is None:
             self._ended = True
             end = framing.end(self._db.seq(self._cursor.seq), self._cursor.pending)
             parts.append(end)
-            if end or self._holds_rows:
+            if end or self._holds_rows or framing.quiet:
                 parts.append(b"\n")
         return b"".join(parts)
 

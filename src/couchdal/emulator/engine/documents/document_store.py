@@ -73,6 +73,11 @@ class DocumentStore:
         """Return whether nothing was ever written: no document, no setting, no local document."""
         return self.update_seq == 0 and not self.storage.locals()
 
+    def last_document_seq(self) -> int:
+        """Return the update sequence of the last write of a document. Settings take later ones."""
+        last = next(self.storage.changes(descending=True), None)
+        return 0 if last is None else last.seq
+
     def seq(self, number: int) -> str:
         """Return the text of an update sequence."""
         return f"{number}-{self.seq_text}"

@@ -1,6 +1,6 @@
 """Work that CouchDB does by itself, in steps that somebody drives. The caller holds the server's lock during a step.
 
-Today this is the work on indexes, which CouchDB's ``ken`` starts after each write.
+Today this is the work on indexes, which CouchDB's ``ken`` starts after each write, and the record of events.
 """
 
 from __future__ import annotations
@@ -20,6 +20,11 @@ def work_of(server: Server) -> Iterator[None]:
 
     An index that fails stays behind: the query that needs it gets the error.
     """
+    if server.announced is not None:
+        from couchdal.emulator.engine.server.global_changes import record_events  # few servers record events
+
+        record_events(server)
+        yield
     for database in list(server.databases.values()):
         for index in database.indexes.outrun(database):
             with suppress(CouchError):

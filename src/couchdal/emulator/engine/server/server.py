@@ -14,7 +14,9 @@ from threading import Condition, RLock
 from typing import TYPE_CHECKING
 
 from couchdal.emulator.engine.config.settings import Settings
+from couchdal.emulator.engine.server.clock import Clock
 from couchdal.emulator.engine.server.database import Database
+from couchdal.emulator.engine.server.events import GLOBAL_CHANGES, Announced, announced, before_deletion
 from couchdal.emulator.engine.server.forks import remember
 from couchdal.emulator.engine.server.ids import Ids
 from couchdal.emulator.engine.server.journal import Action, Assignment, Changes, Journal
@@ -37,44 +39,6 @@ _MAX_SEGMENT_LENGTH = 255
 _MAX_LAST_SEGMENT_LENGTH = 238
 # How long a writer waits before it looks whether its request was cancelled.
 _LONGEST_WAIT_S = 0.05
-
-
-class Clock:
-    """Time as the engine sees it.
-
-    By default the date stands still, so that answers can be repeated; ``date`` makes it pass, which a server needs for
-    its cookies to expire. ``monotonic`` measures how long feeds wait; without it, that time stands still too.
-    """
-
-    def __init__(
-        self,
-        now: float = 1_700_000_000.0,
-        monotonic: Callable[[], float] | None = None,
-        date: Callable[[], float] | None = None,
-    ) -> None:
-        self._now = now
-        self._monotonic = monotonic
-        self._date = date
-        #: The sum of all advances.
-        self.advanced_s: float = 0.0
-
-    def now(self) -> float:
-        """Return seconds since 1970."""
-        return self.advanced_s + (self._now if self._date is None else self._date())
-
-    def monotonic(self) -> float:
-        """Return seconds for time-outs. They never go back."""
-        return self.advanced_s + (self._now if self._monotonic is None else self._monotonic())
-
-    def advance(self, seconds: float) -> None:
-        """Let time pass at once. Raise ``ValueError`` if ``seconds`` is negative."""
-        self.advanced_s = self.after(seconds)
-
-    def after(self, seconds: float) -> float:
-        """Return the sum of all advances after another one. Raise ``ValueError`` if it is negative."""
-        if not seconds >= 0:
-            raise ValueError(f"time does not go back: {seconds!r}")
-        return self.advanced_s + seconds
 
 
 class ServerClock:
@@ -110,6 +74,7 @@ class Server:
         "__weakref__",
         "_turn",
         "admins",
+        "announced",
         "clock",
         "config",
         "databases",
@@ -125,6 +90,7 @@ class Server:
         "resharding",
         "settings",
         "tell",
+        "watchers",
     )
 
     def __init__(
@@ -151,6 +117,10 @@ class Server:
         self.databases: dict[str, Database] = self._system_databases()
         # The databases that were created because a handle used them.
         self.provided: set[object] = set()
+        # What the documents of "_global_changes" record, while that database exists.
+        self.announced: Announced | None = None
+        # They are called after a database was created.
+        self.watchers: dict[object, Callable[[], None]] = {}
         # How often a database of each name was created.
         self.generations: dict[str, int] = dict.fromkeys(self.databases, 1)
         # Which shards were split, once a request asked for it.
@@ -259,6 +229,7 @@ class Server:
             (self, "failures", {}),
             (self, "provided", set()),
             (self, "resharding", None),
+            (self, "announced", None),
             (self, "known_passwords", {}),
         )
         self.journal.publish(Changes(assignments, actions, woken=[database.changed for database in old]))
@@ -283,7 +254,10 @@ class Server:
             partial(self.generations.__setitem__, name, generation),
             partial(self.databases.__setitem__, name, created),
         )
-        self.journal.publish(Changes((), actions))
+        assignments: list[Assignment] = []
+        if name == GLOBAL_CHANGES:
+            assignments.append((self, "announced", announced(self.databases, self.generations)))
+        self.journal.publish(Changes(assignments, actions, woken=list(self.watchers.values())))
         return created
 
     def _new_database(
@@ -323,7 +297,11 @@ class Server:
         """Delete a database and end the feeds that follow it. Raise ``NotFound``."""
         found = self.database(name)
         remove = partial(self.databases.pop, name, None)
-        self.journal.publish(Changes([(found, "deleted", True)], [remove], woken=[found.changed]))
+        assignments: list[Assignment] = [(found, "deleted", True)]
+        if self.announced is not None:
+            known = before_deletion(self.announced, found, self.generations[name])
+            assignments.append((self, "announced", known))
+        self.journal.publish(Changes(assignments, [remove], woken=[found.changed]))
 
 
 def validate_name(name: str) -> None:

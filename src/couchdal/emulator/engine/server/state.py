@@ -22,6 +22,7 @@ from couchdal.emulator.storage.overlay import OverlayStorage, flattened
 if TYPE_CHECKING:
     from couchdal.emulator.engine.config.configuration import Configuration
     from couchdal.emulator.engine.config.settings import Settings
+    from couchdal.emulator.engine.server.events import Announced
     from couchdal.emulator.engine.server.sharding import Resharding
 
 # How many overlays may lie upon one another before their documents are copied into one storage.
@@ -66,6 +67,7 @@ class ServerState(NamedTuple):
     failures: dict[tuple[str, str, str], tuple[int, float]]
     provided: set[object]
     resharding: Resharding | None
+    announced: Announced | None
     ids: tuple[int, int, str]
     advanced_s: float
 
@@ -80,6 +82,7 @@ def keep(server: Server) -> ServerState:
         failures=server.failures.copy(),
         provided=server.provided.copy(),
         resharding=server.resharding,
+        announced=server.announced,
         ids=server.ids.position,
         advanced_s=server.clock.advanced_s,
     )
@@ -114,6 +117,7 @@ def fork(server: Server) -> Server:
     other.databases = {name: fork_database(database, other.journal) for name, database in server.databases.items()}
     other.generations, other.failures = server.generations.copy(), server.failures.copy()
     other.provided, other.party_admin = server.provided.copy(), server.party_admin
+    other.announced = server.announced
     other.resharding = _of_fork(server.resharding, other)
     # A password that was right on one server is right on both.
     other.known_passwords = server.known_passwords
@@ -217,7 +221,7 @@ class _ServerRestoration(_Restoration):
         server.config, server.settings = state.config
         server.admins, server.generations = state.admins.copy(), state.generations.copy()
         server.failures, server.provided = state.failures.copy(), state.provided.copy()
-        server.resharding = state.resharding
+        server.resharding, server.announced = state.resharding, state.announced
         server.ids.position = state.ids
         server.clock.advanced_s = state.advanced_s
 
