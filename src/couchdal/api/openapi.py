@@ -152,7 +152,11 @@ def _answer(status: int, schema: Schema, endpoint: str) -> dict[str, JSON]:
     described: dict[str, JSON] = {"description": "done" if status < 300 else "see elsewhere, or not modified"}
     if status in (302, 304):
         return described
-    kind = "*/*" if endpoint in ("attachments.read", "design_functions.list_rows") else "application/json"
+    kind = (
+        "*/*"
+        if endpoint in ("attachments.read", "design_functions.list_rows", "node.prometheus")
+        else "application/json"
+    )
     content: dict[str, JSON] = {kind: {"schema": schema}}
     if endpoint in ("documents.read", "bulk_get.read"):
         content["multipart/mixed"] = content["multipart/related"] = {"schema": ANY}

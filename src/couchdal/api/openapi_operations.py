@@ -88,6 +88,12 @@ OPERATIONS: Mapping[str, Operation] = {
     "GET node.read_value": Operation("Return a value of the configuration.", {200: TEXT}),
     "PUT node.write_value": Operation("Set a value, and return the old one.", {200: TEXT}, TEXT),
     "DELETE node.forget_value": Operation("Delete a value, and return it.", {200: TEXT}),
+    "GET node.stats": Operation("Return what the server counted.", {200: ANY}),
+    "GET node.prometheus": Operation("Return what the server counted, for Prometheus.", {200: TEXT}),
+    "GET node.system": Operation("Return figures of the process.", {200: obj({"uptime": COUNT})}),
+    "GET node.versions": Operation("Return the versions of what the server uses.", {200: by_name(ANY)}),
+    "GET node.smoosh_status": Operation("Return the queues of compactions.", {200: obj({"channels": ANY})}),
+    "POST node.restart": Operation("Begin anew as after a restart.", {200: _DONE}, ANY),
     "GET security.read": Operation("Return the security object of a database.", {200: ref("Security")}),
     "PUT security.write": Operation("Replace the security object.", {200: _DONE}, ref("Security")),
     "GET security.read_revs_limit": Operation(

@@ -69,6 +69,7 @@ class MemoryBackend(Emulator):
             response = error_response(error, request)
         except WithoutLock as rest:
             response = self._finish(rest, request)
+        self.server.journal.counts[request.method, response.status] += 1
         return without_body(response) if request.method == "HEAD" else response
 
     def _finish(self, rest: WithoutLock, request: Request) -> Response:

@@ -269,6 +269,7 @@ class ServedBackend(InlineBackend):
             response = error_response(_too_late(), request)
         except CouchError as error:
             response = error_response(error, request)
+        self._server.journal.counts[request.method, response.status] += 1
         return without_body(response) if request.method == "HEAD" else response
 
     def _endpoint_answer(self, task: Task, request: Request) -> Response:

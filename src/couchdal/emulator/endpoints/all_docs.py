@@ -10,6 +10,8 @@ from couchdal.http.messages import Response
 
 def documents(call: Call) -> Response:
     """GET and POST: rows of all documents that are not deleted."""
+    if "partition" in call.args:
+        call.db.count("couchdb/httpd/partition_all_docs_requests")
     return json_response(list_documents(call, "all"))
 
 

@@ -46,6 +46,7 @@ def read(call: Call) -> Response:
     """GET and HEAD: the bytes, or ranges of them. They are gzipped if they are stored so and the client accepts it."""
     if call.args.get("doc_id", "").startswith("_design/"):
         return redirect_to_design_path(call)
+    call.db.count("couchdb/database_reads")
     attachment = _find(_opened(call), call.args["name"])
     stored = attachment.data or b""
     headers = {

@@ -17,6 +17,7 @@ from couchdal.pace import paced
 
 def write(call: Call) -> Response:
     """POST ``{"docs": [...]}``: a row for each edit, or, with ``new_edits: false``, for each refused revision."""
+    call.db.count("couchdb/httpd/bulk_requests")
     call.require_json_type()
     body = call.json_object()
     if "docs" not in body:

@@ -45,6 +45,8 @@ def read(call: Call) -> Response:
     query = document_query(call)
     if type(values) is not list:
         raise ServerError("function_clause")
+    db.count("couchdb/httpd/bulk_requests")
+    db.count("couchdb/database_reads", len(values))
     wanted = [_parse(db, value) for value in paced(values)]
     if not all(isinstance(member, dict) for member in wanted):
         query.check_copies()

@@ -51,6 +51,7 @@ def read(call: Call) -> Response:
     query = document_query(call)
     check_readable(call, doc_id)
     query.check_copies()
+    db.count("couchdb/database_reads")
     if query.open_revs is not False:
         return _read_leaves(call, doc_id, query)
     if doc_id.startswith("_local/"):

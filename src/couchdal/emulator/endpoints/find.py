@@ -15,11 +15,15 @@ from couchdal.http.messages import Response
 
 def query(call: Call) -> Response:
     """POST ``{"selector": ...}``: the matching documents."""
+    if "partition" in call.args:
+        call.db.count("couchdb/httpd/partition_find_requests")
     return json_response(find(call.db, prepare(_body(call))))
 
 
 def explain_query(call: Call) -> Response:
     """POST the same: the index that the query uses, and why."""
+    if "partition" in call.args:
+        call.db.count("couchdb/httpd/partition_explain_requests")
     return json_response(explain(call.db, parse_find_query(_body(call))))
 
 

@@ -13,13 +13,22 @@ from couchdal.emulator.engine.server.configured import (
     set_value,
     setting,
 )
+from couchdal.emulator.engine.server.node_figures import system_figures, system_metrics, versions_of
+from couchdal.emulator.engine.server.statistics import exposition, statistics_tree
 from couchdal.emulator.http.call import Call
-from couchdal.errors import BadRequest, NotFound
+from couchdal.errors import BadRequest, NotFound, PreconditionFailed
 from couchdal.http.answers import json_response
+from couchdal.http.json_text import JSON
 from couchdal.http.messages import Response
 
 #: The name of the only node.
 NODE = "nonode@nohost"
+# Words that are atoms in every CouchDB. Erlang takes them for names of nodes that are down.
+_ATOMS = frozenset(("all", "couch", "couchdb", "error", "false", "foo", "node", "ok", "true", "undefined"))
+_CHANNELS = (
+    *("upgrade_views", "upgrade_dbs", "slack_views", "slack_dbs", "ratio_views", "ratio_dbs", "index_cleanup"),
+)
+_IDLE: JSON = {"waiting": {"size": 0, "min": 0, "max": 0}, "starting": 0, "active": 0}
 
 
 def refuse_nameless(call: Call) -> Response:
@@ -87,6 +96,48 @@ def forget_value(call: Call) -> Response:
     return _answer(delete_value(call.server, name, key, saved=_is_saved(call)))
 
 
+def stats(call: Call) -> Response:
+    """GET: what was counted, all or below a path."""
+    check_node(call)
+    found: JSON = statistics_tree(call.server)
+    for name in call.args.get("path", "").split("/"):
+        if name:
+            found = found.get(name) if isinstance(found, dict) else None
+    return json_response(found)
+
+
+def prometheus(call: Call) -> Response:
+    """GET: what was counted, in the text format of Prometheus."""
+    check_node(call)
+    text = exposition(call.server) + system_metrics(call.server)
+    return Response(200, {"content-type": "text/plain; version=2.0"}, body=text.encode())
+
+
+def system(call: Call) -> Response:
+    """GET: figures of the process. Those of Erlang's virtual machine are 0."""
+    check_node(call)
+    return json_response(system_figures(call.server))
+
+
+def versions(call: Call) -> Response:
+    """GET: the versions of what the server uses. Here these are hashes, ICU and QuickJS, but no Erlang."""
+    check_node(call)
+    return json_response(versions_of())
+
+
+def smoosh_status(call: Call) -> Response:
+    """GET: the queues of compactions, which are always empty because each compaction is done at once."""
+    return json_response({"channels": dict.fromkeys(_CHANNELS, _IDLE)})
+
+
+def restart(call: Call) -> Response:
+    """POST: begin anew as after a restart: counters are 0, and values that were not saved are forgotten."""
+    check_node(call)
+    reload(call.server)
+    call.server.journal.counts.clear()
+    return json_response({"ok": True})
+
+
 def not_found(call: Call) -> Response:
     """Any method: a path that is too long."""
     raise NotFound()
@@ -95,6 +146,8 @@ def not_found(call: Call) -> Response:
 def check_node(call: Call) -> None:
     """Raise ``NotFound`` for the name of a node that does not exist."""
     name = call.args["node"]
+    if name in _ATOMS:
+        raise PreconditionFailed(f"{name} is down", error="nodedown")
     if name not in ("_local", NODE):
         raise NotFound(f"no such node: {name}")
 

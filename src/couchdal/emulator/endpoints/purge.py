@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from couchdal.emulator.engine.documents.document_read import open_winner
 from couchdal.emulator.engine.documents.purge import compact, purge
 from couchdal.emulator.engine.erlang.integers import parse_integer
 from couchdal.emulator.engine.revisions.revision import Revision, format_revision, parse_revision
 from couchdal.emulator.http.call import Call
-from couchdal.errors import BadRequest
+from couchdal.errors import BadRequest, CouchError
 from couchdal.http.answers import json_response
 from couchdal.http.messages import Response
 
@@ -17,6 +19,7 @@ _MAX_REVISIONS = 1000
 
 def write(call: Call) -> Response:
     """POST ``{doc_id: [rev, ...]}``: remove leaves as if they had never existed."""
+    call.db.count("couchdb/httpd/purge_requests")
     call.require_json_type()
     requests = {doc_id: _revisions(value) for doc_id, value in call.json_object().items()}
     if len(requests) > _MAX_DOCUMENTS:
@@ -26,6 +29,9 @@ def write(call: Call) -> Response:
     for doc_id in requests:
         call.db.check_located(doc_id)
     purged = purge(call.db, requests)
+    call.db.count("couchdb/database_purges")
+    for name in ("success", "total"):
+        call.db.count(f"couchdb/document_purges/{name}", len(requests))
     shown = {doc_id: [format_revision(*rev) for rev in revisions] for doc_id, revisions in purged.items()}
     # As for other writes, 202 means fewer copies than ``w`` asks for. Here a ``w`` that is not a number is ignored.
     wanted = call.param("w") or ""
@@ -68,9 +74,13 @@ def compact_database(call: Call) -> Response:
 
 
 def compact_view(call: Call) -> Response:
-    """POST: compact the views of a design document. The emulator has nothing to compact."""
+    """POST: compact the views of a design document. CouchDB does so later, the emulator at once."""
     call.require_json_type()
-    open_winner(call.db, "_design/" + call.args["name"])
+    record, _ = open_winner(call.db, "_design/" + call.args["name"])
+    if isinstance(record.body.get("views"), dict):
+        with suppress(CouchError):
+            # CouchDB finds out later that there is nothing to compact.
+            call.db.indexes.compact_view(call.db, record.body)
     return json_response({"ok": True}, 202)
 
 

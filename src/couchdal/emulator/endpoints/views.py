@@ -14,6 +14,9 @@ from couchdal.http.messages import Response
 
 def read(call: Call) -> Response:
     """GET and POST: the rows of a view, reduced if it has a reduce function."""
+    call.db.count("couchdb/httpd/view_reads")
+    if "partition" in call.args:
+        call.db.count("couchdb/httpd/partition_view_requests")
     return json_response(view_rows(call, call.args["name"], call.args["view"]))
 
 

@@ -67,6 +67,9 @@ def _rows(call: Call, namespace: Namespace, query: ViewQuery) -> dict[str, objec
         answer = list_local(db, keys, listing)
     else:
         answer = list_range(db, listing) if keys is None else list_keys(db, keys, listing)
+    if listing.shown is not None:
+        rows = answer["rows"]
+        db.count("couchdb/database_reads", len(rows) if isinstance(rows, list) else 0)
     if query.update_seq:
         answer["update_seq"] = None if keys is not None or namespace == "local" else db.seq(db.update_seq)
     return answer

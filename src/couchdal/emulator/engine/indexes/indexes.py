@@ -16,6 +16,7 @@ from couchdal.emulator.engine.documents.document_store import DocumentStore
 from couchdal.errors import CouchError
 
 if TYPE_CHECKING:
+    from couchdal.emulator.engine.indexes.sizes import DocumentSizes
     from couchdal.emulator.engine.javascript.javascript import Message, QueryServer
     from couchdal.emulator.engine.javascript.runtime import Runtime
     from couchdal.emulator.engine.mango.index_definition import IndexDefinition
@@ -38,6 +39,7 @@ class Indexes:
         "_design_version",
         "_json_indexes",
         "_query_servers",
+        "_sizes",
         "_validators",
         "_view_indexes",
         "javascript",
@@ -56,6 +58,8 @@ class Indexes:
         self._json_indexes: dict[tuple[str | None, str], JsonIndex] = {}
         # By the signature of the design document's views. Design documents with the same views share an index.
         self._view_indexes: dict[str, ViewIndex] = {}
+        # The sizes of documents, once somebody asked for them.
+        self._sizes: DocumentSizes | None = None
         # By the design document's id, with the record that was loaded.
         self._query_servers: dict[str, tuple[DocumentRecord, QueryServer]] = {}
 
@@ -140,6 +144,30 @@ class Indexes:
                 found.append(self.view_index(db, record.body))
         return [index for index in found if not index.is_current(db)]
 
+    # --- sizes --------------------------------------------------------------------------------------------------------
+
+    def sizes(self, db: DocumentStore) -> DocumentSizes:
+        """Return the sizes of documents, up to date."""
+        index = self.kept_sizes()
+        index.refresh(db)
+        return index
+
+    def kept_sizes(self) -> DocumentSizes:
+        """Return the sizes of documents, as they were left by the last reader."""
+        from couchdal.emulator.engine.indexes.sizes import DocumentSizes
+
+        if self._sizes is None or not self._sizes.is_intact:
+            self._sizes = DocumentSizes()
+        return self._sizes
+
+    def forget_sizes(self) -> None:
+        """Forget the sizes, because a compaction changes documents without a new update sequence."""
+        self._sizes = None
+
+    def compact_view(self, db: DocumentStore, design: Mapping[str, object]) -> None:
+        """Forget what earlier rows of a view left behind in its file."""
+        self.view_index(db, design).replaced = 0
+
     # --- functions of design documents --------------------------------------------------------------------------------
 
     def view_index(self, db: DocumentStore, design: Mapping[str, object]) -> ViewIndex:
@@ -190,7 +218,7 @@ class Indexes:
         ``changed`` are the ids of the documents that may differ from that state; None if nobody knows.
         """
         if changed is None:
-            self._json_indexes, self._view_indexes, changed = {}, {}, set()
+            self._json_indexes, self._view_indexes, self._sizes, changed = {}, {}, None, set()
         if self._json_indexes:
             self._json_indexes = {
                 name: index for name, index in self._json_indexes.items() if index.rewind(db, changed)
@@ -199,17 +227,22 @@ class Indexes:
             self._view_indexes = {
                 name: index for name, index in self._view_indexes.items() if index.rewind(db, changed)
             }
+        if self._sizes is not None and not self._sizes.rewind(db, changed):
+            self._sizes = None
         self._follow(db)
 
     def clear(self) -> None:
         """Forget everything. The next reader builds what it needs."""
         self._definitions = self._validators = None
-        self._json_indexes, self._view_indexes, self._query_servers = {}, {}, {}
+        self._json_indexes, self._view_indexes, self._query_servers, self._sizes = {}, {}, {}, None
 
     def check(self, db: DocumentStore) -> list[str]:
         """Return the indexes that differ from newly built ones, up to the last document that they contain."""
         wrong = []
-        indexes: list[JsonIndex | ViewIndex] = [*self._json_indexes.values(), *self._view_indexes.values()]
+        indexes: list[JsonIndex | ViewIndex | DocumentSizes]
+        indexes = [*self._json_indexes.values(), *self._view_indexes.values()]
+        if self._sizes is not None:
+            indexes.append(self._sizes)
         for index in indexes:
             if index.is_intact and not index.is_right(db):
                 wrong.append(f"the {index} differs from a newly built one")
@@ -222,4 +255,5 @@ class Indexes:
         other._definitions, other._validators = self._definitions, self._validators
         other._json_indexes = {name: index.fork() for name, index in self._json_indexes.items()}
         other._view_indexes = {name: index.fork() for name, index in self._view_indexes.items()}
+        other._sizes = None if self._sizes is None else self._sizes.fork()
         return other

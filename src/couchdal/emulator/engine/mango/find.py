@@ -146,10 +146,23 @@ def find(db: Database, prepared: PreparedQuery) -> dict[str, object]:
     answer: dict[str, object] = {"docs": cursor.run(), "bookmark": cursor.bookmark()}
     if query.execution_stats:
         answer["execution_stats"] = cursor.stats.to_json()
+    _count(db, scan.index, cursor.stats)
     warnings = list(_warnings(query, scan.index, cursor.stats))
     if warnings:
         answer["warning"] = "\n".join(warnings)
     return answer
+
+
+def _count(db: Database, index: IndexDefinition, stats: ExecutionStats) -> None:
+    """Count what a query did for ``_stats``."""
+    db.count("couchdb/database_reads", stats.docs_examined)
+    db.count("mango/keys_examined", stats.keys_examined)
+    db.count("mango/docs_examined", stats.docs_examined)
+    db.count("mango/quorum_docs_examined", stats.quorum_docs_examined)
+    db.count("mango/evaluate_selector", stats.keys_examined)
+    db.count("mango/results_returned", stats.results)
+    if not index.is_json:
+        db.count("mango/unindexed_queries")
 
 
 def _warnings(query: FindQuery, index: IndexDefinition, stats: ExecutionStats) -> Iterator[str]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from couchdal.emulator.engine.documents.document import DocumentRecord
 from couchdal.emulator.engine.documents.document_store import DocumentStore, PurgeInfo
 from couchdal.emulator.engine.indexes.indexes import Indexes
-from couchdal.emulator.engine.server.journal import Changes, Commit, Journal
+from couchdal.emulator.engine.server.journal import Action, Assignment, Changes, Commit, Journal
 from couchdal.emulator.storage.base import LocalDocument, Storage
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ class Database(DocumentStore):
     """A database as the server knows it. ``watchers`` are called after every change."""
 
     __slots__ = (
+        "compacted_seq",
         "deleted",
         "indexes",
         "instance_start_time",
@@ -73,6 +74,8 @@ class Database(DocumentStore):
         # CouchDB checks revisions before it merges only until it has loaded the validation functions. A write loads
         # them; a change of a design document unloads them.
         self.validation_loaded: bool = False
+        # The update sequence at the last compaction.
+        self.compacted_seq: int = 0
         self.deleted: bool = False
         self.watchers: dict[object, Callable[[], None]] = {}
         self.indexes: Indexes = Indexes(javascript)
@@ -86,13 +89,13 @@ class Database(DocumentStore):
         return self
 
     def info(self) -> dict[str, object]:
-        """Return what CouchDB says about a database. The emulator has no files, so their sizes are 0."""
+        """Return what CouchDB says about a database."""
         return {
             "instance_start_time": self.instance_start_time,
             "db_name": self.name,
             "purge_seq": self.seq(self.purge_seq),
             "update_seq": self.seq(self.update_seq),
-            "sizes": {"file": 0, "external": 0, "active": 0},
+            "sizes": self.indexes.sizes(self).of_database(self.update_seq - self.compacted_seq),
             "props": {"partitioned": True} if self.partitioned else {},
             "doc_del_count": self.doc_del_count,
             "doc_count": self.doc_count,
@@ -106,11 +109,15 @@ class Database(DocumentStore):
         live, deleted = self.partition_counts(partition)
         return {
             "db_name": self.name,
-            "sizes": {"active": 0, "external": 0},
+            "sizes": self.indexes.sizes(self).of_partition(partition),
             "partition": partition,
             "doc_count": live,
             "doc_del_count": deleted,
         }
+
+    def count(self, name: str, number: int = 1) -> None:
+        """Count something for ``_stats``."""
+        self.journal.counts[name] += number
 
     def set_security(self, security: dict[str, object]) -> None:
         """Replace the security object."""
@@ -148,6 +155,13 @@ class Database(DocumentStore):
         # ``Journal.publish`` is inlined here, because this is the path of every write.
         journal = self.journal
         journal.commits += 1
+        counts = journal.counts
+        counts["couchdb/database_writes"] += 1
+        if purges is None:
+            counts["couchdb/document_writes"] += len(writes)
+            counts["couchdb/document_inserts"] += live + deleted - self.doc_count - self.doc_del_count
+        if locals_:
+            counts["couchdb/local_document_writes"] += len(locals_)
         commit = _DatabaseCommit()
         outer = commit.outer = journal.pending
         commit.parts = self, writes, locals_, update_seq, live, deleted, design_version, unload, purges
@@ -205,8 +219,10 @@ class Database(DocumentStore):
         if self.storage.pins:
             self.add_layer()
         storage = self.storage
-        actions = [partial(storage.replace, record) for record in records]
-        self.journal.publish(Changes([(self, "purges", purges)], actions, recover=[partial(storage.recover, ())]))
+        actions: list[Action] = [partial(storage.replace, record) for record in records]
+        actions.append(self.indexes.forget_sizes)
+        assignments: list[Assignment] = [(self, "purges", purges), (self, "compacted_seq", self.update_seq)]
+        self.journal.publish(Changes(assignments, actions, recover=[partial(storage.recover, ())]))
 
     def add_layer(self) -> None:
         """Let later writes go above the storage, which readers need as it is."""

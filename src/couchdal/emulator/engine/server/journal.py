@@ -5,12 +5,14 @@ memory or the stack runs out. So a write first computes everything that it will 
 with one assignment, then applies it. Whoever takes the server's lock next finishes a commit that was interrupted. All
 steps of ``redo`` can be repeated from the beginning.
 
-The journal knows nothing of documents or databases.
+The journal knows nothing of documents or databases. It also keeps the counters of the server, because every part that
+counts something has it.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
@@ -49,7 +51,7 @@ class Commit(ABC):
 class Journal:
     """The commit of a server that is being applied, if any. The caller holds the server's lock."""
 
-    __slots__ = ("busy", "commits", "pending")
+    __slots__ = ("busy", "commits", "counts", "pending")
 
     def __init__(self) -> None:
         #: True while a request is running.
@@ -57,6 +59,8 @@ class Journal:
         #: How many writes were made. A request that has made one is not begun again.
         self.commits: int = 0
         self.pending: Commit | None = None
+        #: What ``_stats`` shows: how often something happened, by its path. Answers are counted by method and status.
+        self.counts: defaultdict[str | tuple[str, int], int] = defaultdict(int)
 
     def settle(self) -> None:
         """Finish what was interrupted. Raise ``BackendError`` if the caller interrupts a request of its own thread."""

@@ -89,6 +89,7 @@ class Server:
         "provided",
         "resharding",
         "settings",
+        "started_at",
         "tell",
         "watchers",
     )
@@ -104,6 +105,7 @@ class Server:
         # While this is the only administrator, requests without credentials have an administrator's rights, too.
         self.party_admin: str | None = None
         self.clock: Clock = clock or Clock()
+        self.started_at: float = self.clock.now()
         self.ids: Ids = ids or Ids()
         # The values of the configuration, once something read or changed them, and what the engine reads from them.
         self.config: Configuration | None = None

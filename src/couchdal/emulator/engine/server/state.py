@@ -41,6 +41,7 @@ class DatabaseValues(NamedTuple):
     doc_del_count: int
     design_version: int
     validation_loaded: bool
+    compacted_seq: int
     shards: int
     ranges: tuple[tuple[int, int], ...] | None
     deleted: bool
@@ -244,6 +245,7 @@ def _set(database: Database, state: DatabaseState, storage: Storage[DocumentReco
         database.doc_del_count,
         database.design_version,
         database.validation_loaded,
+        database.compacted_seq,
         database.shards,
         database.ranges,
         database.deleted,

@@ -24,6 +24,7 @@ from couchdal.errors import NotFound, ServerError
 from couchdal.pace import here, paced
 
 if TYPE_CHECKING:
+    from couchdal.emulator.engine.indexes.sizes import DocumentSizes
     from couchdal.emulator.engine.javascript.javascript import QueryServer
     from couchdal.emulator.engine.javascript.runtime import Runtime
     from couchdal.emulator.engine.mango.index_definition import IndexDefinition
@@ -101,6 +102,10 @@ class View(Database):
             layer.write_local(doc_id, document)
         counts = self.counts_after(writes)
         with self._writing() as live:
+            live.count("couchdb/database_writes")
+            live.count("couchdb/document_writes", len(writes))
+            live.count("couchdb/document_inserts", sum(counts[:2]) - live.doc_count - live.doc_del_count)
+            live.count("couchdb/local_document_writes", len(locals_))
             live.commit_layer(layer, counts, update_seq, unload=unload, purges=purges)
 
     def replace_records(self, records: Sequence[DocumentRecord], purges: list[PurgeInfo]) -> None:
@@ -184,6 +189,16 @@ class SharedIndexes:
     def view_index(self, db: DocumentStore, design: Mapping[str, object]) -> ViewIndex:
         live = self._view.live
         return self._copy_of(lambda: live.indexes.view_index(live, design))
+
+    def sizes(self, db: DocumentStore) -> DocumentSizes:
+        indexes = self._view.live.indexes
+        index = self._copy_of(indexes.kept_sizes)
+        index.refresh(db)
+        return index
+
+    def compact_view(self, db: DocumentStore, design: Mapping[str, object]) -> None:
+        with self._server.exclusively():
+            self._view.live.indexes.compact_view(self._view.live, design)
 
     def _copy_of(self, find: Callable[[], _Index]) -> _Index:
         with self._server.exclusively():

@@ -1,0 +1,165 @@
+"""What a node says about itself: counters follow what happens."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from couchdal.backends.memory import MemoryBackend
+
+NODE = "/_node/_local"
+
+
+def counters(send) -> dict[str, int]:
+    """Return all counters and gauges by path."""
+    found: dict[str, int] = {}
+
+    def walk(path: str, tree: dict) -> None:
+        if isinstance(tree.get("desc"), str):
+            if tree["type"] != "histogram":
+                found[path] = tree["value"]
+            return
+        for name, below in tree.items():
+            walk(f"{path}/{name}".lstrip("/"), below)
+
+    walk("", send("GET", f"{NODE}/_stats").value())
+    return found
+
+
+def counted(send, *request) -> dict[str, int]:
+    """Return what one request counts, without what it takes to look."""
+    before = counters(send)
+    send(*request)
+    after = counters(send)
+    ignored = ("couchdb/httpd/requests", "couchdb/httpd_status_codes", "couchdb/httpd_request_methods")
+    return {name: after[name] - before[name] for name in after if after[name] != before[name] and
+            not name.startswith(ignored)}  # fmt: skip
+
+
+@pytest.fixture
+def db(send) -> None:
+    send("PUT", "/db")
+    send("POST", "/db/_bulk_docs", {"docs": [{"_id": name, "n": len(name)} for name in ("a", "bb", "ccc")]})
+
+
+# What a live CouchDB counted for each request.
+@pytest.mark.usefixtures("db")
+@pytest.mark.parametrize(
+    ("request_", "expected"),
+    [
+        (("PUT", "/db/new", {}), {"database_writes": 1, "document_inserts": 1, "document_writes": 1}),
+        (("PUT", "/db/a", {}), {"database_writes": 1}),
+        (("GET", "/db/a"), {"database_reads": 1}),
+        (("HEAD", "/db/a"), {"database_reads": 1}),
+        (("GET", "/db/missing"), {"database_reads": 1}),
+        (("GET", "/db/a?open_revs=all"), {"database_reads": 1}),
+        (("PUT", "/db/_local/x", {}), {"database_writes": 1, "local_document_writes": 1}),
+        (("GET", "/db/_local/x"), {"database_reads": 1}),
+        (("GET", "/db/_all_docs"), {}),
+        (("GET", "/db/_all_docs?include_docs=true"), {"database_reads": 3}),
+        (("POST", "/db/_all_docs?include_docs=true", {"keys": ["a", "zz"]}), {"database_reads": 2}),
+        (
+            ("POST", "/db/_bulk_get", {"docs": [{"id": "a"}, {"id": "z"}]}),
+            {"database_reads": 2, "httpd/bulk_requests": 1},
+        ),
+        (
+            ("POST", "/db/_bulk_docs", {"docs": [{"_id": "x"}, {"_id": "y"}, {"_id": "a"}]}),
+            {"database_writes": 1, "document_inserts": 2, "document_writes": 2, "httpd/bulk_requests": 1},
+        ),
+        (("POST", "/db/_revs_diff", {"a": ["1-a"]}), {}),
+        (("GET", "/db"), {}),
+    ],
+)  # fmt: skip
+def test_request_counts_as_on_couchdb(send, request_, expected):
+    assert counted(send, *request_) == {f"couchdb/{name}": number for name, number in expected.items()}
+
+
+@pytest.mark.usefixtures("db")
+def test_query_counts_what_it_examines(send):
+    found = counted(send, "POST", "/db/_find", {"selector": {"n": {"$gt": 2}}})
+    assert found == {
+        "couchdb/database_reads": 3,
+        "mango/docs_examined": 3,
+        "mango/evaluate_selector": 3,
+        "mango/keys_examined": 3,
+        "mango/results_returned": 1,
+        "mango/unindexed_queries": 1,
+    }
+
+
+def test_answers_are_counted_by_method_and_status(send):
+    before = counters(send)
+    for request in (("GET", "/"), ("HEAD", "/"), ("PUT", "/db"), ("PUT", "/db"), ("DELETE", "/db"), ("GET", "/db")):
+        send(*request)
+    after = counters(send)
+    grown = {name: after[name] - before[name] for name in after}
+    methods = {name: grown[f"couchdb/httpd_request_methods/{name}"] for name in ("GET", "HEAD", "PUT", "DELETE")}
+    codes = {code: grown[f"couchdb/httpd_status_codes/{code}"] for code in (200, 201, 404, 412)}
+    # The last look at the counters counts in the next one.
+    assert methods == {"GET": 3, "HEAD": 1, "PUT": 2, "DELETE": 1}
+    assert codes == {200: 4, 201: 1, 404: 1, 412: 1}
+    assert grown["couchdb/httpd/requests"] == 7
+
+
+def test_open_databases_is_a_gauge(send):
+    before = counters(send)["couchdb/open_databases"]
+    send("PUT", "/db")
+    assert counters(send)["couchdb/open_databases"] == before + 1
+    send("DELETE", "/db")
+    assert counters(send)["couchdb/open_databases"] == before
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("couchdb/document_writes/value", 0),
+        ("couchdb/document_writes/type", "counter"),
+        ("couchdb/document_writes/value/x", None),
+        ("couchdb/missing", None),
+        ("couchdb//document_writes/desc", "number of document write operations"),
+    ],
+)
+def test_path_below_the_statistics_chooses_a_part(send, path, expected):
+    answer = send("GET", f"{NODE}/_stats/{path}")
+    assert (answer.status, answer.value()) == (200, expected)
+
+
+def test_prometheus_shows_the_same_figures(send):
+    send("PUT", "/db")
+    send("PUT", "/db/a", {})
+    answer = send("GET", f"{NODE}/_prometheus")
+    text = answer.content().decode()
+    assert answer.headers["content-type"] == "text/plain; version=2.0"
+    assert "\ncouchdb_document_writes_total 1\n" in text
+    assert re.search(r'couchdb_httpd_request_methods\{method="PUT"\} 2\n', text)
+    assert re.search(r"# TYPE couchdb_open_databases gauge\ncouchdb_open_databases 3\n", text)
+    assert 'couchdb_request_time_seconds{quantile="0.999"} 0.0\n' in text
+
+
+def test_node_has_figures_and_versions(send, backend: MemoryBackend):
+    backend.clock.advance(90)
+    assert send("GET", f"{NODE}/_system").value()["uptime"] == 90
+    versions = send("GET", f"{NODE}/_versions").value()
+    assert versions["javascript_engine"] == {"name": "quickjs"}
+    assert "sha256" in versions["erlang"]["supported_hashes"]
+    channels = send("GET", f"{NODE}/_smoosh/status").value()["channels"]
+    assert channels["ratio_dbs"] == {"waiting": {"size": 0, "min": 0, "max": 0}, "starting": 0, "active": 0}
+
+
+def test_atom_is_a_node_that_is_down(send):
+    answer = send("GET", "/_node/error/_stats")
+    assert (answer.status, answer.value()) == (412, {"error": "nodedown", "reason": "error is down"})
+
+
+def test_restart_begins_to_count_anew(send):
+    send("PUT", "/db")
+    assert send("POST", f"{NODE}/_restart").value() == {"ok": True}
+    assert send("GET", f"{NODE}/_stats/couchdb/httpd_request_methods/PUT/value").value() == 0
+
+
+@pytest.mark.parametrize("path", ["_stats", "_system", "_prometheus"])
+def test_figures_are_for_administrators_and_metrics_users(send, path):
+    answer = send("GET", f"{NODE}/{path}", user=None)
+    assert (answer.status, answer.value()["error"]) == (401, "unauthorized")
+    assert answer.value()["reason"] == "You are not a server admin or read-only metrics user"
