@@ -101,6 +101,8 @@ def _refusals(method: str, route: Route, endpoint: str, *, has_body: bool) -> se
     found = {"400", "401", "500", "501", *(error.partition(" ")[0] for error in ERRORS.get(route.pattern, ()))}
     if "{db}" in route.pattern:
         found |= {"403", "404"}
+    if "{node}" in route.pattern:
+        found |= {"404"}
     if has_body:
         found |= {"413", "415"}
     if endpoint == "attachments.read":

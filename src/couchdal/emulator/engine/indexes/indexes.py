@@ -154,7 +154,7 @@ class Indexes:
 
     def kept_sizes(self) -> DocumentSizes:
         """Return the sizes of documents, as they were left by the last reader."""
-        from couchdal.emulator.engine.indexes.sizes import DocumentSizes
+        from couchdal.emulator.engine.indexes.sizes import DocumentSizes  # few programs ask for sizes
 
         if self._sizes is None or not self._sizes.is_intact:
             self._sizes = DocumentSizes()
