@@ -85,7 +85,6 @@ ERRORS: Mapping[str, tuple[str, ...]] = {
         "/{db}/_design/{name}/_view/{view}": "400 bad_request query_parse_error; 404 not_found; 415 bad_content_type",
         "/{db}/_design/{name}/_view/{view}/queries": "400 bad_request query_parse_error; 404 not_found",
         "/{db}/_design/{name}/_list/{function}/{view...}": "400 query_parse_error; 404 not_found; 406 not_acceptable",
-        "/{db}/_design/{name}/_list/{function}/{view...}": "404 not_found; 406 not_acceptable",
         "/{db}/_design/{name}/_info": "404 not_found",
         "/{db}/{doc_id}": "400 bad_request doc_validation illegal_docid; 401 unauthorized; 403 forbidden;"
         " 404 not_found; 409 conflict; 412 missing_stub",
