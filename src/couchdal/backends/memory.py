@@ -21,6 +21,7 @@ from couchdal.emulator.http.call import WithoutLock
 from couchdal.errors import CouchError
 from couchdal.http.answers import error_response, without_body
 from couchdal.http.messages import Request, Response
+from couchdal.pace import here
 
 if TYPE_CHECKING:
     from collections.abc import MutableMapping
@@ -54,8 +55,10 @@ class MemoryBackend(Emulator):
         return self.server
 
     def send(self, request: Request) -> Response:
+        server = self.server
+        if server.replications is not None and here.pace is None:
+            self._replicate()
         try:
-            server = self.server
             journal = server.journal
             with server.lock:
                 if journal.busy or journal.pending is not None:
@@ -80,6 +83,24 @@ class MemoryBackend(Emulator):
             return rest.answer(LocalAndRemote(self.send, self.server, pause=lambda _: None))
         except CouchError as error:
             return error_response(error, request)
+
+    def _replicate(self, *, at_once: bool = False) -> None:
+        """Do all that is due for the replications of the server. A program's own process has nobody else for it."""
+        from couchdal.backends.peers import LocalAndRemote  # few programs have replications
+        from couchdal.emulator.engine.replication.scheduler import known_scheduler
+
+        server, scheduler = self.server, known_scheduler(self.server)
+        peers = LocalAndRemote(self.send, server, pause=lambda _: None)
+        while scheduler is not None and scheduler is server.replications and not scheduler.is_advancing:
+            with server.lock:
+                if server.journal.busy:
+                    return
+                server.journal.settle()
+                due = scheduler.due(peers, at_once=at_once)
+            if not due:
+                return
+            at_once = False
+            scheduler.advance_all(due, peers)
 
     @property
     def provided(self) -> set[object]:
@@ -169,6 +190,8 @@ class MemoryBackend(Emulator):
             with self.server.lock:
                 self.server.journal.settle()
                 due = next(work, _ENDED) is not _ENDED
+        if self.server.replications is not None:
+            self._replicate(at_once=True)
 
     def for_event_loop(self) -> AsyncBackend:
         from couchdal.backends.event_loop import InlineBackend  # imports asyncio, which blocking callers never need

@@ -12,6 +12,7 @@ from couchdal.emulator.engine.server.configured import setting
 from couchdal.emulator.engine.server.server import Server
 from couchdal.http.messages import Request, Response
 from couchdal.http.origins import ANSWERED, origin_of
+from couchdal.http.urls import split_path
 from couchdal.pace import waiting
 
 _LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
@@ -50,6 +51,12 @@ class LocalAndRemote:
         close = self._closing.pop(peer, None)
         if close is not None:
             close()
+
+    def own_name(self, side: Endpoint) -> str | None:
+        if not (side.is_local or self._is_own(side)):
+            return None
+        segments = split_path(side.path.partition("?")[0])
+        return segments[0] if len(segments) == 1 else None
 
     def _is_own(self, side: Endpoint) -> bool:
         """Return whether an address is that of the emulator itself: the one in its configuration.

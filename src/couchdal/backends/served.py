@@ -12,7 +12,7 @@ from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from functools import partial
 from time import monotonic, sleep
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from couchdal.backends.base import BaseBackend
 from couchdal.backends.event_loop import InlineBackend, feed_chunks
@@ -28,6 +28,9 @@ from couchdal.http.answers import error_response, without_body
 from couchdal.http.json_text import encode_in_pieces
 from couchdal.http.messages import ABSENT, ANONYMOUS_BODY, Feed, Request, Response
 from couchdal.pace import Pace, here
+
+if TYPE_CHECKING:
+    from couchdal.backends.peers import LocalAndRemote
 
 _A = TypeVar("_A")
 _T = TypeVar("_T")
@@ -187,6 +190,19 @@ class ServedBackend(InlineBackend):
             response = await self._in_thread(self._answer, request, self._timeout_s)
         return response if response.stream is None else self._awaited(response)
 
+    async def attend(self) -> None:
+        from couchdal.backends.attendance import attend  # while a server starts, it answers nobody yet
+
+        await attend(self._server, self._with_peers)
+
+    async def _with_peers(self, work: Callable[[LocalAndRemote], _T]) -> _T:
+        return await self._in_thread(lambda task, work: work(self._peers(task)), work, None)
+
+    def _peers(self, task: Task) -> LocalAndRemote:
+        from couchdal.backends.peers import LocalAndRemote  # few servers replicate
+
+        return LocalAndRemote(partial(self._inner_answer, task), self._server, pause=sleep)
+
     def responds(self, within_s: float) -> bool:
         is_free = self._server.lock.acquire(timeout=within_s)
         if is_free:
@@ -276,9 +292,7 @@ class ServedBackend(InlineBackend):
         try:
             return self._locked_answer(task, request)
         except WithoutLock as rest:
-            from couchdal.backends.peers import LocalAndRemote  # few requests send requests
-
-            return rest.answer(LocalAndRemote(partial(self._inner_answer, task), self._server, pause=sleep))
+            return rest.answer(self._peers(task))
 
     def _inner_answer(self, task: Task, request: Request) -> Response:
         """Return the answer to a request that another one sends."""

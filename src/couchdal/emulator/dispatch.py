@@ -8,11 +8,12 @@ and the path, credentials, rights, the path, the database, the partition, the de
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import cache
+from functools import cache, partial
 from importlib import import_module
 from typing import TypeAlias, cast
 
 from couchdal.api.routes import Route, find_route
+from couchdal.emulator.engine.auth.security import is_db_admin
 from couchdal.emulator.engine.documents.partition import validate_partition
 from couchdal.emulator.engine.server.server import Server
 from couchdal.emulator.http.authentication import identify
@@ -20,7 +21,7 @@ from couchdal.emulator.http.authorization import authorize
 from couchdal.emulator.http.call import Call
 from couchdal.errors import BadRequest, MethodNotAllowed, NotSupported
 from couchdal.http.headers import effective_method
-from couchdal.http.messages import Request, Response
+from couchdal.http.messages import ABSENT, Request, Response
 from couchdal.http.urls import check_encoding, split_path
 
 Endpoint: TypeAlias = Callable[[Call], Response]
@@ -62,7 +63,25 @@ def prepare(server: Server, request: Request, writer: object = None) -> tuple[En
         call.writes = method not in ("GET", "HEAD") and method not in route.reading
         if call.writes:
             call.db = server.await_writer(db.name, writer)
+    if db is not None and db.system == "_replicator" and not is_db_admin(user, db.security):
+        return partial(_without_credentials, endpoint), call
     return endpoint, call
+
+
+def _without_credentials(endpoint: Endpoint, call: Call) -> Response:
+    """Return an answer without the credentials in replication documents of other users.
+
+    Raise ``NotSupported`` for answers other than JSON: they cannot be searched.
+    """
+    from couchdal.emulator.engine.replication.documents import without_credentials  # few programs have replications
+
+    response = endpoint(call)
+    if response.json is not ABSENT:
+        response.json = without_credentials(response.json, call.user.name)
+    elif response.stream is not None or response.body:
+        response.close()
+        raise NotSupported("replication documents of other users are shown as JSON only")
+    return response
 
 
 def finish(call: Call, response: Response) -> Response:

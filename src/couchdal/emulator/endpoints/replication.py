@@ -1,13 +1,24 @@
-"""``_replicate``. Sources: ``chttpd:possibly_hack``, ``chttpd_misc:handle_replicate_req``."""
+"""``_replicate`` and ``_scheduler``. Sources: ``chttpd:possibly_hack``, ``couch_replicator_httpd``."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Final, cast
+
+from couchdal.emulator.engine.documents.all_docs import list_range
+from couchdal.emulator.engine.documents.document_read import PLAIN, show
+from couchdal.emulator.engine.erlang.integers import parse_integer
+from couchdal.emulator.engine.replication.documents import info_of
 from couchdal.emulator.engine.replication.endpoint import Endpoint, parse_endpoint
+from couchdal.emulator.engine.replication.jobs import State
 from couchdal.emulator.engine.replication.replication import parse_replication
-from couchdal.emulator.engine.replication.replicator import Peers, replicate
+from couchdal.emulator.engine.replication.replicator import Peers, find_ids, opened, replicate
+from couchdal.emulator.engine.replication.scheduler import known_scheduler, scheduler_of, server_uuid
 from couchdal.emulator.engine.server.configured import configuration_of
 from couchdal.emulator.http.call import Call, WithoutLock
-from couchdal.errors import NotSupported
+from couchdal.emulator.http.listings import to_listing
+from couchdal.emulator.http.view_query import ViewQuery, parse_parameters, validate_listing
+from couchdal.errors import BadRequest, NotFound, QueryParseError
 from couchdal.http.answers import json_response
 from couchdal.http.headers import SESSION_COOKIE
 from couchdal.http.json_text import JSON, encode_json
@@ -15,22 +26,124 @@ from couchdal.http.messages import Response
 from couchdal.http.urls import quote
 from couchdal.pace import begin_long
 
+_REPLICATOR: Final = "_replicator"
+_STATES: Final = ("initializing", "error", "running", "pending", "crashing", "completed", "failed")
+
 
 def run(call: Call) -> Response:
     """POST: replicate a database to another one, and answer when all is done."""
     body = call.json_object()
     call.require_json_type()
     replication = parse_replication(body, lambda name: _local(call, name))
-    if replication.is_set("continuous") or replication.is_set("cancel"):
-        raise NotSupported("continuous replications")
+    if replication.is_set("cancel") and replication.id is not None:
+        return _cancelled(call, replication.id)
     server = call.server
-    uuid = configuration_of(server).get("couchdb", "uuid") or ""
     begin_long()
 
     def work(peers: Peers) -> Response:
-        return json_response({"ok": True, **replicate(server, replication, peers, uuid)})
+        if not (replication.is_set("continuous") or replication.is_set("cancel")):
+            return json_response({"ok": True, **replicate(server, replication, peers, server_uuid(server))})
+        with opened(replication, peers) as (source, _):
+            job_id = find_ids(replication, server_uuid(server), source)[0] + replication.extension
+        with server.exclusively():
+            if replication.is_set("cancel"):
+                return _cancelled(call, job_id)
+            scheduler_of(server).add(job_id, replication, call.user.name)
+        return json_response({"ok": True, "_local_id": job_id}, 202)
 
     raise WithoutLock(call, work)
+
+
+def _cancelled(call: Call, job_id: str) -> Response:
+    """Cancel a replication. Users other than administrators may cancel only what they began."""
+    scheduler = known_scheduler(call.server)
+    job = scheduler.state.jobs.get(job_id) if scheduler is not None else None
+    if scheduler is None or job is None:
+        raise NotFound()
+    if job.user != call.user.name:
+        call.require_server_admin()
+    scheduler.cancel(job_id)
+    return json_response({"ok": True, "_local_id": job_id})
+
+
+def fail(call: Call) -> Response:
+    """GET a path below ``_scheduler`` that has no meaning."""
+    return json_response({"error": "not found"}, 404)
+
+
+def list_jobs(call: Call) -> Response:
+    """GET ``_scheduler/jobs``: what runs, and what waits to run."""
+    limit, skip = _number(call, "limit", 100), _number(call, "skip", 0)
+    jobs = sorted(_state(call).jobs.values(), key=lambda job: job.id)
+    chosen = [job.shown() for job in jobs[skip : skip + limit]]
+    return json_response({"total_rows": len(jobs), "offset": min(skip, len(jobs)), "jobs": chosen})
+
+
+def read_job(call: Call) -> Response:
+    """GET ``_scheduler/jobs/{id}``."""
+    job = _state(call).jobs.get(call.args["job"].replace(" ", "+"))
+    if job is None:
+        raise NotFound()
+    return json_response(job.shown())
+
+
+def read_docs(call: Call) -> Response:
+    """GET ``_scheduler/docs`` and what is below: the replications that documents ask for, or one of them."""
+    segments = call.args.get("path", "_replicator").split("/")
+    if segments[-1] != _REPLICATOR and segments[-2:-1] != [_REPLICATOR]:
+        raise BadRequest("Invalid path")
+    if segments[-1] == _REPLICATOR:
+        return _list_docs(call, "/".join(segments))
+    db = call.server.database("/".join(segments[:-1]))
+    record = db.get(segments[-1])
+    if record is None or record.deleted:
+        raise NotFound()
+    return json_response(info_of((db.name, segments[-1]), show(db, record, record.winner), _state(call)))
+
+
+def _list_docs(call: Call, name: str) -> Response:
+    states = _wanted_states(call)
+    parameters = [item for item in call.params if item[0] != "states"]
+    query = parse_parameters(ViewQuery(include_docs=True), parameters, decoded=False)
+    validate_listing(query, partitioned=False)
+    db, wanted = call.server.database(name), to_listing(query)
+    # CouchDB limits the documents before it chooses among them.
+    most = None if wanted.limit is None else wanted.skip + wanted.limit
+    listed = list_range(db, replace(wanted, skip=0, limit=most, shown=PLAIN))
+    state, docs = _state(call), []
+    for row in cast("list[dict[str, dict[str, object]]]", listed["rows"]):
+        if not str(row["id"]).startswith("_design/"):
+            info = info_of((name, str(row["id"])), row["doc"], state)
+            if info["state"] is not None and (not states or info["state"] in states):
+                docs.append(info)
+    total = db.doc_count
+    return json_response({"total_rows": total, "offset": min(total, wanted.skip), "docs": docs[wanted.skip :]})
+
+
+def _wanted_states(call: Call) -> list[str]:
+    states = [state.lower() for state in (call.param("states") or "").split(",") if state]
+    unknown = [state for state in states if state not in _STATES]
+    if unknown:
+        raise QueryParseError(f"Unknown states [{','.join(unknown)}]. Choose from: [{','.join(_STATES)}]")
+    return states
+
+
+def _state(call: Call) -> State:
+    scheduler = known_scheduler(call.server)
+    if scheduler is None:
+        return State()
+    scheduler.read_documents()
+    return scheduler.state
+
+
+def _number(call: Call, name: str, default: int) -> int:
+    text = call.param(name)
+    number = default if text is None else parse_integer(text)
+    if number is None:
+        raise QueryParseError(f"{name} must be an integer")
+    if number < 0:
+        raise QueryParseError(f"{name} not in range of [0,infinity]")
+    return number
 
 
 def _local(call: Call, name: JSON) -> Endpoint:

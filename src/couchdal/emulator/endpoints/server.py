@@ -58,9 +58,13 @@ def uuids(call: Call) -> Response:
 
 
 def active_tasks(call: Call) -> Response:
-    """GET: an empty list, because the emulator finishes every task at once."""
+    """GET: the replications that run. The emulator finishes every other task at once."""
     call.require_server_admin()
-    return json_response([])
+    if call.server.replications is None:
+        return json_response([])
+    from couchdal.emulator.engine.replication.scheduler import scheduler_of  # few programs have replications
+
+    return json_response(scheduler_of(call.server).tasks())
 
 
 def membership(call: Call) -> Response:

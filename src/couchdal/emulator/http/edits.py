@@ -11,7 +11,7 @@ from couchdal.emulator.engine.documents.document_update import Outcome, Validate
 from couchdal.emulator.engine.erlang.integers import parse_integer
 from couchdal.emulator.engine.revisions.revision import Revision, parse_revision
 from couchdal.emulator.http.call import Call, document_etag
-from couchdal.errors import BadRequest, CouchError, NotSupported, ServerError
+from couchdal.errors import BadRequest, CouchError, ServerError
 from couchdal.http.answers import json_response
 from couchdal.http.messages import Response
 from couchdal.http.urls import quote_like_couchdb
@@ -53,6 +53,10 @@ def header_revision(call: Call, revision: Revision | None) -> Revision | None:
 
 def edit(call: Call, documents: Sequence[Document]) -> list[Outcome]:
     """Make edits with this user's rights, and return the outcome of each."""
+    if call.db.system == "_replicator":
+        from couchdal.emulator.engine.replication.documents import owned  # few programs have replications
+
+        documents = [owned(document, call.user, call.db.security) for document in documents]
     return update_documents(call.db, _prepared(call, documents), call.design_error, _validate(call))
 
 
@@ -64,7 +68,7 @@ def replicate(call: Call, documents: Sequence[Document]) -> list[tuple[Document,
 def _prepared(call: Call, documents: Sequence[Document]) -> Sequence[Document]:
     """Return documents as they are stored. In the users database, passwords are replaced by hashes.
 
-    Raise ``NotFound`` for the documents of other users, and ``NotSupported`` for replication documents.
+    Raise ``NotFound`` for the documents of other users.
     """
     db = call.db
     if db.partitioned:
@@ -73,8 +77,10 @@ def _prepared(call: Call, documents: Sequence[Document]) -> Sequence[Document]:
     if not db.system:
         return documents
     if db.system == "_replicator":
-        if not all(document.is_local for document in documents):
-            raise NotSupported("replications are not run; replicate with a client instead")
+        from couchdal.emulator.engine.replication.scheduler import scheduler_of  # few programs have replications
+
+        with call.server.lock:
+            scheduler_of(call.server)
         return documents
     from couchdal.emulator.engine.auth.users import check_writable, hash_password  # few programs manage users
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import base64
 import json
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from random import Random
 from threading import Thread
-from time import monotonic
+from time import monotonic, sleep
 from urllib.parse import urlsplit
 
 import pytest
@@ -188,4 +188,33 @@ def test_served_emulator_replicates_while_it_answers_others(couch):
     assert copy.info()["doc_count"] == 3000
     assert len(waits) > 5
     for handle in (served, copy):
+        handle.delete_database()
+
+
+def eventually(is_so: Callable[[], bool]) -> None:
+    deadline = monotonic() + 20
+    while not is_so():
+        assert monotonic() < deadline
+        sleep(0.02)
+
+
+def test_served_emulator_runs_documents_and_continuous_replications(couch, served_address):
+    source = CouchDAL(couch(), database=f"repl{uuid.uuid4().hex[:12]}")
+    copies = [CouchDAL(couch(), database=f"{source.backend.database}-{number}") for number in range(2)]
+    for handle in (source, *copies):
+        handle.create_database()
+    source.put_document("a", {})
+    there = [address(handle, served_address) for handle in (source, *copies)]
+    job = {"source": there[0], "target": there[1], "continuous": True}
+    source.get(f"/_replicator/{source.backend.database}", "PUT", job)
+    begun = source.get("/_replicate", "POST", {"source": there[0], "target": there[2], "continuous": True})
+    for count in (1, 2):
+        eventually(lambda count=count: all(copy.info()["doc_count"] == count for copy in copies))
+        source.put_document("b", {}) if count == 1 else None
+    assert begun["_local_id"] in [job["id"] for job in source.get("/_scheduler/jobs")["jobs"]]
+    source.get("/_replicate", "POST", {"cancel": True, "id": begun["_local_id"]})
+    rev = source.get(f"/_replicator/{source.backend.database}")["_rev"]
+    source.get(f"/_replicator/{source.backend.database}?rev={rev}", "DELETE")
+    eventually(lambda: source.get("/_scheduler/jobs")["total_rows"] == 0)
+    for handle in (source, *copies):
         handle.delete_database()

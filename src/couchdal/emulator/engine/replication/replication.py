@@ -58,6 +58,12 @@ class Replication:
         """The name of a filter function, or of a built-in filter."""
         return _text(self.options.get("filter"))
 
+    @property
+    def user(self) -> str | None:
+        """The name in ``user_ctx``, which a replication document may have."""
+        context = self.members("user_ctx") or {}
+        return _text(context.get("name"))
+
     def is_set(self, name: str) -> bool:
         """Return an option that is true or false."""
         return bool(self.options.get(name, name in _SET))
@@ -108,6 +114,8 @@ def _side(body: Mapping[str, JSON], name: str, localize: Localize | None) -> End
     if name not in body:
         return parse_endpoint(None)
     value = body[name]
+    if localize is None and not isinstance(value, (str, dict)):
+        raise ServerError("function_clause")
     address = value.get("url", value) if isinstance(value, dict) else value
     if localize is None or isinstance(address, dict):
         return parse_endpoint(value)
@@ -146,7 +154,7 @@ def _options(body: Mapping[str, JSON]) -> dict[str, JSON]:
             options[name] = _integer(value)
         elif name == "doc_ids" and value is not None:
             options[name] = _doc_ids(value)
-        elif name in ("filter", "since_seq"):
+        elif name in ("filter", "since_seq", "user_ctx"):
             options[name] = value
         elif name == "use_checkpoints":
             # Only ``false`` changes anything.

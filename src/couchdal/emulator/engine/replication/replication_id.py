@@ -36,14 +36,9 @@ def replication_id(
 def _filter(replication: Replication, fetch_filter: Callable[[str, str], str]) -> list[bytes]:
     if replication.doc_ids is not None:
         return [_list([binary(str(doc_id).encode()) for doc_id in replication.doc_ids])]
-    selector = replication.members("selector")
+    selector = normalized(replication)
     if selector is not None:
-        try:
-            return [encode_term(_sorted(normalize_selector(selector)))]
-        except CouchError as error:
-            word, _, value = error.reason.partition(": ")
-            reason = f'{{mango_error,mango_selector,{{{error.error},<<"{value or word}">>}}}}'
-            raise ServerError(reason, error="case_clause") from None
+        return [encode_term(selector)]
     if replication.filter is None:
         return []
     params = encode_term(replication.members("query_params") or {})
@@ -51,6 +46,19 @@ def _filter(replication: Replication, fetch_filter: Callable[[str, str], str]) -
         return [binary(replication.filter.encode()), params]
     design, _, name = replication.filter.partition("/")
     return [binary(_SPACES.sub(r"\1", fetch_filter(design, name), count=1).encode()), params]
+
+
+def normalized(replication: Replication) -> object:
+    """Return the selector in normal form, with sorted members; None without one. Raise ``ServerError``."""
+    selector = replication.members("selector")
+    if selector is None:
+        return None
+    try:
+        return _sorted(normalize_selector(selector))
+    except CouchError as error:
+        word, _, value = error.reason.partition(": ")
+        reason = f'{{mango_error,mango_selector,{{{error.error},<<"{value or word}">>}}}}'
+        raise ServerError(reason, error="case_clause") from None
 
 
 def _sorted(value: object) -> object:

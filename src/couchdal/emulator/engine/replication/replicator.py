@@ -28,6 +28,9 @@ class Peers(Protocol):
     def close(self, peer: Peer) -> None:
         """Release what ``open`` took."""
 
+    def own_name(self, side: Endpoint) -> str | None:
+        """Return the name of a database of this server, or None for one of another server."""
+
 
 @contextmanager
 def opened(replication: Replication, peers: Peers) -> Iterator[tuple[Peer, Peer]]:

@@ -49,7 +49,6 @@ class Run:
         #: The update sequences of the source up to which everything is done, and up to which a checkpoint says so.
         self.through: JSON = 0
         self.committed: JSON = 0
-        self.source_seq: JSON = 0
         self._result: Log = {}
         self._start: JSON = 0
         self._is_new = False
@@ -61,7 +60,7 @@ class Run:
     def open(self) -> None:
         """Open both databases, and find where to begin. Raise ``CouchError``."""
         replication = self.replication
-        source = self.source.information()
+        self.source.information()
         if replication.is_set("create_target"):
             self.target.create(replication.members("create_target_params") or {})
         self.target.information()
@@ -75,7 +74,6 @@ class Run:
         if "since_seq" in replication.options:
             self._start = replication.options["since_seq"]
         self.through = self.committed = self._start
-        self.source_seq = source["update_seq"]
         self._result = {"no_changes": True, **logs[0]}
 
     def _find_log(self, number: int, peer: Peer) -> Log:
@@ -103,6 +101,20 @@ class Run:
                     self.save()
                 yield
 
+    @property
+    def has_worked(self) -> bool:
+        """Whether the run has read anything of the feed, or has gone on from a checkpoint that it changed."""
+        return self.through != self._start
+
+    def statistics(self) -> dict[str, JSON]:
+        """Return what active tasks and replication documents show."""
+        return {**self.counts.summary(), "checkpointed_source_seq": _sequence(self.committed)}
+
+    def progress(self) -> dict[str, JSON]:
+        """Return the statistics, and how far the run has come."""
+        through = _sequence(self.through)
+        return {**self.statistics(), "source_seq": through, "through_seq": through}
+
     def result(self) -> Log:
         """Return the members of the answer."""
         return self._result
@@ -113,8 +125,7 @@ class Run:
         """Return the next rows of the feed, and whether there may be more."""
         replication = self.replication
         style = "main_only" if replication.is_set("winning_revs_only") else "all_docs"
-        since = self.through if isinstance(self.through, str) else encode_json(self.through).decode()
-        pairs = [("feed", "normal"), ("style", style), ("since", since), ("timeout", "10000")]
+        pairs = [("feed", "normal"), ("style", style), ("since", _sequence(self.through)), ("timeout", "10000")]
         body: JSON = None
         if replication.doc_ids is not None:
             pairs.insert(0, ("filter", "_doc_ids"))
@@ -278,6 +289,10 @@ class Run:
 
 class _MissingStub(Exception):
     """The target lacks an attachment that a revision says it has."""
+
+
+def _sequence(value: JSON) -> str:
+    return value if isinstance(value, str) else encode_json(value).decode()
 
 
 def _parameter(value: JSON) -> str:

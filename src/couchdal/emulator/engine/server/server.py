@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from couchdal.emulator.engine.config.configuration import Configuration
     from couchdal.emulator.engine.javascript.javascript import Message
     from couchdal.emulator.engine.javascript.runtime import Runtime
+    from couchdal.emulator.engine.server.replications import Replications
     from couchdal.emulator.engine.server.sharding import Resharding
 
 # A shard's name ends with its time stamp. CouchDB ignores the suffix ".couch".
@@ -87,11 +88,13 @@ class Server:
         "lock",
         "party_admin",
         "provided",
+        "replications",
         "resharding",
         "settings",
         "started_at",
         "tell",
         "watchers",
+        "wake",
     )
 
     def __init__(
@@ -112,6 +115,9 @@ class Server:
         self.settings: Settings = Settings(self.ids.named("secret"))
         self.javascript: Runtime | None = javascript
         self.tell: Callable[[str, str, Message], None] | None = None
+        # What replicates by itself, once a document or a request asks for it, and what is called then.
+        self.replications: Replications | None = None
+        self.wake: Callable[[], None] | None = None
         # One lock for everything: the interpreter runs one thread at a time anyway.
         self.lock: RLock = RLock()
         # Whoever takes the lock to read or write calls ``journal.settle()`` first.
@@ -233,6 +239,7 @@ class Server:
             (self, "resharding", None),
             (self, "announced", None),
             (self, "known_passwords", {}),
+            (self, "replications", None),
         )
         self.journal.publish(Changes(assignments, actions, woken=[database.changed for database in old]))
 

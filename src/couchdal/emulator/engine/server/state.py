@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from couchdal.emulator.engine.config.configuration import Configuration
     from couchdal.emulator.engine.config.settings import Settings
     from couchdal.emulator.engine.server.events import Announced
+    from couchdal.emulator.engine.server.replications import Replications
     from couchdal.emulator.engine.server.sharding import Resharding
 
 # How many overlays may lie upon one another before their documents are copied into one storage.
@@ -71,6 +72,7 @@ class ServerState(NamedTuple):
     announced: Announced | None
     ids: tuple[int, int, str]
     advanced_s: float
+    replications: object
 
 
 def keep(server: Server) -> ServerState:
@@ -86,6 +88,7 @@ def keep(server: Server) -> ServerState:
         announced=server.announced,
         ids=server.ids.position,
         advanced_s=server.clock.advanced_s,
+        replications=None if server.replications is None else server.replications.state,
     )
 
 
@@ -117,6 +120,8 @@ def fork(server: Server) -> Server:
     other.config, other.settings = server.config, server.settings
     other.databases = {name: fork_database(database, other.journal) for name, database in server.databases.items()}
     other.generations, other.failures = server.generations.copy(), server.failures.copy()
+    if server.replications is not None:
+        other.replications = _resumed(other, server.replications.state)
     other.provided, other.party_admin = server.provided.copy(), server.party_admin
     other.announced = server.announced
     other.resharding = _of_fork(server.resharding, other)
@@ -135,6 +140,20 @@ def _of_fork(resharding: Resharding | None, server: Server) -> Resharding | None
         if not job.database.deleted
     }
     return resharding._replace(jobs=jobs)
+
+
+def _replications(server: Server, state: object) -> Replications | None:
+    """Return what replicates in a state. What ran until now ends without a checkpoint."""
+    if server.replications is None:
+        return None
+    server.replications.discard()
+    return None if state is None else _resumed(server, state)
+
+
+def _resumed(server: Server, state: object) -> Replications:
+    from couchdal.emulator.engine.replication.scheduler import resumed  # few programs have replications
+
+    return resumed(server, state)
 
 
 def keep_database(database: Database) -> DatabaseState:
@@ -225,6 +244,7 @@ class _ServerRestoration(_Restoration):
         server.resharding, server.announced = state.resharding, state.announced
         server.ids.position = state.ids
         server.clock.advanced_s = state.advanced_s
+        server.replications = _replications(server, state.replications)
 
     def wake(self) -> None:
         super().wake()
