@@ -178,6 +178,7 @@ def is_left_out(case: Any) -> bool:
 
 KNOWN = {"name": "x", "type": "json", "partition": "p", "view": "v", "function": "f"}
 KNOWN |= {"node": "_local", "section": "x", "key": "y", "job": "x", "path": "couchdb"}
+KNOWN |= {"below": "_replicator"}
 
 
 def aim(case: Any) -> None:

@@ -56,7 +56,12 @@ OPERATIONS: Mapping[str, Operation] = {
     "POST replication.run": Operation(
         "Replicate a database to another one. A side is a name, an address, or an object with a `url`.",
         {200: obj({"ok": OK}), 202: obj({"ok": OK, "_local_id": TEXT})},
-        {"type": "object"},
+        ref("Replication"),
+    ),
+    "GET replication.list_jobs": Operation("Return the replications that run or wait.", {200: ref("Jobs")}),
+    "GET replication.read_job": Operation("Return a replication that runs or waits.", {200: obj({"id": TEXT})}),
+    "GET replication.read_docs": Operation(
+        "Return the replications that documents ask for.", {200: {"type": "object"}}
     ),
     "GET db_updates.read": Operation("Return what happened to databases, once or as a feed.", {200: ref("Events")}),
     "GET session.read": Operation("Return who is logged in.", {200: ref("Session")}),

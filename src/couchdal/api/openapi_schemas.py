@@ -151,6 +151,8 @@ SCHEMAS: Mapping[str, Schema] = {
     "ReshardState": obj({"state": {"enum": ["running", "stopped"]}}, {"reason": ANY}),
     "ReshardJob": _members("reshard.create_jobs", required=("type",)),
     "Events": obj({"results": array(obj({"db_name": TEXT, "type": TEXT, "seq": TEXT})), "last_seq": TEXT}),
+    "Replication": _members("replication.run", required=("source", "target")),
+    "Jobs": obj({"total_rows": COUNT, "offset": COUNT, "jobs": array(obj({"id": TEXT}))}),
     "Filter": _members("changes.read", doc_ids=array(TEXT), selector={"type": "object"}, fields=array(TEXT)),
     "Changes": obj({"results": array(by_name(ANY)), "last_seq": TEXT, "pending": COUNT}),
 }

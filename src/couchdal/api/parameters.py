@@ -33,6 +33,11 @@ _SETUP = (
     *("action", "username", "password", "password_hash", "bind_address", "port", "node_count", "ensure_dbs_exist"),
     *("host", "cookie"),
 )
+_REPLICATION = (
+    *("source", "target", "continuous", "cancel", "id", "create_target", "create_target_params", "doc_ids", "selector"),
+    *("filter", "query_params", "since_seq", "winning_revs_only", "use_checkpoints", "use_bulk_get"),
+    *("checkpoint_interval", "connection_timeout", "retries_per_request", "worker_batch_size"),
+)
 
 
 class Parameters(NamedTuple):
@@ -87,6 +92,9 @@ BY_ENDPOINT: Final[Mapping[str, Parameters]] = {
     "reshard.write_state": Parameters((), ("state", "reason")),
     "reshard.create_jobs": Parameters((), ("type", "db", "shard", "range", "node")),
     "reshard.write_job_state": Parameters((), ("state", "reason")),
+    "replication.run": Parameters((), _REPLICATION),
+    "replication.list_jobs": Parameters(("limit", "skip")),
+    "replication.read_docs": Parameters((*_NAMES, "states")),
     "changes.read": Parameters(_CHANGES, ("doc_ids", "selector", "fields")),
 }
 # Local documents have no tree of revisions, and so fewer parameters.

@@ -200,7 +200,8 @@ def test_refusal_of_a_batch_is_printed_as_a_term(send):
 def test_body_is_checked_before_its_type(send):
     assert send("POST", "/_replicate", body=b"[]").value()["reason"] == "Request body must be a JSON object"
     assert send("POST", "/_replicate", body=b"{}", content_type="text/plain").status == 415
-    assert send("GET", "/_replicate").status == 405
+    assert send("GET", "/_replicate").value()["reason"] == "Missing request body"
+    assert send("PUT", "/_replicate", {}).status == 405
     assert send("POST", "/_replicate", {}, user=None).value()["reason"] == "You are not an authenticated user"
 
 

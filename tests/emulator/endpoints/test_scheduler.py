@@ -262,3 +262,13 @@ def test_settle_does_what_is_due(send, backend):
     assert backend.server.databases["b"].doc_count == 1
     forked = backend.fork()
     assert forked.check() == backend.check() == []
+
+
+def test_revision_is_that_of_the_document_with_its_owner(send):
+    sides = {"source": "http://admin:password@127.0.0.1:1/x", "target": "http://admin:password@127.0.0.1:1/x"}
+    body = {**sides, "_replication_state": "failed"}
+    # CouchDB 3.5.0 gave these revisions.
+    rev = send("PUT", "/_replicator/job", body).value()["rev"]
+    assert rev == "1-f87540864adfdd6c1ff70dac41c6bd5a"
+    deleted = send("DELETE", f"/_replicator/job?rev={rev}").value()["rev"]
+    assert deleted == "2-bee1bab2e975ed8196a6b1bae48f939d"

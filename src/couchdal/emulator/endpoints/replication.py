@@ -18,7 +18,7 @@ from couchdal.emulator.engine.server.configured import configuration_of
 from couchdal.emulator.http.call import Call, WithoutLock
 from couchdal.emulator.http.listings import to_listing
 from couchdal.emulator.http.view_query import ViewQuery, parse_parameters, validate_listing
-from couchdal.errors import BadRequest, NotFound, QueryParseError
+from couchdal.errors import BadRequest, MethodNotAllowed, NotFound, QueryParseError
 from couchdal.http.answers import json_response
 from couchdal.http.headers import SESSION_COOKIE
 from couchdal.http.json_text import JSON, encode_json
@@ -27,6 +27,13 @@ from couchdal.http.urls import quote
 from couchdal.pace import begin_long
 
 _REPLICATOR: Final = "_replicator"
+# CouchDB tells unknown states from words that are no atom in it. These words are.
+_ATOMS: Final = frozenset(
+    (
+        *("foo", "ok", "true", "false", "null", "undefined", "added", "started", "stopped", "crashed", "triggered"),
+        *("scheduled", "not_owner", "waiting", "done", "all", "any", "none", "active", "stop", "start"),
+    )
+)
 _STATES: Final = ("initializing", "error", "running", "pending", "crashing", "completed", "failed")
 
 
@@ -54,6 +61,12 @@ def run(call: Call) -> Response:
     raise WithoutLock(call, work)
 
 
+def refuse(call: Call) -> Response:
+    """Any other method. CouchDB looks at the body first."""
+    call.json_object()
+    raise MethodNotAllowed("Only POST allowed", headers={"allow": "POST"})
+
+
 def _cancelled(call: Call, job_id: str) -> Response:
     """Cancel a replication. Users other than administrators may cancel only what they began."""
     scheduler = known_scheduler(call.server)
@@ -67,7 +80,9 @@ def _cancelled(call: Call, job_id: str) -> Response:
 
 
 def fail(call: Call) -> Response:
-    """GET a path below ``_scheduler`` that has no meaning."""
+    """Any method on a path below ``_scheduler`` that has no meaning."""
+    if call.method not in ("GET", "HEAD"):
+        raise MethodNotAllowed("Only GET,HEAD allowed", headers={"allow": "GET,HEAD"})
     return json_response({"error": "not found"}, 404)
 
 
@@ -89,7 +104,7 @@ def read_job(call: Call) -> Response:
 
 def read_docs(call: Call) -> Response:
     """GET ``_scheduler/docs`` and what is below: the replications that documents ask for, or one of them."""
-    segments = call.args.get("path", "_replicator").split("/")
+    segments = call.args.get("below", "_replicator").split("/")
     if segments[-1] != _REPLICATOR and segments[-2:-1] != [_REPLICATOR]:
         raise BadRequest("Invalid path")
     if segments[-1] == _REPLICATOR:
@@ -123,6 +138,8 @@ def _list_docs(call: Call, name: str) -> Response:
 def _wanted_states(call: Call) -> list[str]:
     states = [state.lower() for state in (call.param("states") or "").split(",") if state]
     unknown = [state for state in states if state not in _STATES]
+    if not _ATOMS.issuperset(unknown):
+        raise QueryParseError(f"States must be one or more of [{','.join(_STATES)}]")
     if unknown:
         raise QueryParseError(f"Unknown states [{','.join(unknown)}]. Choose from: [{','.join(_STATES)}]")
     return states

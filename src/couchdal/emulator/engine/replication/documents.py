@@ -40,7 +40,14 @@ def owned(document: Document, user: UserContext, security: Mapping[str, object])
     if "owner" in body and owner != user.name and not is_db_admin(user, security):
         raise Forbidden("Can't update replication documents from other users.")
     if owner is None:
-        document.body = {**body, "owner": user.name}
+        document = Document(
+            document.doc_id,
+            {**body, "owner": user.name},
+            position=document.position,
+            ids=document.ids,
+            deleted=document.deleted,
+            attachments=document.attachments,
+        )
     if not document.deleted and body.get(_STATE) != "failed":
         try:
             _parsed(document.body)
