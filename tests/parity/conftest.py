@@ -32,6 +32,16 @@ class _EveryDatabase(AllowList):
         pass
 
 
+def pause_of(emulator: MemoryBackend) -> Callable[[float], None]:
+    """Return a function that lets time pass at once, and with it all that the server does by itself."""
+
+    def pause(seconds: float) -> None:
+        emulator.clock.advance(seconds)
+        emulator.settle()
+
+    return pause
+
+
 @pytest.fixture(scope="session")
 def proxied_address(served_address: str) -> Iterator[str]:
     """The address of a proxy that forwards every request to the served emulator."""
@@ -60,7 +70,7 @@ def intercepted() -> Iterator[Callable[[str], Target]]:
             opened.enter_context(intercept(address, backend=emulator))
             client = CLIENTS[way.removeprefix("intercepted-")](address)
             opened.callback(client.close)
-            return Target(way, client, emulator.clock.advance)
+            return Target(way, client, pause_of(emulator))
 
         yield make
 
@@ -74,16 +84,16 @@ def target(request: pytest.FixtureRequest, served_emulator: MemoryBackend) -> Ta
         return intercepted(way)
     if way == "memory":
         emulator = MemoryBackend(admin=RECORDED_ADMIN)
-        return Target(way, emulator, emulator.clock.advance)
+        return Target(way, emulator, pause_of(emulator))
     if way == "workers":
         # The workers end with the tests.
         emulator = MemoryBackend(server=Server(dict([RECORDED_ADMIN]), javascript=Workers(most=2)))
-        return Target(way, emulator, emulator.clock.advance)
+        return Target(way, emulator, pause_of(emulator))
     if way != "live":
         address: str = request.getfixturevalue("proxied_address" if way == "proxy" else "served_address")
         # No credentials here: each request has those that its transcript names.
         backend = CouchBackend(address) if way == "http" else SocketBackend(address)
-        return Target(way, backend, served_emulator.clock.advance)
+        return Target(way, backend, pause_of(served_emulator))
     parts = urlsplit(os.environ["COUCHDB_URL"])
     backend = CouchBackend(f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}")
     return Target(way, backend, time.sleep, (unquote(parts.username or "admin"), unquote(parts.password or "")))

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from functools import partial
 from threading import Lock
-from time import monotonic
+from time import monotonic, sleep
 from typing import TYPE_CHECKING
 
 from couchdal.backends.base import AsyncBackend, Emulator
@@ -83,6 +83,15 @@ class MemoryBackend(Emulator):
             return rest.answer(LocalAndRemote(self.send, self.server, pause=lambda _: None))
         except CouchError as error:
             return error_response(error, request)
+
+    def _await_others(self) -> None:
+        """Wait for what other threads do for replications: those of a web server, for example."""
+        from couchdal.emulator.engine.replication.scheduler import known_scheduler  # few programs have replications
+
+        scheduler = known_scheduler(self.server)
+        while scheduler is not None and scheduler.is_busy and scheduler is self.server.replications:
+            sleep(_LOOKS_S)
+            self._replicate()
 
     def _replicate(self, *, at_once: bool = False) -> None:
         """Do all that is due for the replications of the server. A program's own process has nobody else for it."""
@@ -192,6 +201,7 @@ class MemoryBackend(Emulator):
                 due = next(work, _ENDED) is not _ENDED
         if self.server.replications is not None:
             self._replicate(at_once=True)
+            self._await_others()
 
     def for_event_loop(self) -> AsyncBackend:
         from couchdal.backends.event_loop import InlineBackend  # imports asyncio, which blocking callers never need
@@ -210,6 +220,7 @@ class MemoryBackend(Emulator):
 
 
 _ENDED = object()
+_LOOKS_S = 0.001
 _default: MemoryBackend | None = None
 _default_lock = Lock()
 

@@ -63,7 +63,10 @@ def run(call: Call) -> Response:
 
 def refuse(call: Call) -> Response:
     """Any other method. CouchDB looks at the body first."""
-    call.json_object()
+    if call.request.content():
+        call.json_object()
+    else:
+        raise BadRequest("Missing request body")
     raise MethodNotAllowed("Only POST allowed", headers={"allow": "POST"})
 
 

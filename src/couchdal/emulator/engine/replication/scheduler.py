@@ -164,6 +164,11 @@ class Scheduler(Replications):
     # --- work ---------------------------------------------------------------------------------------------------------
 
     @property
+    def is_busy(self) -> bool:
+        """Whether a thread is at work on a job."""
+        return bool(self._busy)
+
+    @property
     def is_advancing(self) -> bool:
         """Whether ``advance_all`` is at work."""
         return self._is_advancing
