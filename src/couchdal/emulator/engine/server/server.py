@@ -93,8 +93,8 @@ class Server:
         "settings",
         "started_at",
         "tell",
-        "watchers",
         "wake",
+        "watchers",
     )
 
     def __init__(
