@@ -6,35 +6,32 @@ import ast
 import sys
 from pathlib import Path
 
-import pytest
-
 TESTS = Path(__file__).parent
 SOURCE = TESTS.parent / "src/couchdal"
 # These folders test the program as a whole. All others mirror the source.
 WHOLE = {"entry", "foreign_clients", "fuzz", "packaging", "parity", "properties", "simulation", "support"}
 FILES = [path for path in sorted(TESTS.rglob("*.py")) if "node_modules" not in path.parts]
-each_file = pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(TESTS)))
 
 
-@each_file
-def test_folder_mirrors_the_source(file: Path) -> None:
-    folder = file.parent.relative_to(TESTS)
-    if folder.parts and folder.parts[0] not in WHOLE:
-        assert (SOURCE / folder).is_dir() or (SOURCE / folder).with_suffix(".py").is_file()
+def test_folders_mirror_the_source() -> None:
+    for folder in {file.parent.relative_to(TESTS) for file in FILES}:
+        if folder.parts and folder.parts[0] not in WHOLE:
+            assert (SOURCE / folder).is_dir() or (SOURCE / folder).with_suffix(".py").is_file(), folder
 
 
-@each_file
-def test_shared_code_is_imported_from_support(file: Path) -> None:
+def test_shared_code_is_imported_from_support() -> None:
     # Pytest imports a test module and a conftest.py by its path. An import statement would load a second copy.
-    imported = set()
-    for node in ast.walk(ast.parse(file.read_text("utf-8"))):
-        if isinstance(node, ast.Import):
-            imported |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, "a relative import"
-            imported.add(node.module or "")
-    tops = {name.partition(".")[0] for name in imported}
-    assert not {name for name in tops if name in ("tests", "conftest", "support") or name.startswith("test_")}
+    for file in FILES:
+        imported = set()
+        for node in ast.walk(ast.parse(file.read_text("utf-8"))):
+            if isinstance(node, ast.Import):
+                imported |= {alias.name for alias in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                assert node.level == 0, f"a relative import in {file}"
+                imported.add(node.module or "")
+        tops = {name.partition(".")[0] for name in imported}
+        wrong = {name for name in tops if name in ("tests", "conftest", "support") or name.startswith("test_")}
+        assert not wrong, file
 
 
 def test_each_file_is_imported_once() -> None:

@@ -45,17 +45,20 @@ class Systemd:
         return found
 
 
-@pytest.fixture(params=["file", "abstract"])
+@pytest.fixture
 def systemd(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Systemd]:
-    if request.param == "abstract" and sys.platform != "linux":
+    """systemd at a path, or at an abstract address if the test asks for one."""
+    kind = getattr(request, "param", "file")
+    if kind == "abstract" and sys.platform != "linux":
         pytest.skip("only Linux has abstract addresses")
     # The path of a socket has at most 107 characters.
-    address = f"@couchdal-{os.getpid()}" if request.param == "abstract" else os.path.relpath(tmp_path / "notify")
+    address = f"@couchdal-{os.getpid()}" if kind == "abstract" else os.path.relpath(tmp_path / "notify")
     found = Systemd(address)
     yield found
     found.socket.close()
 
 
+@pytest.mark.parametrize("systemd", ["file", "abstract"], indirect=True)
 def test_server_says_that_it_is_ready_alive_and_stopping(systemd: Systemd) -> None:
     with couchdal_serve(NOTIFY_SOCKET=systemd.address, **WATCHED) as (_, process):
         assert systemd.next() == "READY=1"
