@@ -42,8 +42,8 @@ PUBLIC = """
     CouchError BadContentType BadRequest Conflict DocValidation FileExists Forbidden Gone IllegalDatabaseName
     IllegalDocId IllegalPartition MethodNotAllowed MissingStub NotFound NotSupported PreconditionFailed QueryParseError
     ServerError TooLarge Unauthorized
-    BackendError BrokenOff HostRefused MemoryOnly NotConfigured NotConnected NotJSON ResetRefused TimedOut Unavailable
-    Unreachable FailedRequest
+    BackendError BrokenOff ConnectionRefused ConnectionReset HostRefused MemoryOnly NotConfigured NotConnected NotJSON
+    ResetRefused TimedOut Unavailable Unreachable FailedRequest
 
     Emulator Faults Interception LoggedRequest RequestEvent RequestLog ServerClock Snapshot SuggestedIndex intercept
     observe

@@ -27,6 +27,8 @@ BackendError                no answer from CouchDB
     NotConnected            no connection: nothing was sent
       Unavailable           all servers are suspended, or no connection is free
     BrokenOff               a connection that was closed in the middle of an answer
+      ConnectionRefused     one that a fault refused, and so NotConnected too
+      ConnectionReset       one that a fault reset
   TimedOut                  no answer in time
   NotJSON                   an answer that CouchDB does not give
   MemoryOnly                a feature of the emulator, asked of a real server
@@ -235,16 +237,7 @@ class NotSupported(ServerError):
 
 
 _BY_WORD: dict[tuple[int, str], type[CouchError]] = {
-    (cls.status, cls.error): cls
-    for cls in (
-        DocValidation,
-        IllegalDocId,
-        IllegalDatabaseName,
-        IllegalPartition,
-        QueryParseError,
-        FileExists,
-        MissingStub,
-    )
+    (cls.status, cls.error): cls for kind in (BadRequest, PreconditionFailed) for cls in kind.__subclasses__()
 }
 _BY_STATUS: dict[int, type[CouchError]] = {
     400: BadRequest,
@@ -320,6 +313,14 @@ class BrokenOff(Unreachable):
     def __init__(self, reason: str, server: str, *, received: object = None) -> None:
         super().__init__(reason, server)
         self.received = received
+
+
+class ConnectionRefused(NotConnected, BrokenOff):
+    """An injected fault refused the connection, so nothing was sent."""
+
+
+class ConnectionReset(BrokenOff):
+    """An injected fault reset the connection."""
 
 
 class HostRefused(BackendError):

@@ -11,9 +11,12 @@ import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sized
 from contextlib import AbstractContextManager, nullcontext
+from contextvars import ContextVar
 from operator import length_hint
 from typing import Any, TypeVar
 
+#: How many seconds the caller of the current request waits for the next bytes, if it is another HTTP client.
+caller_timeout_s: ContextVar[float | None] = ContextVar("couchdal_caller_timeout_s", default=None)
 T = TypeVar("T")
 D = TypeVar("D")
 

@@ -13,6 +13,8 @@ from couchdal import (
     AsyncCouchDAL,
     BackendError,
     BrokenOff,
+    ConnectionRefused,
+    ConnectionReset,
     CouchBackend,
     CouchDAL,
     CouchError,
@@ -180,6 +182,8 @@ def test_long_target_is_cut(tasks: CouchDAL) -> None:
         MethodNotAllowed("Only POST allowed", body={"error": "x", "reason": "y", "z": 1}, headers={"allow": "POST"}),
         TimedOut("no answer", "http://couch"),
         BrokenOff("closed", "http://couch"),
+        ConnectionRefused("refused", "http://couch"),
+        ConnectionReset("reset", "http://couch"),
     ],
 )
 def test_copies_keep_the_request(

@@ -7,6 +7,8 @@ import http.client
 import io
 import json
 import pickle
+import re
+import socket
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -219,24 +221,32 @@ async def read_with_aiohttp() -> object:
 
 READING: dict[Any, dict[str, type[Exception]]] = {
     read_with_requests: {
+        "refuse": requests.ConnectionError,
+        "reset": requests.ConnectionError,
         "drop": requests.ConnectionError,
         "cut": requests.exceptions.ChunkedEncodingError,
         "delay": requests.ReadTimeout,
         "garble": requests.JSONDecodeError,
     },
     read_with_urllib3: {
+        "refuse": urllib3.exceptions.NewConnectionError,
+        "reset": urllib3.exceptions.ProtocolError,
         "drop": urllib3.exceptions.ProtocolError,
         "cut": urllib3.exceptions.ProtocolError,
         "delay": urllib3.exceptions.ReadTimeoutError,
         "garble": json.JSONDecodeError,
     },
     read_with_http_client: {
+        "refuse": ConnectionRefusedError,
+        "reset": ConnectionResetError,
         "drop": http.client.RemoteDisconnected,
         "cut": http.client.IncompleteRead,
         "delay": TimeoutError,
         "garble": json.JSONDecodeError,
     },
     read_with_aiohttp: {
+        "refuse": aiohttp.ClientConnectorError,
+        "reset": aiohttp.ClientOSError,
         "drop": aiohttp.ServerDisconnectedError,
         "cut": aiohttp.ClientPayloadError,
         "delay": aiohttp.SocketTimeoutError,
@@ -244,6 +254,8 @@ READING: dict[Any, dict[str, type[Exception]]] = {
     },
     **{
         read: {
+            "refuse": module.ConnectError,
+            "reset": module.ReadError,
             "drop": module.RemoteProtocolError,
             "cut": module.RemoteProtocolError,
             "delay": module.ReadTimeout,
@@ -259,40 +271,79 @@ READING: dict[Any, dict[str, type[Exception]]] = {
 }
 
 
-@pytest.mark.parametrize("kind", ["drop", "lose_answer", "cut", "delay", "garble"])
+def whole(read: Callable[[], Any]) -> Any:
+    made = read()
+    return asyncio.run(made) if asyncio.iscoroutine(made) else made
+
+
+@pytest.mark.parametrize("kind", ["refuse", "reset", "drop", "lose_answer", "cut", "delay", "garble"])
 @pytest.mark.parametrize("read", READING)
 def test_fault_raises_the_exception_of_the_library(read: Any, kind: str, db: Any) -> None:
     arguments = (60,) if kind == "delay" else ()
 
-    def answer() -> Any:
-        made = read()
-        return asyncio.run(made) if asyncio.iscoroutine(made) else made
-
     start = time.monotonic()
     expected = READING[read]["drop" if kind == "lose_answer" else kind]
     with getattr(db.faults, kind)(*arguments, required=True), pytest.raises(expected):
-        answer()
+        whole(read)
     assert time.monotonic() - start < 10
-    assert answer()["doc_count"] == 1
+    assert whole(read)["doc_count"] == 1
 
 
-def test_same_exceptions_come_over_a_socket(served_emulator: Any, served_address: str) -> None:
+@pytest.mark.parametrize("read", READING)
+def test_time_out_of_a_client_ends_the_wait_for_a_live_server(read: Any) -> None:
+    # It takes connections and never answers.
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        start = time.monotonic()
+        with (
+            couchdal.CouchDAL(couchdal.CouchBackend(address, database="db")) as handle,
+            couchdal.intercept(ADDRESS, backend=handle.backend),
+            pytest.raises(READING[read]["delay"]),
+        ):
+            whole(read)
+        assert time.monotonic() - start < 10
+
+
+def _closed_port() -> str:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return f"http://127.0.0.1:{listener.getsockname()[1]}"
+
+
+async def get_with_aiohttp(url: str) -> object:
+    async with aiohttp.ClientSession() as client, client.get(url) as answer:
+        return await answer.read()
+
+
+def get_with_http_client(url: str) -> object:
+    connection = http.client.HTTPConnection(url.split("/")[2])
+    connection.request("GET", "/_up")
+    return connection.getresponse().read()
+
+
+@pytest.mark.parametrize("kind", ["refuse", "reset", "drop", "cut"])
+def test_same_exceptions_come_over_a_socket(kind: str, served_emulator: Any, served_address: str) -> None:
     """A fault raises the same exception, with the same message, as over a connection to the served emulator."""
 
     def messages(address: str) -> list[str]:
         found = []
-        for make in (requests.get, httpx.get, httpx2.get):
+        for make in (
+            requests.get,
+            httpx.get,
+            httpx2.get,
+            lambda url: urllib3.request("GET", url, retries=False),
+            get_with_http_client,
+            lambda url: asyncio.run(get_with_aiohttp(url)),
+        ):
             with pytest.raises(Exception) as caught:
                 make(f"{address}/_up")
-            found.append(repr(caught.value))
+            found.append(re.sub("0x[0-9a-f]+", "...", repr(caught.value)))
         return found
 
-    faults = couchdal.Faults(served_emulator.server_key)
-    for kind in ("drop", "cut"):
-        with getattr(faults, kind)(endpoint="/_up"):
-            over_socket = messages(served_address)
-            with couchdal.intercept(served_address, backend=served_emulator):
-                assert messages(served_address) == over_socket
+    address = _closed_port() if kind == "refuse" else served_address
+    with getattr(couchdal.Faults(served_emulator.server_key), kind)(endpoint="/_up"):
+        over_socket = messages(address)
+        with couchdal.intercept(address, backend=served_emulator):
+            assert messages(address) == over_socket
 
 
 def test_retries_of_an_adapter_are_made(db: Any) -> None:

@@ -24,6 +24,7 @@ from couchdal.http.headers import HOP_BY_HOP, mask_sessions
 from couchdal.http.messages import Request, is_feed
 from couchdal.http.origins import ANSWERED
 from couchdal.http.urls import parse_query
+from couchdal.pace import caller_timeout_s
 
 
 class _WithoutSessions(logging.Filter):
@@ -127,6 +128,8 @@ class CouchServer:
         sent = [(name, value) for name, value in headers.items() if name not in HOP_BY_HOP]
         if is_feed(request):
             timeout["read"] = self._feed_timeout_s(request)
+        if (limit := caller_timeout_s.get()) is not None:
+            timeout = {what: limit if seconds is None else min(limit, seconds) for what, seconds in timeout.items()}
         if is_feed(request) or request.path.endswith("/queries"):
             # CouchDB 3.5 ends an event source twice, and a failed list of queries too. The second end would be taken
             # for the answer to the next request.
@@ -173,7 +176,8 @@ class CouchServer:
             reason = str(error) or "connecting timed out"
             raise NotConnected(f"{self.name} cannot be reached: {reason}", self.name) from None
         except httpx2.TimeoutException:
-            raise TimedOut(f"{self.name} did not answer within {self.timeout_s:g} s", self.name) from None
+            waited = min(self.timeout_s, caller_timeout_s.get() or self.timeout_s)
+            raise TimedOut(f"{self.name} did not answer within {waited:g} s", self.name) from None
         except httpx2.LocalProtocolError as error:
             raise ValueError(f"the request cannot be sent: {error}") from None
         except httpx2.TransportError as error:

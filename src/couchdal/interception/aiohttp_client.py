@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from couchdal.errors import NotConnected, TimedOut
+from couchdal.errors import ConnectionReset, NotConnected, TimedOut
 from couchdal.interception.answers import Answer
 from couchdal.interception.intercept import Interception, explain, interception_for
 from couchdal.interception.server_side import ServerSide
@@ -42,7 +42,9 @@ def replacements(module: ModuleType) -> list[Replace]:
             for trace in traces:
                 await trace.send_connection_create_start()
             protocol: ResponseHandler = self._factory()
-            transport = _Transport(interception, protocol, timeout.sock_read)
+            refused = ConnectionRefusedError(111, f"Connect call failed {(req.url.host, req.url.port)}")
+            refusal = module.ClientConnectorError(req.connection_key, refused)
+            transport = _Transport(interception, protocol, timeout.sock_read, refusal)
             protocol.connection_made(transport)
             # One request each: when interception ends, no connection remains.
             protocol.force_close()
@@ -59,11 +61,14 @@ def replacements(module: ModuleType) -> list[Replace]:
 class _Transport(asyncio.Transport):
     """A transport that is connected to a server in this process."""
 
-    def __init__(self, interception: Interception, protocol: ResponseHandler, timeout_s: float | None) -> None:
+    def __init__(
+        self, interception: Interception, protocol: ResponseHandler, timeout_s: float | None, refusal: Exception
+    ) -> None:
         super().__init__({"peername": ("127.0.0.1", 5984)})
         self._interception = interception
         self._protocol = protocol
         self._timeout_s = timeout_s
+        self._refusal = refusal
         self._side = ServerSide()
         self._loop = asyncio.get_running_loop()
         self._answering: asyncio.Task[None] | None = None
@@ -107,7 +112,10 @@ class _Transport(asyncio.Transport):
         elif isinstance(outcome, TimedOut):
             self._time_out()
         elif isinstance(outcome, NotConnected):
-            self._lose(ConnectionRefusedError(111, "Connection refused"))
+            self._protocol.set_exception(self._refusal)
+            self.close()
+        elif isinstance(outcome, ConnectionReset):
+            self._lose(ConnectionResetError(104, "Connection reset by peer"))
         else:
             self._lose(None)
 

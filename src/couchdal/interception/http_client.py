@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import socket
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -15,7 +16,7 @@ from http.client import HTTPConnection
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from couchdal.errors import NotConnected, TimedOut
+from couchdal.errors import ConnectionReset, NotConnected, TimedOut
 from couchdal.interception.answers import Answer, Outcome
 from couchdal.interception.intercept import Interception, explain, interception_for
 from couchdal.interception.server_side import ServerSide
@@ -45,8 +46,9 @@ def delivering(outcome: Outcome) -> Iterator[None]:
 class ServerSocket:
     """A socket that is connected to a server in this process."""
 
-    def __init__(self, interception: Interception, timeout_s: float | None) -> None:
+    def __init__(self, interception: Interception, timeout_s: float | None, refusal: Callable[[], Exception]) -> None:
         self.interception = interception
+        self._refusal = refusal
         self._timeout_s = timeout_s
         self._side = ServerSide()
         self._ready = bytearray()
@@ -103,7 +105,9 @@ class ServerSocket:
         if isinstance(outcome, TimedOut):
             raise TimeoutError("timed out")
         if isinstance(outcome, NotConnected):
-            raise ConnectionRefusedError(111, "Connection refused")
+            raise self._refusal()
+        if isinstance(outcome, ConnectionReset):
+            raise ConnectionResetError(104, "Connection reset by peer")
         return iter(())
 
     def makefile(self, mode: str = "rb", buffering: int = -1) -> io.BufferedReader:
@@ -185,11 +189,19 @@ def _attach(connection: HTTPConnection, interception: Interception) -> None:
     # ``socket.getdefaulttimeout`` stands for the timeout of a connection without one.
     timeout = connection.timeout
     seconds = timeout if isinstance(timeout, (int, float)) else socket.getdefaulttimeout()
-    connection.sock = ServerSocket(interception, seconds)
+    connection.sock = ServerSocket(interception, seconds, partial(_refusal, connection))
     interception.connections.add(connection)
     if hasattr(connection, "is_verified"):
         # urllib3 warns about connections whose certificate it has not checked.
         connection.is_verified = True
+
+
+def _refusal(connection: HTTPConnection) -> Exception:
+    """Return the exception of a connection that is refused. urllib3 has its own."""
+    if hasattr(connection, "is_verified"):
+        refused: type[Exception] = vars(sys.modules["urllib3.connection"])["NewConnectionError"]
+        return refused(connection, "Failed to establish a new connection: [Errno 111] Connection refused")
+    return ConnectionRefusedError(111, "Connection refused")
 
 
 def _connect(original: Callable[..., object], errors: tuple[type[Exception], ...]) -> Callable[..., object]:

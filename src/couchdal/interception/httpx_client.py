@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from couchdal.errors import NotConnected, TimedOut, Unreachable
+from couchdal.errors import ConnectionReset, NotConnected, TimedOut, Unreachable
 from couchdal.http.messages import Request
 from couchdal.interception.answers import Answer, CutShort, Outcome, split_target
 from couchdal.interception.intercept import Interception, explain, interception_for
@@ -128,6 +128,8 @@ class _Seam:
             raise httpx.ReadTimeout("timed out") from None
         except NotConnected:
             raise httpx.ConnectError("[Errno 111] Connection refused") from None
+        except ConnectionReset:
+            raise httpx.ReadError("[Errno 104] Connection reset by peer") from None
         except CutShort as error:
             raise httpx.RemoteProtocolError(str(error)) from None
         except Unreachable:

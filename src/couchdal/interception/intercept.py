@@ -25,6 +25,7 @@ from couchdal.interception.patches import install, uninstall
 from couchdal.interception.patience import Patience
 from couchdal.middleware import watched
 from couchdal.middleware.chain import identity
+from couchdal.pace import caller_timeout_s
 
 if TYPE_CHECKING:
     from http.client import HTTPConnection
@@ -97,14 +98,22 @@ class Interception:
 
     def outcome(self, request: Request, timeout_s: float | None) -> Outcome:
         """Return the answer to a request, or the error that took its place."""
-        return outcome_of(self.backend, request, Patience(timeout_s, self._clock))
+        token = caller_timeout_s.set(timeout_s)
+        try:
+            return outcome_of(self.backend, request, Patience(timeout_s, self._clock))
+        finally:
+            caller_timeout_s.reset(token)
 
     async def async_outcome(self, request: Request, timeout_s: float | None) -> Outcome:
         """Return the answer to a request of a client on an event loop. Its stream is an asynchronous one."""
         patience = Patience(timeout_s, self._clock)
         _patience.set(patience)
         backend = self._asynchronous or self._open_asynchronous()
-        return await async_outcome_of(backend, request, patience)
+        token = caller_timeout_s.set(timeout_s)
+        try:
+            return await async_outcome_of(backend, request, patience)
+        finally:
+            caller_timeout_s.reset(token)
 
     def _open_asynchronous(self) -> AsyncBackend:
         from couchdal.backends.event_loop import (  # imports asyncio, which blocking clients never need

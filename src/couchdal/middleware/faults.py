@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, TypedDict
 
 from couchdal.api.routes import ROUTES, endpoint_of
-from couchdal.errors import BrokenOff
+from couchdal.errors import BrokenOff, ConnectionRefused, ConnectionReset
 from couchdal.http.messages import Request, Response, is_feed
 from couchdal.middleware.chain import Delay, Discard, Steps, install
 
@@ -125,6 +125,14 @@ class Fault:
         return self._times is None or self.injected < self._times
 
 
+def _failing(error: type[BrokenOff], what: str) -> Act:
+    def act(backend: BaseBackend | AsyncBackend, request: Request) -> Steps:
+        raise error(f"{backend.name} cannot be reached: {what}", backend.name)
+        yield request
+
+    return act
+
+
 def _writes(request: Request) -> bool:
     return request.method in ("PUT", "DELETE")
 
@@ -170,12 +178,15 @@ class Faults:
 
     def drop(self, **choice: Unpack[Choice]) -> Fault:
         """Lose the request: the caller gets ``Unreachable``, and the server does not see the request."""
+        return Fault(self._server, "drop", _failing(BrokenOff, "the connection was closed"), **choice)
 
-        def act(backend: BaseBackend | AsyncBackend, request: Request) -> Steps:
-            raise BrokenOff(f"{backend.name} cannot be reached: the connection was closed", backend.name)
-            yield request
+    def refuse(self, **choice: Unpack[Choice]) -> Fault:
+        """Refuse the connection: the caller gets ``NotConnected``, and nothing is sent."""
+        return Fault(self._server, "refuse", _failing(ConnectionRefused, "connection refused"), **choice)
 
-        return Fault(self._server, "drop", act, **choice)
+    def reset(self, **choice: Unpack[Choice]) -> Fault:
+        """Reset the connection: the caller gets ``Unreachable``, and the server does not see the request."""
+        return Fault(self._server, "reset", _failing(ConnectionReset, "connection reset by peer"), **choice)
 
     def lose_answer(self, **choice: Unpack[Choice]) -> Fault:
         """Lose the answer: the caller gets ``Unreachable``, but the server has processed the request."""

@@ -11,14 +11,14 @@ from contextlib import aclosing
 from couchdal.backends import open_backend
 from couchdal.backends.base import AsyncBackend, BaseBackend
 from couchdal.backends.event_loop import Rest, for_event_loop
-from couchdal.errors import BackendError, BrokenOff, CouchError
+from couchdal.errors import BackendError, BrokenOff, ConnectionRefused, ConnectionReset, CouchError
 from couchdal.http.messages import ABSENT, ANONYMOUS_BODY, Request, Response, is_feed
 from couchdal.server.access_log import AccessLog
 from couchdal.server.clients import Clients, check_room
 from couchdal.server.cors import Cors, preflight
 from couchdal.server.framing import Limits, Receive, Scope, Send, chunks_of, failure, headers_of, to_request
 from couchdal.server.operational import PREFIX, Service
-from couchdal.server.transfer import Connection, Disconnected, Incoming, Outgoing
+from couchdal.server.transfer import Connection, Disconnected, Incoming, Outgoing, reset
 
 # A backend that streams gets bodies up to this size in one piece, so that it can send them twice.
 _COLLECTED = 65536
@@ -310,7 +310,11 @@ class Application:
             content = broken.received.content()
             await outgoing.start(broken.received.status, headers_of(request, broken.received, content, self.cors))
             await outgoing.send(content[: len(content) // 2], more=True)
-        outgoing.connection.close()
+        if isinstance(broken, (ConnectionRefused, ConnectionReset)):
+            # The client is connected already, so it cannot be refused any more.
+            reset(outgoing.connection)
+        else:
+            outgoing.connection.close()
         await incoming.disconnection()
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import struct
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import suppress
 from typing import Protocol, TypeVar
@@ -26,6 +28,8 @@ class Disconnected(Exception):
 class Connection(Protocol):
     """What a server's own connection can do and ASGI has no message for."""
 
+    transport: asyncio.Transport
+
     def close(self) -> None:
         """Close the connection after what was sent. In ASGI, an answer cannot end before it is complete."""
 
@@ -34,6 +38,15 @@ class Connection(Protocol):
 
     def abort(self) -> None:
         """Close the connection now. ASGI waits until a client has read everything, and this client does not read."""
+
+
+def reset(connection: Connection) -> None:
+    """Close a connection now, with an error for the client."""
+    connected = connection.transport.get_extra_info("socket")
+    if connected is not None:
+        # Whoever closes a socket that may not linger resets its connection.
+        connected.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    connection.abort()
 
 
 class Incoming:
