@@ -7,18 +7,18 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from plugin_runs import SOURCE, clean_environment, live_environment, run, unindented
 
-from couchdal import CouchBackend, CouchDAL, MemoryBackend, Request
+from couchdal import BaseBackend, CouchBackend, CouchDAL, MemoryBackend, Request, Response
 from couchdal.http.json_text import JSON
 from couchdal.middleware.request_log import log_of
 from couchdal.testing.copying import ask, member, objects, read_leaves
-from couchdal.testing.names import PrivateNames
-from couchdal.testing.system import System
+from couchdal.testing.names import PREFIX, PrivateNames, machine
+from couchdal.testing.system import Kept, System
 
 NUMBER = 20
 OLD = [f"private-old-{number}" for number in range(NUMBER)]
@@ -400,3 +400,100 @@ def test_named_live_database_is_used_as_it_is(
     )
     assert "1 passed" in printed, printed
     assert CouchDAL(server, database=OLD[0]).get_document("p:new")["_id"] == "p:new"
+
+
+LATE = """
+    import pytest
+    from couchdal import CouchDAL
+
+    db = CouchDAL()
+
+    @pytest.fixture(scope="module")
+    def of_module():
+        db.put_local("module", {"n": 1})
+        db.put_local("both", {"n": 1})
+        db.put_local("gone", {"n": 1})
+
+    @pytest.fixture(scope="session")
+    def of_session():
+        db.put_security({"admins": {"names": ["boss"], "roles": []}, "members": {"names": [], "roles": []}})
+        db.put_revs_limit(7)
+        db.put_document("document", {})
+        db.put_local("session", {"n": 2})
+        db.put_local("both", {**db.get_local("both"), "n": 2})
+
+    def test_module_first(of_module):
+        pass
+
+    def test_late(of_module, of_session):
+        assert db.get_local("both")["n"] == 2
+        db.put_local("of-test", {})
+"""
+
+LATER = """
+    from couchdal import CouchDAL
+
+    db = CouchDAL()
+
+    def test_rest(of_session):
+        assert [row["id"] for row in db.get("/_local_docs")["rows"]] == ["_local/both", "_local/session"]
+        assert db.get_local("both")["n"] == 2
+        assert db.get_security()["admins"]["names"] == ["boss"]
+        assert db.get_revs_limit() == 7
+        assert db.get_document("document")["_id"] == "document"
+"""
+
+
+def test_late_wide_fixture_keeps_settings_and_local_documents(tmp_path: Path, live: dict[str, str]) -> None:
+    fixture, rest = unindented(LATE).split("def test_module")
+    files = {"conftest": fixture, "test_first": "from conftest import db\n\ndef test_module" + rest}
+    printed = run(tmp_path, "--dal-backend=couch", environment=live, **files, test_second=unindented(LATER))
+    assert "3 passed" in printed, printed
+
+
+class Interleaved(BaseBackend):
+    """A backend whose next answer about an owner comes before the other runs go on."""
+
+    def __init__(self, server: BaseBackend, others: Callable[[], object]) -> None:
+        self._server = server
+        self._others: Callable[[], object] | None = others
+
+    def send(self, request: Request) -> Response:
+        response = self._server.send(request)
+        if request.method == "GET" and request.path.endswith("/owner") and self._others is not None:
+            others, self._others = self._others, None
+            others()
+        return response
+
+
+@pytest.mark.parametrize("turn", ["the other claims", "the other ends", "a third one begins"])
+def test_old_value_of_a_killed_run_is_put_back_once(server: CouchBackend, turn: str) -> None:
+    kept = Kept("database", "/private-race", [])
+    killed, lock = f"{PREFIX}1-{machine()}-zzzzz-", f"/{kept.lock}"
+    third = PrivateNames().prefix
+    for path in (lock, kept.path):
+        server.send(Request("DELETE", path))
+        ask(server, "PUT", path)
+    ask(server, "PUT", f"{lock}/owner", {"run": killed, "kind": kept.kind, "path": kept.path, "value": []})
+
+    def others() -> None:
+        if turn == "the other claims":
+            owner = ask(server, "GET", f"{lock}/owner")
+            assert isinstance(owner, dict)
+            ask(server, "PUT", f"{lock}/owner", {**owner, "run": third})
+            return
+        System(server, PrivateNames()).restore_ended([kept.lock])
+        assert server.send(Request("GET", kept.path)).status == 404
+        if turn == "a third one begins":
+            ask(server, "PUT", lock)
+            ask(server, "PUT", f"{lock}/owner", {"run": third, "kind": kept.kind, "path": kept.path, "value": []})
+        # Somebody uses the name. A second restoration would delete it.
+        ask(server, "PUT", kept.path)
+
+    try:
+        System(Interleaved(server, others), PrivateNames()).restore_ended([kept.lock])
+        assert server.send(Request("GET", kept.path)).status == 200
+        assert server.send(Request("GET", lock)).status == (404 if turn == "the other ends" else 200)
+    finally:
+        for path in (lock, kept.path):
+            server.send(Request("DELETE", path))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from typing import cast
+from typing import NamedTuple, cast
 
 from couchdal.backends.base import BaseBackend
 from couchdal.errors import CouchError
@@ -15,8 +15,17 @@ from couchdal.http.urls import quote
 _MOST_LEAVES = 200
 _HEADERS = {"accept": "application/json", "content-type": "application/json"}
 _LIMITS = ("_revs_limit", "_purged_infos_limit")
+_SETTINGS = ("_security", *_LIMITS)
 _DEFAULT_LIMIT = 1000
 Leaf = tuple[str, str]
+
+
+class Mark(NamedTuple):
+    """A state of a database, from which later changes are told: its sequence, settings and local documents."""
+
+    sequence: str
+    settings: dict[str, JSON]
+    locals: dict[str, JSON]
 
 
 def ask(backend: BaseBackend, method: str, path: str, payload: object = ABSENT, query: str = "") -> JSON:
@@ -62,21 +71,40 @@ def copy_database(backend: BaseBackend, source: str, target: str) -> bool:
         late += [document for document in documents if "validate_doc_update" in document]
         write_leaves(backend, target, [document for document in documents if document not in late])
     write_leaves(backend, target, late)
-    locals_ = objects(member(ask(backend, "GET", f"{from_}/_local_docs", query="include_docs=true"), "rows"))
-    write_local(backend, target, [row["doc"] for row in locals_])
+    write_local(backend, target, list(_read_local(backend, source).values()))
     return True
 
 
-def last_sequence(backend: BaseBackend, database: str) -> str:
-    """Return the sequence of a database's last change."""
-    return str(member(ask(backend, "GET", f"/{quote(database)}"), "update_seq"))
+def mark(backend: BaseBackend, database: str) -> Mark:
+    """Return the present state of a database."""
+    path = f"/{quote(database)}"
+    sequence = str(member(ask(backend, "GET", path), "update_seq"))
+    settings = {name: ask(backend, "GET", f"{path}/{name}") for name in _SETTINGS}
+    return Mark(sequence, settings, _read_local(backend, database))
 
 
-def copy_changes(backend: BaseBackend, source: str, since: str, target: str) -> None:
-    """Write the documents that have changed since a sequence to another database."""
-    changes = ask(backend, "GET", f"/{quote(source)}/_changes", query=f"style=all_docs&since={quote(since)}")
-    for leaves in _runs(_leaves(changes)):
+def copy_changes(backend: BaseBackend, source: str, before: Mark, target: str) -> None:
+    """Repeat in another database what has changed since a mark."""
+    to, now = f"/{quote(target)}", mark(backend, source)
+    since = f"style=all_docs&since={quote(before.sequence)}"
+    for leaves in _runs(_leaves(ask(backend, "GET", f"/{quote(source)}/_changes", query=since))):
         write_leaves(backend, target, read_leaves(backend, source, leaves))
+    for name, value in now.settings.items():
+        if value != before.settings[name]:
+            ask(backend, "PUT", f"{to}/{name}", value)
+    changed = {doc_id: doc for doc_id, doc in now.locals.items() if doc != before.locals.get(doc_id)}
+    for doc_id in {*changed, *(before.locals.keys() - now.locals.keys())} & _read_local(backend, target).keys():
+        ask(backend, "DELETE", f"{to}/{_local_path(doc_id)}")
+    write_local(backend, target, list(changed.values()))
+
+
+def _read_local(backend: BaseBackend, database: str) -> dict[str, JSON]:
+    rows = member(ask(backend, "GET", f"/{quote(database)}/_local_docs", query="include_docs=true"), "rows")
+    return {str(row["id"]): row["doc"] for row in objects(rows)}
+
+
+def _local_path(doc_id: str) -> str:
+    return "/".join(quote(part) for part in doc_id.split("/", 1))
 
 
 def _leaves(changes: JSON) -> Iterator[Leaf]:
@@ -116,7 +144,7 @@ def write_leaves(backend: BaseBackend, database: str, documents: Sequence[JSON])
 def write_local(backend: BaseBackend, database: str, documents: Sequence[JSON]) -> None:
     """Write local documents, each with the rev that it has."""
     for document in objects(list(documents)):
-        path = "/".join(quote(part) for part in str(document["_id"]).split("/", 1))
+        path = _local_path(str(document["_id"]))
         number = int(str(document["_rev"]).partition("-")[2])
         body = {**document, "_rev": f"0-{number - 1}"}
         if number <= 1:

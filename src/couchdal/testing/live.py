@@ -15,7 +15,7 @@ from couchdal.backends.couch_server import CouchServer
 from couchdal.errors import BackendError, CouchError
 from couchdal.http.messages import Request
 from couchdal.http.urls import quote
-from couchdal.testing.copying import ask, copy_changes, copy_database, last_sequence
+from couchdal.testing.copying import Mark, ask, copy_changes, copy_database, mark
 from couchdal.testing.names import PREFIX, PrivateNames, has_ended, run_of
 from couchdal.testing.system import Kept, System
 
@@ -62,8 +62,8 @@ class LiveDatabases:
         self._scopes: list[LiveScope] = []
         # Set while a fixture of a wide scope is set up within narrower scopes.
         self._current: LiveScope | None = None
-        # The databases of narrower scopes that a late fixture changes, each with its sequence before.
-        self._late: dict[str, str] = {}
+        # The databases of narrower scopes that a late fixture changes, each with its state before.
+        self._late: dict[str, Mark] = {}
         self._cleaned = False
         self.begin(0)
 
@@ -117,8 +117,8 @@ class LiveDatabases:
             yield
         finally:
             with self.lock:
-                for name, since in self._late.items():
-                    self._carry_over(name, since, scope)
+                for name, before_it in self._late.items():
+                    self._carry_over(name, before_it, scope)
             self._current, self._late = before, late
             for inner in self._scopes[self._scopes.index(scope) + 1 :]:
                 inner.provided |= self._provided - provided
@@ -190,12 +190,12 @@ class LiveDatabases:
         else:
             # A late fixture of a wider scope changes what a narrower one created. Its end carries the changes over.
             if name not in self._late:
-                self._late[name] = last_sequence(self.backend, private)
+                self._late[name] = mark(self.backend, private)
             return
         scope.touched.add(private)
         self._owners[private] = scope
 
-    def _carry_over(self, name: str, since: str, scope: LiveScope) -> None:
+    def _carry_over(self, name: str, before: Mark, scope: LiveScope) -> None:
         """Keep for a wide scope what its late fixture has changed of a database of a narrower one."""
         private = self._private.get(name)
         if private is None:
@@ -209,7 +209,7 @@ class LiveDatabases:
             scope.outer.setdefault(name, None)
             self._owners[outer] = scope
             ask(self.backend, "PUT", f"/{quote(outer)}")
-        copy_changes(self.backend, private, since, outer)
+        copy_changes(self.backend, private, before, outer)
 
     def present(self) -> dict[str, str]:
         """Return the private names of the databases that tests have created, by the names that tests use."""
