@@ -30,7 +30,7 @@ class LocalAndRemote:
     def open(self, side: Endpoint, *, retries: int, timeout_s: float) -> Peer:
         if side.is_local or self._is_own(side):
             # What fails here would fail again.
-            return Peer(side, self._answer, self._pause, 0)
+            return Peer(side, self._answer, self._pause, 0, is_own=True)
         from couchdal.backends.couch import CouchBackend  # only replications with other servers need an HTTP client
 
         backend = CouchBackend(side.origin, timeout=timeout_s)

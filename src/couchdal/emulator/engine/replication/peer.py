@@ -53,8 +53,9 @@ class _RequestFailed(ServerError):
 class Peer:
     """One side of a replication."""
 
-    def __init__(self, side: Endpoint, send: Send, pause: Pause, retries: int) -> None:
+    def __init__(self, side: Endpoint, send: Send, pause: Pause, retries: int, *, is_own: bool = False) -> None:
         self.side = side
+        self._is_own = is_own
         self._send = send
         self._pause = pause
         self._retries = retries
@@ -116,14 +117,20 @@ class Peer:
         query = "&".join(f"{quote(name)}={quote(_parameter(value))}" for name, value in parameters.items())
         self._check_access(self.ask("PUT", query=query))
 
-    def information(self) -> dict[str, JSON]:
-        """Return information about the database. Raise ``CouchError``."""
-        response = self.ask("GET")
+    def open(self) -> JSON:
+        """Return when the database was created. Raise ``CouchError`` if it does not exist or may not be read."""
+        if self._is_own:
+            # The same, without the sizes of the database.
+            response = self.ask("POST", "_ensure_full_commit", headers={"content-type": "application/json"})
+        else:
+            response = self.ask("GET")
         self._check_access(response)
-        value = response.value() if response.status == 200 else None
-        if not isinstance(value, dict) or "update_seq" not in value or "instance_start_time" not in value:
+        value = response.value() if response.status in (200, 201) else None
+        if not isinstance(value, dict) or "instance_start_time" not in value:
             raise failed("db_not_found", f"could not open {self.url}")
-        return value
+        if response.status == 200 and "update_seq" not in value:
+            raise failed("db_not_found", f"could not open {self.url}")
+        return value["instance_start_time"]
 
     def _check_access(self, response: Response) -> None:
         if response.status == 401 and self.side.user is not None:

@@ -74,7 +74,7 @@ def find_ids(replication: Replication, uuid: str, source: Peer) -> list[str]:
 def fetch_filter(source: Peer, design: str, name: str) -> str:
     """Return the text of a filter function of the source. Raise ``CouchError``."""
     try:
-        source.information()
+        source.open()
     except CouchError as error:
         url = error.reason.rpartition(" ")[2]
         why = f'Could not open source database `{source.url}`: {{{error.error},<<"{url}">>}}'

@@ -60,14 +60,11 @@ class Run:
     def open(self) -> None:
         """Open both databases, and find where to begin. Raise ``CouchError``."""
         replication = self.replication
-        self.source.information()
+        born = self.source.open()
         if replication.is_set("create_target"):
             self.target.create(replication.members("create_target_params") or {})
-        self.target.information()
-        logs: list[Log] = []
-        for number, peer in enumerate((self.source, self.target)):
-            self._born.append(peer.information()["instance_start_time"])
-            logs.append(self._find_log(number, peer))
+        self._born = [born, self.target.open()]
+        logs = [self._find_log(number, peer) for number, peer in enumerate((self.source, self.target))]
         self._start, self._history = compare_logs(*logs)
         if self._history:
             self.counts = Counts.of_entry(self._history[0])
