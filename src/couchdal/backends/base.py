@@ -318,7 +318,7 @@ class Emulator(BaseBackend):
 
     @abstractmethod
     def settle(self) -> None:
-        """Run all background work that is due, and return: CouchDB's work on indexes that documents have outrun.
+        """Run all background work that is due, and return: replications, and indexes that documents have outrun.
 
         The next query finds its index up to date, so a test can tell the time of a query from that of its index.
 
