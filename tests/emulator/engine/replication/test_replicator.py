@@ -16,7 +16,8 @@ from handles import LIVE
 
 from couchdal import BaseBackend, CouchBackend, CouchDAL, CouchError, MemoryBackend, NotFound, Unreachable
 from couchdal.backends.peers import LocalAndRemote
-from couchdal.emulator.engine.replication.endpoint import parse_endpoint
+from couchdal.emulator.engine.replication.endpoint import Endpoint, parse_endpoint
+from couchdal.emulator.engine.replication.peer import Peer
 from couchdal.emulator.engine.replication.replication import parse_replication
 from couchdal.emulator.engine.replication.replicator import replicate
 from couchdal.http.json_text import JSON
@@ -218,3 +219,69 @@ def test_served_emulator_runs_documents_and_continuous_replications(couch, serve
     eventually(lambda: source.get("/_scheduler/jobs")["total_rows"] == 0)
     for handle in (source, *copies):
         handle.delete_database()
+
+
+def test_servers_go_on_from_each_others_checkpoints(local, remote, served_address):
+    copy = CouchDAL(remote.backend, database=f"{remote.backend.database}-copy")
+    copy.create_database()
+    welcome = remote.backend.send(Request("GET", "/", headers={"accept": "application/json"})).value()
+    local.emulator.config["couchdb/uuid"] = welcome["uuid"]  # type: ignore[index, call-overload]
+    body = {"source": address(remote, served_address), "target": address(copy, served_address)}
+    last = 0
+    for sessions, runner in enumerate((remote, local, remote), 1):
+        remote.put_document(str(sessions), {})
+        answer = runner.get("/_replicate", "POST", body)
+        entry = answer["history"][0]
+        assert (len(answer["history"]), entry["docs_written"], entry["start_last_seq"]) == (sessions, sessions, last)
+        last = answer["source_last_seq"]
+    copy.delete_database()
+
+
+class _CutOff(LocalAndRemote):
+    """Cuts a replication off at one of its requests, to whichever server, before or after the server got it."""
+
+    def __init__(self, backend: MemoryBackend, at: int, *, after: bool) -> None:
+        super().__init__(backend.send, backend.server, pause=lambda _: None)
+        self.left = at
+        self._after = after
+
+    def open(self, side: Endpoint, *, retries: int, timeout_s: float) -> Peer:
+        peer = super().open(side, retries=0, timeout_s=timeout_s)
+        send = peer.send
+
+        def cut_off(request: Request) -> Response:
+            self.left -= 1
+            if self.left == 0 and not self._after:
+                raise Unreachable("cut off")
+            response = send(request)
+            if self.left == 0:
+                raise Unreachable("cut off")
+            return response
+
+        peer.send = cut_off
+        return peer
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("after", [False, True])
+@pytest.mark.parametrize("pushes", [False, True])
+def test_interruption_between_servers_is_repaired(local, remote, served_address, pushes, after):
+    backend = local.backend
+    there, here = address(remote, served_address), "http://127.0.0.1:5984/local"
+    origin, copy = (local, remote) if pushes else (remote, local)
+    scribble(origin, 7)
+    sides = {"source": here, "target": there} if pushes else {"source": there, "target": here}
+    replication = parse_replication({**sides, "worker_batch_size": 2})
+    at, is_interrupted = 0, True
+    while is_interrupted:
+        at += 1
+        copy.delete_database()
+        copy.create_database()
+        is_interrupted = False
+        try:
+            replicate(backend.server, replication, _CutOff(backend, at, after=after), "uuid")
+        except CouchError:
+            is_interrupted = True
+        replicate(backend.server, replication, LocalAndRemote(backend.send, backend.server, pause=print), "uuid")
+        assert trees(local) == trees(remote)
+    assert at > 20

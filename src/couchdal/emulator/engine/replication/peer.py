@@ -56,7 +56,8 @@ class Peer:
     def __init__(self, side: Endpoint, send: Send, pause: Pause, retries: int, *, is_own: bool = False) -> None:
         self.side = side
         self._is_own = is_own
-        self._send = send
+        #: Sends one request.
+        self.send: Send = send
         self._pause = pause
         self._retries = retries
         self._headers = side.request_headers()
@@ -90,7 +91,7 @@ class Peer:
         pause_s = _FIRST_PAUSE_S
         for left in range(self._retries, -1, -1):
             try:
-                response = self._send(request)
+                response = self.send(request)
             except HostRefused as error:
                 raise failed("host_refused", error.message) from None
             except (Unreachable, TimedOut) as error:
