@@ -32,7 +32,7 @@ PUBLIC = """
 
     CouchDAL AsyncCouchDAL ChangeFeed AsyncChangeFeed ChangesFollower AsyncChangesFollower FollowOptions
     TypedDocuments AsyncTypedDocuments InvalidDocument
-    BaseBackend AsyncBackend CouchBackend AsyncCouchBackend MemoryBackend Request Response
+    BaseBackend AsyncBackend CouchBackend AsyncCouchBackend MemoryBackend SqliteBackend Request Response
 
     AllDocsResult Attachment BulkGetDoc BulkGetError BulkGetItem BulkGetResult BulkRow Change ChangedRevision
     ChangesOptions ChangesResult CreatedIndex DatabaseInfo DatabaseSizes Document ExecutionStats Explanation

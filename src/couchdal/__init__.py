@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from couchdal.backends.base import AsyncBackend as AsyncBackend, BaseBackend as BaseBackend, Emulator as Emulator
     from couchdal.backends.couch import CouchBackend as CouchBackend
     from couchdal.backends.memory import MemoryBackend as MemoryBackend
+    from couchdal.backends.sqlite import SqliteBackend as SqliteBackend
     from couchdal.client import ChangeFeed as ChangeFeed, CouchDAL as CouchDAL
     from couchdal.emulator.engine.server.server import ServerClock as ServerClock
     from couchdal.emulator.engine.server.snapshot import Snapshot as Snapshot
@@ -124,6 +125,7 @@ else:
         ),
         "couchdal.backends.couch": ("CouchBackend",),
         "couchdal.backends.memory": ("MemoryBackend",),
+        "couchdal.backends.sqlite": ("SqliteBackend",),
         "couchdal.client": (
             "ChangeFeed",
             "CouchDAL",

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from couchdal.errors import NotConfigured
 
 DEFAULT_TIMEOUT_S = 30.0
-BACKENDS = ("memory", "couch")
+BACKENDS = ("memory", "sqlite", "couch")
 INDEX_MODES = ("watch", "require")
 
 
@@ -46,6 +46,14 @@ def read_settings(environ: Mapping[str, str] | None = None) -> Settings:
         database=found.get("COUCHDB_DATABASE") or None,
         timeout_s=_seconds(found.get("COUCHDB_TIMEOUT")),
     )
+
+
+def data_file(environ: Mapping[str, str] | None = None) -> str:
+    """Return ``COUCHDAL_DATA``: the file of the ``sqlite`` backend. Raise ``NotConfigured`` if it is not set."""
+    path = (os.environ if environ is None else environ).get("COUCHDAL_DATA")
+    if not path:
+        raise NotConfigured("the sqlite backend needs a file: set COUCHDAL_DATA, or use CouchDAL('sqlite:///tasks.db')")
+    return path
 
 
 def environment() -> Mapping[str, str]:

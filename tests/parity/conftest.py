@@ -11,10 +11,12 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 from raw_http import Served, stopping_servers
+from stored_state import state_of
 from targets import SocketBackend, Target
 
 from couchdal.backends.couch import CouchBackend
 from couchdal.backends.memory import MemoryBackend
+from couchdal.backends.sqlite import SqliteBackend
 from couchdal.emulator.engine.server.server import Server
 from couchdal.interception.intercept import intercept
 from couchdal.proxy.allow_list import AllowList
@@ -76,6 +78,19 @@ def intercepted() -> Iterator[Callable[[str], Target]]:
 
 
 @pytest.fixture(scope="module")
+def stored_emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SqliteBackend]:
+    """An emulator with a data file, which must hold the same data in the end."""
+    backend = SqliteBackend(tmp_path_factory.mktemp("parity") / "data.db", admin=RECORDED_ADMIN, synchronous="OFF")
+    yield backend
+    before = state_of(backend.server)
+    backend.close()
+    opened = SqliteBackend(backend.path, read_only=True)
+    assert state_of(opened.server) == before
+    assert opened.check() == []
+    opened.close()
+
+
+@pytest.fixture(scope="module")
 def target(request: pytest.FixtureRequest, served_emulator: MemoryBackend) -> Target:
     """The server for each way. All transcripts share it, as they shared one server when they were recorded."""
     way: str = request.param
@@ -85,6 +100,9 @@ def target(request: pytest.FixtureRequest, served_emulator: MemoryBackend) -> Ta
     if way == "memory":
         emulator = MemoryBackend(admin=RECORDED_ADMIN)
         return Target(way, emulator, pause_of(emulator))
+    if way == "sqlite":
+        stored: SqliteBackend = request.getfixturevalue("stored_emulator")
+        return Target(way, stored, pause_of(stored))
     if way == "workers":
         # The workers end with the tests.
         emulator = MemoryBackend(server=Server(dict([RECORDED_ADMIN]), javascript=Workers(most=2)))

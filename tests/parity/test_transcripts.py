@@ -54,6 +54,17 @@ THROUGH_CLIENTS = [
     and (SOAK or not is_long(number + turn))
     and not (client in ("requests", "urllib3") and name in CORRECTED)
 ]
+# The quick tests run every third scenario on a data file.
+ON_SQLITE = [
+    pytest.param(
+        "sqlite",
+        name,
+        id=f"sqlite-{name}",
+        marks=[*known_difference("sqlite", name), *([pytest.mark.soak] if number % 3 else [])],
+    )
+    for number, name in enumerate(FILES)
+    if WAYS != ["live"]
+]
 
 
 @pytest.mark.parametrize(
@@ -64,6 +75,7 @@ THROUGH_CLIENTS = [
         for name in FILES
         if way != "workers" or name in WITH_FUNCTIONS
     ]
+    + ON_SQLITE
     + THROUGH_CLIENTS,
     indirect=["target"],
 )

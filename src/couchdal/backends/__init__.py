@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from couchdal.backends.base import Backend, BaseBackend
-from couchdal.config import choose_backend, read_settings
+from couchdal.config import choose_backend, data_file, read_settings
 
 B = TypeVar("B", bound=Backend)
 
@@ -26,7 +26,17 @@ def _open_couch() -> BaseBackend:
     return CouchBackend()
 
 
-_FACTORIES: dict[str, Callable[[], BaseBackend]] = {"memory": _open_memory, "couch": _open_couch}
+def _open_sqlite() -> BaseBackend:
+    from couchdal.backends.sqlite import open_file
+
+    return open_file(data_file())
+
+
+_FACTORIES: dict[str, Callable[[], BaseBackend]] = {
+    "memory": _open_memory,
+    "sqlite": _open_sqlite,
+    "couch": _open_couch,
+}
 
 
 def register(name: str, factory: Callable[[], BaseBackend]) -> Callable[[], None]:
@@ -45,9 +55,14 @@ def register(name: str, factory: Callable[[], BaseBackend]) -> Callable[[], None
 def open_backend(name: str | None = None) -> BaseBackend:
     """Return the backend with a name, or the one that ``choose_backend`` chooses.
 
-    ``memory`` is this process's shared emulator, ``couch`` the configured CouchDB. Raise ``ValueError`` for an unknown
-    name.
+    ``memory`` is this process's shared emulator, ``sqlite`` the emulator with its data in ``COUCHDAL_DATA``, and
+    ``couch`` the configured CouchDB. ``sqlite:///tasks.db`` names the file itself. Raise ``ValueError`` for an unknown
+    name, and ``NotConfigured`` for a file that cannot be used.
     """
+    if name is not None and name.startswith("sqlite:"):
+        from couchdal.backends.sqlite import open_url
+
+        return open_url(name)
     unnamed = _FACTORIES.get("") if name is None else None
     return unnamed() if unnamed is not None else _FACTORIES[choose_backend(name, known=_FACTORIES)]()
 

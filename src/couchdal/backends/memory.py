@@ -174,7 +174,7 @@ class MemoryBackend(Emulator):
             actions = (partial(server.databases.__setitem__, name, adopted), partial(server.provided.add, name))
             deleted: list[Assignment] = [(old, "deleted", True)] if old is not None else []
             woken = [old.changed] if old is not None else []
-            server.journal.publish(Changes(deleted, actions, woken=woken))
+            server.journal.publish(Changes(deleted, actions, woken=woken, keep=adopted.keep_whole))
 
     @property
     def config(self) -> MutableMapping[str, str]:

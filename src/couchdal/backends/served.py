@@ -20,7 +20,7 @@ from couchdal.backends.threads import Threads, Turns
 from couchdal.emulator.dispatch import finish, prepare
 from couchdal.emulator.engine.server.database import Database
 from couchdal.emulator.engine.server.server import Server
-from couchdal.emulator.engine.server.view import View
+from couchdal.emulator.engine.server.view import View, sink
 from couchdal.emulator.http.authentication import check_large
 from couchdal.emulator.http.call import WithoutLock
 from couchdal.errors import CouchError, ServerError
@@ -328,7 +328,7 @@ class ServedBackend(InlineBackend):
         goes_on = True
         while goes_on:
             with self._turns.taken(), self._server.exclusively():
-                goes_on = db.sink(_SUNK_AT_ONCE)
+                goes_on = sink(db, _SUNK_AT_ONCE)
 
     # --- feeds --------------------------------------------------------------------------------------------------------
 

@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 
-from couchdal.config import BACKENDS
 from couchdal.testing.choice import ChosenBackends
 from couchdal.testing.marks import marked_backend
 
@@ -19,7 +18,7 @@ class BothBackends(ChosenBackends):
         pass
 
     def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
-        metafunc.parametrize("dal_backend", BACKENDS, indirect=True, scope="session")
+        metafunc.parametrize("dal_backend", ("memory", "couch"), indirect=True, scope="session")
 
     def choose(self, items: list[pytest.Item]) -> dict[pytest.Item, str]:
         """Return the backends of the tests. Copy those of ``unittest.TestCase``, and remove what a mark excludes."""

@@ -15,7 +15,7 @@ from couchdal.backends.base import BaseBackend
 from couchdal.testing.either import COMPARE, EitherBackend, current_backend
 from couchdal.testing.marks import marked_backend
 
-_ORDER = ("memory", COMPARE, "couch")
+_ORDER = ("memory", "sqlite", COMPARE, "couch")
 
 
 class ChosenBackends:

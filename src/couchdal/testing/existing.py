@@ -26,7 +26,7 @@ def databases_of(config: pytest.Config) -> list[str]:
     for text in config.getoption("dal_databases"):
         names += text.replace(",", " ").split()
     if names:  # most test runs name none
-        from couchdal.emulator.engine.server.server import validate_name
+        from couchdal.emulator.engine.server.database_name import validate_name
         from couchdal.errors import CouchError
 
         for name in names:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from couchdal.config import BACKENDS
+#: The backends that a test can choose.
+CHOICES = ("memory", "couch")
 
 
 def check_marks(item: pytest.Item) -> None:
@@ -24,8 +25,8 @@ def check_marks(item: pytest.Item) -> None:
             )
         if not isinstance(mark.kwargs.get("emulator", False), bool):
             raise pytest.UsageError(f"{item.nodeid}: the mark dal takes emulator=True or emulator=False")
-        if mark.kwargs.get("backend") not in (None, *BACKENDS):
-            named = " or ".join(f"backend={name!r}" for name in BACKENDS)
+        if mark.kwargs.get("backend") not in (None, *CHOICES):
+            named = " or ".join(f"backend={name!r}" for name in CHOICES)
             raise pytest.UsageError(f"{item.nodeid}: the mark dal takes {named}, not {mark.kwargs['backend']!r}")
     if needs_emulator(item) and marked_backend(item) == "couch":
         raise pytest.UsageError(f"{item.nodeid}: the mark dal takes emulator=True or backend='couch', not both")

@@ -14,7 +14,7 @@ from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 
-from couchdal.emulator.engine.server.server import validate_name
+from couchdal.emulator.engine.server.database_name import validate_name
 from couchdal.errors import CouchError
 from couchdal.http.urls import quote_like_couchdb
 

@@ -21,7 +21,8 @@ from couchdal.emulator.engine.revisions.revision import Revision
 from couchdal.emulator.engine.revisions.revision_node import Node, RevisionTree
 from couchdal.emulator.engine.revisions.revision_tree import is_same, stem
 from couchdal.emulator.engine.revisions.tree_editor import TreeEditor
-from couchdal.emulator.engine.server.database import Database, Write
+from couchdal.emulator.engine.server.database import Database
+from couchdal.emulator.engine.server.keeper import Write
 from couchdal.emulator.engine.views.design_document import check_design_document
 from couchdal.emulator.storage.base import LocalDocument
 from couchdal.errors import BadRequest, Conflict, CouchError, ServerError

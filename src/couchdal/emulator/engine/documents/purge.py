@@ -12,7 +12,8 @@ from couchdal.emulator.engine.documents.document_store import PurgeInfo
 from couchdal.emulator.engine.revisions.revision import Revision
 from couchdal.emulator.engine.revisions.revision_node import Node, RevisionTree, each_node
 from couchdal.emulator.engine.revisions.revision_tree import remove_leaves
-from couchdal.emulator.engine.server.database import Database, Write
+from couchdal.emulator.engine.server.database import Database
+from couchdal.emulator.engine.server.keeper import Write
 from couchdal.pace import paced
 
 

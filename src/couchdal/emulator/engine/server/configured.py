@@ -13,6 +13,7 @@ from couchdal.emulator.engine.auth.admins import ADMINS, hash_admin, is_hashed
 from couchdal.emulator.engine.config.configuration import Configuration, Sections, check_setting, new_configuration
 from couchdal.emulator.engine.config.parsing import parse_settings
 from couchdal.emulator.engine.server.journal import Assignment, Changes
+from couchdal.emulator.engine.server.keeper import Keeper
 from couchdal.emulator.engine.server.server import Server
 from couchdal.errors import Forbidden
 
@@ -76,7 +77,14 @@ def configure(server: Server, config: Configuration, admins: dict[str, str] | No
     assignments: list[Assignment] = [(server, "config", config), (server, "settings", parse_settings(config.values))]
     if admins is not None:
         assignments.append((server, "admins", admins))
-    server.journal.publish(Changes(assignments))
+    kept = {name: value for name, value in (server.admins if admins is None else admins).items() if is_hashed(value)}
+
+    def keep(keeper: Keeper) -> None:
+        keeper.set_value("config", config.saved)
+        # A password that the program gave is not kept: the program gives it again.
+        keeper.set_value("admins", kept)
+
+    server.journal.publish(Changes(assignments, keep=keep))
 
 
 def carry_over(server: Server, before: Configuration | None, now: Configuration | None) -> None:

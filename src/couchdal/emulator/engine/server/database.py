@@ -5,22 +5,33 @@ It does not know requests. The caller holds the server's lock.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 from couchdal.emulator.engine.documents.document import DocumentRecord
 from couchdal.emulator.engine.documents.document_store import DocumentStore, PurgeInfo
 from couchdal.emulator.engine.indexes.indexes import Indexes
-from couchdal.emulator.engine.server.journal import Action, Assignment, Changes, Commit, Journal
+from couchdal.emulator.engine.server.journal import Action, Assignment, Changes, Commit, Journal, Keep
+from couchdal.emulator.engine.server.keeper import DocumentWrites, Keeper, Numbers, Write
 from couchdal.emulator.storage.base import LocalDocument, Storage
 
 if TYPE_CHECKING:
     from couchdal.emulator.engine.javascript.runtime import Runtime
-    from couchdal.emulator.storage.layer import Layer
 
-#: The old and the new state of a document. One of them is not None.
-Write: TypeAlias = "tuple[DocumentRecord | None, DocumentRecord | None]"
+#: What a data file keeps of a database as JSON.
+SETTINGS = (
+    "compacted_seq",
+    "instance_start_time",
+    "partitioned",
+    "purged_infos_limit",
+    "ranges",
+    "replicas",
+    "revs_limit",
+    "security",
+    "seq_text",
+    "shards",
+)
 DEFAULT_SECURITY: dict[str, object] = {"members": {"roles": ["_admin"]}, "admins": {"roles": ["_admin"]}}
 
 
@@ -133,7 +144,30 @@ class Database(DocumentStore):
 
     def _set(self, name: str, value: object) -> None:
         # A setting takes an update sequence, which shows only in the database's information.
-        self.journal.publish(Changes([(self, name, value), (self, "update_seq", self.update_seq + 1)]))
+        assignments: list[Assignment] = [(self, name, value), (self, "update_seq", self.update_seq + 1)]
+        settings = {**self.settings(), name: value}
+        keep = partial(self._keep_settings, settings)
+        self.journal.publish(Changes(assignments, keep=keep))
+
+    def settings(self) -> dict[str, object]:
+        """Return what a database has beside its documents, counts and numbers. It can be written as JSON."""
+        return {name: getattr(self, name) for name in SETTINGS}
+
+    def _keep_settings(self, settings: Mapping[str, object], keeper: Keeper) -> None:
+        keeper.set_settings(self.name, settings)
+        keeper.set_numbers(self.name, self.numbers(update_seq=self.update_seq + 1))
+
+    def keep_whole(self, keeper: Keeper) -> None:
+        """Keep a database that another server has made."""
+        storage = self.storage
+        keeper.create(self.name, self.settings())
+        documents: list[Write] = [(None, record) for record in storage.changes()]
+        _keep_documents(self.name, DocumentWrites(documents, storage.locals(), self.purges), self.numbers(), keeper)
+
+    def numbers(self, **changed: int) -> Numbers:
+        """Return the counts and sequences of the database, some of them changed."""
+        now = Numbers(self.update_seq, self.doc_count, self.doc_del_count, self.design_version, self.purge_seq)
+        return now._replace(**changed)
 
     def commit(
         self,
@@ -150,10 +184,12 @@ class Database(DocumentStore):
         ``purges`` is the new list of purges.
         """
         live, deleted, design_version = self.counts_after(writes)
-        if self.storage.pins:
-            self.add_layer()
         # ``Journal.publish`` is inlined here, because this is the path of every write.
         journal = self.journal
+        if journal.keeper is not None:
+            journal.begin_keeping()
+        if self.storage.pins:
+            self.add_layer()
         journal.commits += 1
         counts = journal.counts
         counts["couchdb/database_writes"] += 1
@@ -166,7 +202,11 @@ class Database(DocumentStore):
         outer = commit.outer = journal.pending
         commit.parts = self, writes, locals_, update_seq, live, deleted, design_version, unload, purges
         journal.pending = commit
+        if journal.keeper is not None:
+            journal.keep(commit)
         commit.apply()
+        if journal.keeper is not None:
+            journal.keeper.catch_up()
         if self.watchers:
             self.changed()
         journal.pending = outer
@@ -196,11 +236,15 @@ class Database(DocumentStore):
         counts: tuple[int, int, int],
         update_seq: int,
         *,
+        kept: DocumentWrites,
         unload: bool = False,
-        purges: list[PurgeInfo] | None = None,
     ) -> None:
-        """Make a write that a layer above the storage holds already. ``counts`` are those of ``counts_after``."""
+        """Make a write that a layer above the storage holds already. ``counts`` are those of ``counts_after``.
+
+        ``kept`` are the same writes, for the disk.
+        """
         live, deleted, design_version = counts
+        purges = kept.purges
         values: dict[str, object] = {
             "storage": layer,
             "update_seq": update_seq,
@@ -212,7 +256,12 @@ class Database(DocumentStore):
             values["validation_loaded"] = False
         if purges is not None:
             values |= {"purges": purges, "purge_seq": purges[-1].purge_seq}
-        self.journal.publish(Changes([(self, name, value) for name, value in values.items()], woken=[self.changed]))
+        numbers = self.numbers(update_seq=update_seq, doc_count=live, doc_del_count=deleted)._replace(
+            design_version=design_version, purge_seq=purges[-1].purge_seq if purges else self.purge_seq
+        )
+        keep = partial(_keep_documents, self.name, kept, numbers)
+        assignments: list[Assignment] = [(self, name, value) for name, value in values.items()]
+        self.journal.publish(Changes(assignments, woken=[self.changed], keep=keep))
 
     def replace_records(self, records: Sequence[DocumentRecord], purges: list[PurgeInfo]) -> None:
         """Replace the records that have the same update sequences, and the list of purges."""
@@ -222,7 +271,10 @@ class Database(DocumentStore):
         actions: list[Action] = [partial(storage.replace, record) for record in records]
         actions.append(self.indexes.forget_sizes)
         assignments: list[Assignment] = [(self, "purges", purges), (self, "compacted_seq", self.update_seq)]
-        self.journal.publish(Changes(assignments, actions, recover=[partial(storage.recover, ())]))
+        writes: list[Write] = [(storage.get(record.doc_id), record) for record in records]
+        settings = {**self.settings(), "compacted_seq": self.update_seq}
+        keep = partial(_keep_compacted, self.name, DocumentWrites(writes, (), purges), settings)
+        self.journal.publish(Changes(assignments, actions, recover=[partial(storage.recover, ())], keep=keep))
 
     def add_layer(self) -> None:
         """Let later writes go above the storage, which readers need as it is."""
@@ -230,28 +282,20 @@ class Database(DocumentStore):
 
         self.storage = Layer(self.storage)
 
-    def sink(self, most: int) -> bool:
-        """Move some writes from a layer to the storage below it, if no reader needs either. Return False if none did.
-
-        It does not change what the database holds.
-        """
-        from couchdal.emulator.storage.layer import Layer  # as above
-
-        layer = self.storage
-        if not isinstance(layer, Layer) or layer.pins or layer.below.pins:
-            return False
-        whole = layer.alone()
-        moves = [] if whole is not None else layer.next_moves(most)
-        if moves:
-            self.journal.publish(_Sinking(layer, moves))
-        if whole is not None or not layer.is_changed():
-            self.journal.publish(Changes([(self, "storage", layer.below if whole is None else whole)]))
-        return True
-
     def changed(self) -> None:
         """Wake the feeds that follow the database."""
         for wake in list(self.watchers.values()):
             wake()
+
+
+def _keep_documents(name: str, writes: DocumentWrites, numbers: Numbers, keeper: Keeper) -> None:
+    keeper.write(name, writes)
+    keeper.set_numbers(name, numbers)
+
+
+def _keep_compacted(name: str, writes: DocumentWrites, settings: Mapping[str, object], keeper: Keeper) -> None:
+    keeper.write(name, writes)
+    keeper.set_settings(name, settings)
 
 
 class _DatabaseCommit(Commit):
@@ -271,6 +315,13 @@ class _DatabaseCommit(Commit):
         bool,
         list[PurgeInfo] | None,
     ]
+
+    @property
+    def keep(self) -> Keep:
+        database, writes, locals_, update_seq, live, deleted, design_version, _, purges = self.parts
+        purge_seq = purges[-1].purge_seq if purges else database.purge_seq
+        numbers = Numbers(update_seq, live, deleted, design_version, purge_seq)
+        return partial(_keep_documents, database.name, DocumentWrites(writes, locals_, purges), numbers)
 
     def apply(self, *, again: bool = False) -> None:
         database, writes, locals_, update_seq, live, deleted, design_version, unload, purges = self.parts
@@ -297,22 +348,3 @@ class _DatabaseCommit(Commit):
 
     def wake(self) -> None:
         self.parts[0].changed()
-
-
-class _Sinking(Commit):
-    """Moves writes from a layer to the storage below it. What the database holds stays the same."""
-
-    __slots__ = ("_layer", "_moves")
-
-    def __init__(self, layer: Layer[DocumentRecord], moves: list[Write]) -> None:
-        self._layer = layer
-        self._moves = moves
-
-    def apply(self) -> None:
-        self._layer.move(self._moves)
-
-    def redo(self) -> None:
-        self._layer.recover_move(self._moves)
-
-    def wake(self) -> None:
-        """Do nothing: readers see no change."""

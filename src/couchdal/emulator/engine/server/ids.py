@@ -12,7 +12,7 @@ class Ids:
     """
 
     def __init__(self, seed: int = 0) -> None:
-        self._seed = seed
+        self.seed: int = seed
         #: The seed of the current run, how many ids it has given, and the beginning of the next ones. One tuple changes
         #: in one step.
         self.position: tuple[int, int, str]
@@ -20,7 +20,7 @@ class Ids:
 
     def begin(self, seed: int | None = None) -> None:
         """Begin the run of document ids of a seed, or the first one again. Secrets stay, so logins remain valid."""
-        run_seed = self._seed if seed is None else seed
+        run_seed = self.seed if seed is None else seed
         self.position = run_seed, 0, _beginning(run_seed, 0)
 
     def next(self) -> str:
@@ -34,7 +34,7 @@ class Ids:
 
     def named(self, purpose: str) -> str:
         """Return the id for one purpose. It is the same at every call."""
-        return _digest(self._seed, purpose)
+        return _digest(self.seed, purpose)
 
 
 def _beginning(seed: int, run: int) -> str:

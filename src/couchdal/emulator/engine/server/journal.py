@@ -5,6 +5,9 @@ memory or the stack runs out. So a write first computes everything that it will 
 with one assignment, then applies it. Whoever takes the server's lock next finishes a commit that was interrupted. All
 steps of ``redo`` can be repeated from the beginning.
 
+If the server has a data file, a commit is on the disk before it is applied. If it cannot be written there, nothing
+changes.
+
 The journal knows nothing of documents or databases. It also keeps the counters of the server, because every part that
 counts something has it.
 """
@@ -16,11 +19,15 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
+from couchdal.emulator.engine.server.keeper import Keeper
 from couchdal.errors import BackendError
+from couchdal.pace import begin_long
 
 #: The value that an attribute of an object gets.
 Assignment: TypeAlias = tuple[object, str, object]
 Action: TypeAlias = Callable[[], object]
+#: Writes to the disk what a commit changes.
+Keep: TypeAlias = Callable[[Keeper], object]
 
 _REENTERED = (
     "this thread is already in the middle of a request to this server. A signal handler or a finalizer that"
@@ -34,6 +41,11 @@ class Commit(ABC):
     __slots__ = ("outer",)
 
     outer: Commit | None
+
+    @property
+    def keep(self) -> Keep | None:
+        """What writes the commit to the disk. ``None`` if it changes nothing that lasts."""
+        return None
 
     @abstractmethod
     def apply(self) -> None:
@@ -51,7 +63,7 @@ class Commit(ABC):
 class Journal:
     """The commit of a server that is being applied, if any. The caller holds the server's lock."""
 
-    __slots__ = ("busy", "commits", "counts", "pending")
+    __slots__ = ("busy", "commits", "counts", "keeper", "pending")
 
     def __init__(self) -> None:
         #: True while a request is running.
@@ -61,33 +73,66 @@ class Journal:
         self.pending: Commit | None = None
         #: What ``_stats`` shows: how often something happened, by its path. Answers are counted by method and status.
         self.counts: defaultdict[str | tuple[str, int], int] = defaultdict(int)
+        #: Who writes commits to the disk; ``None`` if they stay in memory.
+        self.keeper: Keeper | None = None
 
     def settle(self) -> None:
         """Finish what was interrupted. Raise ``BackendError`` if the caller interrupts a request of its own thread."""
         if self.busy:
             raise BackendError(_REENTERED, "the memory backend")
         while (commit := self.pending) is not None:
+            if self.keeper is not None and commit.keep is not None and not self.keeper.holds_next():
+                # The interruption came before it was on the disk. Then it was not applied either.
+                self.pending = commit.outer
+                continue
             commit.redo()
             self.pending = commit.outer
+            if self.keeper is not None:
+                self.keeper.catch_up()
             commit.wake()
 
     def publish(self, commit: Commit) -> None:
         """Make a write."""
+        if self.keeper is not None:
+            self.begin_keeping()
         self.commits += 1
         commit.outer = self.pending
         self.pending = commit
+        if self.keeper is not None:
+            self.keep(commit)
         commit.apply()
+        if self.keeper is not None:
+            self.keeper.catch_up()
         commit.wake()
         self.pending = commit.outer
+
+    def begin_keeping(self) -> None:
+        """Leave the event loop before a write to the disk: other requests must not wait for it there."""
+        begin_long()
+
+    def keep(self, commit: Commit) -> None:
+        """Write the pending commit to the disk. If that fails, it is not pending any more."""
+        keeper, keep = self.keeper, commit.keep
+        if keeper is None or keep is None:
+            return
+        is_kept = False
+        try:
+            with keeper.transaction():
+                keep(keeper)
+            is_kept = True
+        finally:
+            if not is_kept and not keeper.holds_next():
+                self.pending = commit.outer
 
 
 class Changes(Commit):
     """A write that consists of assignments and of actions that can be repeated.
 
-    ``recover`` repairs what interrupted actions leave behind. ``woken`` wakes feeds.
+    ``recover`` repairs what interrupted actions leave behind. ``woken`` wakes feeds. ``keep`` writes the changes to the
+    disk.
     """
 
-    __slots__ = ("_actions", "_assignments", "_recover", "_woken")
+    __slots__ = ("_actions", "_assignments", "_keep", "_recover", "_woken")
 
     def __init__(
         self,
@@ -96,11 +141,17 @@ class Changes(Commit):
         *,
         woken: Sequence[Action] = (),
         recover: Sequence[Action] = (),
+        keep: Keep | None = None,
     ) -> None:
         self._assignments = assignments
         self._actions = actions
         self._woken = woken
         self._recover = recover
+        self._keep = keep
+
+    @property
+    def keep(self) -> Keep | None:
+        return self._keep
 
     def apply(self) -> None:
         for target, name, value in self._assignments:

@@ -10,7 +10,7 @@ from itertools import chain
 from typing import Final
 
 from couchdal.emulator.engine.server.database import Database
-from couchdal.emulator.engine.server.journal import Changes
+from couchdal.emulator.engine.server.journal import Assignment, Changes
 from couchdal.emulator.engine.server.server import Server
 from couchdal.emulator.engine.server.sharding import Job, Range, Resharding, halves, shard_name, shards_of
 from couchdal.errors import NotFound
@@ -100,11 +100,11 @@ def _run(server: Server, found: Resharding, job: Job) -> None:
     done = job._replace(state="completed", reason=None, started=now, updated=now, history=history)
     ranges = tuple(chain.from_iterable(halves(one) if one == job.source else (one,) for one in shards_of(db)))
     jobs = {**found.jobs, job.job_id: done}
-    server.journal.publish(
-        Changes(
-            [(server, "resharding", found._replace(jobs=jobs)), (db, "ranges", ranges), (db, "shards", len(ranges))]
-        )
-    )
+    assignments: list[Assignment] = [(server, "resharding", found._replace(jobs=jobs))]
+    assignments += ((db, "ranges", ranges), (db, "shards", len(ranges)))
+    settings = {**db.settings(), "ranges": ranges, "shards": len(ranges)}
+    # The jobs are not kept: what they have done is.
+    server.journal.publish(Changes(assignments, keep=lambda keeper: keeper.set_settings(db.name, settings)))
 
 
 def _store(server: Server, found: Resharding, job: Job | None = None) -> None:

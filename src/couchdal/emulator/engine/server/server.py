@@ -5,8 +5,7 @@ It does not know requests. Two servers with the same seed give the same answers 
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from hashlib import md5
@@ -16,28 +15,23 @@ from typing import TYPE_CHECKING
 from couchdal.emulator.engine.config.settings import Settings
 from couchdal.emulator.engine.server.clock import Clock
 from couchdal.emulator.engine.server.database import Database
+from couchdal.emulator.engine.server.database_name import check_name
 from couchdal.emulator.engine.server.events import GLOBAL_CHANGES, Announced, announced, before_deletion
 from couchdal.emulator.engine.server.forks import remember
 from couchdal.emulator.engine.server.ids import Ids
 from couchdal.emulator.engine.server.journal import Action, Assignment, Changes, Journal
 from couchdal.emulator.storage.memory import MemoryStorage
-from couchdal.errors import NO_DATABASE, BadRequest, FileExists, IllegalDatabaseName, NotFound
+from couchdal.errors import NO_DATABASE, FileExists, NotFound
 from couchdal.pace import begin_long, give_way, here, view_of, waiting
 
 if TYPE_CHECKING:
     from couchdal.emulator.engine.config.configuration import Configuration
     from couchdal.emulator.engine.javascript.javascript import Message
     from couchdal.emulator.engine.javascript.runtime import Runtime
+    from couchdal.emulator.engine.server.keeper import Keeper
     from couchdal.emulator.engine.server.replications import Replications
     from couchdal.emulator.engine.server.sharding import Resharding
 
-# A shard's name ends with its time stamp. CouchDB ignores the suffix ".couch".
-_NAME = re.compile(r"[a-z][a-z0-9_$()+/-]*(\.[0-9]{10,})?(\.couch)?\Z")
-_SYSTEM_NAMES = ("_users", "_replicator", "_global_changes", "_metadata", "_nodes", "_dbs")
-_UNPARTITIONED = ("_users", "_replicator")
-# A file name may have 255 bytes. The last segment's file name also has a time stamp and an extension.
-_MAX_SEGMENT_LENGTH = 255
-_MAX_LAST_SEGMENT_LENGTH = 238
 # How long a writer waits before it looks whether its request was cancelled.
 _LONGEST_WAIT_S = 0.05
 
@@ -241,10 +235,12 @@ class Server:
             (self, "known_passwords", {}),
             (self, "replications", None),
         )
-        self.journal.publish(Changes(assignments, actions, woken=[database.changed for database in old]))
+        keep = partial(_keep_new, list(self.databases), databases, dict.fromkeys(databases, 1))
+        woken = [database.changed for database in old]
+        self.journal.publish(Changes(assignments, actions, woken=woken, keep=keep))
 
     def _system_databases(self) -> dict[str, Database]:
-        return {name: self._new_database(name, 1) for name in ("_replicator", "_users")}
+        return {name: self.new_database(name, 1) for name in ("_replicator", "_users")}
 
     def database(self, name: str) -> Database:
         """Return a database. Raise ``NotFound("Database does not exist.")``."""
@@ -258,7 +254,7 @@ class Server:
         self.check_new_name(name, partitioned=partitioned)
         # A database that is created again must not accept the update sequences of the one before.
         generation = self.generations.get(name, 0) + 1
-        created = self._new_database(name, generation, shards=shards, replicas=replicas, partitioned=partitioned)
+        created = self.new_database(name, generation, shards=shards, replicas=replicas, partitioned=partitioned)
         actions = (
             partial(self.generations.__setitem__, name, generation),
             partial(self.databases.__setitem__, name, created),
@@ -266,10 +262,11 @@ class Server:
         assignments: list[Assignment] = []
         if name == GLOBAL_CHANGES:
             assignments.append((self, "announced", announced(self.databases, self.generations)))
-        self.journal.publish(Changes(assignments, actions, woken=list(self.watchers.values())))
+        keep = partial(_keep_new, (), {name: created}, {**self.generations, name: generation})
+        self.journal.publish(Changes(assignments, actions, woken=list(self.watchers.values()), keep=keep))
         return created
 
-    def _new_database(
+    def new_database(
         self, name: str, generation: int, *, shards: int = 1, replicas: int = 1, partitioned: bool = False
     ) -> Database:
         seq_text = md5(f"{name}/{generation}".encode(), usedforsecurity=False).hexdigest()
@@ -296,9 +293,7 @@ class Server:
 
     def check_new_name(self, name: str, *, partitioned: bool = False) -> None:
         """Raise ``IllegalDatabaseName``, ``BadRequest`` or ``FileExists`` if no new database can have this name."""
-        validate_name(name)
-        if partitioned and (name in _SYSTEM_NAMES or name.rpartition("/")[2] in _UNPARTITIONED):
-            raise BadRequest("Cannot partition a system database")
+        check_name(name, partitioned=partitioned)
         if name in self.databases:
             raise FileExists()
 
@@ -310,18 +305,15 @@ class Server:
         if self.announced is not None:
             known = before_deletion(self.announced, found, self.generations[name])
             assignments.append((self, "announced", known))
-        self.journal.publish(Changes(assignments, [remove], woken=[found.changed]))
+        keep = partial(_keep_new, [name], {}, self.generations)
+        self.journal.publish(Changes(assignments, [remove], woken=[found.changed], keep=keep))
 
 
-def validate_name(name: str) -> None:
-    """Raise ``IllegalDatabaseName`` or ``BadRequest`` for a name that CouchDB does not accept."""
-    prefix, slash, last = name.rpartition("/")
-    if last in _SYSTEM_NAMES and (not slash or _NAME.match(prefix)):
-        return
-    if not _NAME.match(name):
-        raise IllegalDatabaseName(
-            f"Name: '{name}'. Only lowercase characters (a-z), digits (0-9), and any of the characters"
-            " _, $, (, ), +, -, and / are allowed. Must begin with a letter."
-        )
-    if len(last) > _MAX_LAST_SEGMENT_LENGTH or any(len(part) > _MAX_SEGMENT_LENGTH for part in prefix.split("/")):
-        raise BadRequest(f"At least one path segment of `{name}` is too long.", error="database_name_too_long")
+def _keep_new(
+    gone: Iterable[str], made: Mapping[str, Database], generations: Mapping[str, int], keeper: Keeper
+) -> None:
+    for name in gone:
+        keeper.delete(name)
+    for name, database in made.items():
+        keeper.create(name, database.settings())
+    keeper.set_value("generations", generations)

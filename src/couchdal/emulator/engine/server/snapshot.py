@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from couchdal.emulator.engine.documents.document import DocumentRecord
-from couchdal.emulator.engine.server.database import Database, Write
+from couchdal.emulator.engine.server.database import Database
 from couchdal.emulator.engine.server.journal import Commit
+from couchdal.emulator.engine.server.keeper import Write
 from couchdal.emulator.engine.server.server import Server
 from couchdal.emulator.engine.server.state import DatabaseState, ServerState, keep, restore, restore_database
 from couchdal.emulator.storage.overlay import OverlayStorage
@@ -53,7 +54,8 @@ def _carry_over(server: Server, before: ServerState, onto: ServerState) -> Serve
     # Until the end, whoever finds the server interrupted brings it back.
     back = _WayBack(server, now)
     server.journal.pending = back
-    restore(server, onto)
+    # Nothing of this goes to the disk.
+    restore(server, onto._replace(keeper=None))
     for name in before.databases:
         if name not in now.databases and name in server.databases:
             server.delete(name)
@@ -74,7 +76,7 @@ def _carry_over(server: Server, before: ServerState, onto: ServerState) -> Serve
         carry_over(server, before.config[0], now.config[0])
     server.generations.update(now.generations)
     server.provided |= now.provided - before.provided
-    carried = keep(server)
+    carried = keep(server)._replace(keeper=onto.keeper)
     restore(server, now)
     server.journal.pending = back.outer
     return carried

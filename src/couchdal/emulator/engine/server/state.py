@@ -15,6 +15,7 @@ from couchdal.emulator.engine.documents.document import DocumentRecord
 from couchdal.emulator.engine.documents.document_store import PurgeInfo
 from couchdal.emulator.engine.server.database import Database
 from couchdal.emulator.engine.server.journal import Commit, Journal
+from couchdal.emulator.engine.server.keeper import Keeper
 from couchdal.emulator.engine.server.server import Server
 from couchdal.emulator.storage.base import Storage
 from couchdal.emulator.storage.overlay import OverlayStorage, flattened
@@ -73,10 +74,16 @@ class ServerState(NamedTuple):
     ids: tuple[int, int, str]
     advanced_s: float
     replications: object
+    #: Who kept the server's data on a disk, and how many transactions that had then.
+    keeper: tuple[Keeper, int] | None
 
 
 def keep(server: Server) -> ServerState:
-    """Return the state of a server. The cost grows with the number of databases, not of documents."""
+    """Return the state of a server. The cost grows with the number of databases, not of documents.
+
+    What is written from now on stays in memory, until the server returns to a state that is on the disk.
+    """
+    keeper, server.journal.keeper = server.journal.keeper, None
     return ServerState(
         databases={name: (database, keep_database(database)) for name, database in server.databases.items()},
         admins=server.admins.copy(),
@@ -89,6 +96,7 @@ def keep(server: Server) -> ServerState:
         ids=server.ids.position,
         advanced_s=server.clock.advanced_s,
         replications=None if server.replications is None else server.replications.state,
+        keeper=None if keeper is None else (keeper, keeper.applied),
     )
 
 
@@ -245,6 +253,9 @@ class _ServerRestoration(_Restoration):
         server.ids.position = state.ids
         server.clock.advanced_s = state.advanced_s
         server.replications = _replications(server, state.replications)
+        keeper = None if state.keeper is None else state.keeper[0]
+        is_on_disk = keeper is not None and state.keeper is not None and keeper.applied == state.keeper[1]
+        server.journal.keeper = keeper if is_on_disk else None
 
     def wake(self) -> None:
         super().wake()

@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from couchdal.emulator.engine.documents.document import DocumentRecord
 from couchdal.emulator.engine.documents.document_store import DocumentStore, PurgeInfo
 from couchdal.emulator.engine.indexes.following_index import FollowingIndex
-from couchdal.emulator.engine.server.database import Database, Write
+from couchdal.emulator.engine.server.database import Database
+from couchdal.emulator.engine.server.journal import Changes, Commit
+from couchdal.emulator.engine.server.keeper import DocumentWrites, Write
 from couchdal.emulator.engine.server.server import Server
 from couchdal.emulator.storage.base import LocalDocument, Storage
 from couchdal.emulator.storage.layer import Layer
@@ -106,7 +108,8 @@ class View(Database):
             live.count("couchdb/document_writes", len(writes))
             live.count("couchdb/document_inserts", sum(counts[:2]) - live.doc_count - live.doc_del_count)
             live.count("couchdb/local_document_writes", len(locals_))
-            live.commit_layer(layer, counts, update_seq, unload=unload, purges=purges)
+            kept = DocumentWrites(writes, locals_, purges)
+            live.commit_layer(layer, counts, update_seq, kept=kept, unload=unload)
 
     def replace_records(self, records: Sequence[DocumentRecord], purges: list[PurgeInfo]) -> None:
         with self._writing() as live:
@@ -141,6 +144,43 @@ def _is_same(storage: Storage[DocumentRecord], pinned: Storage[DocumentRecord]) 
     while storage is not pinned and isinstance(storage, OverlayStorage) and not storage.is_changed():
         storage = storage.below
     return storage is pinned
+
+
+def sink(database: Database, most: int) -> bool:
+    """Move some writes from a layer to the storage below it, if no reader needs either. Return False if none did.
+
+    It does not change what the database holds.
+    """
+    layer = database.storage
+    if not isinstance(layer, Layer) or layer.pins or layer.below.pins:
+        return False
+    whole = layer.alone()
+    moves = [] if whole is not None else layer.next_moves(most)
+    if moves:
+        database.journal.publish(_Sinking(layer, moves))
+    if whole is not None or not layer.is_changed():
+        storage = layer.below if whole is None else whole
+        database.journal.publish(Changes([(database, "storage", storage)]))
+    return True
+
+
+class _Sinking(Commit):
+    """Moves writes from a layer to the storage below it. What the database holds stays the same."""
+
+    __slots__ = ("_layer", "_moves")
+
+    def __init__(self, layer: Layer[DocumentRecord], moves: list[Write]) -> None:
+        self._layer = layer
+        self._moves = moves
+
+    def apply(self) -> None:
+        self._layer.move(self._moves)
+
+    def redo(self) -> None:
+        self._layer.recover_move(self._moves)
+
+    def wake(self) -> None:
+        """Do nothing: readers see no change."""
 
 
 class SharedIndexes:

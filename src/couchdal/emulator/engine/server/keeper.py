@@ -1,0 +1,79 @@
+"""The contract between a server and what keeps its data on a disk.
+
+A keeper writes each commit in one transaction before the server applies it in memory. It does not decide anything.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import NamedTuple, TypeAlias
+
+from couchdal.emulator.engine.documents.document import DocumentRecord
+from couchdal.emulator.engine.documents.document_store import PurgeInfo
+from couchdal.emulator.storage.base import LocalDocument
+
+#: The old and the new state of a document. One of them is not None.
+Write: TypeAlias = "tuple[DocumentRecord | None, DocumentRecord | None]"
+
+
+class DocumentWrites(NamedTuple):
+    """What a write changes in a database. ``purges`` is the new list of purges; None if it stays as it is."""
+
+    documents: Sequence[Write]
+    locals: Sequence[tuple[str, LocalDocument | None]] = ()
+    purges: Sequence[PurgeInfo] | None = None
+
+
+class Numbers(NamedTuple):
+    """The counts and sequences of a database, which change with most writes."""
+
+    update_seq: int
+    doc_count: int
+    doc_del_count: int
+    design_version: int
+    purge_seq: int
+
+
+class Keeper(ABC):
+    """Keeps the data of one server. Every method but the first three is called within a transaction."""
+
+    #: How many transactions the server has applied.
+    applied: int
+
+    @abstractmethod
+    def transaction(self) -> AbstractContextManager[None]:
+        """Keep all changes of a ``with`` block, or none. Raise ``ServerError`` if they cannot be kept."""
+
+    @abstractmethod
+    def holds_next(self) -> bool:
+        """Return whether one transaction was kept that the server has not applied yet."""
+
+    @abstractmethod
+    def catch_up(self) -> None:
+        """Note that the server has applied all that was kept."""
+
+    @abstractmethod
+    def write(self, name: str, writes: DocumentWrites) -> None:
+        """Keep documents, local documents and purges of a database."""
+
+    @abstractmethod
+    def set_numbers(self, name: str, numbers: Numbers) -> None:
+        """Keep the counts and sequences of a database."""
+
+    @abstractmethod
+    def set_settings(self, name: str, settings: Mapping[str, object]) -> None:
+        """Keep the settings of a database."""
+
+    @abstractmethod
+    def create(self, name: str, settings: Mapping[str, object]) -> None:
+        """Keep a new database. It replaces one of the same name."""
+
+    @abstractmethod
+    def delete(self, name: str) -> None:
+        """Remove a database."""
+
+    @abstractmethod
+    def set_value(self, name: str, value: object) -> None:
+        """Keep a value of the server, which JSON can express."""

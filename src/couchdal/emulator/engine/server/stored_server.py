@@ -1,0 +1,114 @@
+"""A server whose data is in a file: opening it, and reading it anew.
+
+The data of the file is in memory, too, so reading costs what it costs without a file.
+"""
+
+from __future__ import annotations
+
+from couchdal.emulator.engine.config.configuration import Configuration
+from couchdal.emulator.engine.config.parsing import parse_settings
+from couchdal.emulator.engine.server.configured import configuration_of
+from couchdal.emulator.engine.server.database import Database
+from couchdal.emulator.engine.server.events import GLOBAL_CHANGES, announced
+from couchdal.emulator.engine.server.file_keeper import FileKeeper, KeptDatabase
+from couchdal.emulator.engine.server.ids import Ids
+from couchdal.emulator.engine.server.journal import Assignment, Changes, Commit
+from couchdal.emulator.engine.server.server import Server
+from couchdal.emulator.storage.sqlite import DataFile
+
+
+def attach(server: Server, file: DataFile) -> FileKeeper:
+    """Let a new server have the data of a file, and keep its data there from now on.
+
+    Raise ``ServerError`` if the file is damaged.
+    """
+    keeper = FileKeeper(file)
+    _load(server, keeper)
+    server.journal.keeper = keeper
+    return keeper
+
+
+def detach(server: Server, keeper: FileKeeper) -> None:
+    """Close the file of a server. The next request opens it again. The caller holds the server's lock."""
+    if keeper.file.is_open:
+        server.journal.settle()
+        keeper.file.close()
+        server.journal.pending = _Reopening(server, keeper)
+
+
+class _Reopening(Commit):
+    """Opens the file of a server again, and reads it if somebody else has changed it."""
+
+    __slots__ = ("_keeper", "_server")
+
+    def __init__(self, server: Server, keeper: FileKeeper) -> None:
+        self.outer = server.journal.pending
+        self._server = server
+        self._keeper = keeper
+
+    def apply(self) -> None:
+        """Do nothing: the next request calls ``redo``."""
+
+    def redo(self) -> None:
+        server, keeper = self._server, self._keeper
+        if not keeper.file.is_open:
+            keeper.file.open()
+        # After a snapshot the server has left the state of the file.
+        if server.journal.keeper is keeper and keeper.is_ahead():
+            _load(server, keeper)
+
+    def wake(self) -> None:
+        for database in self._server.databases.values():
+            database.changed()
+
+
+def _load(server: Server, keeper: FileKeeper) -> None:
+    """Bring a server to the state of its file. A new file gets the data of a new server."""
+    file = keeper.file
+    if keeper.count() == 0 and not file.read_only:
+        with file.transaction():
+            _begin(server, keeper)
+    keeper.restart()
+    ids = Ids(file.get_meta("ids") or 0)
+    openings = int(file.get_meta("openings") or 0) + 1
+    # Ids of documents must not be those that were given before.
+    ids.begin(ids.seed + openings)
+    server.ids = ids
+    generations: dict[str, int] = file.get_meta("generations") or {}
+    databases = {kept.name: _database(server, keeper, kept) for kept in keeper.databases()}
+    assignments: list[Assignment] = [(database, "deleted", True) for database in server.databases.values()]
+    assignments += [(server, "databases", databases), (server, "generations", generations)]
+    server.config = None
+    config = Configuration.begin(configuration_of(server).base, file.get_meta("config"))
+    assignments += [(server, "config", config), (server, "settings", parse_settings(config.values))]
+    assignments.append((server, "admins", {**server.admins, **(file.get_meta("admins") or {})}))
+    if GLOBAL_CHANGES in databases:
+        assignments.append((server, "announced", announced(databases, generations)))
+    # A file that cannot be read must stay as it is.
+    if not file.read_only:
+        with file.transaction():
+            file.set_meta("openings", openings)
+    Changes(assignments).apply()
+
+
+def _begin(server: Server, keeper: FileKeeper) -> None:
+    new = Server(clock=server.clock)
+    keeper.set_value("ids", server.ids.seed)
+    keeper.set_value("generations", new.generations)
+    for name, database in new.databases.items():
+        keeper.create(name, database.settings())
+
+
+def _database(server: Server, keeper: FileKeeper, kept: KeptDatabase) -> Database:
+    database = server.new_database(kept.name, 1)
+    for attribute, value in {**kept.settings, **kept.numbers._asdict()}.items():
+        setattr(database, attribute, value)
+    if database.ranges is not None:
+        # JSON has no tuples.
+        database.ranges = tuple((first, last) for first, last in database.ranges)
+    for record in keeper.documents(kept.db):
+        database.storage.write(None, record)
+    for doc_id, document in keeper.locals(kept.db):
+        database.storage.write_local(doc_id, document)
+    database.purges = list(keeper.purges(kept.db))
+    return database
