@@ -280,7 +280,10 @@ class ServedBackend(InlineBackend):
         try:
             response = self._endpoint_answer(task, request)
             if response.stream is None and response.json is not ABSENT:
-                response.body, response.json = encode_in_pieces(response.json) + b"\n", ABSENT
+                if response.layout is None:
+                    response.body, response.json = encode_in_pieces(response.json) + b"\n", ABSENT
+                else:
+                    response.body, response.json = response.content(), ABSENT
         except OutOfTime:
             response = error_response(_too_late(), request)
         except CouchError as error:

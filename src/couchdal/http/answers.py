@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from couchdal.errors import CouchError
+from couchdal.http.json_lines import Layout
 from couchdal.http.messages import Request, Response
 from couchdal.http.urls import quote_like_couchdb, unquote
 
@@ -14,6 +15,11 @@ JSON_TYPE = "application/json"
 def json_response(value: object, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
     """Return a JSON answer. It holds the value itself, not a copy: do not change the value afterwards."""
     return Response(status, {"content-type": JSON_TYPE, **headers} if headers else {"content-type": JSON_TYPE}, value)
+
+
+def laid_out(value: object, layout: Layout, headers: Mapping[str, str] | None = None) -> Response:
+    """Return a JSON answer whose text has a row on each line."""
+    return Response(200, {"content-type": JSON_TYPE, **(headers or {})}, value, layout=layout)
 
 
 def absolute_uri(request: Request, path: str) -> str:

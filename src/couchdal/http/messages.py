@@ -186,11 +186,13 @@ class _AsyncClosable(Protocol):
 class Response:
     """One answer. The body is ``json`` (a decoded value that the receiver owns), or ``body``, or ``stream`` (chunks).
 
+    ``layout`` makes the text of ``json`` if it has lines.
+
     ``stream`` is a ``Feed`` from the emulator, another iterable from a blocking backend, and an asynchronous iterable
     from an asynchronous backend.
     """
 
-    __slots__ = ("body", "headers", "json", "status", "stream")
+    __slots__ = ("body", "headers", "json", "layout", "status", "stream")
 
     def __init__(
         self,
@@ -199,12 +201,15 @@ class Response:
         json: object = ABSENT,
         body: bytes = b"",
         stream: Iterable[bytes] | AsyncIterable[bytes] | None = None,
+        *,
+        layout: Callable[[object], bytes] | None = None,
     ) -> None:
         self.status: int = status
         self.headers: dict[str, str] = {} if headers is None else headers
         self.json: object = json
         self.body: bytes = body
         self.stream = stream
+        self.layout: Callable[[object], bytes] | None = layout
 
     def __repr__(self) -> str:
         # Headers may hold a cookie, and bodies may hold anything.
@@ -251,7 +256,9 @@ class Response:
         """Return the whole body as bytes. CouchDB ends every JSON body with a newline."""
         if self.stream is not None:
             self.body, self.stream = b"".join(self.chunks()), None
-        return self.body if self.json is ABSENT else encode_json(self.json) + b"\n"
+        if self.json is ABSENT:
+            return self.body
+        return encode_json(self.json) + b"\n" if self.layout is None else self.layout(self.json)
 
     def value(self) -> JSON:
         """Return the decoded body; ``None`` if it is empty, text if it is not JSON."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
+import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -22,7 +24,16 @@ Receive: TypeAlias = Callable[[], Awaitable[Message]]
 Send: TypeAlias = Callable[[Message], Awaitable[None]]
 Headers: TypeAlias = list[tuple[bytes, bytes]]
 
-_DEFAULT_HEADERS = {"cache-control": "must-revalidate", "server": f"CouchDB/{VERSION} (couchdal)"}
+_DEFAULT_HEADERS = {
+    "cache-control": "must-revalidate",
+    "server": f"CouchDB/{VERSION} (couchdal)",
+    "x-couchdb-body-time": "0",
+}
+# CouchDB takes the id that a client gives, if it has these characters only.
+_is_request_id = re.compile("[0-9A-Za-z_-]{0,36}\\Z").match
+# Numbers requests, from which ids are made that look as random as CouchDB's.
+_numbers = itertools.count(1)
+_SPREAD = 0x9E3779B97F
 # Longer values of headers are not kept.
 _LONGEST_KEPT = 1024
 # The web server frames messages and adds the date itself.
@@ -97,6 +108,11 @@ def headers_of(request: Request, response: Response, content: bytes | None, cors
     ``content`` is the whole body, or ``None`` if the body is a stream. An answer to HEAD has the length of GET's body.
     """
     headers: Headers = []
+    if "x-couch-request-id" not in response.headers:
+        given = request.headers.get("x-couch-request-id")
+        if given is None or _is_request_id(given) is None:
+            given = f"{next(_numbers) * _SPREAD % 2**40:010x}"
+        headers.append((b"x-couch-request-id", given.encode("ascii")))
     for name, value in {**_DEFAULT_HEADERS, **response.headers}.items():
         pair = (_encode_header if len(value) <= _LONGEST_KEPT else _encode_header.__wrapped__)(name, value)
         if pair is not None:

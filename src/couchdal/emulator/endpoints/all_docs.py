@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from couchdal.emulator.http.call import Call
 from couchdal.emulator.http.listings import list_documents, list_queries
-from couchdal.http.answers import json_response
+from couchdal.http.answers import laid_out
+from couchdal.http.json_lines import lay_out_queries, lay_out_rows
 from couchdal.http.messages import Response
 
 
@@ -12,29 +13,29 @@ def documents(call: Call) -> Response:
     """GET and POST: rows of all documents that are not deleted."""
     if "partition" in call.args:
         call.db.count("couchdb/httpd/partition_all_docs_requests")
-    return json_response(list_documents(call, "all"))
+    return laid_out(list_documents(call, "all"), lay_out_rows)
 
 
 def design_documents(call: Call) -> Response:
     """GET and POST: rows of design documents."""
-    return json_response(list_documents(call, "design"))
+    return laid_out(list_documents(call, "design"), lay_out_rows)
 
 
 def local_documents(call: Call) -> Response:
     """GET and POST: rows of local documents."""
-    return json_response(list_documents(call, "local"))
+    return laid_out(list_documents(call, "local"), lay_out_rows)
 
 
 def document_queries(call: Call) -> Response:
     """POST ``{"queries": [...]}``: the rows of several queries."""
-    return json_response(list_queries(call, "all"))
+    return laid_out(list_queries(call, "all"), lay_out_queries)
 
 
 def design_document_queries(call: Call) -> Response:
     """POST ``{"queries": [...]}``: the same for design documents."""
-    return json_response(list_queries(call, "design"))
+    return laid_out(list_queries(call, "design"), lay_out_queries)
 
 
 def local_document_queries(call: Call) -> Response:
     """POST ``{"queries": [...]}``: the same for local documents."""
-    return json_response(list_queries(call, "local"))
+    return laid_out(list_queries(call, "local"), lay_out_queries)

@@ -28,7 +28,8 @@ from couchdal.emulator.engine.mango.selector import normalize_selector
 from couchdal.emulator.engine.mango.selector_match import compile_selector
 from couchdal.emulator.http.call import Call
 from couchdal.errors import BadRequest, CouchError, ServerError
-from couchdal.http.answers import JSON_TYPE, json_response
+from couchdal.http.answers import JSON_TYPE, laid_out
+from couchdal.http.json_lines import lay_out_changes
 from couchdal.http.json_text import decode_request
 from couchdal.http.messages import Response
 from couchdal.http.urls import unquote
@@ -156,7 +157,7 @@ def _normal(call: Call, query: ChangesQuery, since: int, headers: dict[str, str]
     if cursor.failure is not None:
         return _broken_off(rows, cursor.failure, headers)
     answer = {"results": rows, "last_seq": call.db.seq(cursor.seq), "pending": cursor.pending}
-    return json_response(answer, headers=headers)
+    return laid_out(answer, lay_out_changes, headers)
 
 
 def _broken_off(rows: list[dict[str, object]], failure: CouchError, headers: dict[str, str]) -> Response:

@@ -11,7 +11,8 @@ from couchdal.emulator.engine.server.events import GLOBAL_CHANGES
 from couchdal.emulator.engine.server.global_changes import UPDATES, UpdatesFeed, described, record_events
 from couchdal.emulator.http.call import Call
 from couchdal.errors import BadRequest
-from couchdal.http.answers import JSON_TYPE, json_response
+from couchdal.http.answers import JSON_TYPE, laid_out
+from couchdal.http.json_lines import lay_out_changes
 from couchdal.http.messages import Response
 
 
@@ -37,7 +38,7 @@ def read(call: Call) -> Response:
     if feed == "normal":
         cursor = start_cursor(db, query, since)
         rows, _ = read_changes(db, query, cursor)
-        return json_response({"results": described(rows), "last_seq": db.seq(cursor.seq)}, headers=headers)
+        return laid_out({"results": described(rows), "last_seq": db.seq(cursor.seq)}, lay_out_changes, headers)
     beats = options.get("heartbeat", "false") != "false"
     wait_ms = _number(options, "timeout", MAX_WAIT_MS)
     if beats:

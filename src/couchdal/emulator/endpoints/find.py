@@ -8,7 +8,8 @@ from couchdal.emulator.engine.mango.find import find, prepare
 from couchdal.emulator.engine.mango.find_query import parse_find_query
 from couchdal.emulator.http.call import Call
 from couchdal.errors import ServerError
-from couchdal.http.answers import json_response
+from couchdal.http.answers import json_response, laid_out
+from couchdal.http.json_lines import lay_out_documents
 from couchdal.http.json_text import JSON
 from couchdal.http.messages import Response
 
@@ -17,7 +18,7 @@ def query(call: Call) -> Response:
     """POST ``{"selector": ...}``: the matching documents."""
     if "partition" in call.args:
         call.db.count("couchdb/httpd/partition_find_requests")
-    return json_response(find(call.db, prepare(_body(call))))
+    return laid_out(find(call.db, prepare(_body(call))), lay_out_documents)
 
 
 def explain_query(call: Call) -> Response:

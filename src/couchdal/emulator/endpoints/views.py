@@ -8,7 +8,8 @@ from __future__ import annotations
 from couchdal.emulator.http.call import Call
 from couchdal.emulator.http.view_rows import view_info, view_queries, view_rows
 from couchdal.errors import MethodNotAllowed
-from couchdal.http.answers import json_response
+from couchdal.http.answers import json_response, laid_out
+from couchdal.http.json_lines import lay_out_queries, lay_out_rows
 from couchdal.http.messages import Response
 
 
@@ -17,12 +18,12 @@ def read(call: Call) -> Response:
     call.db.count("couchdb/httpd/view_reads")
     if "partition" in call.args:
         call.db.count("couchdb/httpd/partition_view_requests")
-    return json_response(view_rows(call, call.args["name"], call.args["view"]))
+    return laid_out(view_rows(call, call.args["name"], call.args["view"]), lay_out_rows)
 
 
 def queries(call: Call) -> Response:
     """POST ``{"queries": [...]}``: the rows of several queries of one view."""
-    return json_response({"results": view_queries(call, call.args["name"], call.args["view"])})
+    return laid_out({"results": view_queries(call, call.args["name"], call.args["view"])}, lay_out_queries)
 
 
 def refuse(call: Call) -> Response:

@@ -59,7 +59,8 @@ class ExecutionStats:
             "total_docs_examined": self.docs_examined,
             "total_quorum_docs_examined": self.quorum_docs_examined,
             "results_returned": self.results,
-            "execution_time_ms": 0.0,
+            # A time that depends on the query alone, so that the same requests get the same answers.
+            "execution_time_ms": (self.keys_examined + self.docs_examined + self.results + 100) / 1000,
         }
 
 

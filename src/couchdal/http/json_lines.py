@@ -1,0 +1,55 @@
+"""The lines of CouchDB's long answers, which have a row on each. Some clients read them line by line.
+
+Sources: ``couch_mrview_http:view_cb``, ``chttpd_db:changes_callback``, ``mango_httpd:handle_doc``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import TypeAlias, cast
+
+from couchdal.http.json_text import encode_json
+from couchdal.pace import paced
+
+#: Makes the text of an answer from its value.
+Layout: TypeAlias = Callable[[object], bytes]
+_Members: TypeAlias = "Mapping[str, object]"
+
+
+def lay_out_rows(value: object) -> bytes:
+    """Return the text of a listing or a view: the other members, then a row on each line."""
+    return _listed(cast("_Members", value)) + b"\n"
+
+
+def lay_out_queries(value: object) -> bytes:
+    """Return the text of several listings."""
+    listings = cast("Iterable[_Members]", cast("_Members", value)["results"])
+    return b'{"results":[\r\n' + b",\r\n".join(map(_listed, listings)) + b"\r\n]}\n"
+
+
+def lay_out_changes(value: object) -> bytes:
+    """Return the text of a feed that was read once: the rows, and then the other members."""
+    members = cast("_Members", value)
+    rest = encode_json({name: member for name, member in members.items() if name != "results"})
+    return b'{"results":[\n' + _rows(members["results"]) + b"\n],\n" + rest[1:] + b"\n\n"
+
+
+def lay_out_documents(value: object) -> bytes:
+    """Return the text of a query's answer: the documents, and then each other member on a line."""
+    members = cast("_Members", value)
+    parts = [b'{"docs":[\r\n', _rows(members["docs"]), b"\r\n]" if members["docs"] else b"]"]
+    parts += [
+        b",\r\n" + encode_json(name) + b": " + encode_json(member) for name, member in members.items() if name != "docs"
+    ]
+    return b"".join((*parts, b"}\r\n\n"))
+
+
+def _listed(members: _Members) -> bytes:
+    """Return the text of one listing. CouchDB writes an empty line if it has no rows."""
+    rest = encode_json({name: member for name, member in members.items() if name != "rows"})[:-1]
+    head = rest + b',"rows":[\r\n' if len(rest) > 1 else b'{"rows":[\r\n'
+    return head + _rows(members["rows"]) + b"\r\n]}"
+
+
+def _rows(rows: object) -> bytes:
+    return b",\r\n".join([encode_json(row) for row in paced(cast("Iterable[object]", rows), 8)])
