@@ -280,10 +280,7 @@ class ServedBackend(InlineBackend):
         try:
             response = self._endpoint_answer(task, request)
             if response.stream is None and response.json is not ABSENT:
-                if response.layout is None:
-                    response.body, response.json = encode_in_pieces(response.json) + b"\n", ABSENT
-                else:
-                    response.body, response.json = response.content(), ABSENT
+                response.body, response.json = response.content(encode_in_pieces), ABSENT
         except OutOfTime:
             response = error_response(_too_late(), request)
         except CouchError as error:

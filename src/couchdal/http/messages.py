@@ -252,13 +252,16 @@ class Response:
         if self.stream is not None and isinstance(self.stream, _AsyncClosable):
             await self.stream.aclose()
 
-    def content(self) -> bytes:
-        """Return the whole body as bytes. CouchDB ends every JSON body with a newline."""
+    def content(self, encode: Callable[[object], bytes] = encode_json) -> bytes:
+        """Return the whole body as bytes. CouchDB ends every JSON body with a newline.
+
+        ``encode`` makes the JSON text of a value without a layout.
+        """
         if self.stream is not None:
             self.body, self.stream = b"".join(self.chunks()), None
         if self.json is ABSENT:
             return self.body
-        return encode_json(self.json) + b"\n" if self.layout is None else self.layout(self.json)
+        return encode(self.json) + b"\n" if self.layout is None else self.layout(self.json)
 
     def value(self) -> JSON:
         """Return the decoded body; ``None`` if it is empty, text if it is not JSON."""
