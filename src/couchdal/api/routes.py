@@ -53,7 +53,6 @@ _PUT = ("PUT",)
 _ALL = ("GET", "POST", "PUT", "DELETE")
 
 _NO_SEARCH = "there is no full-text search"
-_NO_INTERFACE = "there is no web interface"
 
 _DOCUMENT = {
     "GET": "documents.read",
@@ -140,7 +139,7 @@ _SERVER_ROUTES = (
     Route("/_reload_query_servers", {"POST": "server.reload_query_servers"}, "POST", withheld=_ALL),
     Route("/_search_analyze", unsupported=_NO_SEARCH),
     Route("/_nouveau_analyze", unsupported=_NO_SEARCH),
-    Route("/_utils", unsupported=_NO_INTERFACE),
+    Route("/_utils", {"*": "server.interface"}),
     Route("/favicon.ico", {"*": "server.icon"}, withheld=_ALL),
 )
 

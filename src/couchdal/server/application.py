@@ -17,6 +17,7 @@ from couchdal.server.access_log import AccessLog
 from couchdal.server.clients import Clients, check_room
 from couchdal.server.cors import Cors, preflight
 from couchdal.server.framing import Limits, Receive, Scope, Send, chunks_of, failure, headers_of, to_request
+from couchdal.server.interface import INTERFACE, Interface
 from couchdal.server.operational import PREFIX, Service
 from couchdal.server.transfer import Connection, Disconnected, Incoming, Outgoing, reset
 
@@ -67,7 +68,8 @@ class Application:
     """The ASGI application of one backend; without a backend, it is chosen as ``CouchDAL`` chooses.
 
     ``service`` answers the paths that are not CouchDB's. ``access_log`` gets a line for each answer. ``cors`` has
-    the origins that browsers may send requests from; without it, there are none.
+    the origins that browsers may send requests from; without it, there are none. ``interface`` answers below
+    ``/_utils/``.
 
     ``answer`` takes a request through all steps: admission, answer, sending, access log. ``answer_at_once`` takes the
     first two for a server that has the whole request and can send the answer itself.
@@ -81,6 +83,7 @@ class Application:
         service: Service | None = None,
         access_log: AccessLog | None = None,
         cors: Cors | None = None,
+        interface: Interface | None = None,
     ) -> None:
         backend = backend or open_backend()
         self.limits: Limits = limits or Limits()
@@ -90,6 +93,7 @@ class Application:
         self.service = service
         self.access_log = access_log
         self.cors = cors
+        self.interface = interface
         #: How many connections the server may have. ``serve`` lowers it to what the process has file descriptors for.
         self.most_connections: int = self.limits.connections
         #: How many requests and feeds are open.
@@ -218,7 +222,7 @@ class Application:
                 reason = "no more connections" if cycle.crowded else f"no more open {what} to this client"
                 check_room(request, reason, closes=cycle.crowded)
             self._admit(cycle)
-            may_be_own = self.cors is not None or request.path.startswith(PREFIX)
+            may_be_own = self.cors is not None or request.path.startswith((PREFIX, INTERFACE))
             own = self._own_answer(request) if may_be_own else None
             if own is not None:
                 response = own
@@ -255,6 +259,8 @@ class Application:
             return allowed
         if self.service is not None and request.path.startswith(PREFIX):
             return self.service.answer(request)
+        if self.interface is not None and (request.path == INTERFACE or request.path.startswith(INTERFACE + "/")):
+            return self.interface.answer(request)
         return None
 
     async def _exchange(self, request: Request, incoming: Incoming) -> Response:

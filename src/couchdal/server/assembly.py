@@ -16,6 +16,7 @@ from couchdal.server.access_log import AccessLog
 from couchdal.server.application import Application
 from couchdal.server.cors import HEADERS, METHODS, Cors
 from couchdal.server.framing import Limits
+from couchdal.server.interface import Interface
 from couchdal.server.operational import Service
 from couchdal.server.options import Setting, check_backend
 
@@ -57,6 +58,7 @@ def build_application(settings: Mapping[str, Setting], write_log: Callable[[str]
         ),
         access_log=AccessLog(write_log or sys.stderr.write) if options["access_log"] else None,
         cors=_cors(options),
+        interface=_interface(options["utils"]),
     )
     metrics = _metrics(application, nodes) if options["metrics"] else None
     application.service = Service(lambda: _health(application, nodes), metrics)
@@ -109,6 +111,15 @@ def _cors(options: Mapping[str, Any]) -> Cors | None:
         methods=options["cors_methods"] or METHODS,
         max_age=options["cors_max_age"],
     )
+
+
+def _interface(folder: str | None) -> Interface | None:
+    if folder is None:
+        return None
+    try:
+        return Interface(folder)
+    except OSError as error:
+        raise NotConfigured(f"--utils {folder}: not a folder ({error})") from None
 
 
 def _health(application: Application, nodes: Nodes | None) -> tuple[str, Mapping[str, JSON]]:

@@ -125,6 +125,8 @@ OPTIONS = (
            metavar="SECTION/KEY=VALUE"),
     Option("indexes", _one_of(*INDEX_MODES), None, "require: refuse queries that no index serves, and name the index"
            " they need", variable="DAL_INDEXES", metavar="watch|require"),
+    Option("utils", _text, None, "serve the web interface in this folder, such as a build of Fauxton, at /_utils/",
+           metavar="DIR"),
     Option("access-log", _switch, False, "write one line of JSON per answer to standard error"),
     Option("metrics", _switch, False, "answer GET /_couchdal/metrics in the format of Prometheus"),
     Option("cors-origins", _item, (), "an allowed CORS origin (`*` for any)", several=True),

@@ -87,6 +87,17 @@ def icon(call: Call) -> Response:
     return Response(404, headers, body=b"Not found.")
 
 
+def interface(call: Call) -> Response:
+    """Any method: a web interface that does not exist. ``couchdal serve --utils`` answers before the emulator does."""
+    if call.method not in ("GET", "HEAD"):
+        raise MethodNotAllowed("Only GET,HEAD allowed", headers={"allow": "GET,HEAD"})
+    if call.request.path == "/_utils":
+        return Response(301, {"location": call.absolute_uri("/_utils/")})
+    return Response(
+        404, {"content-type": "text/plain", "cache-control": "private, must-revalidate"}, body=b"Not found."
+    )
+
+
 def temporary_view(call: Call) -> Response:
     """Any method: CouchDB 2 removed temporary views."""
     raise Gone("Temporary views are not supported in CouchDB")

@@ -1,0 +1,99 @@
+"""The web interface: the files of a folder, and nothing else."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from couchdal.errors import MethodNotAllowed, NotConfigured
+from couchdal.http.messages import Request, Response
+from couchdal.server.assembly import build_application
+from couchdal.server.interface import Interface
+from couchdal.server.options import read_options
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "secret.txt").write_text("secret")
+    folder = tmp_path / "www"
+    (folder / "deep").mkdir(parents=True)
+    (folder / "index.html").write_text("<html>")
+    (folder / "app.js").write_text("let a;")
+    (folder / "deep" / "index.html").write_text("deep")
+    (folder / "a b.css").write_text("a {}")
+    (tmp_path / "www2").mkdir()
+    (tmp_path / "www2" / "index.html").write_text("other")
+    os.symlink(tmp_path / "secret.txt", folder / "link.txt")
+    return folder
+
+
+def ask(folder: Path, path: str, method: str = "GET", **headers: str) -> Response:
+    sent = {"host": "db:5984", **{name.replace("_", "-"): value for name, value in headers.items()}}
+    return Interface(str(folder)).answer(Request(method, path, "", sent))
+
+
+@pytest.mark.parametrize(
+    ("path", "kind", "body"),
+    [
+        ("/_utils/", "text/html; charset=utf-8", b"<html>"),
+        ("/_utils/index.html", "text/html; charset=utf-8", b"<html>"),
+        ("/_utils/app.js", "text/javascript; charset=utf-8", b"let a;"),
+        ("/_utils/deep/", "text/html; charset=utf-8", b"deep"),
+        ("/_utils/a%20b.css", "text/css; charset=utf-8", b"a {}"),
+        ("/_utils/deep/../app.js", "text/javascript; charset=utf-8", b"let a;"),
+    ],
+)
+def test_file_is_answered_with_its_type_and_a_policy(folder, path, kind, body):
+    answer = ask(folder, path)
+    assert (answer.status, answer.headers["content-type"], answer.body) == (200, kind, body)
+    assert answer.headers["content-security-policy"].startswith("child-src 'self' data: blob:; default-src 'self';")
+    assert answer.headers["cache-control"] == "private, must-revalidate"
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/_utils/missing",
+        "/_utils/../secret.txt",
+        "/_utils/..%2Fsecret.txt",
+        "/_utils/%2e%2e/secret.txt",
+        "/_utils/deep/../../secret.txt",
+        "/_utils/..%5Csecret.txt",
+        "/_utils//etc/passwd",
+        "/_utils/%2Fetc%2Fpasswd",
+        "/_utils/../www2/index.html",
+        "/_utils/..",
+        "/_utils/link.txt",
+        "/_utils/%00",
+        "/_utils/%zz",
+        "/_utils/" + "a" * 5000,
+    ],
+)
+def test_nothing_outside_of_the_folder_is_read(folder, path):
+    answer = ask(folder, path)
+    assert (answer.status, answer.body) == (404, b"Not found.")
+
+
+def test_path_without_slash_is_redirected(folder):
+    answer = ask(folder, "/_utils")
+    assert (answer.status, answer.headers["location"]) == (301, "http://db:5984/_utils/")
+
+
+def test_file_that_has_not_changed_is_304(folder):
+    first = ask(folder, "/_utils/app.js")
+    again = ask(folder, "/_utils/app.js", if_modified_since=first.headers["last-modified"])
+    assert (again.status, again.body) == (304, b"")
+
+
+def test_other_methods_are_refused(folder):
+    with pytest.raises(MethodNotAllowed):
+        ask(folder, "/_utils/app.js", "PUT")
+
+
+def test_option_names_the_folder(folder):
+    application = build_application(read_options({"utils": str(folder)}, {}))
+    assert application.interface is not None
+    with pytest.raises(NotConfigured, match="not a folder"):
+        build_application(read_options({"utils": str(folder / "missing")}, {}))
