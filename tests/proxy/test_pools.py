@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+import select
 import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 
 import pytest
 from raw_http import Answer, Upstream, Wire, answering
+
+from couchdal.backends.slots import Slot, Slots, has_room
 
 ServeProxy = Callable[..., Wire]
 LONG = 32 * 1024 * 1024
@@ -151,6 +155,76 @@ def test_slow_requests_of_one_client_leave_connections_to_others(
     # A client that leaves gives back its place.
     open_wires.pop(0).close()
     assert within(5, lambda: wire.ask("GET /db/doc HTTP/1.1").status == 200)
+
+
+def ask_from(address: str, port: int) -> socket.socket:
+    """Send a request for a document from another address. The answer may never come."""
+    other = socket.create_connection(("127.0.0.1", port), source_address=(address, 0), timeout=5)
+    other.sendall(b"GET /db/doc HTTP/1.1\r\nHost: x\r\n\r\n")
+    return other
+
+
+def test_slow_requests_of_several_clients_leave_connections_to_others(
+    serve_proxy: ServeProxy, upstream: Upstream
+) -> None:
+    upstream.script = [never]
+    wire = serve_proxy(max_connections="16", connect_timeout="0.3", health_interval="0.1", retries="0")
+    with ExitStack() as opened:
+        slow = [
+            opened.enter_context(ask_from(f"127.0.0.{address}", wire.port)) for address in (2, 3) for _ in range(20)
+        ]
+        # All but these are refused.
+        assert within(5, lambda: len(select.select(slow, [], [], 0)[0]) == len(slow) - len(upstream.received))
+        assert 12 <= len(upstream.received) < 16
+        upstream.script = [answering()]
+        assert health(wire) == 200
+        for address in range(4, 10):
+            with ask_from(f"127.0.0.{address}", wire.port) as other:
+                assert other.recv(12) == b"HTTP/1.1 200"
+
+
+def test_places_are_shared_among_the_clients_that_wait_for_one() -> None:
+    async def run() -> None:
+        slots = Slots(16)
+
+        async def take(client: str) -> Slot:
+            return await slots.take(client, 1.0, feed=False, transfer=False)
+
+        first = [await take("a") for _ in range(12)]
+        waiting = {client: [asyncio.create_task(take(client)) for _ in range(20)] for client in "abc"}
+        await asyncio.sleep(0)
+        for slot in first:
+            slot.release()
+        await asyncio.sleep(0)
+        assert [sum(task.done() for task in tasks) for tasks in waiting.values()] == [4, 4, 4]
+        # A cancelled task gives back its place, and its wish for one.
+        for task in [*waiting["a"], *waiting["b"]]:
+            task.cancel()
+        await asyncio.wait([*waiting["a"], *waiting["b"]])
+        for task in [*waiting["a"], *waiting["b"]]:
+            if not task.cancelled():
+                task.result().release()
+        await asyncio.sleep(0)
+        assert sum(task.done() for task in waiting["c"]) == 12
+        with pytest.raises(TimeoutError):
+            await slots.take("c", 0.01, feed=False, transfer=False)
+        (await take("d")).release()
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3, 4, 5, 16, 100, 1000])
+def test_last_places_are_for_clients_that_hold_few(limit: int) -> None:
+    taken = []
+    for _ in range(10):
+        held = 0
+        while has_room(limit, sum(taken) + held, held):
+            held += 1
+        taken.append(held)
+    assert taken[0] == limit - limit // 4
+    # The next clients have at least one place each, until all are taken.
+    assert sum(taken) <= limit
+    assert sum(taken) < limit or sum(map(bool, taken)) == 1 + limit // 4
 
 
 def test_feeds_of_one_client_are_limited_and_take_nothing_from_its_requests(

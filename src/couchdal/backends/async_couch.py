@@ -119,7 +119,7 @@ class AsyncCouchBackend(AsyncBackend):
                 parts.append(chunk)
                 size += len(chunk)
                 if self.streams and size > _COLLECTED:
-                    if not await slot.become_transfer() and request.method == "GET":
+                    if not slot.become_transfer() and request.method == "GET":
                         # Another answer that waits for its client would take the place of an ordinary request. Only a
                         # write has to say what it did.
                         name = self._server.name

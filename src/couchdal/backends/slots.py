@@ -1,7 +1,7 @@
 """Limit the requests to one server that are in progress.
 
 Ordinary requests, long bodies and feeds have places of their own, so that none of them keeps the others waiting. So do
-clients: one of them never has all places.
+clients: a few of them never have all places.
 """
 
 from __future__ import annotations
@@ -9,49 +9,60 @@ from __future__ import annotations
 import asyncio
 
 
-class _Places:
-    """``limit`` places. One client has at most three quarters of them, if there are more than three.
+def has_room(limit: int, taken: int, held: int) -> bool:
+    """Return whether a client that holds ``held`` of ``limit`` places may take one more.
 
-    Requests that come from no client, but from this program, may have all.
+    One client has at most three quarters. The last quarter is for clients that hold few places: each may have a quarter
+    of those that are still free, and at least one.
     """
+    free = limit - taken
+    return free > limit // 4 or (free > 0 and held < max(1, free // 4))
+
+
+class _Places:
+    """``limit`` places. Requests that come from no client, but from this program, may have all."""
 
     def __init__(self, limit: int) -> None:
-        self._all = asyncio.Semaphore(limit)
         self._limit = limit
-        # For each client, its share, and how many requests have a place or wait for one.
-        self._clients: dict[str, tuple[asyncio.Semaphore, int]] = {}
+        self._taken = 0
+        # For each client, how many places it holds.
+        self._held: dict[str, int] = {}
+        self._waiting: list[tuple[str, asyncio.Future[None]]] = []
 
-    def are_taken(self, client: str) -> bool:
-        """Return whether a client would have to wait for a place."""
-        share = self._clients.get(client)
-        return self._all.locked() or (share is not None and share[0].locked())
+    def take_now(self, client: str) -> bool:
+        """Take a place if one is free for a client."""
+        held = self._held.get(client, 0)
+        if not (has_room(self._limit, self._taken, held) if client else self._taken < self._limit):
+            return False
+        self._taken += 1
+        self._held[client] = held + 1
+        return True
 
     async def take(self, client: str) -> None:
-        """Take a place, and wait for one if none is free."""
-        most = self._limit - self._limit // 4 if client else self._limit
-        share, count = self._clients.get(client) or (asyncio.Semaphore(most), 0)
-        self._clients[client] = share, count + 1
+        """Wait for a place."""
+        place = asyncio.get_running_loop().create_future()
+        self._waiting.append((client, place))
         try:
-            await share.acquire()
-            try:
-                await self._all.acquire()
-            except asyncio.CancelledError:
-                share.release()
-                raise
+            await place
         except asyncio.CancelledError:
-            self._forget(client)
+            if place.cancelled():
+                self._waiting.remove((client, place))
+            else:
+                self.free(client)
             raise
 
     def free(self, client: str) -> None:
-        """Free a place of a client."""
-        self._all.release()
-        self._clients[client][0].release()
-        self._forget(client)
-
-    def _forget(self, client: str) -> None:
-        share, count = self._clients.pop(client)
-        if count > 1:
-            self._clients[client] = share, count - 1
+        """Free a place of a client. The clients that hold the fewest places are the next."""
+        self._taken -= 1
+        held = self._held.pop(client) - 1
+        if held:
+            self._held[client] = held
+        while waiting := [waiter for waiter in self._waiting if not waiter[1].done()]:
+            waiter = min(waiting, key=lambda waiter: self._held.get(waiter[0], 0))
+            if not self.take_now(waiter[0]):
+                return
+            self._waiting.remove(waiter)
+            waiter[1].set_result(None)
 
 
 class Slots:
@@ -67,12 +78,8 @@ class Slots:
     async def take(self, client: str, timeout_s: float, *, feed: bool, transfer: bool) -> Slot:
         """Return a place. Raise ``TimeoutError`` if none becomes free in time."""
         places = None if feed else self.transfers if transfer else self.requests
-        if places is not None:
-            if places.are_taken(client):
-                async with asyncio.timeout(timeout_s):
-                    await places.take(client)
-            else:
-                # Without a timer, which most requests do not need.
+        if places is not None and not places.take_now(client):
+            async with asyncio.timeout(timeout_s):
                 await places.take(client)
         return Slot(self, places, client)
 
@@ -87,14 +94,13 @@ class Slot:
         self._places = places
         self._client = client
 
-    async def become_transfer(self) -> bool:
+    def become_transfer(self) -> bool:
         """Move to a place for long bodies. Return whether one is free; this never waits."""
         transfers = self._slots.transfers
         if self._places is not self._slots.requests or transfers is None:
             return True
-        if transfers.are_taken(self._client):
+        if not transfers.take_now(self._client):
             return False
-        await transfers.take(self._client)
         self.release()
         self._places = transfers
         return True

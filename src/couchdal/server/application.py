@@ -99,8 +99,8 @@ class Application:
         #: How many requests and feeds are open.
         self.requests: int = 0
         # Only requests that wait for something are counted here.
-        self._clients = Clients(self.limits.client_requests, self.limits)
-        self._feed_clients = Clients(self.limits.client_feeds, self.limits)
+        self._clients = Clients(self.limits.client_requests, self.limits.requests, self.limits)
+        self._feed_clients = Clients(self.limits.client_feeds, self.limits.feeds, self.limits)
         self.feeds: int = 0
         self._open_feeds: set[asyncio.Task[None]] = set()
 

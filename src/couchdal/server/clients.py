@@ -1,7 +1,8 @@
-"""The open requests and feeds of each client, so that one client cannot use up what all share."""
+"""The open requests and feeds of each client, so that a few clients cannot use up what all share."""
 
 from __future__ import annotations
 
+from couchdal.backends.slots import has_room
 from couchdal.errors import ServerError
 from couchdal.http.messages import Request
 from couchdal.server.framing import Limits
@@ -9,11 +10,16 @@ from couchdal.server.operational import PREFIX
 
 
 class Clients:
-    """Counts the open requests and the unread answers of each client, by its address; or else its open feeds."""
+    """Counts the open requests and the unread answers of each client, by its address; or else its open feeds.
 
-    def __init__(self, most_requests: int | None, limits: Limits) -> None:
-        self._most_requests = most_requests
+    ``most`` limits those of one client, and ``most_of_all`` those of all clients.
+    """
+
+    def __init__(self, most: int | None, most_of_all: int | None, limits: Limits) -> None:
+        self._most = most
+        self._most_of_all = most_of_all
         self._limits = limits
+        self._open = 0
         # The bytes that no client has read yet.
         self._unread = 0
         #: For each address, the number of open requests, and how many bytes of answers it has yet to read.
@@ -23,6 +29,7 @@ class Clients:
         """Count a request."""
         requests, unread = self.busy.get(peer, (0, 0))
         self.busy[peer] = (requests + 1, unread)
+        self._open += 1
 
     def add_unread(self, peer: str, size: int) -> None:
         """Count the bytes of an answer to an open request."""
@@ -34,18 +41,20 @@ class Clients:
         """Count a request, and the bytes of its answer, as done."""
         requests, before = self.busy.pop(peer)
         self._unread -= unread
+        self._open -= 1
         if requests > 1:
             self.busy[peer] = (requests - 1, before - unread)
 
     def is_full(self, peer: str) -> bool:
         """Return whether a client may not begin another request."""
-        if self._unread > self._limits.unread:
+        requests, unread = self.busy.get(peer, (0, 0))
+        if self._most is not None and requests >= self._most:
             return True
-        if peer not in self.busy:
-            return False
-        requests, unread = self.busy[peer]
-        most = self._most_requests
-        return (most is not None and requests >= most) or unread > self._limits.client_unread
+        most = self._most_of_all
+        # If nobody may begin one, the application says so.
+        if most is not None and self._open < most and not has_room(most, self._open, requests):
+            return True
+        return unread > self._limits.client_unread or not has_room(self._limits.unread, self._unread, unread)
 
 
 def check_room(request: Request, what: str, *, closes: bool = False) -> None:
