@@ -13,10 +13,9 @@ import struct
 import sys
 import threading
 import time
-from collections.abc import Callable
 from contextlib import suppress
 
-from couchdal.emulator.engine.javascript.runtime import Stopped, new_context
+from couchdal.emulator.engine.javascript.runtime import Run, Stopped, new_context
 
 HEAD = struct.Struct(">cI")
 #: From the server: forget the last engine and run this command in a new one; run these commands.
@@ -34,7 +33,7 @@ class _Worker:
     def __init__(self, connection: socket.socket) -> None:
         self._received = connection.makefile("rb")
         self._sent = connection.makefile("wb")
-        self._command: Callable[[str], str] | None = None
+        self._command: Run | None = None
 
     def run(self) -> None:
         """Answer until the server closes the connection."""
@@ -51,7 +50,7 @@ class _Worker:
 
     def _start(self, load: str) -> None:
         self._command = None
-        self._command = new_context(load, None)
+        self._command = new_context(load)
         self._send(ANSWER, "")
 
     def _ask(self, commands: str) -> None:

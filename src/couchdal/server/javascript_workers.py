@@ -17,7 +17,7 @@ from threading import Condition
 from time import monotonic
 from typing import NoReturn
 
-from couchdal.emulator.engine.javascript.runtime import TIME_LIMIT_S, Engine, Stopped, is_installed
+from couchdal.emulator.engine.javascript.runtime import TIME_LIMIT_S, TIMED_OUT, Engine, Stopped, is_installed
 from couchdal.errors import NotSupported
 from couchdal.pace import seconds_left
 from couchdal.server.javascript_worker import ASK, HEAD, START, STOPPED
@@ -27,7 +27,6 @@ MOST_WORKERS = 8
 # With so many idle workers, an engine starts in one of them. Otherwise it starts in a new worker, so that engines that
 # are used in turns do not replace one another.
 _WARM = 2
-_TIMED_OUT = "OS process timed out."
 # No function returns more: its memory is smaller.
 _LONGEST_ANSWER = 256 * 1024 * 1024
 _READ_SIZE = 256 * 1024
@@ -77,7 +76,7 @@ class Workers:
         """Return a worker for one engine alone, if possible the one that served it last. Raise ``Stopped``."""
         with self._changed:
             if not self._changed.wait_for(self._has_room, self.time_limit_s):
-                raise Stopped(_TIMED_OUT)
+                raise Stopped(TIMED_OUT)
             known = next((worker for worker in self._idle if worker.engine == engine), None)
             is_full = len(self._idle) + len(self._busy) + self._starting >= self.most
             if known is None and self._idle and (is_full or len(self._idle) >= _WARM):
@@ -184,7 +183,7 @@ class Worker:
         try:
             self._connection.sendall(HEAD.pack(kind, len(body)) + body)
         except TimeoutError:
-            self._fail(_TIMED_OUT)
+            self._fail(TIMED_OUT)
         except OSError:
             self._fail()
 
@@ -204,12 +203,12 @@ class Worker:
         while len(received) < size:
             left = until - monotonic()
             if left <= 0:
-                self._fail(_TIMED_OUT)
+                self._fail(TIMED_OUT)
             self._connection.settimeout(left)
             try:
                 part = self._connection.recv(_READ_SIZE)
             except TimeoutError:
-                self._fail(_TIMED_OUT)
+                self._fail(TIMED_OUT)
             except OSError:
                 part = b""
             if not part:

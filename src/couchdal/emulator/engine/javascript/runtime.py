@@ -6,20 +6,29 @@ Commands and answers are JSON texts. The script ``javascript.js`` runs them.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import cache
 from importlib import resources
 from importlib.util import find_spec
-from threading import RLock, get_ident
+from os import cpu_count, getpid
+from threading import Lock, RLock, Thread
+from time import monotonic
 from typing import TYPE_CHECKING, Protocol
 
 from couchdal.errors import NotSupported
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    pass
 
 #: CouchDB's limits for a query server: ``os_process_timeout`` and couchjs's memory.
 TIME_LIMIT_S = 5.0
 MEMORY_LIMIT = 64 * 1024 * 1024
+#: CouchDB's reason for a function that took longer.
+TIMED_OUT = "OS process timed out."
+# Starting takes milliseconds, but a thread may have to wait for a busy machine.
+_STARTING_S = 30.0
+# After so many commands, an engine runs single ones in the caller's thread. Others cost some 20 microseconds more.
+_TRUSTED = 100
 # QuickJS refuses deeper calls with an exception that functions can catch.
 _STACK_LIMIT = 256 * 1024
 
@@ -36,6 +45,12 @@ class Engine(Protocol):
         ...
 
 
+class Run(Protocol):
+    """Runs one command, and stops it after so much processor time."""
+
+    def __call__(self, text: str, time_limit_s: float | None = None) -> str: ...
+
+
 class Runtime(Protocol):
     """Starts engines."""
 
@@ -49,9 +64,10 @@ class Runtime(Protocol):
 
 
 class InProcess:
-    """Engines in this process. Their time limit counts the processor time of the process.
+    """Engines in this process. A call that takes too long is abandoned together with the thread that it runs in.
 
-    A native call, such as ``slice`` of an array with four billion items, cannot be stopped here.
+    An engine that has answered many commands in time runs single ones in the caller's thread, which is faster. Then the
+    limit is processor time, and a native call, such as ``slice`` of an array with four billion items, is not stopped.
     """
 
     def start(self, load: str) -> Engine:
@@ -64,28 +80,108 @@ class InProcess:
 class _Here:
     def __init__(self, load: str) -> None:
         self._load = load
-        # One engine does not run in two threads at a time.
+        # Commands come one after the other.
         self._lock = RLock()
         self._start()
 
     def _start(self) -> None:
-        # An engine works only in the thread that made it.
-        self._thread = get_ident()
-        self._command = new_context(self._load, TIME_LIMIT_S)
+        self._thread = _EngineThread(self._load)
+        self._thread.answers(_STARTING_S)
+        self._answered = 0
+        # A forked process has no other threads.
+        self._pid = getpid()
 
     def ask(self, commands: Sequence[str]) -> list[str]:
         with self._lock:
-            if self._thread != get_ident():
+            if self._pid != getpid():
                 self._start()
+            is_done = False
             try:
-                return [self._command(command) for command in commands]
-            except Stopped:
-                # An engine that was stopped in the middle of a call is in an unknown state.
-                self._start()
-                raise
+                if len(commands) == 1 and self._answered > _TRUSTED:
+                    answers = [self._thread.run(commands[0], TIME_LIMIT_S)]
+                else:
+                    self._thread.ask(commands)
+                    answers = self._thread.answers(TIME_LIMIT_S)
+                self._answered += len(commands)
+                is_done = True
+                return answers
+            finally:
+                if not is_done:
+                    # An engine that was stopped in the middle of a call is in an unknown state.
+                    self._thread.end()
+                    self._start()
+
+    def __del__(self) -> None:
+        with suppress(AttributeError):
+            self._thread.end()
 
 
-def new_context(load: str, time_limit_s: float | None) -> Callable[[str], str]:
+class _EngineThread:
+    """A thread with one JavaScript context. JavaScript runs without Python's interpreter lock."""
+
+    def __init__(self, load: str) -> None:
+        #: Runs one command. Only the thread does so between ``ask`` and the answers.
+        self.run: Run
+        self._commands: Sequence[str] | None = ()
+        self._outcome: list[str] | Exception = []
+        self._begun = monotonic()
+        # Each is released when there is something to do for its side.
+        self._asked, self._answered = Lock(), Lock()
+        self._asked.acquire()
+        self._answered.acquire()
+        Thread(target=self._run, args=(load,), name="couchdal JavaScript", daemon=True).start()
+
+    def ask(self, commands: Sequence[str]) -> None:
+        """Begin to run commands."""
+        self._begun = monotonic()
+        self._commands = commands
+        self._asked.release()
+
+    def answers(self, limit_s: float) -> list[str]:
+        """Wait for the answers. Raise ``Stopped`` if one of them takes longer than the limit."""
+        left_s = limit_s
+        while not self._answered.acquire(timeout=left_s):
+            left_s = self._begun + limit_s - monotonic()
+            if left_s <= 0:
+                raise Stopped(TIMED_OUT)
+        if isinstance(self._outcome, Exception):
+            raise self._outcome
+        return self._outcome
+
+    def end(self) -> None:
+        """End the thread when it has nothing more to do."""
+        self._commands = None
+        with suppress(RuntimeError):
+            # The thread may not have begun the last commands.
+            self._asked.release()
+
+    def _run(self, load: str) -> None:
+        try:
+            self.run = new_context(load)
+        except Exception as error:
+            self._outcome = error
+            self._answered.release()
+            return
+        while True:
+            self._answered.release()
+            self._asked.acquire()
+            commands = self._commands
+            if commands is None:
+                return
+            # Processor time never grows faster than this, so what is left to stop are commands that were abandoned.
+            longest_s = TIME_LIMIT_S * (cpu_count() or 1)
+            answers: list[str] = []
+            try:
+                for text in commands:
+                    self._begun = monotonic()
+                    answers.append(self.run(text, longest_s))
+                self._outcome = answers
+            except Exception as error:
+                # The edge of a thread: whatever failed, the caller has to know.
+                self._outcome = error
+
+
+def new_context(load: str) -> Run:
     """Return the function that runs commands in a new JavaScript context. It raises ``Stopped``."""
     try:
         import quickjs  # type: ignore[import-untyped, unused-ignore]
@@ -95,16 +191,17 @@ def new_context(load: str, time_limit_s: float | None) -> Callable[[str], str]:
     context = quickjs.Context()
     context.set_memory_limit(MEMORY_LIMIT)
     context.set_max_stack_size(_STACK_LIMIT)
-    if time_limit_s is not None:
-        context.set_time_limit(time_limit_s)
     command = context.eval(_script())
 
-    def run(text: str) -> str:
+    def run(text: str, time_limit_s: float | None = None) -> str:
+        if time_limit_s is not None:
+            # Processor time of the whole process.
+            context.set_time_limit(time_limit_s)
         try:
             answer: str = command(text)
         except quickjs.JSException as error:
             shown = str(error)
-            raise Stopped("OS process timed out." if "interrupted" in shown else shown.partition("\n")[0]) from None
+            raise Stopped(TIMED_OUT if "interrupted" in shown else shown.partition("\n")[0]) from None
         return answer
 
     run(load)
