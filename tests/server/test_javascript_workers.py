@@ -19,10 +19,11 @@ from processes import ask, couchdal_serve
 from random_functions import FILTERS, LISTS, MAPS, REDUCES, SHOWS, UPDATES, VALIDATIONS
 
 from couchdal.backends.memory import MemoryBackend
+from couchdal.emulator.engine.javascript import runtime
 from couchdal.emulator.engine.javascript.javascript import QueryServer
 from couchdal.emulator.engine.javascript.runtime import InProcess
 from couchdal.emulator.engine.server.server import Server
-from couchdal.errors import ServerError
+from couchdal.errors import BrokenOff, ServerError
 from couchdal.http.json_text import encode_json
 from couchdal.http.messages import Request
 from couchdal.server.javascript_workers import Workers
@@ -130,6 +131,67 @@ def test_greedy_function_gets_an_error_and_the_next_call_works(workers: Workers,
     with pytest.raises(ServerError):
         server.call(("shows", "greedy"), None, {"path": []})
     assert server.call(("shows", "ends"), None, {"path": []}) == {"body": "x"}
+
+
+ROWS_SENT = b'ab\n{"code":500,"error":"os_process_error","reason":"OS process timed out."}\n'
+STOPPED_LISTS = {
+    "before the first row": ("send('a'); while (1);", 500, None),
+    "at a row": ("start({code: 203}); send('a'); getRow(); send('b'); getRow(); while (1);", 203, ROWS_SENT),
+    "at a row, with nothing sent": ("getRow(); while (1);", 500, ROWS_SENT[2:]),
+}
+
+
+@pytest.mark.parametrize("where", ["worker", "in process"])
+@pytest.mark.parametrize(("body", "status", "answer"), STOPPED_LISTS.values(), ids=STOPPED_LISTS)
+def test_stopped_list_function_keeps_what_it_sent(
+    workers: Workers,
+    monkeypatch: pytest.MonkeyPatch,
+    where: str,
+    body: str,
+    status: int,
+    answer: bytes | None,
+) -> None:
+    monkeypatch.setattr(runtime, "TIME_LIMIT_S", 0.1)
+    backend = MemoryBackend(server=Server(javascript=workers)) if where == "worker" else MemoryBackend()
+    send(backend, "PUT", "/db")
+    send(backend, "POST", "/db/_bulk_docs", {"docs": [{"_id": name} for name in "abc"]})
+    assert send(backend, "PUT", "/db/_design/d", {"lists": {"l": f"function () {{ {body} }}"}})[0] == 201
+    found = send(backend, "GET", "/db/_design/d/_list/l/_all_docs")
+    assert found[0] == status
+    if answer is None:
+        assert error_of(found) == TIMED_OUT
+    else:
+        assert found[1] == answer
+
+
+@pytest.mark.parametrize("where", ["worker", "in process"])
+def test_list_function_that_is_stopped_after_its_last_row_breaks_its_answer_off(
+    workers: Workers, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    monkeypatch.setattr(runtime, "TIME_LIMIT_S", 0.1)
+    backend = MemoryBackend(server=Server(javascript=workers)) if where == "worker" else MemoryBackend()
+    send(backend, "PUT", "/db")
+    send(backend, "PUT", "/db/a", {})
+    endless = "function () { send('a'); while (getRow()) send('b'); while (1); }"
+    send(backend, "PUT", "/db/_design/d", {"lists": {"l": endless}})
+    response = backend.send(Request("GET", "/db/_design/d/_list/l/_all_docs"))
+    assert (response.status, response.stream is not None) == (200, True)
+    received = []
+    with pytest.raises(BrokenOff):
+        received.extend(response.chunks())
+
+
+def test_each_turn_of_a_list_function_has_the_whole_time(workers: Workers) -> None:
+    slow = "function () { while (getRow()) { var until = Date.now() + 100; while (Date.now() < until); send('x'); } }"
+    server = QueryServer({"lists": {"l": slow}}, workers)
+    answer = server.call(("lists", "l"), {}, {"path": []}, [{}] * 10)
+    assert isinstance(answer, dict)
+    assert answer["error"] is None
+
+
+def test_list_function_cannot_tell_turns_itself(workers: Workers) -> None:
+    server = QueryServer({"shows": {"s": "function () { return String(typeof tellTurn); }"}}, workers)
+    assert server.call(("shows", "s"), None, {"path": []}) == {"body": "undefined"}
 
 
 def test_time_limit_is_for_each_document(workers: Workers) -> None:

@@ -20,8 +20,8 @@ from couchdal.emulator.engine.javascript.runtime import Run, Stopped, new_contex
 HEAD = struct.Struct(">cI")
 #: From the server: forget the last engine and run this command in a new one; run these commands.
 START, ASK = b"s", b"a"
-#: To the server: the answer to a command; the reason why the engine was stopped.
-ANSWER, STOPPED = b"r", b"x"
+#: To the server: the answer to a command; what a list function has sent; the reason why the engine was stopped.
+ANSWER, TURN, STOPPED = b"r", b"t", b"x"
 
 # The interpreter and the JSON texts need some room beside the memory of the JavaScript engine.
 _ADDRESS_SPACE = 1024 * 1024 * 1024
@@ -50,8 +50,13 @@ class _Worker:
 
     def _start(self, load: str) -> None:
         self._command = None
-        self._command = new_context(load)
+        self._command = new_context(load, self._tell_turn)
         self._send(ANSWER, "")
+
+    def _tell_turn(self, turn: str) -> None:
+        self._send(TURN, turn)
+        # The function may never return.
+        self._sent.flush()
 
     def _ask(self, commands: str) -> None:
         assert self._command is not None

@@ -20,7 +20,7 @@ from typing import NoReturn
 from couchdal.emulator.engine.javascript.runtime import TIME_LIMIT_S, TIMED_OUT, Engine, Stopped, is_installed
 from couchdal.errors import NotSupported
 from couchdal.pace import seconds_left
-from couchdal.server.javascript_worker import ASK, HEAD, START, STOPPED
+from couchdal.server.javascript_worker import ASK, HEAD, START, STOPPED, TURN
 
 #: How many workers there are at most. CouchDB has up to 100.
 MOST_WORKERS = 8
@@ -188,15 +188,28 @@ class Worker:
             self._fail()
 
     def _answer(self, limit_s: float) -> str:
+        turns: list[str] = []
+        try:
+            kind, text = self._message(limit_s)
+            while kind == TURN:
+                turns.append(text)
+                left_s = seconds_left()
+                # As on CouchDB, each turn of a list function has the whole time.
+                kind, text = self._message(limit_s if left_s is None else min(limit_s, left_s))
+        except Stopped as stopped:
+            stopped.turns = turns
+            raise
+        if kind == STOPPED:
+            self.engine = None
+            raise Stopped(text, turns)
+        return text
+
+    def _message(self, limit_s: float) -> tuple[bytes, str]:
         until = monotonic() + limit_s
         kind, length = HEAD.unpack(self._receive(HEAD.size, until))
         if length > _LONGEST_ANSWER:
             self._fail("the answer is too long")
-        text = self._receive(length, until).decode()
-        if kind == STOPPED:
-            self.engine = None
-            raise Stopped(text)
-        return text
+        return kind, self._receive(length, until).decode()
 
     def _receive(self, size: int, until: float) -> bytes:
         received = self._received

@@ -1,6 +1,7 @@
 // Runs the functions of one design document as CouchDB's query server does: compiles them, provides their API, and
 // translates what they throw. The value of this script is a function: called with ``mime.js``, it returns what Python calls.
-(function (mime) {
+// ``tellTurn``, if it is not null, gets what a list function sends, as soon as CouchDB would send it.
+(function (mime, tellTurn) {
   "use strict";
 
   // Copies that user code cannot replace.
@@ -305,7 +306,9 @@
     const head = kind === "start" ? withContentType(started || {}) : isNew ? started : undefined;
     if (kind === "start") started = {};
     isNew = false;
-    list.turns.push(parse(stringify([chunks, head])));
+    const turn = stringify([chunks, head]);
+    list.turns.push(parse(turn));
+    if (tellTurn !== null) tellTurn(turn);
     chunks = [];
   }
 
@@ -445,7 +448,10 @@
     modules = {};
   }
 
-  const commands = { load, compile: (source) => void compile(source), map, reduce, call };
+  // What a list function had sent before it was stopped.
+  const sent = () => (list === null ? [] : list.turns.map((turn) => stringify(turn)));
+
+  const commands = { load, compile: (source) => void compile(source), map, reduce, call, sent };
 
   // The error that the query server reports to CouchDB: a word and a reason, unless a function threw something else.
   function described(thrown) {

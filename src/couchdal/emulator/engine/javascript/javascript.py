@@ -62,6 +62,15 @@ class Message(NamedTuple):
     line: int | None
 
 
+class _StoppedFunction(ServerError):
+    """A function was stopped. ``turns`` are JSON texts: what it had sent before, if it is a list function."""
+
+    def __init__(self, reason: str, turns: Sequence[str], *, is_traced: bool) -> None:
+        super().__init__(reason, error="os_process_error")
+        self.turns = turns
+        self.is_traced = is_traced
+
+
 class QueryServer:
     """One JavaScript engine with one design document. Functions of different design documents share nothing.
 
@@ -101,7 +110,7 @@ class QueryServer:
         """
         told = 0
         for texts in _batches(_text("map", sources, document) for document in documents):
-            for answer in self._answers(texts):
+            for answer in self._answers(texts, is_traced=True):
                 done, result, *messages = json.loads(_well_formed(answer))
                 if messages and told <= _MOST_MESSAGES:
                     told += self._pass_on(messages[0], "", _MOST_MESSAGES - told)
@@ -119,10 +128,18 @@ class QueryServer:
         ``heads``, of which the last one applies, and ``text``. If the function threw, it also has the ``error`` and
         the ``turn`` (``head``, ``row`` or ``end``) in which it did.
         """
-        return self._ask("call", path, *args)
+        try:
+            return self._ask("call", path, *args)
+        except _StoppedFunction as stopped:
+            if not stopped.turns:
+                raise
+            turns = [json.loads(_well_formed(turn)) for turn in stopped.turns]
+            # The function gets a row, or the end, for each turn.
+            has_row = len(turns) <= len(cast("Sequence[object]", args[-1]))
+            return {"turns": turns, "turn": "row" if has_row else "end", "error": [stopped.error, stopped.reason]}
 
     def _ask(self, *command: object) -> object:
-        (answer,) = self._answers([_text(*command)])
+        (answer,) = self._answers([_text(*command)], is_traced=command[0] == "reduce")
         done, result, *messages = json.loads(_well_formed(answer))
         if messages and command[0] != "compile":
             path = command[1] if command[0] == "call" else ()
@@ -130,13 +147,13 @@ class QueryServer:
         # In CouchDB, the error of a reduce function ends the process that builds the index.
         return _checked(done, result, is_traced=command[0] == "reduce")
 
-    def _answers(self, texts: Sequence[str]) -> list[str]:
+    def _answers(self, texts: Sequence[str], *, is_traced: bool) -> list[str]:
         begin_long()
         try:
             with waiting():
                 return self._engine.ask(texts)
         except Stopped as stopped:
-            raise ServerError(str(stopped), error="os_process_error") from None
+            raise _StoppedFunction(str(stopped), stopped.turns, is_traced=is_traced) from None
 
     def _pass_on(self, messages: Sequence[Sequence[object]], path: str, most: int) -> int:
         """Tell what functions logged and threw. Return the number of messages, with the one about dropped ones."""

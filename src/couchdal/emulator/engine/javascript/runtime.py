@@ -5,7 +5,8 @@ Commands and answers are JSON texts. The script ``javascript.js`` runs them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import cache
 from importlib import resources
@@ -29,12 +30,23 @@ TIMED_OUT = "OS process timed out."
 _STARTING_S = 30.0
 # After so many commands, an engine runs single ones in the caller's thread. Others cost some 20 microseconds more.
 _TRUSTED = 100
+# A list function that is stopped by its engine, and not abandoned, can still say what it had sent.
+_LIST = '["call",["lists",'
+_GRACE_S = 0.5
+_TELL_TURN = "tellTurn"
 # QuickJS refuses deeper calls with an exception that functions can catch.
 _STACK_LIMIT = 256 * 1024
 
 
 class Stopped(Exception):
-    """An engine was stopped in the middle of a command. ``args[0]`` is CouchDB's reason."""
+    """An engine was stopped in the middle of a command. ``args[0]`` is CouchDB's reason.
+
+    ``turns`` are JSON texts: what a list function had sent before.
+    """
+
+    def __init__(self, reason: str, turns: Sequence[str] = ()) -> None:
+        super().__init__(reason)
+        self.turns = turns
 
 
 class Engine(Protocol):
@@ -125,6 +137,7 @@ class _EngineThread:
         self._commands: Sequence[str] | None = ()
         self._outcome: list[str] | Exception = []
         self._begun = monotonic()
+        self._grace_s = 0.0
         # Each is released when there is something to do for its side.
         self._asked, self._answered = Lock(), Lock()
         self._asked.acquire()
@@ -134,6 +147,7 @@ class _EngineThread:
     def ask(self, commands: Sequence[str]) -> None:
         """Begin to run commands."""
         self._begun = monotonic()
+        self._grace_s = _GRACE_S if commands[0].startswith(_LIST) else 0.0
         self._commands = commands
         self._asked.release()
 
@@ -141,7 +155,7 @@ class _EngineThread:
         """Wait for the answers. Raise ``Stopped`` if one of them takes longer than the limit."""
         left_s = limit_s
         while not self._answered.acquire(timeout=left_s):
-            left_s = self._begun + limit_s - monotonic()
+            left_s = self._begun + limit_s + self._grace_s - monotonic()
             if left_s <= 0:
                 raise Stopped(TIMED_OUT)
         if isinstance(self._outcome, Exception):
@@ -174,15 +188,18 @@ class _EngineThread:
             try:
                 for text in commands:
                     self._begun = monotonic()
-                    answers.append(self.run(text, longest_s))
+                    answers.append(self.run(text, TIME_LIMIT_S if text.startswith(_LIST) else longest_s))
                 self._outcome = answers
             except Exception as error:
                 # The edge of a thread: whatever failed, the caller has to know.
                 self._outcome = error
 
 
-def new_context(load: str) -> Run:
-    """Return the function that runs commands in a new JavaScript context. It raises ``Stopped``."""
+def new_context(load: str, tell_turn: Callable[[str], object] | None = None) -> Run:
+    """Return the function that runs commands in a new JavaScript context. It raises ``Stopped``.
+
+    ``tell_turn`` gets what a list function sends, at each turn. Then commands have no time limit.
+    """
     try:
         import quickjs  # type: ignore[import-untyped, unused-ignore]
     except ImportError:
@@ -191,7 +208,9 @@ def new_context(load: str) -> Run:
     context = quickjs.Context()
     context.set_memory_limit(MEMORY_LIMIT)
     context.set_max_stack_size(_STACK_LIMIT)
-    command = context.eval(_script())
+    if tell_turn is not None:
+        context.add_callable(_TELL_TURN, tell_turn)
+    command = context.eval(_script(tell_turn is not None))
 
     def run(text: str, time_limit_s: float | None = None) -> str:
         if time_limit_s is not None:
@@ -201,7 +220,10 @@ def new_context(load: str) -> Run:
             answer: str = command(text)
         except quickjs.JSException as error:
             shown = str(error)
-            raise Stopped(TIMED_OUT if "interrupted" in shown else shown.partition("\n")[0]) from None
+            if "interrupted" not in shown:
+                raise Stopped(shown.partition("\n")[0]) from None
+            turns = json.loads(command('["sent"]'))[1] if text.startswith(_LIST) else ()
+            raise Stopped(TIMED_OUT, turns) from None
         return answer
 
     run(load)
@@ -209,10 +231,13 @@ def new_context(load: str) -> Run:
 
 
 @cache
-def _script() -> str:
+def _script(tells_turns: bool) -> str:
     package = resources.files("couchdal.emulator.engine.javascript")
     main, mime = (package.joinpath(name).read_text("utf-8") for name in ("javascript.js", "mime.js"))
-    return f"{main}({mime})"
+    if not tells_turns:
+        return f"{main}({mime}, null)"
+    # Functions must not find it.
+    return f"(tell => delete globalThis.{_TELL_TURN} && {main}({mime}, tell))({_TELL_TURN})"
 
 
 def is_installed() -> bool:
