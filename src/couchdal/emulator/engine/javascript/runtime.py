@@ -33,6 +33,8 @@ _TRUSTED = 100
 # A list function that is stopped by its engine, and not abandoned, can still say what it had sent.
 _LIST = '["call",["lists",'
 _GRACE_S = 0.5
+# CouchDB's reason if a query server ends by itself.
+_FAILED = "{exit_status,1}"
 _TELL_TURN = "tellTurn"
 # QuickJS refuses deeper calls with an exception that functions can catch.
 _STACK_LIMIT = 256 * 1024
@@ -135,7 +137,7 @@ class _EngineThread:
         #: Runs one command. Only the thread does so between ``ask`` and the answers.
         self.run: Run
         self._commands: Sequence[str] | None = ()
-        self._outcome: list[str] | Exception = []
+        self._outcome: list[str] | Exception = Stopped(_FAILED)
         self._begun = monotonic()
         self._grace_s = 0.0
         # Each is released when there is something to do for its side.
@@ -148,7 +150,7 @@ class _EngineThread:
         """Begin to run commands."""
         self._begun = monotonic()
         self._grace_s = _GRACE_S if commands[0].startswith(_LIST) else 0.0
-        self._commands = commands
+        self._commands, self._outcome = commands, Stopped(_FAILED)
         self._asked.release()
 
     def answers(self, limit_s: float) -> list[str]:
@@ -171,11 +173,17 @@ class _EngineThread:
 
     def _run(self, load: str) -> None:
         try:
-            self.run = new_context(load)
-        except Exception as error:
+            self._work(load)
+        except (Stopped, NotSupported) as error:
             self._outcome = error
-            self._answered.release()
-            return
+        finally:
+            # Whatever failed, the caller gets an answer. After a call that was abandoned, nobody waits for one.
+            with suppress(RuntimeError):
+                self._answered.release()
+
+    def _work(self, load: str) -> None:
+        self.run = new_context(load)
+        self._outcome = []
         while True:
             self._answered.release()
             self._asked.acquire()
@@ -185,14 +193,10 @@ class _EngineThread:
             # Processor time never grows faster than this, so what is left to stop are commands that were abandoned.
             longest_s = TIME_LIMIT_S * (cpu_count() or 1)
             answers: list[str] = []
-            try:
-                for text in commands:
-                    self._begun = monotonic()
-                    answers.append(self.run(text, TIME_LIMIT_S if text.startswith(_LIST) else longest_s))
-                self._outcome = answers
-            except Exception as error:
-                # The edge of a thread: whatever failed, the caller has to know.
-                self._outcome = error
+            for text in commands:
+                self._begun = monotonic()
+                answers.append(self.run(text, TIME_LIMIT_S if text.startswith(_LIST) else longest_s))
+            self._outcome = answers
 
 
 def new_context(load: str, tell_turn: Callable[[str], object] | None = None) -> Run:
