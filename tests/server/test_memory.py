@@ -9,6 +9,7 @@ import os
 import random
 import re
 import socket
+import sys
 import time
 import weakref
 from base64 import b64encode
@@ -413,6 +414,30 @@ def test_server_without_free_file_descriptors_answers_probes(sent: str) -> None:
         assert eventually(lambda: Wire(port).ask("GET /_all_dbs HTTP/1.1").status == 200)
         process.terminate()
         assert process.communicate(timeout=20)[1] == ""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux sets the limits of another process")
+def test_server_that_cannot_accept_connections_comes_back() -> None:
+    """Its listening loop neither ends nor spins when the system refuses another file descriptor."""
+    import resource  # Windows has none
+
+    with couchdal_serve() as (url, process):
+        port = int(url.rpartition(":")[2])
+        open_one = Wire(port)
+        assert open_one.ask("GET /_up HTTP/1.1").status == 200
+        soft, hard = resource.prlimit(process.pid, resource.RLIMIT_NOFILE)
+        resource.prlimit(process.pid, resource.RLIMIT_NOFILE, (3, hard))
+        before = processor_time(process.pid)
+        waiting = [Wire(port).send("GET /_up HTTP/1.1\nHost: x\n\n") for _ in range(3)]
+        time.sleep(1)
+        assert open_one.ask("GET /_up HTTP/1.1").status == 200
+        assert processor_time(process.pid) - before < 0.7
+        resource.prlimit(process.pid, resource.RLIMIT_NOFILE, (soft, hard))
+        assert eventually(lambda: Wire(port).ask("GET /_up HTTP/1.1").status == 200)
+        for wire in waiting:
+            wire.close()
+        process.terminate()
+        process.communicate(timeout=20)
 
 
 def processor_time(pid: int) -> float:
