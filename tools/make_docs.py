@@ -16,6 +16,7 @@ import yaml
 
 from couchdal.api.parameters import PARAMETERS
 from couchdal.api.routes import ROUTES, Route
+from couchdal.emulator.engine.config.parsing import PLACES
 from couchdal.server.options import OPTIONS, Option
 
 ROOT = Path(__file__).parent.parent
@@ -35,11 +36,23 @@ GROUPS = {
 def generated() -> dict[Path, str]:
     """Return the whole text of each generated file by its path."""
     operating, compatibility = DOCS / "operating.md", DOCS / "compatibility.md"
+    serving = DOCS / "serving.md"
     return {
+        serving: fill(serving.read_text("utf-8"), "settings", settings_table()),
         operating: fill(operating.read_text("utf-8"), "options", option_tables()),
         compatibility: _compatibility(compatibility.read_text("utf-8")),
         DOCS / "llms.txt": summary(),
     }
+
+
+def settings_table() -> str:
+    """Return the table of the settings that the emulator obeys."""
+    keys: dict[str, list[str]] = {}
+    for section, key, _ in PLACES.values():
+        keys.setdefault(section, []).append(key)
+    return table(
+        ("section", "keys"), ((code([section]), code(sorted(names))) for section, names in sorted(keys.items()))
+    )
 
 
 def fill(page: str, part: str, content: str) -> str:

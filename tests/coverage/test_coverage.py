@@ -171,6 +171,7 @@ def test_parameters_of_the_transcripts_are_known() -> None:
 # What modules read by name beside the parameters that make a difference.
 BESIDE = {
     "all_docs": {"partition"} | {"reduce", "stale", "stable", "update", "group", "group_level", "sorted"},  # of views
+    "answering": {"callback"},  # which any request may have
     "attachments": {"q"},  # of a header
     "authentication": {"AuthSession"},  # a cookie
     "changes": {"_design", "_doc_ids", "_selector", "_view"},  # filters

@@ -69,10 +69,14 @@ class MemoryBackend(Emulator):
                 finally:
                     journal.busy = False
         except CouchError as error:
-            response = error_response(error, request)
+            response = error_response(error, request, server.settings)
         except WithoutLock as rest:
             response = self._finish(rest, request)
-        self.server.journal.counts[request.method, response.status] += 1
+        if server.settings.changes_answers:
+            from couchdal.emulator.http.answering import configured_answer  # few programs configure answers
+
+            response = configured_answer(server.settings, request, response)
+        server.journal.counts[request.method, response.status] += 1
         return without_body(response) if request.method == "HEAD" else response
 
     def _finish(self, rest: WithoutLock, request: Request) -> Response:

@@ -21,6 +21,7 @@ from couchdal.emulator.dispatch import finish, prepare
 from couchdal.emulator.engine.server.database import Database
 from couchdal.emulator.engine.server.server import Server
 from couchdal.emulator.engine.server.view import View, sink
+from couchdal.emulator.http.answering import configured_answer, refuse
 from couchdal.emulator.http.authentication import check_large
 from couchdal.emulator.http.call import WithoutLock
 from couchdal.errors import CouchError, ServerError
@@ -277,14 +278,15 @@ class ServedBackend(InlineBackend):
 
     def _answer(self, task: Task, request: Request) -> Response:
         """Return the answer to a request, its JSON encoded. This runs in a thread."""
+        settings = self._server.settings
         try:
-            response = self._endpoint_answer(task, request)
+            response = configured_answer(settings, request, self._endpoint_answer(task, request))
             if response.stream is None and response.json is not ABSENT:
                 response.body, response.json = response.content(encode_in_pieces), ABSENT
         except OutOfTime:
-            response = error_response(_too_late(), request)
+            response = refuse(settings, request, _too_late())
         except CouchError as error:
-            response = error_response(error, request)
+            response = refuse(settings, request, error)
         self._server.journal.counts[request.method, response.status] += 1
         return without_body(response) if request.method == "HEAD" else response
 

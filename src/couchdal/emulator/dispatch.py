@@ -44,6 +44,8 @@ def prepare(server: Server, request: Request, writer: object = None) -> tuple[En
     if request.query:
         check_encoding(request.query)
     segments = split_path(request.path)
+    if "+" in request.path and not server.settings.decode_plus_to_space:
+        segments = split_path(request.path, plus_is_space=False)
     user = identify(server, request)
     authorize(server, user, method, segments)
     route, args = find_route(segments)

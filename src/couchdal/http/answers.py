@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Final
 
 from couchdal.errors import CouchError
 from couchdal.http.json_lines import Layout
@@ -22,15 +23,31 @@ def laid_out(value: object, layout: Layout, headers: Mapping[str, str] | None = 
     return Response(200, {"content-type": JSON_TYPE, **(headers or {})}, value, layout=layout)
 
 
-def absolute_uri(request: Request, path: str) -> str:
+class AnswerSettings:
+    """What CouchDB's configuration says about answers. The attributes of the class are its defaults."""
+
+    #: The headers in which a proxy names the host and the scheme that its client used.
+    x_forwarded_host: str = "x-forwarded-host"
+    x_forwarded_proto: str = "x-forwarded-proto"
+    x_forwarded_ssl: str = "x-forwarded-ssl"
+    #: Where browsers log in.
+    authentication_redirect: str = "/_utils/session.html"
+    #: Whether anonymous requests are refused. Browsers then ask for a password.
+    require_valid_user: bool = False
+
+
+_DEFAULT: Final = AnswerSettings()
+
+
+def absolute_uri(request: Request, path: str, settings: AnswerSettings = _DEFAULT) -> str:
     """Return the absolute address of a path, with the host that the client or the proxy named."""
     headers = request.headers
-    host = headers.get("x-forwarded-host") or headers.get("host") or "127.0.0.1"
-    secure = headers.get("x-forwarded-ssl") == "on" or headers.get("x-forwarded-proto") == "https"
+    host = headers.get(settings.x_forwarded_host) or headers.get("host") or "127.0.0.1"
+    secure = headers.get(settings.x_forwarded_ssl) == "on" or headers.get(settings.x_forwarded_proto) == "https"
     return f"{'https' if secure else 'http'}://{host}{path}"
 
 
-def error_response(error: CouchError, request: Request) -> Response:
+def error_response(error: CouchError, request: Request, settings: AnswerSettings = _DEFAULT) -> Response:
     """Return the answer for an error."""
     # A reason may quote bytes that are not UTF-8. CouchDB shows a replacement character for each.
     body = {
@@ -42,19 +59,22 @@ def error_response(error: CouchError, request: Request) -> Response:
         body["ref"] = 0
     response = json_response(body, error.status, error.headers)
     if error.status == 401:
-        _ask_for_credentials(response, error, request)
+        _ask_for_credentials(response, error, request, settings)
     return response
 
 
-def _ask_for_credentials(response: Response, error: CouchError, request: Request) -> None:
+def _ask_for_credentials(response: Response, error: CouchError, request: Request, settings: AnswerSettings) -> None:
     """Redirect a browser to the login page, or send the challenge that the request asks for."""
     challenge = request.headers.get("x-couchdb-www-authenticate")
     if challenge is not None:
         response.headers["www-authenticate"] = challenge
+    elif settings.require_valid_user and error.error == "unauthorized":
+        response.headers["www-authenticate"] = 'Basic realm="server"'
     elif error.error == "unauthorized" and not accepts(request, JSON_TYPE) and accepts(request, "text/html"):
         response.status = 302
+        page = settings.authentication_redirect
         back, reason = quote_like_couchdb(unquote(request.path)), quote_like_couchdb(error.reason)
-        response.headers["location"] = absolute_uri(request, f"/_utils/session.html?return={back}&reason={reason}")
+        response.headers["location"] = absolute_uri(request, f"{page}?return={back}&reason={reason}", settings)
 
 
 def accepts(request: Request, kind: str) -> bool:

@@ -93,14 +93,17 @@ def _unescape(text: str, errors: str) -> str:
     return data.decode("utf-8", errors)
 
 
-def split_path(path: str) -> list[str]:
+def split_path(path: str, *, plus_is_space: bool = True) -> list[str]:
     """Return the decoded segments of a raw path, without empty ones, as CouchDB does.
 
-    Raise ``BadRequest("invalid_url_encoding")``.
+    A setting of CouchDB says whether a plus sign is a space. Raise ``BadRequest("invalid_url_encoding")``.
     """
     segments = path.strip("/").split("/")
     if "" in segments:
         segments = [*filter(None, segments)]
+    if not plus_is_space:
+        check_encoding(path)
+        return [_unescape(segment, "surrogateescape") for segment in segments]
     return list(map(unquote, segments)) if "%" in path or "+" in path else segments
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from base64 import b64encode
 
 import pytest
@@ -23,7 +24,9 @@ def ask(
 ) -> tuple[int, object]:
     headers = {"authorization": "Basic " + b64encode(":".join(user).encode()).decode()}
     text = b"" if body is None else json.dumps(body).encode()
-    answer = backend.send(Request(method, path, "", headers, body=text))
+    path, _, query = path.partition("?")
+    headers["content-type"] = "application/json"
+    answer = backend.send(Request(method, path, query, headers, body=text))
     return answer.status, answer.value()
 
 
@@ -97,3 +100,61 @@ def test_handle_reaches_the_configuration() -> None:
     dal = CouchDAL(MemoryBackend(), database="db")
     dal.emulator.config["x/y"] = "z"
     assert dal.get(f"{CONFIG}/x") == {"y": "z"}
+
+
+def new_ids(backend: MemoryBackend, algorithm: str, count: int = 3) -> list[str]:
+    backend.config["uuids/algorithm"] = algorithm
+    _, value = ask(backend, "GET", f"/_uuids?count={count}")
+    assert isinstance(value, dict)
+    return list(value["uuids"])
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "form"),
+    [
+        ("sequential", "[0-9a-f]{32}"),
+        ("random", "[0-9a-f]{32}"),
+        ("utc_random", "0[0-9a-f]{31}"),
+        ("utc_id", "0[0-9a-f]{13}-here"),
+    ],
+)
+def test_ids_have_the_form_of_their_algorithm(backend: MemoryBackend, algorithm: str, form: str) -> None:
+    backend.config["uuids/utc_id_suffix"] = "-here"
+    ids = new_ids(backend, algorithm)
+    assert all(re.fullmatch(form, one) for one in ids)
+    assert len(set(ids)) == 3
+    assert algorithm == "random" or ids == sorted(ids)
+    assert new_ids(backend, algorithm)[0] not in ids
+
+
+def test_ids_of_the_time_follow_the_clock(backend: MemoryBackend) -> None:
+    (before,) = new_ids(backend, "utc_id", 1)
+    backend.clock.advance(60)
+    (after,) = new_ids(backend, "utc_id", 1)
+    assert int(after, 16) - int(before, 16) == 60_000_001
+
+
+def test_document_without_an_id_gets_one_of_the_algorithm(backend: MemoryBackend) -> None:
+    backend.config.update({"uuids/algorithm": "utc_id", "uuids/utc_id_suffix": "x"})
+    ask(backend, "PUT", "/db")
+    _, made = ask(backend, "POST", "/db/_bulk_docs", {"docs": [{}]})
+    assert isinstance(made, list)
+    assert re.fullmatch("[0-9a-f]{14}x", made[0]["id"])
+
+
+def test_plus_sign_in_a_path_is_a_space_unless_it_is_configured(backend: MemoryBackend) -> None:
+    """The proxy sends a space for a plus sign, so that the recording does not pass through it."""
+    ask(backend, "PUT", "/db")
+    assert ask(backend, "PUT", "/db/a+b", {})[0] == 201
+    assert ask(backend, "GET", "/db/a%20b")[0] == 200
+    backend.config["chttpd/decode_plus_to_space"] = "false"
+    assert ask(backend, "GET", "/db/a+b") == (404, {"error": "not_found", "reason": "missing"})
+    assert ask(backend, "GET", "/db/a%20b")[0] == 200
+    assert ask(backend, "PUT", "/db/a+b", {})[0] == 201
+    assert ask(backend, "GET", "/db/a%2Bb")[0] == 200
+    _, rows = ask(backend, "GET", "/db/_all_docs?key=%22a+b%22")
+    assert isinstance(rows, dict)
+    assert [row["id"] for row in rows["rows"]] == ["a b"]
+    assert ask(backend, "GET", "/db/a+%zz") == (400, {"error": "bad_request", "reason": "invalid_url_encoding"})
+    backend.config["chttpd/decode_plus_to_space"] = "no"
+    assert ask(backend, "GET", "/db/a+b")[0] == 200

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from itertools import chain
 
 from couchdal.emulator.engine.documents.attachment import DEFAULT_CONTENT_TYPE, Attachment, check_name
-from couchdal.emulator.engine.documents.document import Document, validate_doc_id
+from couchdal.emulator.engine.documents.document import Document, check_sizes, validate_doc_id
 from couchdal.emulator.engine.documents.document_read import open_leaves, open_local, open_revision, open_winner
 from couchdal.emulator.engine.documents.partition import check_new_id
 from couchdal.emulator.engine.erlang.integers import parse_integer
@@ -54,8 +54,9 @@ def read(call: Call) -> Response:
         "cache-control": "must-revalidate",
         "content-type": attachment.content_type,
         "accept-ranges": "bytes" if attachment.encoding == "identity" else "none",
-        "content-security-policy": "sandbox",
     }
+    if call.server.settings.attachments_csp_enable:
+        headers["content-security-policy"] = call.server.settings.attachments_csp
     accepted = _accepted_encodings(call)
     if isinstance(accepted, Response):
         return accepted
@@ -200,6 +201,7 @@ def write(call: Call) -> Response:
     doc_id, name = call.doc_id, _checked_name(call)
     sent = _sent(call, name)
     document, others = _document(call, doc_id)
+    check_sizes([sent], call.server.settings.max_attachment_size, writes=True)
     document.attachments = (sent, *(one for one in others if one.name != name))
     # CouchDB does not encode the name of the database here.
     path = f"/{call.args['db']}/{quote_like_couchdb(doc_id)}/{quote_like_couchdb(name)}"

@@ -48,7 +48,7 @@ def write(call: Call) -> Response:
 
 
 def _parse(call: Call, value: object, new_edits: object) -> Document:
-    document = parse_document(value)
+    document = parse_document(value, call.server.settings)
     if document.doc_id:
         check_new_id(call.db, document.doc_id)
     if type(new_edits) is not bool:

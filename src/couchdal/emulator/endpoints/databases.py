@@ -75,7 +75,7 @@ def read(call: Call) -> Response:
 def post(call: Call) -> Response:
     """POST: write a document, with the id in its body or a new one. ``batch=ok`` does not wait for the outcome."""
     call.require_json_type()
-    document = parse_document(call.json())
+    document = parse_document(call.json(), call.server.settings)
     if document.doc_id:
         check_new_id(call.db, document.doc_id)
     check_names(document.attachments)
@@ -112,7 +112,7 @@ def list_infos(call: Call) -> Response:
 def _chosen(call: Call) -> list[str]:
     """Return the names that the parameters choose, in the requested order."""
     query = parse_parameters(ViewQuery(), call.params, decoded=False)
-    validate_listing(query, partitioned=False)
+    query = validate_listing(query, call.server.settings, partitioned=False)
     if query.keys is not ABSENT:
         # CouchDB treats the list as a database, but cannot look up keys in it.
         raise ServerError("", error="function_clause")

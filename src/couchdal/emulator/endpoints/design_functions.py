@@ -58,7 +58,7 @@ def update(call: Call) -> Response:
         raise ServerError(pretty_term(["up", changed, described]), error="case_clause")
     code = 200
     if isinstance(changed, dict):
-        new = parse_document(changed)
+        new = parse_document(changed, call.server.settings)
         new.doc_id = validate_doc_id(new.doc_id)
         (outcome,) = edit(call, [new])
         if isinstance(outcome, CouchError):

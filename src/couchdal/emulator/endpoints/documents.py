@@ -125,7 +125,7 @@ def write(call: Call) -> Response:
     doc_id = validate_doc_id(call.doc_id)
     check_new_id(db, doc_id)
     value, parts = _sent(call)
-    document = document_from(call, doc_id, parse_document(value))
+    document = document_from(call, doc_id, parse_document(value, call.server.settings))
     if parts is not None:
         document.attachments = fill_followers(document.attachments, parts)
     if query.new_edits:
@@ -149,7 +149,7 @@ def _sent(call: Call) -> tuple[JSON, list[bytes] | None]:
     content_type = call.header("content-type") or ""
     if not content_type.startswith("multipart/related;"):
         return call.json(), None
-    text, parts = parse_related(content_type, call.request.content())
+    text, parts = parse_related(content_type, call.content())
     return decode_request(text), parts
 
 

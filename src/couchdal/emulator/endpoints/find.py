@@ -18,7 +18,8 @@ def query(call: Call) -> Response:
     """POST ``{"selector": ...}``: the matching documents."""
     if "partition" in call.args:
         call.db.count("couchdb/httpd/partition_find_requests")
-    return laid_out(find(call.db, prepare(_body(call))), lay_out_documents)
+    prepared = prepare(_body(call))
+    return laid_out(find(call.db, prepared, call.server.settings.query_limit), lay_out_documents)
 
 
 def explain_query(call: Call) -> Response:

@@ -12,7 +12,6 @@ from couchdal.errors import BadRequest, Gone, MethodNotAllowed
 from couchdal.http.answers import json_response
 from couchdal.http.messages import Response
 
-_MAX_UUIDS = 1000
 _YEAR_S = 365 * 24 * 3600
 _NODE = "nonode@nohost"
 
@@ -40,7 +39,7 @@ def uuids(call: Call) -> Response:
     """GET: ``count`` new ids, from the same sequence as the ids of documents."""
     text = call.param("count")
     count = 1 if text is None else parse_integer(text)
-    if count is not None and count > _MAX_UUIDS:
+    if count is not None and count > call.server.settings.max_uuids:
         raise BadRequest("count parameter too large")
     if count is None or count < 0:
         raise BadRequest("count must be a positive integer")

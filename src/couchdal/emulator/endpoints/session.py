@@ -13,8 +13,8 @@ from couchdal.emulator.http.authentication import (
 from couchdal.emulator.http.call import Call
 from couchdal.errors import BadContentType, BadRequest, NotSupported, ServerError, Unauthorized
 from couchdal.http.answers import JSON_TYPE, json_response
-from couchdal.http.json_text import JSON
-from couchdal.http.messages import ANONYMOUS_BODY, Response, too_large
+from couchdal.http.json_text import JSON, decode_request
+from couchdal.http.messages import ANONYMOUS_BODY, Response, decompress, too_large
 from couchdal.http.urls import unquote_form
 
 _FORM_TYPE = "application/x-www-form-urlencoded"
@@ -76,7 +76,10 @@ def _form(call: Call) -> dict[str, str]:
         return _fields(call.request.content().decode("utf-8", "surrogateescape"))
     if not kind.startswith(JSON_TYPE):
         raise BadContentType(f"Content-Type must be '{_FORM_TYPE}' or '{JSON_TYPE}'")
-    value = call.decoded_body(ANONYMOUS_BODY)
+    # Of the configured limits, none applies here.
+    value = decode_request(
+        decompress(call.request.content(), call.header("content-encoding") or "identity", ANONYMOUS_BODY)
+    )
     if value is None:
         raise ServerError("badmatch")
     if type(value) is not dict:

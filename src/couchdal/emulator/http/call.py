@@ -14,7 +14,7 @@ from couchdal.errors import BadContentType, BadRequest, CouchError, Forbidden, U
 from couchdal.http.answers import JSON_TYPE, absolute_uri
 from couchdal.http.headers import effective_method
 from couchdal.http.json_text import JSON, decode_request
-from couchdal.http.messages import ABSENT, ANONYMOUS_BODY, INFLATED_BODY, Request, Response, decompress
+from couchdal.http.messages import ABSENT, ANONYMOUS_BODY, INFLATED_BODY, Request, Response, decompress, too_large
 from couchdal.http.urls import parse_query
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ class Call:
 
     def absolute_uri(self, path: str) -> str:
         """Return the absolute address of a path, with the host that the client named."""
-        return absolute_uri(self.request, path)
+        return absolute_uri(self.request, path, self.server.settings)
 
     def json(self) -> JSON:
         """Return the decoded body. Raise ``BadRequest`` for a missing body, or one that is not JSON."""
@@ -110,16 +110,27 @@ class Call:
     def decoded_body(self, most: int = INFLATED_BODY) -> JSON:
         """Return the decoded body. Raise ``BadRequest("invalid UTF-8 JSON")``, also for an empty body.
 
-        Raise ``TooLarge`` for a compressed body that inflates to more than ``most`` bytes.
+        Raise ``TooLarge`` for a body that is larger than the configuration allows, or one that inflates to more than
+        ``most`` bytes.
         """
         if self.request.json is not ABSENT:
+            # Only a low limit is worth the encoding of the value.
+            if self.server.settings.max_http_request_size < INFLATED_BODY:
+                self.content()
             return cast(JSON, self.request.json)
         encoding = self.header("content-encoding")
         if encoding is None:
-            return decode_request(self.request.body)
+            return decode_request(self.content())
         if self.user.name is None and self.server.is_closed:
             most = ANONYMOUS_BODY
-        return decode_request(decompress(self.request.body, encoding, most))
+        return decode_request(decompress(self.content(), encoding, most))
+
+    def content(self) -> bytes:
+        """Return the body as bytes. Raise ``TooLarge`` if the configuration allows no body of its length."""
+        content = self.request.content()
+        if len(content) > self.server.settings.max_http_request_size:
+            raise too_large()
+        return content
 
     def json_object(self) -> dict[str, JSON]:
         """Return the decoded body. Raise ``BadRequest`` if it is not an object."""

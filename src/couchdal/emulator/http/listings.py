@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from typing import Literal, TypeAlias
 
+from couchdal.emulator.engine.config.settings import MAX_LIMIT
 from couchdal.emulator.engine.documents.all_docs import Listing, list_keys, list_local, list_range
 from couchdal.emulator.engine.documents.document_read import PLAIN, Shown
 from couchdal.emulator.http.call import Call
-from couchdal.emulator.http.view_query import MAX_LIMIT, ViewQuery, parse_parameters, parse_queries, validate_listing
+from couchdal.emulator.http.view_query import ViewQuery, parse_parameters, parse_queries, validate_listing
 from couchdal.errors import BadRequest
 from couchdal.http.json_text import decode_request
 from couchdal.http.messages import ABSENT
@@ -34,8 +35,7 @@ def list_documents(call: Call, namespace: Namespace, *, for_list: bool = False) 
             keys = _keys(decode_request(text.encode("utf-8", "surrogateescape")), "parameter")
         query = ViewQuery(keys=keys)
     query = parse_parameters(query, call.params, decoded=False)
-    validate_listing(query, partitioned=db.partitioned)
-    return _rows(call, namespace, query)
+    return _rows(call, namespace, validate_listing(query, call.server.settings, partitioned=db.partitioned))
 
 
 def list_queries(call: Call, namespace: Namespace) -> dict[str, object]:
@@ -47,10 +47,9 @@ def list_queries(call: Call, namespace: Namespace) -> dict[str, object]:
     if not isinstance(values, list):
         raise BadRequest("`queries` member must be an array.")
     shared = parse_parameters(ViewQuery(), call.params, decoded=False)
-    queries = []
-    for query in parse_queries(shared, values):
-        validate_listing(query, partitioned=db.partitioned)
-        queries.append(query)
+    settings = call.server.settings
+    parsed = parse_queries(shared, values)
+    queries = [validate_listing(query, settings, partitioned=db.partitioned) for query in parsed]
     return {"results": [_rows(call, namespace, query) for query in queries]}
 
 
@@ -92,7 +91,7 @@ def to_listing(query: ViewQuery, *, design: bool = False) -> Listing:
         inclusive_end=query.inclusive_end,
         descending=query.descending,
         skip=query.skip,
-        limit=None if query.limit == MAX_LIMIT else query.limit,
+        limit=None if query.limit == MAX_LIMIT or query.limit < 0 else query.limit,
         shown=shown_documents(query),
         design=design,
     )

@@ -9,14 +9,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final, TypeAlias
 
+from couchdal.emulator.engine.config.settings import MAX_LIMIT, Settings, checked_limit
 from couchdal.emulator.engine.documents.partition import validate_partition
 from couchdal.emulator.engine.erlang.integers import parse_integer
 from couchdal.emulator.engine.erlang.term_text import pretty_term
 from couchdal.errors import QueryParseError, ServerError
 from couchdal.http.json_text import decode_request, is_same
 from couchdal.http.messages import ABSENT
-
-MAX_LIMIT = 576_460_752_303_423_487
 
 _TRUE = ("true", True)
 _FALSE = ("false", False)
@@ -188,19 +187,22 @@ def parse_queries(shared: ViewQuery, values: Iterable[object]) -> Iterator[ViewQ
         yield parse_parameters(shared, value.items(), decoded=True)
 
 
-def validate_listing(query: ViewQuery, *, partitioned: bool) -> None:
-    """Raise ``QueryParseError`` for parameters that a listing of documents does not allow."""
+def validate_listing(query: ViewQuery, settings: Settings, *, partitioned: bool) -> ViewQuery:
+    """Return a query of documents with its limit. Raise ``QueryParseError`` for parameters that it may not have."""
     _validate_map(query)
     if query.partition is not None and not partitioned:
         raise QueryParseError("`partition` parameter is not supported on this db")
-    if query.limit > MAX_LIMIT:
-        raise QueryParseError(f"Limit is too large, must not exceed {MAX_LIMIT}")
+    query = _limited(query, settings.query_limit if query.partition is None else settings.partition_query_limit)
+    if query.limit < 0 and query.keys is not ABSENT:
+        raise ServerError("function_clause", error="unknown_error")
+    return query
 
 
-def validate_view(query: ViewQuery, *, reduces: bool, partitioned: bool) -> None:
-    """Raise ``QueryParseError`` for parameters that a view does not allow."""
-    if query.limit > MAX_LIMIT:
-        raise QueryParseError(f"Limit is too large, must not exceed {MAX_LIMIT}")
+def validate_view(query: ViewQuery, settings: Settings, *, reduces: bool, partitioned: bool) -> ViewQuery:
+    """Return a query of a view with its limit. Raise ``QueryParseError`` for parameters that it may not have."""
+    query = _limited(query, settings.partition_query_limit if partitioned else settings.query_limit)
+    if query.limit < 0:
+        raise QueryParseError("`limit` must be a positive integer.")
     if reduces:
         _validate_reduce(query)
     else:
@@ -209,6 +211,17 @@ def validate_view(query: ViewQuery, *, reduces: bool, partitioned: bool) -> None
         raise QueryParseError("`partition` parameter is mandatory for queries to this view.")
     if not partitioned and query.partition is not None:
         raise QueryParseError("`partition` parameter is not supported in this design doc")
+    return query
+
+
+def _limited(query: ViewQuery, most: float) -> ViewQuery:
+    """Return a query with the configured limit if it has none. Raise ``QueryParseError`` if its limit is higher."""
+    most = checked_limit(most)
+    if query.limit == MAX_LIMIT and most < MAX_LIMIT:
+        query = replace(query, limit=most)
+    if query.limit > most:
+        raise QueryParseError(f"Limit is too large, must not exceed {most}")
+    return query
 
 
 def _validate_map(query: ViewQuery) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from sys import maxsize
 
+from couchdal.emulator.engine.config.settings import MAX_LIMIT
 from couchdal.emulator.engine.documents.document_read import open_winner
 from couchdal.emulator.engine.server.database import Database
 from couchdal.emulator.engine.views.row_range import RowQuery
@@ -16,7 +17,7 @@ from couchdal.emulator.engine.views.view_definition import MapView
 from couchdal.emulator.engine.views.view_index import ViewIndex
 from couchdal.emulator.http.call import Call
 from couchdal.emulator.http.listings import shown_documents
-from couchdal.emulator.http.view_query import MAX_LIMIT, ViewQuery, parse_parameters, parse_queries, validate_view
+from couchdal.emulator.http.view_query import ViewQuery, parse_parameters, parse_queries, validate_view
 from couchdal.errors import BadRequest, QueryParseError, ServerError
 from couchdal.http.json_text import decode_request
 from couchdal.http.messages import ABSENT
@@ -38,7 +39,7 @@ def view_rows(call: Call, design: str, view: str, *, for_list: bool = False) -> 
         query = _start(keys, for_list)
     query = parse_parameters(query, call.params, decoded=False)
     index = call.db.indexes.view_index(call.db, body)
-    _validate(index, view, query)
+    query = _validated(call, index, view, query)
     try:
         return _rows(call.db, index, view, query)
     except QueryParseError:
@@ -58,10 +59,7 @@ def view_queries(call: Call, design: str, view: str) -> list[dict[str, object]]:
     shared = parse_parameters(ViewQuery(), call.params, decoded=False)
     index = call.db.indexes.view_index(call.db, body)
     index.group.find(view)
-    queries = []
-    for query in parse_queries(shared, values):
-        _validate(index, view, query)
-        queries.append(query)
+    queries = [_validated(call, index, view, query) for query in parse_queries(shared, values)]
     try:
         return [_rows(call.db, index, view, query) for query in queries]
     except QueryParseError as error:
@@ -102,9 +100,10 @@ def _reduces(view: MapView, name: str, query: ViewQuery) -> bool:
     return view.reduce_of(name) is not None and query.reduce is not False
 
 
-def _validate(index: ViewIndex, name: str, query: ViewQuery) -> None:
+def _validated(call: Call, index: ViewIndex, name: str, query: ViewQuery) -> ViewQuery:
     _, view = index.group.find(name)
-    validate_view(query, reduces=_reduces(view, name, query), partitioned=index.partitioned)
+    reduces = _reduces(view, name, query)
+    return validate_view(query, call.server.settings, reduces=reduces, partitioned=index.partitioned)
 
 
 def _rows(db: Database, index: ViewIndex, name: str, query: ViewQuery) -> dict[str, object]:

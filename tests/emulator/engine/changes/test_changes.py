@@ -9,6 +9,7 @@ import pytest
 
 from couchdal.emulator.engine.changes.changes import ChangesQuery, Filter, parse_since, read_changes, start_cursor
 from couchdal.emulator.engine.changes.changes_feed import FRAMINGS, ChangesFeed
+from couchdal.emulator.engine.config.settings import Settings
 from couchdal.emulator.engine.documents.document import parse_document
 from couchdal.emulator.engine.documents.document_read import Shown
 from couchdal.emulator.engine.documents.document_update import replicate_documents, update_documents
@@ -43,11 +44,11 @@ def db(server: Server) -> Database:
 
 
 def write(db: Database, *documents: dict[str, object]) -> list[object]:
-    return list(update_documents(db, [parse_document(document) for document in documents]))
+    return list(update_documents(db, [parse_document(document, Settings()) for document in documents]))
 
 
 def replicate(db: Database, *documents: dict[str, object]) -> None:
-    replicate_documents(db, [parse_document(document) for document in documents])
+    replicate_documents(db, [parse_document(document, Settings()) for document in documents])
 
 
 def read(db: Database, query: ChangesQuery | None = None, since: int = 0) -> tuple[list[str], int, int | None]:

@@ -10,6 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from couchdal.emulator.engine.erlang.external_term import encode_term
+from couchdal.emulator.engine.erlang.json_size import encoded_size
 from couchdal.emulator.engine.revisions.revision import Revision, format_revision_id, parse_revision, parse_revision_id
 from couchdal.emulator.engine.revisions.revision_node import Copier, Node, RevisionTree
 from couchdal.emulator.engine.revisions.revision_tree import winner
@@ -18,11 +19,8 @@ from couchdal.http.json_text import holds_surrogate
 from couchdal.pace import begin_long, give_way_for
 
 if TYPE_CHECKING:
+    from couchdal.emulator.engine.config.settings import Settings
     from couchdal.emulator.engine.documents.attachment import Attachment
-
-MAX_DOCUMENT_SIZE = 8_000_000
-# If the external term is shorter than this, the JSON text is below the limit: numbers shrink most, by half.
-_SURELY_SMALL = MAX_DOCUMENT_SIZE // 4
 
 # Values of these types never change and are shown as they are stored.
 _SHARED = frozenset((str, int, bool, type(None)))
@@ -115,7 +113,7 @@ _PLAIN_NAMES_LIMIT = 4096
 _LONGEST_KEPT = 256
 
 
-def parse_document(value: object) -> Document:
+def parse_document(value: object, settings: Settings) -> Document:
     """Return the document of a JSON value, as ``couch_doc:from_json_obj`` does. Its id is ``""`` if it names none.
 
     The value becomes the document's body, so the caller must not use it again. Raise ``BadRequest`` (not an object, or
@@ -130,9 +128,28 @@ def parse_document(value: object) -> Document:
         document = Document(doc_id, value) if value.keys() <= _plain_names else _parse_members(doc_id, value)
     except OverflowError:
         raise ServerError("badarith") from None
-    if len(document.term) > _SURELY_SMALL and _encoded_size(document.body) > MAX_DOCUMENT_SIZE:
+    most = settings.max_document_size
+    # If the external term is shorter than this, the JSON text is below the limit: numbers shrink most, by half.
+    if len(document.term) > most // 4 and encoded_size(document.body) > most:
         raise TooLarge(document.doc_id, error="document_too_large")
+    if document.attachments:
+        check_sizes(document.attachments, settings.max_attachment_size)
     return document
+
+
+def check_sizes(attachments: Sequence[Attachment], most: float, *, writes: bool = False) -> None:
+    """Raise ``TooLarge`` for an attachment that is larger than CouchDB's settings allow.
+
+    Raise ``ServerError`` if they are not a number. CouchDB ``writes`` an attachment that is sent alone meanwhile.
+    """
+    if most != most:
+        error = ServerError("internal_server_error", error="error" if writes else "unknown_error")
+        error.is_traced = False
+        raise error
+    for attachment in attachments:
+        size = attachment.size if attachment.follows else len(attachment.data or b"")
+        if type(size) is int and size > most:
+            raise TooLarge(attachment.name, error="attachment_too_large")
 
 
 def _parse_members(doc_id: str, value: dict[str, object]) -> Document:
@@ -175,17 +192,6 @@ def _parse_attachments(member: Mapping[str, object]) -> tuple[Attachment, ...]:
     from couchdal.emulator.engine.documents.attachment import from_json
 
     return tuple(from_json(name, described) for name, described in member.items() if type(described) is dict)
-
-
-def _encoded_size(value: object) -> int:
-    """Estimate the length of a value's JSON text as ``couch_ejson_size`` does."""
-    if type(value) is str:
-        return len(value.encode()) + 2
-    if type(value) is dict:
-        return 1 + sum(len(name.encode()) + 4 + _encoded_size(member) for name, member in value.items()) + (not value)
-    if type(value) is list:
-        return 1 + sum(1 + _encoded_size(item) for item in value) + (not value)
-    return len(str(value))
 
 
 def revisions_member(node: Node, limit: int) -> dict[str, object]:

@@ -8,12 +8,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import islice
 from marshal import dumps, loads
+from math import inf
 from typing import TypeAlias
 
+from couchdal.emulator.engine.config.settings import checked_limit
 from couchdal.emulator.engine.documents.document import DocumentRecord, copy_members
 from couchdal.emulator.engine.documents.document_read import PLAIN, Shown, show
 from couchdal.emulator.engine.mango.bookmark import pack_bookmark, unpack_bookmark
+from couchdal.emulator.engine.mango.execution_stats import ExecutionStats, count_query
 from couchdal.emulator.engine.mango.field_path import Projection, compile_projection, parse_field, set_member
 from couchdal.emulator.engine.mango.find_query import FindQuery, parse_find_query
 from couchdal.emulator.engine.mango.index_definition import IndexDefinition
@@ -42,26 +46,6 @@ _HIGH_RATIO = (
 _CONFLICTS = Shown(conflicts=True)
 # Longer queries are not kept: a few of them would hold much memory, and preparing them is a small part of their cost.
 _LONGEST_KEPT = 4096
-
-
-@dataclass(slots=True)
-class ExecutionStats:
-    """The counters of ``execution_stats``."""
-
-    keys_examined: int = 0
-    docs_examined: int = 0
-    quorum_docs_examined: int = 0
-    results: int = 0
-
-    def to_json(self) -> dict[str, object]:
-        return {
-            "total_keys_examined": self.keys_examined,
-            "total_docs_examined": self.docs_examined,
-            "total_quorum_docs_examined": self.quorum_docs_examined,
-            "results_returned": self.results,
-            # A time that depends on the query alone, so that the same requests get the same answers.
-            "execution_time_ms": (self.keys_examined + self.docs_examined + self.results + 100) / 1000,
-        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,36 +118,25 @@ def _prepare(key: bytes) -> PreparedQuery:
     return PreparedQuery(parse_find_query(loads(key)))
 
 
-def find(db: Database, prepared: PreparedQuery) -> dict[str, object]:
+def find(db: Database, prepared: PreparedQuery, most: float = inf) -> dict[str, object]:
     """Return the answer to a query: ``docs``, ``bookmark``, and if they apply, ``execution_stats`` and ``warning``.
 
-    The answer shares nothing with the store. Raise ``CouchError`` if no index serves the sort, an index does not exist,
-    the bookmark is malformed, or a condition fails.
+    It reads at most ``most`` rows of the index, or documents. The answer shares nothing with the store. Raise
+    ``CouchError`` if no index serves the sort, an index does not exist, the bookmark is malformed, or a condition
+    fails.
     """
     query, scan = prepared.query, prepared.scan(db)
     if scan.plan.is_empty:
         return {"docs": []}
-    cursor = _Cursor(db, prepared, scan)
+    cursor = _Cursor(db, prepared, scan, None if most == inf else checked_limit(most))
     answer: dict[str, object] = {"docs": cursor.run(), "bookmark": cursor.bookmark()}
     if query.execution_stats:
         answer["execution_stats"] = cursor.stats.to_json()
-    _count(db, scan.index, cursor.stats)
+    count_query(db, scan.index, cursor.stats)
     warnings = list(_warnings(query, scan.index, cursor.stats))
     if warnings:
         answer["warning"] = "\n".join(warnings)
     return answer
-
-
-def _count(db: Database, index: IndexDefinition, stats: ExecutionStats) -> None:
-    """Count what a query did for ``_stats``."""
-    db.count("couchdb/database_reads", stats.docs_examined)
-    db.count("mango/keys_examined", stats.keys_examined)
-    db.count("mango/docs_examined", stats.docs_examined)
-    db.count("mango/quorum_docs_examined", stats.quorum_docs_examined)
-    db.count("mango/evaluate_selector", stats.keys_examined)
-    db.count("mango/results_returned", stats.results)
-    if not index.is_json:
-        db.count("mango/unindexed_queries")
 
 
 def _warnings(query: FindQuery, index: IndexDefinition, stats: ExecutionStats) -> Iterator[str]:
@@ -193,13 +166,17 @@ _Match: TypeAlias = "tuple[int, tuple[str, object, Mapping[str, object], Documen
 class _Cursor:
     """One pass over the rows of an index, or over the documents by id."""
 
-    __slots__ = ("_db", "_last", "_matches", "_prepared", "_query", "_resumes", "_scan", "_start", "_start_id", "stats")
+    __slots__ = (
+        *("_db", "_last", "_matches", "_most", "_prepared", "_query", "_resumes", "_scan", "_start", "_start_id"),
+        "stats",
+    )
 
-    def __init__(self, db: Database, prepared: PreparedQuery, scan: Scan) -> None:
+    def __init__(self, db: Database, prepared: PreparedQuery, scan: Scan, most: int | None) -> None:
         self._db = db
         self._prepared = prepared
         self._query = query = prepared.query
         self._scan = scan
+        self._most = most
         self.stats: ExecutionStats = ExecutionStats()
         self._matches = prepared.matches
         self._start = scan.start
@@ -262,7 +239,7 @@ class _Cursor:
         self._skip_resumed(records)
         matches, whole = _always if self._scan.quorum else self._matches, self._prepared.needs_whole
         examined = 0
-        for record in paced(records):
+        for record in paced(records if self._most is None or self._most < 0 else islice(records, self._most)):
             examined += 1
             # The same as _read, without a call for each document.
             document = self._whole(record) if whole else record.body
@@ -297,12 +274,14 @@ class _Cursor:
         scan = self._scan
         index = self._db.indexes.json_index(self._db, scan.index)
         start, partition = (self._start, self._start_id), self._query.partition
+        if self._most is not None and self._most < 0:
+            raise QueryParseError("`limit` must be a positive integer.")
         rows = index.rows(start, scan.end, partition=partition, descending=self._scan.descending)
         self._skip_resumed(rows)
         matches = _always if scan.quorum else self._matches
         paths = [parse_field(column) for column in scan.index.columns] if scan.covered else None
         examined = 0
-        for row in paced(rows):
+        for row in paced(rows if self._most is None else islice(rows, self._most)):
             examined += 1
             record = None if paths is not None else self._db.storage.get(row.doc_id)
             document = self._read(record) if record is not None else _rebuilt(row, paths or ())

@@ -32,6 +32,18 @@ class Ids:
         self.position = run_seed, count, shared
         return f"{shared}{number:06x}"
 
+    def next_of(self, algorithm: str, now: float, suffix: str) -> str:
+        """Return the next id of one of CouchDB's other algorithms. Source: ``couch_uuids``.
+
+        Two of them begin with the time in microseconds, which the number of the id makes unique.
+        """
+        run_seed, count, shared = self.position
+        self.position = run_seed, count + 1, shared
+        if algorithm == "random":
+            return _digest(run_seed, f"random {count}")
+        time = f"{int(now * 1_000_000) + count:014x}"
+        return time + (suffix if algorithm == "utc_id" else _digest(run_seed, f"utc {count}")[:18])
+
     def named(self, purpose: str) -> str:
         """Return the id for one purpose. It is the same at every call."""
         return _digest(self.seed, purpose)

@@ -219,7 +219,10 @@ class Server:
     def next_id(self) -> str:
         """Return the next generated id. This is for requests that work without the lock."""
         with self.lock:
-            return self.ids.next()
+            settings = self.settings
+            if settings.uuids_algorithm == "sequential":
+                return self.ids.next()
+            return self.ids.next_of(settings.uuids_algorithm, self.clock.now(), settings.utc_id_suffix)
 
     def empty(self, *actions: Action) -> None:
         """Forget everything but the administrators, and create the system databases. ``actions`` are part of it."""
