@@ -123,7 +123,7 @@ def _list_docs(call: Call, name: str) -> Response:
     states = _wanted_states(call)
     parameters = [item for item in call.params if item[0] != "states"]
     query = parse_parameters(ViewQuery(include_docs=True), parameters, decoded=False)
-    validate_listing(query, partitioned=False)
+    query = validate_listing(query, call.server.settings, partitioned=False)
     db, wanted = call.server.database(name), to_listing(query)
     # CouchDB limits the documents before it chooses among them.
     most = None if wanted.limit is None else wanted.skip + wanted.limit
