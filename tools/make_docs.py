@@ -16,7 +16,7 @@ import yaml
 
 from couchdal.api.parameters import PARAMETERS
 from couchdal.api.routes import ROUTES, Route
-from couchdal.emulator.engine.config.parsing import PLACES
+from couchdal.emulator.engine.config.parsing import JWT_KEYS, PLACES
 from couchdal.server.options import OPTIONS, Option
 
 ROOT = Path(__file__).parent.parent
@@ -47,9 +47,9 @@ def generated() -> dict[Path, str]:
 
 def settings_table() -> str:
     """Return the table of the settings that the emulator obeys."""
-    keys: dict[str, list[str]] = {}
+    keys: dict[str, set[str]] = {JWT_KEYS: {"*"}}
     for section, key, _ in PLACES.values():
-        keys.setdefault(section, []).append(key)
+        keys.setdefault(section, set()).add(key)
     return table(
         ("section", "keys"), ((code([section]), code(sorted(names))) for section, names in sorted(keys.items()))
     )

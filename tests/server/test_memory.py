@@ -26,6 +26,7 @@ from couchdal import AsyncBackend, BadRequest, BaseBackend, MemoryBackend, TooLa
 from couchdal.emulator.engine.auth import users
 from couchdal.emulator.engine.auth.sessions import Failures, count_failure, failure_key
 from couchdal.emulator.engine.collation import collation, root_collation
+from couchdal.emulator.engine.config.settings import Settings
 from couchdal.emulator.engine.documents import attachment, document
 from couchdal.emulator.engine.erlang import external_term
 from couchdal.emulator.engine.mango import bookmark, regex
@@ -477,10 +478,10 @@ def test_failed_logins_are_bounded() -> None:
     for number in range(10_500):
         key = failure_key("127.0.0.1", f"{number}" + "x" * 10_000, "")
         assert sum(map(len, key)) < 100
-        count_failure(failures, key, now=0.0)
+        count_failure(failures, key, Settings(), now=0.0)
     assert len(failures) == 10_000
     for number in range(6_000):
-        count_failure(failures, failure_key("127.0.0.1", str(number), ""), now=301.0)
+        count_failure(failures, failure_key("127.0.0.1", str(number), ""), Settings(), now=301.0)
     assert len(failures) == 6_000
 
 

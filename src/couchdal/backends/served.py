@@ -283,10 +283,8 @@ class ServedBackend(InlineBackend):
             response = configured_answer(settings, request, self._endpoint_answer(task, request))
             if response.stream is None and response.json is not ABSENT:
                 response.body, response.json = response.content(encode_in_pieces), ABSENT
-        except OutOfTime:
-            response = refuse(settings, request, _too_late())
-        except CouchError as error:
-            response = refuse(settings, request, error)
+        except (OutOfTime, CouchError) as error:
+            response = refuse(settings, request, _too_late() if isinstance(error, OutOfTime) else error)
         self._server.journal.counts[request.method, response.status] += 1
         return without_body(response) if request.method == "HEAD" else response
 

@@ -7,7 +7,6 @@ from couchdal.emulator.http.authentication import (
     WRONG_PASSWORD,
     authenticate,
     roles_of,
-    session_secret,
     user_properties,
 )
 from couchdal.emulator.http.call import Call
@@ -25,9 +24,12 @@ def read(call: Call) -> Response:
     user = call.user
     if user.name is None and call.param("basic") == "true":
         raise Unauthorized("Please login.")
-    info: dict[str, object] = {"authentication_handlers": ["cookie", "default"]}
+    settings = call.server.settings
+    info: dict[str, object] = {"authentication_handlers": list(settings.authentication_handlers)}
     if user.handler is not None:
         info["authenticated"] = user.handler
+    if settings.authentication_db:
+        info["authentication_db"] = settings.authentication_db
     return json_response({"ok": True, "userCtx": {"name": user.name, "roles": list(user.roles)}, "info": info})
 
 
@@ -37,23 +39,23 @@ def log_in(call: Call) -> Response:
 
     form = _form(call)
     name, password = _name(form), form.get("password", "")
-    server, now = call.server, int(call.server.clock.now())
+    server, settings, now = call.server, call.server.settings, int(call.server.clock.now())
     properties = user_properties(server, name) or {}
     if not authenticate(server, call.request.peer, name, password, properties):
         refused = {"error": "unauthorized", "reason": WRONG_PASSWORD}
-        return _redirected(call, "fail", json_response(refused, 401, {"set-cookie": set_cookie("", now)}))
+        return _redirected(call, "fail", json_response(refused, 401, {"set-cookie": set_cookie("", settings, now)}))
     if "totp" in properties:
         raise NotSupported("time-based one-time passwords are not emulated")
-    cookie = make_cookie(name, session_secret(server), str(properties.get("salt", "")), now)
+    cookie = make_cookie(name, settings, str(properties.get("salt", "")), now)
     answer = {"ok": True, "name": name, "roles": list(roles_of(properties))}
-    return _redirected(call, "next", json_response(answer, headers={"set-cookie": set_cookie(cookie, now)}))
+    return _redirected(call, "next", json_response(answer, headers={"set-cookie": set_cookie(cookie, settings, now)}))
 
 
 def log_out(call: Call) -> Response:
     """DELETE: clear the client's cookie. The server keeps no sessions, so the cookie itself stays valid."""
     from couchdal.emulator.engine.auth.sessions import set_cookie  # as above
 
-    cookie = set_cookie("", int(call.server.clock.now()))
+    cookie = set_cookie("", call.server.settings, int(call.server.clock.now()))
     return _redirected(call, "next", json_response({"ok": True}, headers={"set-cookie": cookie}))
 
 

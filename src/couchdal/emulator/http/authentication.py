@@ -1,15 +1,20 @@
-"""Authentication: the user of a request, from its cookie or its Basic credentials. Source: ``couch_httpd_auth``."""
+"""Authentication: the user of a request, from its cookie, its credentials, its token or a proxy.
+
+Source: ``couch_httpd_auth``, ``chttpd_auth``.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Final
 
 from couchdal.emulator.engine.auth.security import UserContext
+from couchdal.emulator.engine.config.settings import HANDLERS, Settings
 from couchdal.emulator.engine.documents.document import DocumentRecord
 from couchdal.emulator.engine.revisions.revision_tree import ranked_leaves
 from couchdal.emulator.engine.server.server import Server
 from couchdal.errors import BadRequest, CouchError, Forbidden, ServerError, Unauthorized
-from couchdal.http.headers import SESSION_COOKIE
+from couchdal.http.headers import SESSION_COOKIE, effective_method
 from couchdal.http.messages import Request, too_large
 from couchdal.http.urls import split_path
 
@@ -19,20 +24,45 @@ WRONG_PASSWORD = "Name or password is incorrect."
 
 
 def identify(server: Server, request: Request) -> UserContext:
-    """Return the user of a request: from the cookie, from the credentials, or anonymous.
+    """Return the user of a request, as the first handler finds it, or anonymous.
 
     On a server without administrators, an anonymous user is one. Raise ``Unauthorized`` for wrong credentials,
     ``Forbidden`` after too many attempts, and ``BadRequest`` for malformed credentials.
     """
-    cookie = request.headers.get("cookie")
-    if cookie:
-        user = _from_cookie(server, cookie)
-        if user is not None:
-            return user
+    settings = server.settings
+    if settings.authentication_handlers is not HANDLERS:
+        for name in settings.authentication_handlers:
+            user = _BY_HANDLER[name](server, request)
+            if user is not None:
+                return user
+    else:
+        if "cookie" in request.headers:
+            user = _by_cookie(server, request)
+            if user is not None:
+                return user
+        if "authorization" in request.headers:
+            user = _by_password(server, request)
+            if user is not None:
+                return user
+    if settings.refuses_anonymous or settings.require_valid_user_except_for_up:
+        _require_user(request, settings)
+    return _ANONYMOUS if server.admins and server.is_closed else _ADMIN_PARTY
+
+
+def _require_user(request: Request, settings: Settings) -> None:
+    """Raise ``Unauthorized`` for a request without a user, unless it logs in or may be anonymous."""
+    segments = split_path(request.path)
+    if segments == ["_session"] and effective_method(request.method, request.headers) == "POST":
+        return
+    if segments != ["_up"] or not settings.require_valid_user_except_for_up:
+        raise Unauthorized("Authentication required.")
+
+
+def _by_password(server: Server, request: Request) -> UserContext | None:
     authorization = request.headers.get("authorization")
     credentials = _basic_credentials(authorization) if authorization else None
     if credentials is None:
-        return _ANONYMOUS if server.admins and server.is_closed else _ADMIN_PARTY
+        return None
     name, password = credentials
     properties = user_properties(server, name)
     if properties is None or "totp" in properties:
@@ -40,6 +70,43 @@ def identify(server: Server, request: Request) -> UserContext:
     if not authenticate(server, request.peer, name, password, properties):
         raise Unauthorized(WRONG_PASSWORD)
     return UserContext(name, roles_of(properties), "default")
+
+
+def _by_anybody(server: Server, request: Request) -> UserContext:
+    return UserContext(None, ("_admin",), "null")
+
+
+def _by_proxy(server: Server, request: Request) -> UserContext | None:
+    """Return the user that a proxy names in headers. With a secret, the proxy has to sign the name."""
+    from hmac import compare_digest, digest  # few servers are behind such a proxy
+
+    from couchdal.emulator.engine.auth.tokens import split_list
+
+    settings, headers = server.settings, request.headers
+    name = headers.get(settings.x_auth_username)
+    if name is None:
+        return None
+    encoded = name.encode("latin-1", "replace")
+    if settings.proxy_use_secret:
+        token = headers.get(settings.x_auth_token, "").encode("latin-1", "replace")
+        secret = settings.secret.encode()
+        signed = (digest(secret, encoded, kind).hex().encode() for kind in settings.hash_algorithms)
+        if not any(compare_digest(one, token) for one in signed):
+            return None
+    listed = headers.get(settings.x_auth_roles)
+    roles = () if listed is None else split_list(listed)
+    return UserContext(encoded.decode("utf-8", "surrogateescape"), tuple(roles), "proxy")
+
+
+def _by_token(server: Server, request: Request) -> UserContext | None:
+    """Return the user of a JSON web token. Raise ``CouchError`` for an invalid one."""
+    authorization = request.headers.get("authorization", "").rstrip()
+    if not authorization.startswith("Bearer "):
+        return None
+    from couchdal.emulator.engine.auth.tokens import user_of_token  # few programs use tokens
+
+    name, roles = user_of_token(authorization[7:], server.settings, int(server.clock.now()))
+    return UserContext(name, roles, "jwt")
 
 
 def check_large(server: Server, request: Request) -> None:
@@ -69,11 +136,12 @@ def user_properties(server: Server, name: str) -> Mapping[str, object] | None:
     """
     from couchdal.emulator.engine.auth.users import ID_PREFIX, USERS
 
-    users = server.databases.get(USERS)
+    users = server.databases.get(server.settings.authentication_db or USERS)
     record: DocumentRecord | None = users.get(ID_PREFIX + name) if users is not None else None
     body: Mapping[str, object] | None = None
     if record is not None and not record.deleted:
-        if any(not leaf.deleted for leaf in ranked_leaves(record.tree)[1:]):
+        conflicts = any(not leaf.deleted for leaf in ranked_leaves(record.tree)[1:])
+        if conflicts and not server.settings.allow_conflicted_user_docs:
             raise Unauthorized(
                 "User document conflicts must be resolved before the document is used for authentication purposes."
             )
@@ -95,25 +163,26 @@ def authenticate(server: Server, peer: str, name: str, password: str, properties
     from couchdal.emulator.engine.auth.sessions import count_failure, failure_key, is_locked
     from couchdal.emulator.engine.auth.users import verify_password
 
+    settings = server.settings
     key, now = failure_key(peer, name, str(properties.get("salt", ""))), server.clock.now()
-    if is_locked(server.failures, key, now):
+    if is_locked(server.failures, key, settings, now):
         raise Forbidden("Account is temporarily locked due to multiple authentication failures")
     if name in server.admins and "password" in properties:
         right = password == properties["password"]
     else:
-        right = verify_password(properties, password.encode("utf-8", "surrogateescape"), server.known_passwords)
+        right = verify_password(
+            properties, password.encode("utf-8", "surrogateescape"), settings, server.known_passwords
+        )
     if not right:
-        count_failure(server.failures, key, now)
+        count_failure(server.failures, key, settings, now)
     return right
 
 
-def session_secret(server: Server) -> str:
-    """Return the key that signs this server's cookies."""
-    return server.settings.secret
-
-
-def _from_cookie(server: Server, header: str) -> UserContext | None:
+def _by_cookie(server: Server, request: Request) -> UserContext | None:
     """Return the user of a session cookie. Return None without a valid one."""
+    header = request.headers.get("cookie")
+    if not header:
+        return None
     from couchdal.emulator.engine.auth.sessions import check_cookie, make_cookie, parse_cookie, set_cookie
 
     parts = (part.strip().partition("=") for part in header.replace(",", ";").split(";"))
@@ -125,12 +194,21 @@ def _from_cookie(server: Server, header: str) -> UserContext | None:
     properties = user_properties(server, name)
     if properties is None:
         return None
-    secret, salt, now = session_secret(server), str(properties.get("salt", "")), int(server.clock.now())
-    old = check_cookie(cookie, secret, salt, now)
+    settings, salt, now = server.settings, str(properties.get("salt", "")), int(server.clock.now())
+    old = check_cookie(cookie, settings, salt, now)
     if old is None:
         return None
-    renewed = set_cookie(make_cookie(name, secret, salt, now), now) if old else None
+    renewed = set_cookie(make_cookie(name, settings, salt, now), settings, now) if old else None
     return UserContext(name, roles_of(properties), "cookie", renewed)
+
+
+_BY_HANDLER: Final[Mapping[str, Callable[[Server, Request], UserContext | None]]] = {
+    "cookie": _by_cookie,
+    "default": _by_password,
+    "jwt": _by_token,
+    "null": _by_anybody,
+    "proxy": _by_proxy,
+}
 
 
 def _basic_credentials(header: str) -> tuple[str, str] | None:

@@ -24,7 +24,8 @@ def authorize(server: Server, user: UserContext, method: str, segments: Sequence
         return
     first, below = segments[0], segments[1] if len(segments) > 1 else None
     if first.startswith("_") and first not in ("_users", "_replicator"):
-        _authorize_server_path(user, method, segments)
+        if first not in ("_all_dbs", "_dbs_info") or server.settings.admin_only_all_dbs:
+            _authorize_server_path(user, method, segments)
     elif below is None and method in ("PUT", "DELETE"):
         raise _not_server_admin()
     elif first.startswith("_"):

@@ -86,8 +86,8 @@ def _prepared(call: Call, documents: Sequence[Document]) -> Sequence[Document]:
 
     for document in documents:
         check_writable(document.doc_id, call.user, db.security)
-    ids, known = call.server.ids, call.server.known_passwords
-    return [hash_password(document, ids.named(_salt_name(call, document)), known) for document in documents]
+    ids, settings, known = call.server.ids, call.server.settings, call.server.known_passwords
+    return [hash_password(document, ids.named(_salt_name(call, document)), settings, known) for document in documents]
 
 
 def _salt_name(call: Call, document: Document) -> str:

@@ -7,37 +7,42 @@ A new password has a new salt and therefore ends the user's sessions. This modul
 
 from __future__ import annotations
 
+import re
 from itertools import islice
 from typing import TypeAlias
 
+from couchdal.emulator.engine.config.settings import Settings
 from couchdal.emulator.engine.erlang.integers import parse_hex
-from couchdal.errors import BadRequest
+from couchdal.errors import BadRequest, ServerError
 from couchdal.http.headers import SESSION_COOKIE
 
 # Failed logins by address, name and salt: their number, and the time of the first.
 Failures: TypeAlias = dict[tuple[str, str, str], tuple[int, float]]
 
-TIMEOUT_S = 600
-_RENEWED_AFTER_S = TIMEOUT_S // 10
-_LOCKED_AFTER = 5
 _LOCKED_FOR_S = 300
+# What the value of a cookie's attribute must not have.
+_SEPARATOR = re.compile(r"[\s()<>@,;:\\\"/\[\]?={}]")
 # CouchDB's ``max_objects``.
 _MOST_KEPT = 10_000
 _LONGEST_KEPT = 64
 
 
-def make_cookie(name: str, secret: str, salt: str, now: int) -> str:
+def make_cookie(name: str, settings: Settings, salt: str, now: int) -> str:
     """Return a session cookie that begins at ``now``, in seconds since 1970."""
     from base64 import urlsafe_b64encode  # few requests bring credentials
 
     signed = f"{name}:{now:X}".encode()
-    return urlsafe_b64encode(signed + b":" + _signature(signed, secret, salt, "sha256")).rstrip(b"=").decode()
+    return (
+        urlsafe_b64encode(signed + b":" + _signature(signed, settings, salt, settings.hash_algorithms[0]))
+        .rstrip(b"=")
+        .decode()
+    )
 
 
-def _signature(signed: bytes, secret: str, salt: str, algorithm: str) -> bytes:
+def _signature(signed: bytes, settings: Settings, salt: str, algorithm: str) -> bytes:
     from hmac import digest  # as above
 
-    return digest((secret + salt).encode(), signed, algorithm)
+    return digest((settings.secret + salt).encode(), signed, algorithm)
 
 
 def parse_cookie(value: str) -> tuple[str, str, bytes]:
@@ -54,28 +59,37 @@ def parse_cookie(value: str) -> tuple[str, str, bytes]:
     return name.decode("utf-8", "surrogateescape"), time.decode("latin-1"), signature
 
 
-def check_cookie(cookie: tuple[str, str, bytes], secret: str, salt: str, now: int) -> bool | None:
+def check_cookie(cookie: tuple[str, str, bytes], settings: Settings, salt: str, now: int) -> bool | None:
     """Return None for an expired or forged cookie. Otherwise, return True if it is old enough to be renewed."""
     from hmac import compare_digest  # as above
 
     name, time, signature = cookie
     began = parse_hex(time)
-    if began is None or now >= began + TIMEOUT_S:
+    if began is None or now >= began + settings.session_timeout_s:
         return None
     signed = f"{name}:{time}".encode("utf-8", "surrogateescape")
-    # CouchDB signs with SHA-256 and still accepts SHA-1.
-    if not any(compare_digest(_signature(signed, secret, salt, kind), signature) for kind in ("sha256", "sha1")):
+    kinds = settings.hash_algorithms
+    if not any(compare_digest(_signature(signed, settings, salt, kind), signature) for kind in kinds):
         return None
-    return now - began > _RENEWED_AFTER_S
+    return began + settings.session_timeout_s - now < settings.session_timeout_s * 0.9
 
 
-def set_cookie(value: str, now: int) -> str:
+def set_cookie(value: str, settings: Settings, now: int) -> str:
     """Return a ``Set-Cookie`` header. An empty value logs the user out."""
     from email.utils import formatdate  # as above
 
-    day, date = formatdate(now + TIMEOUT_S, usegmt=True).split(", ")
-    expires = date.replace(" ", "-", 2)
-    return f"{SESSION_COOKIE}={value}; Version=1; Expires={day}, {expires}; Max-Age={TIMEOUT_S}; Path=/; HttpOnly"
+    parts = [f"{SESSION_COOKIE}={value}", "Version=1"]
+    if settings.allow_persistent_cookies:
+        day, date = formatdate(now + max(settings.session_timeout_s, 0), usegmt=True).split(", ")
+        parts += (f"Expires={day}, {date.replace(' ', '-', 2)}", f"Max-Age={max(settings.session_timeout_s, 0)}")
+    if settings.cookie_domain:
+        if _SEPARATOR.search(settings.cookie_domain):
+            raise ServerError(settings.cookie_domain, error="cookie_quoting_required")
+        parts.append(f"Domain={settings.cookie_domain}")
+    parts += ("Path=/", "HttpOnly")
+    if settings.same_site in ("none", "lax", "strict"):
+        parts.append(f"SameSite={settings.same_site.title()}")
+    return "; ".join(parts)
 
 
 def failure_key(peer: str, name: str, salt: str) -> tuple[str, str, str]:
@@ -91,17 +105,19 @@ def _shortened(text: str) -> str:
     return sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def is_locked(failures: Failures, key: tuple[str, str, str], now: float) -> bool:
+def is_locked(failures: Failures, key: tuple[str, str, str], settings: Settings, now: float) -> bool:
     """Return True after too many failed logins. They expire after five minutes."""
     count, since = failures.get(key, (0, now))
     if now - since >= _LOCKED_FOR_S:
         del failures[key]
         return False
-    return count >= _LOCKED_AFTER
+    return settings.lockout_mode == "enforce" and count >= settings.lockout_threshold
 
 
-def count_failure(failures: Failures, key: tuple[str, str, str], now: float) -> None:
+def count_failure(failures: Failures, key: tuple[str, str, str], settings: Settings, now: float) -> None:
     """Record a failed login. Forget the expired ones, and the oldest if there are too many."""
+    if settings.lockout_mode not in ("enforce", "warn"):
+        return
     count, since = failures.get(key, (0, now))
     failures[key] = (count + 1, since)
     # The first entries are the oldest, because a later failure does not move an entry.

@@ -12,6 +12,7 @@ from hashlib import new, pbkdf2_hmac, sha1, sha256
 from hmac import compare_digest, digest
 
 from couchdal.emulator.engine.auth.security import UserContext, is_db_admin
+from couchdal.emulator.engine.config.settings import Settings
 from couchdal.emulator.engine.documents.document import Document
 from couchdal.emulator.engine.erlang.term_text import pretty_term
 from couchdal.emulator.engine.revisions.revision_node import Node
@@ -20,12 +21,9 @@ from couchdal.pace import begin_long, computing, paced, unlocked
 
 USERS = "_users"
 ID_PREFIX = "org.couchdb.user:"
-ITERATIONS = 600_000
 # How many right passwords are known at once, and up to which length a derivation is kept.
 _MOST_KNOWN = 1000
 _LONGEST_KEPT = 1024
-# CouchDB's default limit, ``max_iterations``. As many take a quarter of an hour.
-_MOST_ITERATIONS = 1_000_000_000
 # How many iterations are done in one call, which nothing can end. They take a second or two.
 _AT_ONCE = 1_000_000
 PRFS = {"sha": "sha1", "sha224": "sha224", "sha256": "sha256", "sha384": "sha384", "sha512": "sha512"}
@@ -82,7 +80,9 @@ def _derive_in_steps(name: str, password: bytes, salt: bytes, iterations: int) -
     return total.to_bytes(hashed.digest_size).hex()
 
 
-def verify_password(properties: Mapping[str, object], password: bytes, known: dict[str, bytes]) -> bool:
+def verify_password(
+    properties: Mapping[str, object], password: bytes, settings: Settings, known: dict[str, bytes]
+) -> bool:
     """Return True if the key in a user document derives from the password.
 
     ``known`` has digests of correct passwords by derived key, because verification is slow. Raise ``Forbidden`` or
@@ -91,7 +91,7 @@ def verify_password(properties: Mapping[str, object], password: bytes, known: di
     expected = str(properties.get("derived_key"))
     if expected in known:
         return compare_digest(known[expected], _digest(password))
-    right = _verify(properties, password)
+    right = _verify(properties, password, settings)
     if right and properties.get("password_scheme") == "pbkdf2":
         remember(known, expected, password)
     return right
@@ -108,7 +108,7 @@ def _digest(password: bytes) -> bytes:
     return sha256(password).digest()
 
 
-def _verify(properties: Mapping[str, object], password: bytes) -> bool:
+def _verify(properties: Mapping[str, object], password: bytes, settings: Settings) -> bool:
     scheme, text = properties.get("password_scheme", "simple"), properties.get("salt", "")
     if scheme not in _SCHEMES:
         raise ServerError("case_clause") if scheme is None else ServerError(pretty_term(scheme), error="case_clause")
@@ -125,14 +125,16 @@ def _verify(properties: Mapping[str, object], password: bytes) -> bool:
     iterations = properties.get("iterations", 10_000)
     if type(iterations) is not int:
         raise ServerError("function_clause")
-    if iterations < 1:
+    if iterations < settings.min_iterations:
         raise Forbidden("Iteration count is too low for this server")
-    if iterations > _MOST_ITERATIONS:
+    if iterations > settings.max_iterations:
         raise Forbidden("Iteration count is too high for this server")
+    if iterations < 1:
+        raise ServerError("function_clause", error="unknown_error")
     return derive_key(prf, password, salt, iterations) == properties.get("derived_key")
 
 
-def hash_password(document: Document, new_salt: str, known: dict[str, bytes]) -> Document:
+def hash_password(document: Document, new_salt: str, settings: Settings, known: dict[str, bytes]) -> Document:
     """Return a user document with a derived key instead of its password. Documents without one stay as they are."""
     body = document.body
     password = body.get("password")
@@ -141,15 +143,7 @@ def hash_password(document: Document, new_salt: str, known: dict[str, bytes]) ->
     if type(password) is not str:
         raise Forbidden(f"Password value of '{pretty_term(password)}' is invalid.")
     salt = str(body.get("salt", new_salt)) if body.get("preserve_salt") is True else new_salt
-    derived_key = derive_key("sha256", password.encode(), salt.encode(), ITERATIONS)
-    remember(known, derived_key, password.encode())
-    hashed: dict[str, object] = {
-        "password_scheme": "pbkdf2",
-        "pbkdf2_prf": "sha256",
-        "salt": salt,
-        "iterations": ITERATIONS,
-        "derived_key": derived_key,
-    }
+    hashed = _hashed(password, salt, settings, known)
     hashed.update((name, member) for name, member in body.items() if name not in _PASSWORD_FIELDS)
     return Document(
         document.doc_id,
@@ -159,6 +153,34 @@ def hash_password(document: Document, new_salt: str, known: dict[str, bytes]) ->
         deleted=document.deleted,
         attachments=document.attachments,
     )
+
+
+def _hashed(text: str, salt: str, settings: Settings, known: dict[str, bytes]) -> dict[str, object]:
+    """Return the members of a user document for a password, by the scheme of the settings."""
+    scheme, prf, iterations = settings.password_scheme, settings.pbkdf2_prf, settings.iterations
+    if scheme not in ("simple", "pbkdf2"):
+        raise Forbidden("Server cannot hash passwords at this time.")
+    if settings.password_regexp:
+        from couchdal.emulator.engine.auth.password_rules import check_new_password  # few servers have rules
+
+        check_new_password(text, settings.password_regexp)
+    password = text.encode()
+    if scheme == "simple":
+        password_sha = sha1(password + salt.encode(), usedforsecurity=False).hexdigest()
+        return {"password_scheme": "simple", "salt": salt, "password_sha": password_sha}
+    if prf not in PRFS:
+        raise ServerError("badarg", error="unknown_error")
+    if iterations < 1:
+        raise ServerError("function_clause", error="unknown_error")
+    derived_key = derive_key(prf, password, salt.encode(), iterations)
+    remember(known, derived_key, password)
+    return {
+        "password_scheme": "pbkdf2",
+        "pbkdf2_prf": prf,
+        "salt": salt,
+        "iterations": iterations,
+        "derived_key": derived_key,
+    }
 
 
 def check_writable(doc_id: str, user: UserContext, security: Mapping[str, object]) -> None:

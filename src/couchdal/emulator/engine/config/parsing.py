@@ -5,6 +5,7 @@ CouchDB ignores a value that it cannot parse, and uses its default. Source: ``co
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from math import inf, nan
 from typing import Final, TypeAlias
@@ -14,6 +15,19 @@ from couchdal.emulator.engine.config.settings import Settings
 from couchdal.emulator.engine.erlang.integers import parse_integer
 
 _Parse: TypeAlias = Callable[[str], object]
+_HANDLER = re.compile(r"\{\s*\w+\s*,\s*([a-z]+)_\w*\s*\}")
+_KNOWN_HANDLERS = frozenset(("cookie", "default", "jwt", "null", "proxy"))
+_COMMA = re.compile(r"\s*,\s*")
+#: Erlang's names of hash functions, and Python's.
+_HASHES: Final[Mapping[str, str]] = {
+    "md5": "md5",
+    "sha": "sha1",
+    "sha224": "sha224",
+    "sha256": "sha256",
+    "sha384": "sha384",
+    "sha512": "sha512",
+    **{name: name for name in ("sha3_224", "sha3_256", "sha3_384", "sha3_512", "blake2b", "blake2s")},
+}
 _OLDER: Final[Mapping[str, str]] = {"chttpd": "httpd", "chttpd_auth": "couch_httpd_auth"}
 
 
@@ -30,6 +44,16 @@ def _limit(text: str) -> float:
 def _algorithm(text: str) -> str | None:
     # An unknown algorithm stops a CouchDB.
     return text if text in ("sequential", "random", "utc_random", "utc_id") else None
+
+
+def _handlers(text: str) -> tuple[str, ...]:
+    """Return the names of handlers: the beginnings of the names of their functions."""
+    return tuple(name for name in _HANDLER.findall(text) if name in _KNOWN_HANDLERS)
+
+
+def _hash_algorithms(text: str) -> tuple[str, ...]:
+    """Return the names of the hash functions that exist. CouchDB uses SHA-1 if none does."""
+    return tuple(_HASHES[name] for name in _COMMA.split(text) if name in _HASHES) or ("sha1",)
 
 
 #: The section, the key and the type of each setting.
@@ -51,12 +75,43 @@ PLACES: Final[Mapping[str, tuple[str, str, _Parse]]] = {
     "attachments_csp_enable": ("csp", "attachments_enable", _boolean),
     "attachments_csp": ("csp", "attachments_header_value", str),
     "secret": ("chttpd_auth", "secret", str),
+    "authentication_handlers": ("chttpd", "authentication_handlers", _handlers),
+    "require_valid_user": ("chttpd", "require_valid_user", _boolean),
+    "refuses_anonymous": ("chttpd", "require_valid_user", _boolean),
+    "require_valid_user_except_for_up": ("chttpd", "require_valid_user_except_for_up", _boolean),
+    "admin_only_all_dbs": ("chttpd", "admin_only_all_dbs", _boolean),
+    "authentication_db": ("chttpd_auth", "authentication_db", str),
+    "session_timeout_s": ("chttpd_auth", "timeout", parse_integer),
+    "allow_persistent_cookies": ("chttpd_auth", "allow_persistent_cookies", _boolean),
+    "cookie_domain": ("chttpd_auth", "cookie_domain", str),
+    "same_site": ("chttpd_auth", "same_site", str.lower),
+    "hash_algorithms": ("chttpd_auth", "hash_algorithms", _hash_algorithms),
+    "allow_conflicted_user_docs": ("chttpd_auth", "allow_conflicted_user_docs", _boolean),
+    "min_iterations": ("chttpd_auth", "min_iterations", parse_integer),
+    "max_iterations": ("chttpd_auth", "max_iterations", parse_integer),
+    "password_regexp": ("chttpd_auth", "password_regexp", str),
+    "x_auth_username": ("chttpd_auth", "x_auth_username", str.lower),
+    "x_auth_roles": ("chttpd_auth", "x_auth_roles", str.lower),
+    "x_auth_token": ("chttpd_auth", "x_auth_token", str.lower),
+    "proxy_use_secret": ("chttpd_auth", "proxy_use_secret", _boolean),
+    "lockout_mode": ("chttpd_auth_lockout", "mode", str),
+    "lockout_threshold": ("chttpd_auth_lockout", "threshold", parse_integer),
+    "required_claims": ("jwt_auth", "required_claims", str),
+    "roles_claim_name": ("jwt_auth", "roles_claim_name", str),
+    "roles_claim_path": ("jwt_auth", "roles_claim_path", str),
     "password_scheme": ("chttpd_auth", "password_scheme", str),
     "pbkdf2_prf": ("chttpd_auth", "pbkdf2_prf", str),
     "iterations": ("chttpd_auth", "iterations", parse_integer),
 }
 #: The settings that CouchDB does not look for in the section of older versions.
-_ONLY_HERE: Final = frozenset(("decode_plus_to_space",))
+_ONLY_HERE: Final = frozenset(
+    (
+        *("admin_only_all_dbs", "allow_conflicted_user_docs", "authentication_db", "authentication_handlers"),
+        *("decode_plus_to_space", "refuses_anonymous", "require_valid_user_except_for_up"),
+    )
+)
+#: A section of which every key counts.
+JWT_KEYS: Final = "jwt_keys"
 
 
 def parse_settings(values: Sections) -> Settings:
@@ -73,4 +128,5 @@ def parse_settings(values: Sections) -> Settings:
                 setattr(settings, name, value)
                 break
     settings.changes_answers = settings.allow_jsonp
+    settings.jwt_keys = values.get(JWT_KEYS, {})
     return settings

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from math import inf
+from types import MappingProxyType
 
 from couchdal.errors import ServerError
 from couchdal.http.answers import AnswerSettings
+from couchdal.http.headers import PROXY_ROLES, PROXY_TOKEN, PROXY_USER
 
 #: Rows that a view returns if a request does not limit them.
 MAX_LIMIT = 576_460_752_303_423_487
+
+#: CouchDB's handlers of authentication, if none are configured.
+HANDLERS = ("cookie", "default")
 
 
 class Settings(AnswerSettings):
@@ -41,10 +47,47 @@ class Settings(AnswerSettings):
     attachments_csp_enable: bool = True
     attachments_csp: str = "sandbox"
 
-    #: How new passwords of administrators are hashed.
+    #: Who finds out the user of a request, in this order.
+    authentication_handlers: tuple[str, ...] = HANDLERS
+    #: Whether anonymous requests are refused, and whether those but ``/_up`` are.
+    refuses_anonymous: bool = False
+    require_valid_user_except_for_up: bool = False
+    #: Whether only administrators may list databases.
+    admin_only_all_dbs: bool = True
+
+    #: The database of the users. The answer of ``/_session`` names it only if it is configured.
+    authentication_db: str = ""
+    session_timeout_s: int = 600
+    allow_persistent_cookies: bool = True
+    cookie_domain: str = ""
+    same_site: str = ""
+    #: The hash functions that sign cookies: the first signs new ones.
+    hash_algorithms: tuple[str, ...] = ("sha256", "sha1")
+    allow_conflicted_user_docs: bool = False
+
+    #: How new passwords are hashed, and which hashes are accepted.
     password_scheme: str = "pbkdf2"
     pbkdf2_prf: str = "sha256"
     iterations: int = 600_000
+    min_iterations: int = 1
+    max_iterations: int = 1_000_000_000
+    #: The rules for new passwords, as an Erlang term.
+    password_regexp: str = ""
+
+    lockout_mode: str = "enforce"
+    lockout_threshold: int = 5
+
+    #: The headers of proxy authentication, and whether they need a token that only the proxy can compute.
+    x_auth_username: str = PROXY_USER
+    x_auth_roles: str = PROXY_ROLES
+    x_auth_token: str = PROXY_TOKEN
+    proxy_use_secret: bool = False
+
+    #: What JSON web tokens must claim, and where they name the roles. The keys that verify them, by kind and id.
+    required_claims: str = "exp"
+    roles_claim_name: str = "_couchdb.roles"
+    roles_claim_path: str | None = None
+    jwt_keys: Mapping[str, str] = MappingProxyType({})
 
     def __init__(self, secret: str = "") -> None:
         #: The key that signs session cookies.
