@@ -177,11 +177,11 @@ def _verify(algorithm: str, message: bytes, signature: bytes | None, key: str) -
 def _public_verifier(kind: str, key: str) -> Callable[[bytes, bytes, str], bool]:
     """Return the function that checks a signature with a public key in PEM. Raise ``BadRequest`` for a wrong key."""
     try:
-        from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
-        from cryptography.hazmat.primitives import hashes
-        from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
-        from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
-        from cryptography.hazmat.primitives.serialization import load_pem_public_key
+        from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm  # an extra
+        from cryptography.hazmat.primitives import hashes  # an extra
+        from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa  # an extra
+        from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature  # an extra
+        from cryptography.hazmat.primitives.serialization import load_pem_public_key  # an extra
     except ModuleNotFoundError:
         raise NotSupported("tokens with RSA and EC signatures need the extra: couchdal[jwt]") from None
 
