@@ -46,7 +46,7 @@ def _algorithm(text: str) -> str | None:
     return text if text in ("sequential", "random", "utc_random", "utc_id") else None
 
 
-def _handlers(text: str) -> tuple[str, ...]:
+def _named_functions(text: str) -> tuple[str, ...]:
     """Return the names of handlers: the beginnings of the names of their functions."""
     return tuple(name for name in _HANDLER.findall(text) if name in _KNOWN_HANDLERS)
 
@@ -75,7 +75,7 @@ PLACES: Final[Mapping[str, tuple[str, str, _Parse]]] = {
     "attachments_csp_enable": ("csp", "attachments_enable", _boolean),
     "attachments_csp": ("csp", "attachments_header_value", str),
     "secret": ("chttpd_auth", "secret", str),
-    "authentication_handlers": ("chttpd", "authentication_handlers", _handlers),
+    "authentication_handlers": ("chttpd", "authentication_handlers", _named_functions),
     "require_valid_user": ("chttpd", "require_valid_user", _boolean),
     "refuses_anonymous": ("chttpd", "require_valid_user", _boolean),
     "require_valid_user_except_for_up": ("chttpd", "require_valid_user_except_for_up", _boolean),
