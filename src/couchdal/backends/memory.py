@@ -17,7 +17,7 @@ from couchdal.emulator.engine.server.clock import Clock
 from couchdal.emulator.engine.server.journal import Assignment, Changes
 from couchdal.emulator.engine.server.server import Server, ServerClock
 from couchdal.emulator.http.authentication import check_large
-from couchdal.emulator.http.call import WithoutLock
+from couchdal.emulator.http.call import Rewritten, WithoutLock
 from couchdal.errors import CouchError
 from couchdal.http.answers import error_response, without_body
 from couchdal.http.messages import Request, Response
@@ -70,6 +70,8 @@ class MemoryBackend(Emulator):
                     journal.busy = False
         except CouchError as error:
             response = error_response(error, request, server.settings)
+        except Rewritten as other:
+            response = other.answer(self.send)
         except WithoutLock as rest:
             response = self._finish(rest, request)
         if server.settings.changes_answers:

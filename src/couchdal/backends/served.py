@@ -23,8 +23,8 @@ from couchdal.emulator.engine.server.server import Server
 from couchdal.emulator.engine.server.view import View, sink
 from couchdal.emulator.http.answering import configured_answer, refuse
 from couchdal.emulator.http.authentication import check_large
-from couchdal.emulator.http.call import WithoutLock
-from couchdal.errors import CouchError, ServerError
+from couchdal.emulator.http.call import Rewritten, WithoutLock
+from couchdal.errors import CouchError, thrown
 from couchdal.http.answers import error_response, without_body
 from couchdal.http.json_text import encode_in_pieces
 from couchdal.http.messages import ABSENT, ANONYMOUS_BODY, Feed, Request, Response
@@ -291,6 +291,8 @@ class ServedBackend(InlineBackend):
     def _endpoint_answer(self, task: Task, request: Request) -> Response:
         try:
             return self._locked_answer(task, request)
+        except Rewritten as other:
+            return other.answer(partial(self._endpoint_answer, task))
         except WithoutLock as rest:
             return rest.answer(self._peers(task))
 
@@ -341,9 +343,7 @@ class ServedBackend(InlineBackend):
 
 
 def _too_late() -> CouchError:
-    error = ServerError(_TOO_LATE, error="timeout")
-    error.is_traced = False
-    return error
+    return thrown("timeout", _TOO_LATE)
 
 
 def _polled(feed: Feed) -> tuple[bytes, float | None]:

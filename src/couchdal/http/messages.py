@@ -36,10 +36,10 @@ class Request:
     ``path`` and ``query`` are percent-encoded, as in the request line. Header names are lower case. The body is
     ``body`` (bytes), or ``json`` (a decoded and checked value that no other code holds), or ``stream`` (chunks that can
     be read once, for asynchronous backends that stream). ``announces_body`` is true if the head announced a body, even
-    an empty one. ``peer`` is the client's address.
+    an empty one. ``peer`` is the client's address. ``rewrites`` counts the requests that ``_rewrite`` replaced by this.
     """
 
-    __slots__ = ("announces_body", "body", "headers", "json", "method", "path", "peer", "query", "stream")
+    __slots__ = ("announces_body", "body", "headers", "json", "method", "path", "peer", "query", "rewrites", "stream")
 
     def __init__(
         self,
@@ -53,6 +53,7 @@ class Request:
         peer: str = "127.0.0.1",
         stream: AsyncIterable[bytes] | None = None,
         announces_body: bool = True,
+        rewrites: int = 0,
     ) -> None:
         self.method: Final = method
         self.path: Final = path
@@ -63,6 +64,7 @@ class Request:
         self.peer: Final = peer
         self.stream: Final = stream
         self.announces_body: Final = announces_body
+        self.rewrites: Final = rewrites
         # From here on, assignments raise. A class that refuses them from the start would make this constructor slow.
         self.__class__ = _SealedRequest
 

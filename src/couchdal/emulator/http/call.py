@@ -11,7 +11,7 @@ from couchdal.emulator.engine.erlang.external_term import encode_term
 from couchdal.emulator.engine.server.database import Database
 from couchdal.emulator.engine.server.server import Server
 from couchdal.errors import BadContentType, BadRequest, CouchError, Forbidden, Unauthorized
-from couchdal.http.answers import JSON_TYPE, absolute_uri
+from couchdal.http.answers import JSON_TYPE, absolute_uri, without_body
 from couchdal.http.headers import effective_method
 from couchdal.http.json_text import JSON, decode_request
 from couchdal.http.messages import ABSENT, ANONYMOUS_BODY, INFLATED_BODY, Request, Response, decompress, too_large
@@ -182,6 +182,19 @@ class WithoutLock(Exception):
         if self._cookie is not None:
             response.headers.setdefault("set-cookie", self._cookie)
         return response
+
+
+class Rewritten(Exception):
+    """A design document replaces a request by another one, which is answered in its place."""
+
+    def __init__(self, request: Request) -> None:
+        super().__init__()
+        self.request = request
+
+    def answer(self, send: Callable[[Request], Response]) -> Response:
+        """Return the answer to the other request."""
+        response = send(self.request)
+        return without_body(response) if self.request.method == "HEAD" else response
 
 
 def document_etag(doc_id: str, rev: str, body: dict[str, object]) -> str:
