@@ -2,6 +2,7 @@
 
 PYTHON ?= python3
 PORT ?= 5984
+DATA ?= couchdal.db
 BIN := .venv/bin
 CLIENTS := tests/foreign_clients
 PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check
@@ -21,7 +22,7 @@ NODE_TARGET := $(if $(and $(shell command -v node),$(shell command -v npm)),$(NO
 .PHONY: help setup run test soak simulate fuzz check types without-pyright versions format docs parity bench without-node without-fuzzing
 
 help:
-	@echo "make run       serve an emulated CouchDB on port 5984 (PORT=... takes another)"
+	@echo "make run       serve an emulated CouchDB on port 5984 (PORT=... takes another, DATA=... another file for its data)"
 	@echo "make test      run the tests (ARGS=... is passed to pytest)"
 	@echo "make soak      run the long tests, and the random tests with more examples"
 	@echo "make simulate  simulate servers, clients and their failures (SEED=... repeats a run, MINUTES=... tries more)"
@@ -72,7 +73,7 @@ without-node:
 
 # The examples are printed only when the server listens. The pipe's reader ignores Ctrl-C: it ends with the server.
 run: $(RUN_READY)
-	@trap : INT; PYTHONPATH=src $(BIN)/python -m couchdal.cli serve --backend memory --port $(PORT) | { \
+	@trap : INT; PYTHONPATH=src $(BIN)/python -m couchdal.cli serve --data $(DATA) --port $(PORT) | { \
 	  trap '' INT; \
 	  read -r line || { echo "The server did not start. To use another port: make run PORT=5985"; exit 1; }; \
 	  url=$${line#listening at }; url=$${url%% *}; \
@@ -82,7 +83,7 @@ run: $(RUN_READY)
 	  echo "  curl -X POST $$url/tasks -H 'Content-Type: application/json' -d '{\"type\": \"task\"}'"; \
 	  echo "  curl -X POST $$url/tasks/_find -H 'Content-Type: application/json' -d '{\"selector\": {\"type\": \"task\"}}'"; \
 	  echo "  curl '$$url/tasks/_changes?feed=continuous&timeout=60000'"; \
-	  echo "Ctrl-C stops the server and discards its data."; \
+	  echo "Ctrl-C stops the server. Its data stays in $(DATA); to begin anew, remove that file."; \
 	  cat; }
 
 test: setup

@@ -118,7 +118,7 @@ def _serve(arguments: Arguments) -> int:
     import errno
     import logging
 
-    from couchdal.server.assembly import build_application
+    from couchdal.server.assembly import build_application, keeping
     from couchdal.server.stderr import StandardError
 
     stderr = StandardError()
@@ -137,7 +137,8 @@ def _serve(arguments: Arguments) -> int:
         return _fail("serve", f"cannot listen on {host} port {port}: {error.strerror or error}")
 
     def announce() -> None:
-        print(f"listening at {address_of(listener)} for {application.backend.name}", flush=True)
+        address = address_of(listener)
+        print(f"listening at {address} for {application.backend.name}{keeping(application, address)}", flush=True)
 
     # Ctrl-C is the normal way to stop the server.
     logging.basicConfig(stream=stderr)

@@ -58,7 +58,7 @@ def test_upstream_options_use_couchdbs_variables() -> None:
         ('port = "x"', "line 1: port must be a whole number"),
         ("read_only = 2", "line 1: read_only must be true or false"),
         ("timeout = -1", "line 1: timeout must be a positive number of seconds"),
-        ('backend = "mongo"', "line 1: backend must be one of: memory, couch"),
+        ('backend = "mongo"', "line 1: backend must be one of: memory, sqlite, couch"),
         ('databases = "*,db"', "line 1: databases must be one value, so without a comma"),
         ("port = [1]", "line 1: port must be a single value"),
         ("port = 1\nhost = localhost", "line 2, column 8: not valid TOML: Invalid value"),

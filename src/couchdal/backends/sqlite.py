@@ -39,6 +39,7 @@ class SqliteBackend(MemoryBackend):
     >>> backend.close()
     """
 
+    name: str = "the sqlite backend"
     # What the views of a shared backend keep.
     _opened: _Opened | None = None
 
@@ -68,10 +69,13 @@ class SqliteBackend(MemoryBackend):
             if not is_loaded:
                 file.close()
         super().__init__(admin, server=server, database=database)
-        self.name = self.path
 
     def __repr__(self) -> str:
         return f"<SqliteBackend of {self.path}, {len(self.server.databases)} databases>"
+
+    def announce(self, address: str) -> None:
+        """Let the error that other processes get name the address at which this one serves the file."""
+        self._keeper.file.announce(address)
 
     def close(self) -> None:
         """Close the file, so that another process can open it. The next request opens it again."""

@@ -33,8 +33,10 @@ def build_application(settings: Mapping[str, Setting], write_log: Callable[[str]
     options = {key: setting.value for key, setting in settings.items()}
     backend: BaseBackend | AsyncBackend
     nodes: Nodes | None = None
-    if options["backend"] == "memory":
-        backend = embedded = _embedded(options["admin"])
+    if options["backend"] != "couch":
+        # A backend that is named on purpose may ignore the variable of others.
+        is_kept = options["backend"] == "sqlite" or settings["backend"].origin == "default"
+        backend = embedded = _embedded(options["admin"], options["data"] if is_kept else None)
         _configure(embedded, options["set"])
     else:
         from couchdal.proxy.opening import open_proxy  # the emulator needs no HTTP client
@@ -65,7 +67,7 @@ def build_application(settings: Mapping[str, Setting], write_log: Callable[[str]
     return application
 
 
-def _embedded(admin: tuple[str, str] | None) -> MemoryBackend:
+def _embedded(admin: tuple[str, str] | None, data: str | None) -> MemoryBackend:
     from time import monotonic, time  # a proxy needs no emulator
 
     from couchdal.backends.memory import MemoryBackend
@@ -78,6 +80,10 @@ def _embedded(admin: tuple[str, str] | None) -> MemoryBackend:
         from couchdal.server.javascript_workers import Workers  # a proxy runs no functions
 
         javascript = Workers()
+    if data is not None:
+        from couchdal.backends.sqlite import SqliteBackend  # others need no SQLite
+
+        return SqliteBackend(data, admin=admin, javascript=javascript)
     if admin is None:
         return MemoryBackend(server=Server(clock=Clock(monotonic=monotonic), javascript=javascript))
     # Where credentials count, cookies must expire, and nobody may know the secret that signs them.
@@ -85,6 +91,19 @@ def _embedded(admin: tuple[str, str] | None) -> MemoryBackend:
 
     server = Server(clock=Clock(monotonic=monotonic, date=time), ids=Ids(randbits(128)), javascript=javascript)
     return MemoryBackend(admin=admin, server=server)
+
+
+def keeping(application: Application, address: str) -> str:
+    """Return what the line at the start says about data. The owner of a data file tells others its address."""
+    memory = sys.modules.get("couchdal.backends.memory")
+    backend = getattr(application.backend, "wrapped", None)
+    if memory is None or not isinstance(backend, memory.MemoryBackend):
+        return ""
+    sqlite = sys.modules.get("couchdal.backends.sqlite")
+    if sqlite is None or not isinstance(backend, sqlite.SqliteBackend):
+        return "; its data ends with this process (--data FILE keeps it)"
+    backend.announce(address)
+    return f"; its data is kept in {backend.path}"
 
 
 def _configure(backend: MemoryBackend, settings: Iterable[str]) -> None:

@@ -116,7 +116,10 @@ def _one_of(*words: str) -> Callable[[str], str]:
 
 OPTIONS = (
     Option("backend", _one_of(*BACKENDS), "memory", "memory: an embedded CouchDB that starts empty;"
-           " couch: a proxy for the servers in --upstream", metavar="memory|couch"),
+           " sqlite: one with its data in --data; couch: a proxy for the servers in --upstream",
+           metavar="|".join(BACKENDS)),
+    Option("data", _text, None, "the SQLite file that keeps the data of the embedded CouchDB; created if it does not"
+           " exist", metavar="FILE"),
     Option("host", _text, "127.0.0.1", "address to listen on"),
     Option("port", _port, 5984, "port to listen on; 0 takes a free one"),
     Option("admin", _credentials, None, "an admin of the embedded CouchDB; without one, every client is an admin",
@@ -183,6 +186,7 @@ _OF_PROXY = frozenset([*_BY_KEY][[*_BY_KEY].index("upstream") :])
 _OF_EMULATOR = {
     "admin": "a real CouchDB has its own admins",
     "set": "a real CouchDB has its own configuration",
+    "data": "a real CouchDB keeps its data itself",
     "request_timeout": "--timeout limits how long a real CouchDB may take",
 }
 _SETTING = re.compile(r"[^/=]+/[^=]+=")
@@ -216,17 +220,22 @@ def check_backend(settings: Mapping[str, Setting]) -> None:
     Without this, a forgotten ``--backend couch`` serves an empty database that everybody may change.
     """
     backend = settings["backend"]
+    embedded, data = backend.value != "couch", settings["data"]
+    if backend.value == "sqlite" and data.value is None:
+        raise NotConfigured("--backend sqlite needs a file: add --data FILE")
+    if backend.value == "memory" and backend.origin == "flag" and data.origin == "flag":
+        raise NotConfigured("--backend memory keeps no data: remove it, or remove --data")
     for option in OPTIONS:
-        only = "memory" if option.key in _OF_EMULATOR else "couch" if option.key in _OF_PROXY else backend.value
+        is_misplaced = option.key in (_OF_PROXY if embedded else _OF_EMULATOR)
         origin = settings[option.key].origin
-        if origin == "default" or only == backend.value:
+        if origin == "default" or not is_misplaced:
             continue
         # Other programs use these variables too. A backend that is named on purpose may ignore them.
         shared = option.env.startswith("COUCHDB_") and origin == "environment"
         if shared and backend.origin != "default":
             continue
         name = {"flag": f"--{option.name}", "environment": option.env}.get(origin, option.key)
-        if only == "memory":
+        if not embedded:
             raise NotConfigured(f"{name} is for the embedded CouchDB; {_OF_EMULATOR[option.key]}: remove {name}")
         way = "--backend memory to ignore it" if shared else f"remove {name}"
         raise NotConfigured(f"{name} is for --backend couch: add --backend couch, or {way}")
