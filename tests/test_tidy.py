@@ -47,7 +47,7 @@ LAYERS = (
     ("couchdal.coverage", "couchdal.metrics"),
     ("couchdal.base_client",),
     ("couchdal.proxy",),
-    ("couchdal.client", "couchdal.async_client", "couchdal.transcripts"),
+    ("couchdal.client", "couchdal.async_client", "couchdal.transcripts", "couchdal.data_files"),
     ("couchdal.server",),
     ("couchdal.interception",),
     ("couchdal.testing",),

@@ -192,6 +192,16 @@ def _certify(arguments: Arguments) -> int:
     return run(arguments, __version__)
 
 
+def _add_file_argument(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", metavar="FILE", help="a data file, such as tasks.db")
+
+
+def _on_data_file(command: str, arguments: Arguments) -> int:
+    from couchdal.data_files import COMMANDS
+
+    return COMMANDS[command](arguments.file)
+
+
 def _no_arguments(_: argparse.ArgumentParser) -> None:
     pass
 
@@ -213,6 +223,14 @@ SUBCOMMANDS = {
     "record": Subcommand("record the answers of a live server to scenarios", _add_record_arguments, _record),
     "certify": Subcommand(
         "compare a CouchDB with the emulator by the requests of a test suite", _add_certify_arguments, _certify
+    ),
+    "info": Subcommand("print the databases of a data file", _add_file_argument, partial(_on_data_file, "info")),
+    "check": Subcommand("print what is wrong with a data file", _add_file_argument, partial(_on_data_file, "check")),
+    "dump": Subcommand(
+        "print the data of a data file as JSON lines", _add_file_argument, partial(_on_data_file, "dump")
+    ),
+    "load": Subcommand(
+        "make a new data file of a dump on the standard input", _add_file_argument, partial(_on_data_file, "load")
     ),
 }
 

@@ -73,6 +73,15 @@ class SqliteBackend(MemoryBackend):
     def __repr__(self) -> str:
         return f"<SqliteBackend of {self.path}, {len(self.server.databases)} databases>"
 
+    def check(self) -> list[str]:
+        """Return what is wrong with the file and with the data in memory. The list is empty unless one is damaged."""
+        return [*self._keeper.file.check(), *super().check()]
+
+    def kept_configuration(self) -> dict[str, dict[str, str]]:
+        """Return the configuration in the file: what was set, and the administrators with their hashed passwords."""
+        file = self._keeper.file
+        return {**(file.get_meta("config") or {}), "admins": file.get_meta("admins") or {}}
+
     def announce(self, address: str) -> None:
         """Let the error that other processes get name the address at which this one serves the file."""
         self._keeper.file.announce(address)
