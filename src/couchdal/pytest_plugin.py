@@ -24,7 +24,8 @@ __all__ = ["async_dal", "couch_intercept", "couch_server", "dal", "dal_backend",
 _ISOLATION = pytest.StashKey[Isolation]()
 _INTERCEPTED = pytest.StashKey[frozenset[int]]()
 _ENVIRONMENT = pytest.StashKey[dict[str, str | None]]()
-_BACKENDS = ("memory", "couch", "both", "compare")
+_BACKENDS = ("memory", "sqlite", "couch", "both", "compare")
+_EMULATED = ("memory", "sqlite")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -32,9 +33,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--dal-backend",
         choices=_BACKENDS,
-        help="where tests run: memory (the default); couch: the CouchDB at COUCHDB_URL; both: each test on memory and"
-        " on CouchDB, with a report of the differences; compare: on CouchDB, failing at the first answer that the"
-        " emulator would give differently",
+        help="where tests run: memory (the default); sqlite: on memory, with the data of COUCHDAL_DATA; couch: the"
+        " CouchDB at COUCHDB_URL; both: each test on memory and on CouchDB, with a report of the differences; compare:"
+        " on CouchDB, failing at the first answer that the emulator would give differently",
     )
     group.addoption(
         "--dal-indexes",
@@ -86,7 +87,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addini("dal_databases", "databases that exist in every test", type="args", default=[])
     parser.addini("dal_known_differences", "a TOML file of answers that may differ, for compare", default="")
     parser.addini("dal_check", "check the memory server's data after each test", type="bool", default=False)
-    parser.addini("dal_backend", "where tests run: memory, couch, both or compare", default="")
+    parser.addini("dal_backend", "where tests run: memory, sqlite, couch, both or compare", default="")
     parser.addini("dal_indexes", "queries without an index: require makes them fail, watch collects them", default="")
     parser.addini("dal_allowed_hosts", "hosts that tests may connect to, besides this machine", type="args", default=[])
     parser.addini("dal_seed", "files with documents for every test, relative to the root folder", "args", default=[])
@@ -124,7 +125,7 @@ def pytest_configure(config: pytest.Config) -> None:
     add_admin(config)
     live = None
     databases = databases_of(config)
-    if _chosen(config)[0] != "memory":
+    if _chosen(config)[0] not in _EMULATED:
         from couchdal.testing.mapping import start
 
         live = start(config, databases)
@@ -152,7 +153,9 @@ def pytest_configure(config: pytest.Config) -> None:
         from couchdal.testing.check import CheckPlugin
 
         config.pluginmanager.register(CheckPlugin(config), "dal-check")
-    config.stash[_ISOLATION] = Isolation(_prepare, databases if _chosen(config)[0] in ("memory", "both") else (), live)
+    config.stash[_ISOLATION] = Isolation(
+        _prepare, databases if _chosen(config)[0] in (*_EMULATED, "both") else (), live
+    )
 
 
 def _add_choice(config: pytest.Config, chosen: str) -> None:
@@ -216,6 +219,12 @@ def _set_environment(config: pytest.Config, options: Mapping[str, object]) -> No
     backend = values["DAL_BACKEND"]
     if backend not in ("", *_BACKENDS):
         raise pytest.UsageError(f"dal_backend must be one of {', '.join(_BACKENDS)}, not {backend!r}")
+    if backend == "sqlite":
+        from couchdal.testing.data_file import use_file  # other runs need no SQLite
+
+        use_file(config)
+        # It is the emulator, and isolated alike.
+        values["DAL_BACKEND"] = backend = "memory"
     if backend not in ("", "memory") or os.environ.get("COUCHDB_URL"):
         # All backends call the default database alike.
         values["COUCHDB_DATABASE"] = os.environ.get("COUCHDB_DATABASE") or "default"

@@ -250,6 +250,12 @@ def default_backend() -> MemoryBackend:
         return _default
 
 
+def set_default_backend(backend: MemoryBackend) -> None:
+    """Let all handles of this process share another server."""
+    global _default
+    _default = backend
+
+
 def existing_default_backend() -> MemoryBackend | None:
     """Return the shared memory server, or ``None`` if nothing has used it yet."""
     return _default

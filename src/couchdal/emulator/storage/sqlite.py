@@ -217,6 +217,11 @@ class DataFile:
         """Set a setting of the server to a JSON value."""
         self.run("INSERT OR REPLACE INTO meta VALUES (?, ?)", (name, json.dumps(value)))
 
+    def copy(self, path: str) -> None:
+        """Write the present state to a new file."""
+        with self._lock, self._named_errors():
+            self._open_writer.execute("VACUUM INTO ?", (path,))
+
     # --- house-keeping ------------------------------------------------------------------------------------------------
 
     def shrink(self) -> None:
@@ -247,6 +252,15 @@ class DataFile:
             if code in _BROKEN:
                 raise self.damaged(str(error)) from None
             raise ServerError(f"{self.path}: {error}", error="file_error") from None
+
+
+def copy_file(path: str, copy: str) -> None:
+    """Copy a data file, also while another process owns it. Raise ``NotConfigured`` if it is none."""
+    file = DataFile(path, read_only=True)
+    try:
+        file.copy(copy)
+    finally:
+        file.close()
 
 
 def _sync_folder(path: str) -> None:
