@@ -74,7 +74,7 @@ def test_first_of_argument_environment_pytest_and_couch_chooses(
 
 @pytest.mark.parametrize(("argument", "environ"), [("mongo", {}), (None, {"DAL_BACKEND": "mongo"})])
 def test_unknown_backend_is_refused_by_name(argument: str | None, environ: dict[str, str]) -> None:
-    with pytest.raises(ValueError, match=r"'mongo'.*memory, couch"):
+    with pytest.raises(ValueError, match=r"'mongo'.*memory, sqlite, couch"):
         choose_backend(argument, environ, set())
 
 

@@ -215,7 +215,7 @@ def test_version_names_the_version_and_the_collation(capsys: pytest.CaptureFixtu
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["config", "--data", "x"], "unknown option --data; did you mean --databases?"),
+        (["config", "--database", "x"], "unknown option --database; did you mean --databases?"),
         (["serve", "--max-feed=3"], "unknown option --max-feed; did you mean --max-feeds?"),
         (["serve", "--qqq"], "unknown option --qqq\n"),
         (["--verson"], "unknown option --verson; did you mean --version?"),

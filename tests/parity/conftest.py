@@ -72,7 +72,7 @@ def intercepted() -> Iterator[Callable[[str], Target]]:
             opened.enter_context(intercept(address, backend=emulator))
             client = CLIENTS[way.removeprefix("intercepted-")](address)
             opened.callback(client.close)
-            return Target(way, client, pause_of(emulator))
+            return Target(way, client, pause_of(emulator), emulator=emulator)
 
         yield make
 
@@ -99,19 +99,19 @@ def target(request: pytest.FixtureRequest, served_emulator: MemoryBackend) -> Ta
         return intercepted(way)
     if way == "memory":
         emulator = MemoryBackend(admin=RECORDED_ADMIN)
-        return Target(way, emulator, pause_of(emulator))
+        return Target(way, emulator, pause_of(emulator), emulator=emulator)
     if way == "sqlite":
         stored: SqliteBackend = request.getfixturevalue("stored_emulator")
-        return Target(way, stored, pause_of(stored))
+        return Target(way, stored, pause_of(stored), emulator=stored)
     if way == "workers":
         # The workers end with the tests.
         emulator = MemoryBackend(server=Server(dict([RECORDED_ADMIN]), javascript=Workers(most=2)))
-        return Target(way, emulator, pause_of(emulator))
+        return Target(way, emulator, pause_of(emulator), emulator=emulator)
     if way != "live":
         address: str = request.getfixturevalue("proxied_address" if way == "proxy" else "served_address")
         # No credentials here: each request has those that its transcript names.
         backend = CouchBackend(address) if way == "http" else SocketBackend(address)
-        return Target(way, backend, pause_of(served_emulator))
+        return Target(way, backend, pause_of(served_emulator), emulator=served_emulator)
     parts = urlsplit(os.environ["COUCHDB_URL"])
     backend = CouchBackend(f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}")
     return Target(way, backend, time.sleep, (unquote(parts.username or "admin"), unquote(parts.password or "")))

@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from itertools import count
 from random import Random
 from unittest import mock
 
@@ -28,6 +29,7 @@ from couchdal.emulator.engine.server.server import Clock, Server
 from couchdal.errors import BackendError, CouchError
 from couchdal.http.messages import Request, Response
 from couchdal.proxy.proxy import Proxy
+from couchdal.server import framing
 from couchdal.server.application import Application
 from couchdal.server.assembly import build_application
 from couchdal.server.options import read_options
@@ -62,6 +64,8 @@ class World:
 
     def __init__(self, seed: int) -> None:
         self.chance = Random(seed)
+        # The ids of requests are numbered, and belong to the bytes that a seed repeats.
+        framing._numbers = count(1)
         self.loop = VirtualLoop()
         self.network = Network(self.loop, Random(self.chance.random()), self._fate)
         self.judge = Judge()

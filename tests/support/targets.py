@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from couchdal.backends.base import BaseBackend
+from couchdal.backends.memory import MemoryBackend
 from couchdal.http.messages import Request, Response
 from couchdal.transcripts.scenario import RECORDED_ADMIN, Credentials
 
@@ -23,6 +24,7 @@ class Target:
     backend: BaseBackend
     pause: Callable[[float], object]
     admin: Credentials = RECORDED_ADMIN
+    emulator: MemoryBackend | None = None
 
 
 class SocketBackend(BaseBackend):
