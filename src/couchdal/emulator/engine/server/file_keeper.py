@@ -55,7 +55,8 @@ class FileKeeper(Keeper):
 
     def restart(self) -> None:
         """Note that the server is in the state of the file."""
-        self.applied = self._begun = self.count()
+        self._begun = self.count()
+        self.applied: int = self._begun
         self._file_id = self.file.get_meta("ids")
 
     def count(self) -> int:
