@@ -745,7 +745,7 @@ def test_option_or_setting_requires_indexes(tmp_path: Path, arguments: tuple[str
 
 def test_unknown_backend_in_the_settings_is_refused(tmp_path: Path) -> None:
     (tmp_path / "pytest.ini").write_text("[pytest]\ndal_backend = redis\n")
-    assert "dal_backend must be one of memory, couch, both, compare, not 'redis'" in run(tmp_path, test_it="")
+    assert "dal_backend must be one of memory, sqlite, couch, both, compare, not 'redis'" in run(tmp_path, test_it="")
 
 
 def test_other_hosts_are_refused_unless_they_are_allowed(tmp_path: Path) -> None:
