@@ -20,8 +20,8 @@ HANDLERS = ("cookie", "default")
 class Settings(AnswerSettings):
     """The settings of a server. The attributes of the class are CouchDB's defaults.
 
-    ``config.parsing`` says which section and key each attribute comes from. A limit is ``inf`` if there is none, and
-    ``nan`` if its value is not a number and CouchDB fails when it needs it.
+    ``config.parsing`` says which section and key each attribute comes from. ``inf`` means without a limit. ``nan``
+    means that the value is not a number; CouchDB fails when it needs that limit.
     """
 
     max_document_size: int = 8_000_000

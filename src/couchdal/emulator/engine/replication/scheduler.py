@@ -155,7 +155,7 @@ class Scheduler(Replications):
             self.state = self.state.with_job(job.after("started", now))
 
     def cancel(self, job_id: str) -> bool:
-        """End a replication. Return False if there is none with this id. The caller holds the lock."""
+        """End the replication with this id. Return False if it does not exist. The caller holds the lock."""
         job = self.state.jobs.get(job_id)
         if job is not None:
             self._stop(job)
