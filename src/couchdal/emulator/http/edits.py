@@ -57,7 +57,8 @@ def edit(call: Call, documents: Sequence[Document]) -> list[Outcome]:
         from couchdal.emulator.engine.replication.documents import owned  # few programs have replications
 
         documents = [owned(document, call.user, call.db.security) for document in documents]
-    return update_documents(call.db, _prepared(call, documents), call.design_error, _validate(call))
+    most = call.server.settings.max_partition_size
+    return update_documents(call.db, _prepared(call, documents), call.design_error, _validate(call), most)
 
 
 def replicate(call: Call, documents: Sequence[Document]) -> list[tuple[Document, CouchError]]:

@@ -38,7 +38,7 @@ def view_rows(call: Call, design: str, view: str, *, for_list: bool = False) -> 
         keys = ABSENT if text is None else decode_request(text.encode("utf-8", "surrogateescape"))
         query = _start(keys, for_list)
     query = parse_parameters(query, call.params, decoded=False)
-    index = call.db.indexes.view_index(call.db, body)
+    index = _index(call, body)
     query = _validated(call, index, view, query)
     try:
         return _rows(call.db, index, view, query)
@@ -57,7 +57,7 @@ def view_queries(call: Call, design: str, view: str) -> list[dict[str, object]]:
     if not isinstance(values, list):
         raise BadRequest("POST body must include `queries` parameter.")
     shared = parse_parameters(ViewQuery(), call.params, decoded=False)
-    index = call.db.indexes.view_index(call.db, body)
+    index = _index(call, body)
     index.group.find(view)
     queries = [_validated(call, index, view, query) for query in parse_queries(shared, values)]
     try:
@@ -78,6 +78,12 @@ def view_info(call: Call, design: str) -> dict[str, object]:
 def _design_body(call: Call, design: str) -> Mapping[str, object]:
     record, _ = open_winner(call.db, f"_design/{design}")
     return record.body
+
+
+def _index(call: Call, body: Mapping[str, object]) -> ViewIndex:
+    index = call.db.indexes.view_index(call.db, body)
+    index.reduce_limit = call.server.settings.reduce_limit
+    return index
 
 
 def _array_member(body: Mapping[str, object], name: str) -> object:

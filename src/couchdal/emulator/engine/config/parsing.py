@@ -60,6 +60,7 @@ def _hash_algorithms(text: str) -> tuple[str, ...]:
 PLACES: Final[Mapping[str, tuple[str, str, _Parse]]] = {
     "max_document_size": ("couchdb", "max_document_size", parse_integer),
     "max_attachment_size": ("couchdb", "max_attachment_size", _limit),
+    "max_partition_size": ("couchdb", "max_partition_size", parse_integer),
     "max_http_request_size": ("chttpd", "max_http_request_size", parse_integer),
     "decode_plus_to_space": ("chttpd", "decode_plus_to_space", _boolean),
     "allow_jsonp": ("chttpd", "allow_jsonp", _boolean),
@@ -72,6 +73,7 @@ PLACES: Final[Mapping[str, tuple[str, str, _Parse]]] = {
     "max_uuids": ("uuids", "max_count", parse_integer),
     "query_limit": ("query_server_config", "query_limit", _limit),
     "partition_query_limit": ("query_server_config", "partition_query_limit", _limit),
+    "reduce_limit": ("query_server_config", "reduce_limit", str),
     "attachments_csp_enable": ("csp", "attachments_enable", _boolean),
     "attachments_csp": ("csp", "attachments_header_value", str),
     "secret": ("chttpd_auth", "secret", str),

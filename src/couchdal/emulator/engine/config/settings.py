@@ -26,6 +26,9 @@ class Settings(AnswerSettings):
 
     max_document_size: int = 8_000_000
     max_attachment_size: float = 1_073_741_824
+    #: From this external size on, a partition may only shrink. 0 or less is without a limit. CouchDB's default is
+    #: 10 GiB, which no emulator reaches.
+    max_partition_size: int = 0
     max_http_request_size: int = 4_294_967_296
 
     #: How ids are generated, and how many a client gets at once.
@@ -36,6 +39,8 @@ class Settings(AnswerSettings):
     #: How many rows a query may ask for, and how many within a partition.
     query_limit: float = inf
     partition_query_limit: float = inf
+    #: Whether reductions must be shorter than their input: ``true``, ``false`` or ``log``.
+    reduce_limit: str = "true"
 
     #: Whether a plus sign in a path is a space.
     decode_plus_to_space: bool = True

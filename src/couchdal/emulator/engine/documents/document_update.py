@@ -7,7 +7,7 @@ It does not know requests. The caller has parsed every document of a request bef
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from itertools import groupby
 from operator import itemgetter
@@ -45,12 +45,15 @@ def update_documents(
     documents: Sequence[Document],
     design_error: DesignError = lambda: None,
     validate: Validate | None = None,
+    max_partition_size: int = 0,
 ) -> list[Outcome]:
     """Make the edits of one request, and return their outcomes in the order of the request.
 
     Several edits of one document are made one after the other. Update sequences follow the order of ids.
     ``design_error`` returns the error for design documents if the user may not write them; ``validate`` checks the
-    other documents. Raise ``MissingStub`` or ``BadRequest`` for an error that fails the whole request.
+    other documents. Documents of partitions from ``max_partition_size`` on may only shrink; 0 allows any size. Raise
+    ``MissingStub`` or ``BadRequest`` for an error that fails the whole
+    request.
     """
     outcomes: list[Outcome] = [""] * len(documents)
     edits, locals_, writes_design = _sorted_edits(documents)
@@ -60,13 +63,24 @@ def update_documents(
     attachments: dict[int, tuple[Attachment, ...]] = {}
     if attached:
         attachments = {index: _new_attachments(document) for _, index, document in edits if document.attachments}
+    full: Collection[str] = ()
+    if max_partition_size > 0 and db.partitioned:
+        from couchdal.emulator.engine.documents.full_partition import (  # few programs limit partitions
+            edited_in_full_partition,
+            full_partitions,
+        )
+
+        full = full_partitions(db, map(_doc_id, edits), max_partition_size)
     writes: list[Write] = []
     seq = db.update_seq
     for doc_id, group in groupby(paced(edits), _doc_id):
         own = list(group)
         old = db.storage.get(doc_id)
         before = tree = old.tree if old is not None else ()
-        if len(own) == 1:
+        if full and doc_id.partition(":")[0] in full:
+            for _, index, document in own:
+                tree, outcomes[index] = edited_in_full_partition(tree, document, attachments.get(index, ()))
+        elif len(own) == 1:
             ((_, index, document),) = own
             tree, outcomes[index] = edited(tree, document, attachments.get(index, ()))
         else:
@@ -202,6 +216,9 @@ def _store(
     seq: int,
 ) -> int:
     """Add the change of a document to the writes, and return the last update sequence."""
+    if not tree:
+        # The first edit of a document was refused.
+        return seq
     # Stem even after a refused edit: a lowered limit takes effect as a change of the document.
     tree = stem(tree, db.revs_limit)
     if tree is before or is_same(tree, before):

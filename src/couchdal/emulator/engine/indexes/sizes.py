@@ -49,16 +49,12 @@ class DocumentSizes(FollowingIndex[Size]):
 
     def read(self, db: DocumentStore, record: DocumentRecord) -> Size:
         leaves = record.tree
-        external = sum(encoded_size(leaf.body or {}) for leaf in leaves)
-        # Leaves share the attachments that they took over from one revision.
-        files = {id(one.data): len(one.data or b"") for leaf in leaves for one in leaf.attachments}
         revisions, old = 0, 0
         for node in each_node(leaves):
             revisions += 1
             if node.body is not None and not _is_leaf(node, leaves):
                 old += encoded_size(node.body)
-        external += sum(files.values())
-        return Size(external, _OF_DOCUMENT + _OF_REVISION * (revisions - 1), old)
+        return Size(external_size(leaves), _OF_DOCUMENT + _OF_REVISION * (revisions - 1), old)
 
     def _replace(self, changed: Sequence[tuple[str, Size | None]], seq: int, prepared: object) -> None:
         external, trees, old = self._total
@@ -101,6 +97,13 @@ class DocumentSizes(FollowingIndex[Size]):
 
     def _take_copies(self) -> None:
         self._sizes = dict(self._sizes)
+
+
+def external_size(leaves: Sequence[Node]) -> int:
+    """Return the external size of a document with these leaves."""
+    # Leaves share the attachments that they took over from one revision.
+    files = {id(one.data): len(one.data or b"") for leaf in leaves for one in leaf.attachments}
+    return sum(encoded_size(leaf.body or {}) for leaf in leaves) + sum(files.values())
 
 
 def _is_leaf(node: Node, leaves: Sequence[Node]) -> bool:

@@ -1,16 +1,18 @@
 """Reductions of blocks of rows, and of ranges of rows: each block is reduced once, and its result is kept beside it.
 
 As in CouchDB, a reduce function gets the rows of one block. The reductions of several blocks are reduced again
-(``rereduce``). Source: ``couch_btree:fold_reduce``, ``couch_query_servers:os_rereduce``.
+(``rereduce``). Source: ``couch_btree:fold_reduce``, ``couch_query_servers:os_rereduce`` and
+``check_sum_overflow``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from couchdal.emulator.engine.collation.collation import Key
+from couchdal.emulator.engine.erlang.external_term import encode_term
 from couchdal.emulator.engine.indexes.row_blocks import Block
 from couchdal.emulator.engine.views.reduction import is_builtin, reduce_block, rereduce, result_of
 from couchdal.http.json_text import encode_json
@@ -21,8 +23,9 @@ if TYPE_CHECKING:
 # The position of a row: partition ("" in a global view), key, document id, and number within the document.
 Place: TypeAlias = "tuple[str, Key, bytes, int]"
 
-# CouchDB accepts reductions up to this length. A longer one must shrink its input by this factor.
-_FREE_LENGTH, _SHRINKING = 4096, 2
+# CouchDB accepts results of JavaScript and of ``_sum`` up to these lengths. A longer one must shrink its input by the
+# factor.
+_FREE_LENGTH, _FREE_SUM, _SHRINKING = 4096, 4906, 2
 
 
 class ViewRow(NamedTuple):
@@ -40,76 +43,96 @@ class Overflow(NamedTuple):
     reason: str
 
 
-def reduction_of(block: Block[ViewRow], source: str, server: QueryServer | None) -> Any:
-    """Return the reduction of a block that is not empty. Raise ``CouchError`` if the function fails.
+class Reducer(NamedTuple):
+    """A reduce function. ``server`` runs JavaScript; the built-in functions do not need it.
 
-    ``server`` runs JavaScript. The built-in functions do not need it.
+    ``is_limited`` says whether a result that is too long for its input is replaced: by ``Overflow`` if the function is
+    JavaScript, and by an object that describes the error if it is built in. The methods raise ``CouchError`` if the
+    function fails.
     """
-    if source in block.reductions:
-        return block.reductions[source]
-    if block.blocks:
-        found = _again(source, [reduction_of(child, source, server) for child in block.blocks], server)
-    else:
-        found = _reduced(source, block.rows, server)
-    block.reductions[source] = found
-    return found
 
+    source: str
+    server: QueryServer | None
+    is_limited: bool
 
-def reduce_range(root: Block[ViewRow], low: int, high: int, source: str, server: QueryServer | None) -> Any:
-    """Return the result for the rows between two places. Return ``Overflow`` for one that is too long.
+    def of_block(self, block: Block[ViewRow]) -> Any:
+        """Return the reduction of a block that is not empty."""
+        name = (self.source, self.is_limited)
+        if name in block.reductions:
+            return block.reductions[name]
+        if block.blocks:
+            found = self._again([self.of_block(child) for child in block.blocks])
+        else:
+            found = self._reduced(block.rows)
+        block.reductions[name] = found
+        return found
 
-    Raise ``CouchError`` if the function fails.
-    """
-    rows: list[ViewRow] = []
-    blocks: list[Block[ViewRow]] = []
-    root.parts(low, high, rows, blocks)
-    return reduce_parts(rows, blocks, source, server)
+    def of_range(self, root: Block[ViewRow], low: int, high: int) -> Any:
+        """Return the result for the rows between two places."""
+        rows: list[ViewRow] = []
+        blocks: list[Block[ViewRow]] = []
+        root.parts(low, high, rows, blocks)
+        return self.of_parts(rows, blocks)
 
+    def of_parts(self, rows: Sequence[ViewRow], blocks: Sequence[Block[ViewRow]] = ()) -> Any:
+        """Return the same for some rows and blocks, which together are a range."""
+        values = [self._reduced(rows)] if rows else []
+        # CouchDB collects reductions by prepending.
+        values += [self.of_block(block) for block in reversed(blocks)]
+        value = values[0] if len(values) == 1 else self._again(values)
+        # CouchDB reduces the results of its shards once more.
+        value = self._again([value])
+        return result_of(self.source, value) if is_builtin(self.source) else value
 
-def reduce_parts(
-    rows: Sequence[ViewRow], blocks: Sequence[Block[ViewRow]], source: str, server: QueryServer | None
-) -> Any:
-    """Return the same for some rows and blocks, which together are a range."""
-    values = [_reduced(source, rows, server)] if rows else []
-    # CouchDB collects reductions by prepending.
-    values += [reduction_of(block, source, server) for block in reversed(blocks)]
-    value = values[0] if len(values) == 1 else _again(source, values, server)
-    # CouchDB reduces the results of its shards once more.
-    value = _again(source, [value], server)
-    return result_of(source, value) if is_builtin(source) else value
+    def _reduced(self, rows: Sequence[ViewRow]) -> Any:
+        # CouchDB collects rows by prepending.
+        rows = list(ascending_values(reversed(rows))) if any(row.place[3] for row in rows) else rows[::-1]
+        source, server = self.source, self.server
+        if is_builtin(source):
+            value = reduce_block(source, rows)
+            return self._checked_sum(value, lambda: [[[row.key, row.doc_id], row.value] for row in rows])
+        assert server is not None
+        keys: list[object] = [[row.key, row.doc_id] for row in rows]
+        values = [row.value for row in rows]
+        value = server.reduce(source, keys, values, again=False)
+        return self._checked("reduce", [list(pair) for pair in zip(keys, values, strict=True)], value)
 
+    def _again(self, values: Sequence[Any]) -> Any:
+        source, server = self.source, self.server
+        if is_builtin(source):
+            return self._checked_sum(rereduce(source, values), lambda: [[[], value] for value in values])
+        for value in values:
+            if isinstance(value, Overflow):
+                return value
+        assert server is not None
+        return self._checked("rereduce", values, server.reduce(source, None, list(values), again=True))
 
-def _reduced(source: str, rows: Sequence[ViewRow], server: QueryServer | None) -> Any:
-    # CouchDB collects rows by prepending.
-    rows = list(ascending_values(reversed(rows))) if any(row.place[3] for row in rows) else rows[::-1]
-    if is_builtin(source):
-        return reduce_block(source, rows)
-    assert server is not None
-    keys: list[object] = [[row.key, row.doc_id] for row in rows]
-    values = [row.value for row in rows]
-    value = server.reduce(source, keys, values, again=False)
-    return _checked("reduce", source, [list(pair) for pair in zip(keys, values, strict=True)], value)
-
-
-def _again(source: str, values: Sequence[Any], server: QueryServer | None) -> Any:
-    if is_builtin(source):
-        return rereduce(source, values)
-    for value in values:
-        if isinstance(value, Overflow):
+    def _checked(self, command: str, arguments: object, value: object) -> object:
+        """Return the value of a JavaScript function, or ``Overflow`` if it is too long for its input."""
+        if not self.is_limited:
             return value
-    assert server is not None
-    return _checked("rereduce", source, values, server.reduce(source, None, list(values), again=True))
+        length = len(encode_json([value]).decode())
+        if length <= _FREE_LENGTH:
+            return value
+        given = len(encode_json([command, [self.source], arguments]).decode()) - len(self.source)
+        return value if length * _SHRINKING <= given else Overflow(_reason(given, length))
+
+    def _checked_sum(self, value: object, given: Callable[[], object]) -> object:
+        """Return the result of a built-in function, or an error in its place if it is a sum that is too long."""
+        if type(value) in (int, float) or not self.is_limited or not self.source.startswith("_sum"):
+            return value
+        # Erlang counts the byte that begins each of its external terms.
+        length = 1 + len(encode_term(value))
+        if length <= _FREE_SUM:
+            return value
+        size = 1 + len(encode_term(given()))
+        if length * _SHRINKING <= size:
+            return value
+        return {"error": "builtin_reduce_error", "reason": _reason(size, length)}
 
 
-def _checked(command: str, source: str, arguments: object, value: object) -> object:
-    """Return the value of a reduce function, or ``Overflow`` if it is too long for its input."""
-    length = len(encode_json([value]).decode())
-    if length <= _FREE_LENGTH:
-        return value
-    given = len(encode_json([command, [source], arguments]).decode()) - len(source)
-    if length * _SHRINKING <= given:
-        return value
-    return Overflow(f"Reduce output must shrink more rapidly: input size: {given} output size: {length}")
+def _reason(given: int, length: int) -> str:
+    return f"Reduce output must shrink more rapidly: input size: {given} output size: {length}"
 
 
 def _document_of(row: ViewRow) -> tuple[Any, ...]:

@@ -22,10 +22,7 @@ from couchdal.emulator.engine.views.block_reduction import (
     Overflow,
     ViewRow,
     ascending_values,
-    reduce_parts,
-    reduce_range,
 )
-from couchdal.emulator.engine.views.reduction import is_builtin
 from couchdal.emulator.engine.views.row_range import (
     LAST_ID,
     RowQuery,
@@ -171,12 +168,8 @@ class View:
     def _reduced(self, group: _Group, level: int | None) -> _Json:
         low, high, first, rows = group
         key = None if level == 0 else copy_json(_cut(first.key, level))
-        source = self._reduce or ""
-        server = None if is_builtin(source) else self._index.query_server()
-        if rows is None:
-            value = reduce_range(self._rows.root, low, high, source, server)
-        else:
-            value = reduce_parts(rows, (), source, server)
+        reducer = self._index.reducer(self._reduce or "")
+        value = reducer.of_range(self._rows.root, low, high) if rows is None else reducer.of_parts(rows)
         if isinstance(value, Overflow):
             return {"key": key, "error": "reduce_overflow_error", "reason": value.reason}
         return {"key": key, "value": copy_json(value)}

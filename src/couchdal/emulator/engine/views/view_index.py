@@ -20,7 +20,7 @@ from couchdal.emulator.engine.javascript.javascript import Emitted, Message, Que
 from couchdal.emulator.engine.javascript.runtime import Runtime
 from couchdal.emulator.engine.mango.index_definition import IndexDefinition
 from couchdal.emulator.engine.mango.json_index import JsonIndex
-from couchdal.emulator.engine.views.block_reduction import ViewRow, reduction_of
+from couchdal.emulator.engine.views.block_reduction import Reducer, ViewRow
 from couchdal.emulator.engine.views.reduction import can_fail, is_builtin
 from couchdal.emulator.engine.views.view_definition import JAVASCRIPT, MANGO, MapView, ViewGroup
 from couchdal.errors import ServerError
@@ -63,6 +63,8 @@ class ViewIndex(FollowingIndex[_Rows]):
         self.partitioned = partitioned
         self.javascript = javascript
         self.tell = tell
+        #: The setting ``query_server_config/reduce_limit``.
+        self.reduce_limit: str = "true"
         self.rows: list[RowBlocks[ViewRow]] = [RowBlocks() for _ in group.views]
         # For each view, the update sequence at which its rows last changed.
         self.changed_at: list[int] = [0] * len(group.views)
@@ -120,6 +122,12 @@ class ViewIndex(FollowingIndex[_Rows]):
                 {"views": {"lib": self.group.lib}}, self.javascript, self.tell, function_names(self.group)
             )
         return self._server
+
+    def reducer(self, source: str) -> Reducer:
+        """Return a reduce function. The two kinds of functions understand the setting of their limit differently."""
+        if is_builtin(source):
+            return Reducer(source, None, self.reduce_limit == "true")
+        return Reducer(source, self.query_server(), self.reduce_limit != "false")
 
     def found_since(self, db: DocumentStore, seq: int, until: int | None = None) -> Sequence[tuple[str, _Rows | None]]:
         if self.group.language != MANGO:
@@ -228,7 +236,7 @@ class ViewIndex(FollowingIndex[_Rows]):
                     continue
                 if is_builtin(source):
                     if can_fail(source) and not has_numbers[place]:
-                        reduction_of(rows.root, source, self._server)
+                        self.reducer(source).of_block(rows.root)
                 elif self.partitioned:
                     # CouchDB passes keys that contain the partition, and cannot encode them as JSON.
                     raise ServerError(
@@ -236,7 +244,7 @@ class ViewIndex(FollowingIndex[_Rows]):
                         error="invalid_ejson",
                     )
                 else:
-                    reduction_of(rows.root, source, self.query_server())
+                    self.reducer(source).of_block(rows.root)
 
 
 def _placed(
