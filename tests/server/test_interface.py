@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from couchdal.errors import MethodNotAllowed, NotConfigured
+from couchdal.http.answers import AnswerSettings
 from couchdal.http.messages import Request, Response
 from couchdal.server.assembly import build_application
 from couchdal.server.interface import Interface
@@ -97,3 +98,29 @@ def test_option_names_the_folder(folder):
     assert application.interface is not None
     with pytest.raises(NotConfigured, match="not a folder"):
         build_application(read_options({"utils": str(folder / "missing")}, {}))
+
+
+def test_policy_of_the_interface_is_configured(folder):
+    settings = AnswerSettings()
+    interface = Interface(str(folder), lambda: settings)
+
+    def policy() -> str | None:
+        return interface.answer(Request("GET", "/_utils/", "", {"host": "db"})).headers.get("content-security-policy")
+
+    settings.utils_csp = "default-src 'self'"
+    assert policy() == "default-src 'self'"
+    settings.utils_csp_enable = False
+    # The setting of older versions still counts.
+    assert str(policy()).startswith("child-src 'self' data: blob:;")
+    settings.older_utils_csp = "sandbox"
+    assert policy() == "sandbox"
+    settings.older_utils_csp_enable = False
+    assert policy() is None
+
+
+def test_served_interface_obeys_the_configuration_of_the_emulator(folder):
+    options = {"utils": str(folder), "set": ["csp/utils_header_value=sandbox"]}
+    application = build_application(read_options(options, {}))
+    assert application.interface is not None
+    answer = application.interface.answer(Request("GET", "/_utils/", "", {"host": "db"}))
+    assert answer.headers["content-security-policy"] == "sandbox"

@@ -23,6 +23,13 @@ def laid_out(value: object, layout: Layout, headers: Mapping[str, str] | None = 
     return Response(200, {"content-type": JSON_TYPE, **(headers or {})}, value, layout=layout)
 
 
+#: What CouchDB allows pages of its interface to load.
+_INTERFACE_POLICY: Final = (
+    "child-src 'self' data: blob:; default-src 'self'; img-src 'self' data:; font-src 'self'; "
+    "script-src 'self' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; frame-src https://blog.couchdb.org;"
+)
+
+
 class AnswerSettings:
     """What CouchDB's configuration says about answers. The attributes of the class are its defaults."""
 
@@ -34,6 +41,19 @@ class AnswerSettings:
     authentication_redirect: str = "/_utils/session.html"
     #: Whether anonymous requests are refused. Browsers then ask for a password.
     require_valid_user: bool = False
+    #: The header ``Content-Security-Policy`` of the interface below ``/_utils``, and the settings of older versions,
+    #: which count if it is not enabled.
+    utils_csp_enable: bool = True
+    utils_csp: str = _INTERFACE_POLICY
+    older_utils_csp_enable: bool = True
+    older_utils_csp: str = _INTERFACE_POLICY
+
+    @property
+    def interface_policy(self) -> str | None:
+        """The content policy of the interface, or None. Source: ``chttpd_util:maybe_add_csp_header``."""
+        if self.utils_csp_enable:
+            return self.utils_csp
+        return self.older_utils_csp if self.older_utils_csp_enable else None
 
 
 _DEFAULT: Final = AnswerSettings()

@@ -22,6 +22,7 @@ from couchdal.server.options import Setting, check_backend
 
 if TYPE_CHECKING:
     from couchdal.backends.memory import MemoryBackend
+    from couchdal.emulator.engine.server.server import Server
 
 
 def build_application(settings: Mapping[str, Setting], write_log: Callable[[str], object] | None = None) -> Application:
@@ -33,11 +34,13 @@ def build_application(settings: Mapping[str, Setting], write_log: Callable[[str]
     options = {key: setting.value for key, setting in settings.items()}
     backend: BaseBackend | AsyncBackend
     nodes: Nodes | None = None
+    server: Server | None = None
     if options["backend"] != "couch":
         # A backend that is named on purpose may ignore the variable of others.
         is_kept = options["backend"] == "sqlite" or settings["backend"].origin == "default"
         backend = embedded = _embedded(options["admin"], options["data"] if is_kept else None)
         _configure(embedded, options["set"])
+        server = embedded.server
     else:
         from couchdal.proxy.opening import open_proxy  # the emulator needs no HTTP client
 
@@ -60,7 +63,7 @@ def build_application(settings: Mapping[str, Setting], write_log: Callable[[str]
         ),
         access_log=AccessLog(write_log or sys.stderr.write) if options["access_log"] else None,
         cors=_cors(options),
-        interface=_interface(options["utils"]),
+        interface=_interface(options["utils"], server),
     )
     metrics = _metrics(application, nodes) if options["metrics"] else None
     application.service = Service(lambda: _health(application, nodes), metrics)
@@ -132,11 +135,11 @@ def _cors(options: Mapping[str, Any]) -> Cors | None:
     )
 
 
-def _interface(folder: str | None) -> Interface | None:
+def _interface(folder: str | None, server: Server | None) -> Interface | None:
     if folder is None:
         return None
     try:
-        return Interface(folder)
+        return Interface(folder) if server is None else Interface(folder, lambda: server.settings)
     except OSError as error:
         raise NotConfigured(f"--utils {folder}: not a folder ({error})") from None
 

@@ -5,32 +5,28 @@ Source: ``chttpd_misc:handle_utils_dir_req``.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from email.utils import formatdate
 from mimetypes import guess_type
 from pathlib import Path
 from typing import Final
 
 from couchdal.errors import BadRequest, MethodNotAllowed
-from couchdal.http.answers import absolute_uri
+from couchdal.http.answers import AnswerSettings, absolute_uri
 from couchdal.http.messages import Request, Response
 from couchdal.http.urls import unquote
 
 INTERFACE: Final = "/_utils"
-# What CouchDB allows pages of its interface to load.
-_POLICY: Final = (
-    "child-src 'self' data: blob:; default-src 'self'; img-src 'self' data:; font-src 'self'; "
-    "script-src 'self' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; frame-src https://blog.couchdb.org;"
-)
-_HEADERS: Final = {"cache-control": "private, must-revalidate", "content-security-policy": _POLICY}
 
 
 class Interface:
     """Answers requests for the files of a folder. Nothing outside of it is ever read.
 
-    Raise ``NotADirectoryError`` if there is no such folder.
+    ``settings`` returns the current settings of the server. Raise ``NotADirectoryError`` if there is no such folder.
     """
 
-    def __init__(self, folder: str) -> None:
+    def __init__(self, folder: str, settings: Callable[[], AnswerSettings] = AnswerSettings) -> None:
+        self._settings = settings
         self._folder = Path(folder).resolve()
         if not self._folder.is_dir():
             raise NotADirectoryError(folder)
@@ -41,11 +37,15 @@ class Interface:
             raise MethodNotAllowed("Only GET,HEAD allowed", headers={"allow": "GET,HEAD"})
         if request.path == INTERFACE:
             return Response(301, {"location": absolute_uri(request, INTERFACE + "/")})
+        always = {"cache-control": "private, must-revalidate"}
+        policy = self._settings().interface_policy
+        if policy is not None:
+            always["content-security-policy"] = policy
         file = self._file(request.path.removeprefix(INTERFACE + "/"))
         if file is None:
-            return Response(404, {**_HEADERS, "content-type": "text/plain"}, body=b"Not found.")
+            return Response(404, {**always, "content-type": "text/plain"}, body=b"Not found.")
         changed = formatdate(file.stat().st_mtime, usegmt=True)
-        headers = {**_HEADERS, "last-modified": changed}
+        headers = {**always, "last-modified": changed}
         if request.headers.get("if-modified-since") == changed:
             return Response(304, headers)
         return Response(200, {**headers, "content-type": _type_of(file)}, body=file.read_bytes())

@@ -9,7 +9,7 @@ import base64
 import json
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, cast
 
@@ -63,6 +63,8 @@ class Step:
     wait_ms: int
     ignore: tuple[str, ...]
     unordered: tuple[str, ...]
+    #: Headers that are compared beside ``SHOWN_HEADERS``.
+    also: tuple[str, ...]
     response: Mapping[str, JSON] | None
     source: Mapping[str, JSON]
 
@@ -78,6 +80,7 @@ class Step:
             wait_ms=wait_ms,
             ignore=tuple(map(as_text, as_array(source.get("ignore", [])))),
             unordered=tuple(map(as_text, as_array(source.get("unordered", [])))),
+            also=tuple(map(as_text, as_array(source.get("also", [])))),
             response=None if response is None else as_object(response),
             source=source,
         )
@@ -168,7 +171,8 @@ class Player:
             self.pause(step.wait_ms / 1000)
         request = self._request(step)
         response = self.backend.exchange(request)
-        answer = show_answer(request, response, in_lines=step.response is not None and "lines" in step.response)
+        in_lines = step.response is not None and "lines" in step.response
+        answer = show_answer(request, response, in_lines=in_lines, also=step.also)
         for name, place in step.save.items():
             value = _pick(answer, response, place)
             if value is not None:
@@ -251,11 +255,13 @@ def _dumps(value: JSON) -> str:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
-def show_answer(request: Request, response: Response, *, in_lines: bool = False) -> dict[str, JSON]:
+def show_answer(
+    request: Request, response: Response, *, in_lines: bool = False, also: Sequence[str] = ()
+) -> dict[str, JSON]:
     headers = {name.lower(): value for name, value in response.headers.items()}
     answer: dict[str, JSON] = {
         "status": response.status,
-        "headers": {name: headers[name] for name in SHOWN_HEADERS if name in headers},
+        "headers": {name: headers[name] for name in (*SHOWN_HEADERS, *also) if name in headers},
     }
     if "location" in headers:
         as_object(answer["headers"])["location"] = re.sub("^https?://[^/]*", "", headers["location"])

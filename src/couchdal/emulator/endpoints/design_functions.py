@@ -41,7 +41,9 @@ def show(call: Call) -> Response:
     answer = _answer_of(call, record, "shows", name, document)
     if not isinstance(answer, Mapping):
         raise ServerError("function_clause", error="unknown_error")
-    return function_response(with_headers(answer, (("ETag", tag), ("Vary", "Accept"))))
+    return function_response(
+        with_headers(answer, (("ETag", tag), ("Vary", "Accept"))), call.server.settings.functions_policy
+    )
 
 
 def update(call: Call) -> Response:
@@ -66,7 +68,7 @@ def update(call: Call) -> Response:
         code = acknowledged(call, 201)
         shown_id = quote_like_couchdb(new.doc_id)
         described = with_headers(described, (("X-Couch-Update-NewRev", outcome), ("X-Couch-Id", shown_id)))
-    return function_response({"code": code, **described})
+    return function_response({"code": code, **described}, call.server.settings.functions_policy)
 
 
 def list_rows(call: Call) -> Response:
@@ -92,7 +94,8 @@ def list_rows(call: Call) -> Response:
         else _view_answer(call, design or call.args["name"], view)
     )
     rows = head.pop("rows")
-    return list_response(cast("Mapping[str, object]", server.call(("lists", name), head, request_object(call), rows)))
+    answer = cast("Mapping[str, object]", server.call(("lists", name), head, request_object(call), rows))
+    return list_response(answer, call.server.settings.functions_policy)
 
 
 def _check_list_body(call: Call) -> None:

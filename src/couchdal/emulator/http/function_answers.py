@@ -36,8 +36,11 @@ def with_headers(answer: Mapping[str, object], new: Iterable[tuple[str, str]]) -
     return {**answer, "headers": dict(pairs)}
 
 
-def function_response(answer: object) -> Response:
-    """Return the response that a show or an update describes. Raise ``ServerError`` for an invalid description."""
+def function_response(answer: object, policy: str | None) -> Response:
+    """Return the response that a show or an update describes. Raise ``ServerError`` for an invalid description.
+
+    ``policy`` is the content policy of pages that functions write.
+    """
     if not isinstance(answer, Mapping):
         raise ServerError("function_clause", error="unknown_error")
     head = _Head(answer)
@@ -49,7 +52,7 @@ def function_response(answer: object) -> Response:
         return Response(head.status(), merged(headers), body=encode_json(head.json) + b"\n")
     body = head.data if isinstance(head.data, bytes) else _bytes(head.data)
     status = head.status()
-    return Response(status, merged(_sandboxed(head.headers)), body=b"" if status in _WITHOUT_BODY else body)
+    return Response(status, merged(_with_policy(head.headers, policy)), body=b"" if status in _WITHOUT_BODY else body)
 
 
 class _Head:
@@ -102,13 +105,13 @@ def merged(headers: Iterable[tuple[str, str]]) -> dict[str, str]:
     return result
 
 
-def _sandboxed(headers: list[tuple[str, str]]) -> list[tuple[str, str]]:
-    return [("content-security-policy", "sandbox"), *headers]
+def _with_policy(headers: list[tuple[str, str]], policy: str | None) -> list[tuple[str, str]]:
+    return headers if policy is None else [("content-security-policy", policy), *headers]
 
 
-def list_response(answer: Mapping[str, object]) -> Response:
+def list_response(answer: Mapping[str, object], policy: str | None) -> Response:
     """Return what a list function sent, turn by turn. Raise the error of a function that fails before it sends."""
-    sending = _Sending()
+    sending = _Sending(policy)
     try:
         for chunks, head in cast("Sequence[tuple[object, object]]", answer["turns"]):
             sending.take(chunks, head)
@@ -127,8 +130,9 @@ def list_response(answer: Mapping[str, object]) -> Response:
 class _Sending:
     """An answer on its way: CouchDB sends the head with the first chunks, and cannot take it back afterwards."""
 
-    def __init__(self) -> None:
+    def __init__(self, policy: str | None) -> None:
         self.status: int | None = None
+        self._policy = policy
         self._head: _Head | None = None
         self._sent: list[bytes] = []
 
@@ -145,7 +149,7 @@ class _Sending:
         self._sent.append(_bytes(chunks))
 
     def _headers(self) -> dict[str, str]:
-        return merged(_sandboxed(self._head.headers if self._head else []))
+        return merged(_with_policy(self._head.headers if self._head else [], self._policy))
 
     def ended(self) -> Response:
         if self.status is None:

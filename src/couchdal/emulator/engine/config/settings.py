@@ -51,6 +51,14 @@ class Settings(AnswerSettings):
     #: The header ``Content-Security-Policy`` of attachments.
     attachments_csp_enable: bool = True
     attachments_csp: str = "sandbox"
+    #: The same header of shows, lists and updates.
+    functions_csp_enable: bool = True
+    functions_csp: str = "sandbox"
+
+    @property
+    def functions_policy(self) -> str | None:
+        """The content policy of shows, lists and updates, or None."""
+        return self.functions_csp if self.functions_csp_enable else None
 
     #: Who finds out the user of a request, in this order.
     authentication_handlers: tuple[str, ...] = HANDLERS
