@@ -16,7 +16,7 @@ import yaml
 
 from couchdal.api.parameters import PARAMETERS
 from couchdal.api.routes import ROUTES, Route
-from couchdal.emulator.engine.config.parsing import JWT_KEYS, PLACES
+from couchdal.emulator.engine.config.parsing import CORS, CORS_KEYS, JWT_KEYS, PLACES
 from couchdal.server.options import OPTIONS, Option
 
 ROOT = Path(__file__).parent.parent
@@ -47,7 +47,7 @@ def generated() -> dict[Path, str]:
 
 def settings_table() -> str:
     """Return the table of the settings that the emulator obeys."""
-    keys: dict[str, set[str]] = {JWT_KEYS: {"*"}}
+    keys: dict[str, set[str]] = {JWT_KEYS: {"*"}, CORS: {*CORS_KEYS}}
     for section, key, _ in PLACES.values():
         keys.setdefault(section, set()).add(key)
     return table(

@@ -58,6 +58,7 @@ if TYPE_CHECKING:
         Unreachable as Unreachable,
     )
     from couchdal.failure import FailedRequest as FailedRequest
+    from couchdal.http.cors import Cors as Cors
     from couchdal.http.json_text import JSON as JSON
     from couchdal.http.messages import Request as Request, Response as Response
     from couchdal.interception.intercept import Interception as Interception, intercept as intercept
@@ -71,7 +72,6 @@ if TYPE_CHECKING:
     from couchdal.operations.follower import ChangesFollower as ChangesFollower
     from couchdal.operations.typed import TypedDocuments as TypedDocuments
     from couchdal.server.application import Application as Application
-    from couchdal.server.cors import Cors as Cors
     from couchdal.server.framing import Limits as Limits
     from couchdal.types import (
         AllDocsResult as AllDocsResult,
@@ -188,7 +188,7 @@ else:
             "RequestLog",
         ),
         "couchdal.server.application": ("Application",),
-        "couchdal.server.cors": ("Cors",),
+        "couchdal.http.cors": ("Cors",),
         "couchdal.server.framing": ("Limits",),
         "couchdal.operations.async_follower": ("AsyncChangesFollower",),
         "couchdal.operations.async_typed": ("AsyncTypedDocuments",),

@@ -22,8 +22,8 @@ from urllib.parse import urlencode
 import pytest
 from raw_http import Served
 
+from couchdal.http.cors import Cors
 from couchdal.server.assembly import build_application
-from couchdal.server.cors import Cors
 from couchdal.server.options import read_options
 
 HERE = Path(__file__).parent

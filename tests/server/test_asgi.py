@@ -10,9 +10,9 @@ import pytest
 
 from couchdal import AsyncBackend, BaseBackend, MemoryBackend
 from couchdal.errors import BrokenOff
+from couchdal.http.cors import Cors
 from couchdal.http.messages import Request, Response
 from couchdal.server.application import Application, RequestCycle
-from couchdal.server.cors import Cors
 from couchdal.server.framing import Limits
 from couchdal.server.transfer import Disconnected
 

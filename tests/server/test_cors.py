@@ -10,9 +10,9 @@ from raw_http import Served, Upstream, Wire, answering, stopping_servers
 
 from couchdal import MemoryBackend
 from couchdal.backends.couch import CouchBackend
+from couchdal.http.cors import METHODS, Cors, cors_headers, preflight
 from couchdal.http.messages import Request
 from couchdal.server.application import Application
-from couchdal.server.cors import METHODS, Cors, cors_headers, preflight
 
 APP = "https://app.example"
 ONE = Cors((APP,))

@@ -12,10 +12,10 @@ from couchdal.backends import open_backend
 from couchdal.backends.base import AsyncBackend, BaseBackend
 from couchdal.backends.event_loop import Rest, for_event_loop
 from couchdal.errors import BackendError, BrokenOff, ConnectionRefused, ConnectionReset, CouchError
+from couchdal.http.cors import Cors, preflight
 from couchdal.http.messages import ABSENT, ANONYMOUS_BODY, Request, Response, is_feed
 from couchdal.server.access_log import AccessLog
 from couchdal.server.clients import Clients, check_room
-from couchdal.server.cors import Cors, preflight
 from couchdal.server.framing import Limits, Receive, Scope, Send, chunks_of, failure, headers_of, to_request
 from couchdal.server.interface import INTERFACE, Interface
 from couchdal.server.operational import PREFIX, Service

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from couchdal.backends.base import AsyncBackend, BaseBackend
 from couchdal.errors import CouchError, NotConfigured
+from couchdal.http.cors import HEADERS, METHODS, Cors
 from couchdal.http.json_text import JSON
 from couchdal.middleware import watched
 from couchdal.proxy.nodes import Nodes
 from couchdal.server.access_log import AccessLog
 from couchdal.server.application import Application
-from couchdal.server.cors import HEADERS, METHODS, Cors
 from couchdal.server.framing import Limits
 from couchdal.server.interface import Interface
 from couchdal.server.operational import Service

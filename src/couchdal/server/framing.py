@@ -12,11 +12,11 @@ from typing import Any, TypeAlias
 
 from couchdal.api import VERSION
 from couchdal.errors import BackendError, CouchError, ServerError, Unavailable
+from couchdal.http.cors import Cors, add_cors_headers
 from couchdal.http.headers import FRAMING, without_control_characters
 from couchdal.http.json_text import encode_json
 from couchdal.http.messages import Request, Response
 from couchdal.http.urls import quote_path
-from couchdal.server.cors import Cors, add_cors_headers
 
 Message: TypeAlias = MutableMapping[str, Any]
 Scope: TypeAlias = Mapping[str, Any]

@@ -158,3 +158,22 @@ def test_plus_sign_in_a_path_is_a_space_unless_it_is_configured(backend: MemoryB
     assert ask(backend, "GET", "/db/a+%zz") == (400, {"error": "bad_request", "reason": "invalid_url_encoding"})
     backend.config["chttpd/decode_plus_to_space"] = "no"
     assert ask(backend, "GET", "/db/a+b")[0] == 200
+
+
+def test_origins_are_configured_for_the_host_of_a_request(backend: MemoryBackend) -> None:
+    backend.config["chttpd/enable_cors"] = "true"
+    backend.config["cors/origins"] = "http://all.example"
+    backend.config["cors/credentials"] = "true"
+    backend.config["cors:db.example/origins"] = "http://one.example"
+
+    def allowed(origin: str, **headers: str) -> tuple[str | None, str | None]:
+        sent = {"origin": origin, **{name.replace("_", "-"): value for name, value in headers.items()}}
+        found = backend.send(Request("GET", "/", headers=sent)).headers
+        return found.get("access-control-allow-origin"), found.get("access-control-allow-credentials")
+
+    assert allowed("http://all.example") == ("http://all.example", "true")
+    assert allowed("http://one.example") == (None, None)
+    # What the section of a host does not set, the section of all hosts does.
+    assert allowed("http://one.example", host="db.example:5984") == ("http://one.example", "true")
+    assert allowed("http://all.example", host="db.example:5984") == (None, None)
+    assert allowed("http://one.example", host="other", x_forwarded_host="db.example") == ("http://one.example", "true")

@@ -64,6 +64,7 @@ PLACES: Final[Mapping[str, tuple[str, str, _Parse]]] = {
     "max_http_request_size": ("chttpd", "max_http_request_size", parse_integer),
     "decode_plus_to_space": ("chttpd", "decode_plus_to_space", _boolean),
     "allow_jsonp": ("chttpd", "allow_jsonp", _boolean),
+    "enable_cors": ("chttpd", "enable_cors", _boolean),
     "x_forwarded_host": ("chttpd", "x_forwarded_host", str.lower),
     "x_forwarded_proto": ("chttpd", "x_forwarded_proto", str.lower),
     "x_forwarded_ssl": ("chttpd", "x_forwarded_ssl", str.lower),
@@ -120,6 +121,10 @@ _ONLY_HERE: Final = frozenset(
 )
 #: A section of which every key counts.
 JWT_KEYS: Final = "jwt_keys"
+#: The section of the origins. Sections named ``cors:HOST`` are for one host.
+CORS: Final = "cors"
+#: The keys of these sections.
+CORS_KEYS: Final = ("credentials", "exposed_headers", "headers", "max_age", "methods", "origins")
 
 
 def parse_settings(values: Sections) -> Settings:
@@ -135,6 +140,7 @@ def parse_settings(values: Sections) -> Settings:
             if value is not None:
                 setattr(settings, name, value)
                 break
-    settings.changes_answers = settings.allow_jsonp
+    settings.changes_answers = settings.allow_jsonp or settings.enable_cors
     settings.jwt_keys = values.get(JWT_KEYS, {})
+    settings.cors_sections = {name: keys for name, keys in values.items() if name.partition(":")[0] == CORS}
     return settings

@@ -102,6 +102,11 @@ class Settings(AnswerSettings):
     roles_claim_path: str | None = None
     jwt_keys: Mapping[str, str] = MappingProxyType({})
 
+    #: Whether pages of other origins may read answers, and the sections that say which: ``cors``, and ``cors:HOST``
+    #: for requests to a host.
+    enable_cors: bool = False
+    cors_sections: Mapping[str, Mapping[str, str]] = MappingProxyType({})
+
     def __init__(self, secret: str = "") -> None:
         #: The key that signs session cookies.
         self.secret: str = secret

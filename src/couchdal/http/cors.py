@@ -35,14 +35,15 @@ class Cors:
     """The CORS settings of a server, with CouchDB's defaults.
 
     ``origins`` are the allowed origins, with scheme and port; ``*`` allows any. ``headers`` and ``methods`` are those
-    that browsers may use, and replace the defaults. ``max_age`` is how long browsers may cache a preflight's answer.
+    that browsers may use, and replace the defaults. ``max_age`` is how many seconds browsers may cache a preflight's
+    answer.
     """
 
     origins: tuple[str, ...] = ()
     credentials: bool = False
     headers: tuple[str, ...] = HEADERS
     methods: tuple[str, ...] = METHODS
-    max_age: int = 600
+    max_age: int | str = 600
     exposed_headers: tuple[str, ...] = EXPOSED_HEADERS
 
     def accepts(self, origin: str) -> bool:
@@ -88,7 +89,7 @@ def cors_headers(request: Request, names: Iterable[str], settings: Cors) -> dict
         return {}
     simple = [name for name in map(str.lower, names) if name in _SIMPLE_HEADERS]
     exposed = ("content-type", *simple, *(name.lower() for name in settings.exposed_headers))
-    return {**_allowance(origin, settings), "access-control-expose-headers": ", ".join(exposed)}
+    return {**_allowance(origin, settings), "access-control-expose-headers": ", ".join(exposed).rstrip()}
 
 
 def add_cors_headers(request: Request, headers: list[tuple[bytes, bytes]], settings: Cors) -> list[tuple[bytes, bytes]]:
@@ -108,8 +109,12 @@ def _allowance(origin: str, settings: Cors) -> dict[str, str]:
     return headers
 
 
-def _names(text: str) -> list[str]:
-    names = [name.lower() for name in _COMMA.split(text)]
-    while names and not names[-1]:
-        names.pop()
-    return names
+def _names(text: str) -> tuple[str, ...]:
+    return trimmed([name.lower() for name in _COMMA.split(text)])
+
+
+def trimmed(parts: list[str]) -> tuple[str, ...]:
+    """Return the parts of a text without the empty ones at the end, as Erlang's ``re:split`` does with ``trim``."""
+    while parts and not parts[-1]:
+        parts.pop()
+    return tuple(parts)
