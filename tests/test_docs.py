@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from pkgutil import resolve_name
@@ -15,6 +13,7 @@ import pytest
 from hatchling.metadata.core import ProjectMetadata
 from hatchling.plugin.manager import PluginManager
 from plugin_runs import clean_environment, live_environment
+from warm_pytest import run_pytest
 
 import couchdal
 from couchdal.cli import SUBCOMMANDS
@@ -36,9 +35,8 @@ def test_examples_of_the_readme_pass(tmp_path: Path, served_address: str, backen
     assert EXAMPLES
     for number, example in enumerate(EXAMPLES):
         (tmp_path / f"test_{number}.py").write_text(example, "utf-8")
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--dal-backend={backend}"]
     live = {**clean_environment(), **live_environment(served_address)}
-    ended = subprocess.run(command, cwd=tmp_path, env=live, capture_output=True, text=True, timeout=60, check=False)
+    ended = run_pytest(["-q", "-p", "no:cacheprovider", f"--dal-backend={backend}"], tmp_path, live)
     assert ended.returncode == 0, ended.stdout
     assert ("2 passed" if backend == "memory" else "2 tests agree, 0 differ") in ended.stdout
 

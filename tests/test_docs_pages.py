@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from plugin_runs import clean_environment, live_environment
+from warm_pytest import run_pytest
 
 from couchdal.cli import build_parser
 from couchdal.middleware.known import read_known_differences
@@ -100,17 +101,9 @@ def test_example_passes_its_own_tests(example: Path, backend: str, served_addres
 
 def run(arguments: list[str], folder: Path, served_address: str, statuses: tuple[int, ...] = (0,)) -> str:
     """Run pytest in a page's folder. Return what it printed."""
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *arguments]
     texts = [file.read_text("utf-8") for file in folder.glob("**/*.py")]
     plugins = [plugin for mark, plugin in PLUGINS.items() if any(mark in text for text in texts)]
-    ended = subprocess.run(
-        command,
-        cwd=folder,
-        env={**clean_environment(*plugins), **live_environment(served_address)},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    environment = {**clean_environment(*plugins), **live_environment(served_address)}
+    ended = run_pytest(["-q", "-p", "no:cacheprovider", *arguments], folder, environment, timeout_s=120)
     assert ended.returncode in statuses, ended.stdout + ended.stderr
     return ended.stdout

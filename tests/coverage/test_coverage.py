@@ -5,8 +5,6 @@ from __future__ import annotations
 import ast
 import json
 import re
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from html.parser import HTMLParser
@@ -14,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from plugin_runs import clean_environment
+from warm_pytest import run_pytest
 
 from couchdal import CouchDAL, MemoryBackend, observe
 from couchdal.api import routes as routing
@@ -242,15 +241,9 @@ def test_other():
 def test_option_reports_for_all_workers(workers: tuple[str, ...], tmp_path: Path) -> None:
     (tmp_path / "test_it.py").write_text(TESTS)
     command = ["-q", "-p", "no:cacheprovider", *workers, "--dal-coverage=html,json", "--dal-coverage", "--", "."]
-    printed = subprocess.run(
-        [sys.executable, "-m", "pytest", *command],
-        cwd=tmp_path,
-        env=clean_environment(),
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=True,
-    ).stdout
+    ended = run_pytest(command, tmp_path, clean_environment())
+    assert ended.returncode == 0
+    printed = ended.stdout
     assert "/{db}/{doc_id}  (1 request)" in printed
     assert "operators  $lt 1" in printed
     assert "2 of " in printed
@@ -261,14 +254,7 @@ def test_option_reports_for_all_workers(workers: tuple[str, ...], tmp_path: Path
 @pytest.mark.parametrize("option", ["--dal-coverage=pdf", "--dal-coverage test_it.py"])
 def test_unknown_format_and_path_are_refused(option: str, tmp_path: Path) -> None:
     (tmp_path / "test_it.py").write_text(TESTS)
-    ended = subprocess.run(
-        [sys.executable, "-m", "pytest", *option.split()],
-        cwd=tmp_path,
-        env=clean_environment(),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    ended = run_pytest(option.split(), tmp_path, clean_environment())
     assert ended.returncode != 0
     assert "for --dal-coverage; use term, html, json" in ended.stderr
     assert "Write --dal-coverage=term before a path" in ended.stderr

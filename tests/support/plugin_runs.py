@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 import textwrap
 from pathlib import Path
 from urllib.parse import urlsplit
+
+from warm_pytest import run_pytest
 
 from couchdal.transcripts.scenario import RECORDED_ADMIN
 
@@ -21,15 +21,7 @@ def run(
     for name, text in files.items():
         (folder / f"{name}.py").write_text(text)
     variables = {**clean_environment(), "PYTHONPATH": str(SOURCE), **(environment or {})}
-    ended = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *arguments, "."],
-        cwd=folder,
-        env=variables,
-        capture_output=True,
-        text=True,
-        timeout=timeout_s,
-        check=False,
-    )
+    ended = run_pytest(["-q", "-p", "no:cacheprovider", *arguments, "."], folder, variables, timeout_s)
     return ended.stdout + ended.stderr
 
 
