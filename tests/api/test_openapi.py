@@ -34,7 +34,7 @@ from couchdal.api.parameters import PARAMETERS
 from couchdal.api.routes import ROUTES
 
 # For each operation. Operations without parameters have fewer. `make soak` sends some 12,600 requests in all.
-EXAMPLES = examples(quick=8, soak=68)
+EXAMPLES = examples(quick=5, soak=68)
 # One in so many of the systematic requests, which try each parameter's limits, is sent.
 SYSTEMATIC = examples(quick=4, soak=1)
 MOST_GROWTH_MB = 150

@@ -35,7 +35,7 @@ TRACED = (str(Path(couchdal.__file__).parent), str(Path(sortedcontainers.__file_
 UNREACHABLE = (".lock:", "journal.busy = False")
 SOAK = bool(os.environ.get("SOAK"))
 # The lines that a run of the quick tests tries of each kind of write.
-MOST_LINES = 120
+MOST_LINES = 60
 
 Act = Callable[[MemoryBackend], object]
 
@@ -327,7 +327,7 @@ def test_signal_that_raises_leaves_consistent_data(alarm: Callable[[Callable[[],
     backend = MemoryBackend()
     ask(backend, "PUT", "/db")
     alarm(interrupt)
-    assert interrupted_bulk_writes(backend, 1500 if SOAK else 200) == []
+    assert interrupted_bulk_writes(backend, 1500 if SOAK else 100) == []
 
 
 @pytest.mark.random
@@ -344,7 +344,7 @@ def test_signal_handler_that_writes_is_refused_or_writes_wholly(alarm: Callable[
             results["refused"] += "already in the middle of a request" in str(error)
 
     alarm(write)
-    assert interrupted_bulk_writes(backend, 1500 if SOAK else 200) == []
+    assert interrupted_bulk_writes(backend, 1500 if SOAK else 100) == []
     print(results)  # noqa: T201
     stored = [row for row in ask(backend, "GET", "/db/_all_docs?include_docs=true")["rows"] if "by" in row["doc"]]
     assert len(stored) == results["written"]

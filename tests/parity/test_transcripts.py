@@ -54,15 +54,21 @@ THROUGH_CLIENTS = [
     and (SOAK or not is_long(number + turn))
     and not (client in ("requests", "urllib3") and name in CORRECTED)
 ]
-# The quick tests send one half of the scenarios through a bare socket, and the other one through the proxy.
-LONG_HALF = {"socket": 0, "proxy": 1}
-# The quick tests run every third scenario on a data file.
+# The quick tests run each scenario on memory, and on one of these in turn. The long ones run all on each.
+TURNS = {"http": 0, "socket": 1, "proxy": 2, "sqlite": 0}
+
+
+def marks(way: str, number: int, name: str) -> list[pytest.MarkDecorator]:
+    is_turn = number % 3 == TURNS.get(way, number % 3)
+    return [*known_difference(way, name), *([] if is_turn else [pytest.mark.soak])]
+
+
 ON_SQLITE = [
     pytest.param(
         "sqlite",
         name,
         id=f"sqlite-{name}",
-        marks=[*known_difference("sqlite", name), *([pytest.mark.soak] if number % 3 else [])],
+        marks=marks("sqlite", number, name),
     )
     for number, name in enumerate(FILES)
     if WAYS != ["live"]
@@ -76,7 +82,7 @@ ON_SQLITE = [
             way,
             name,
             id=f"{way}-{name}",
-            marks=[*known_difference(way, name), *([pytest.mark.soak] if number % 2 == LONG_HALF.get(way) else [])],
+            marks=marks(way, number, name),
         )
         for way in WAYS
         for number, name in enumerate(FILES)
