@@ -1,4 +1,4 @@
-"""``couchdal serve --data``, killed at any moment under eight writers: nothing answered is lost, nothing is half there."""
+"""``couchdal serve --data``, killed at any moment under eight writers: nothing answered is lost, nothing half there."""
 
 from __future__ import annotations
 

@@ -38,8 +38,10 @@ class Owner:
     def announce(self, address: str) -> None:
         """Let others read the process id and the address of this process."""
         text = f"process {os.getpid()}" + (f" at {address}" if address else "")
-        os.ftruncate(self._file, 0)
-        os.pwrite(self._file, text.encode(), 0)
+        # The lock holds without the text, which does not fit on a full disk.
+        with suppress(OSError):
+            os.ftruncate(self._file, 0)
+            os.pwrite(self._file, text.encode(), 0)
 
     def release(self) -> None:
         """Let another process own the file."""

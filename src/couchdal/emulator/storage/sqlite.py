@@ -93,7 +93,11 @@ class DataFile:
         connection = sqlite3.connect(
             uri, uri=True, isolation_level=None, check_same_thread=False, cached_statements=256, timeout=10
         )
-        connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
+        try:
+            connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
+        except sqlite3.Error:
+            connection.close()
+            raise
         return connection
 
     def _format_of(self, connection: sqlite3.Connection) -> int:
@@ -242,6 +246,8 @@ class DataFile:
     def _named_errors(self, *, opening: bool = False) -> Iterator[None]:
         try:
             yield
+        except OSError as error:
+            raise NotConfigured(f"{self.path} cannot be opened: {error.strerror or error}") from None
         except sqlite3.Error as error:
             code = getattr(error, "sqlite_errorcode", 0) & 0xFF
             if opening:
