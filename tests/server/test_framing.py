@@ -1,4 +1,4 @@
-"""The headers of an answer: the id of the request, which the client may give."""
+"""The headers of an answer, the id of the request among them, and the chunks of a feed."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 import pytest
 
 from couchdal.http.messages import Request, Response
-from couchdal.server.framing import headers_of
+from couchdal.server.framing import chunks_of, headers_of
 
 
 def header(name: bytes, request: Request, response: Response | None = None) -> bytes:
@@ -37,3 +37,27 @@ def test_id_that_couchdb_gave_passes_the_proxy():
     answer = Response(200, {"x-couch-request-id": "abc", "x-couchdb-body-time": "7"})
     assert header(b"x-couch-request-id", Request("GET", "/"), answer) == b"abc"
     assert header(b"x-couchdb-body-time", Request("GET", "/"), answer) == b"7"
+
+
+def test_only_json_says_how_long_it_may_be_kept():
+    def kept(content_type: str) -> list[bytes]:
+        answer = Response(200, {"content-type": content_type})
+        return [value for key, value in headers_of(Request("GET", "/"), answer, b"", None) if key == b"cache-control"]
+
+    assert kept("application/json") == [b"must-revalidate"]
+    assert kept("text/html; charset=utf-8") == kept('multipart/mixed; boundary="x"') == []
+
+
+@pytest.mark.parametrize(
+    ("sent", "chunks"),
+    [
+        (b'{"seq":1}\n', [b'{"seq":1}\n']),
+        (b'\n{"seq":1}\n', [b"\n", b'{"seq":1}\n']),
+        (b'{"results":[\n\n', [b'{"results":[\n', b"\n"]),
+        (b'{"results":[\n{"seq":1}', [b'{"results":[\n', b'{"seq":1}']),
+        (b"event: heartbeat\ndata: \n\ndata: 1\n", [b"event: heartbeat\ndata: \n\n", b"data: 1\n"]),
+        (b"", []),
+    ],
+)
+def test_heartbeats_and_rows_are_separate_chunks(sent, chunks):
+    assert list(chunks_of(sent)) == chunks

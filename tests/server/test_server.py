@@ -70,6 +70,15 @@ def test_answer_has_couchdbs_headers_and_ends_with_a_newline(wire: Wire) -> None
     assert answer.json()["couchdb"] == "Welcome"  # type: ignore[index,call-overload]
 
 
+def test_head_gives_the_length_of_values_but_not_of_rows(wire: Wire, db: str) -> None:
+    wire.ask(f"PUT /{db}/a HTTP/1.1", b"{}")
+    wanted = len(wire.ask(f"GET /{db}/a HTTP/1.1").body)
+    assert int(wire.ask(f"HEAD /{db}/a HTTP/1.1").headers["content-length"]) == wanted > 0
+    for path in ("_all_docs", "_changes", "a?open_revs=all"):
+        answer = wire.ask(f"HEAD /{db}/{path} HTTP/1.1\nAccept: application/json")
+        assert (answer.status, answer.headers["content-length"]) == (200, "0")
+
+
 def test_request_without_the_body_it_needs_is_a_bad_request(wire: Wire, db: str) -> None:
     as_json = "\nContent-Type: application/json"
     for head in (f"PUT /{db}/doc HTTP/1.1", *(f"POST /{db}/{one} HTTP/1.1{as_json}" for one in ("_find", "_changes"))):

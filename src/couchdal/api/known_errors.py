@@ -94,7 +94,8 @@ ERRORS: Mapping[str, tuple[str, ...]] = {
         "/{db}/_design/{name}/_list/{function}/{view...}": "400 query_parse_error; 404 not_found; 406 not_acceptable",
         "/{db}/_design/{name}/_info": "404 not_found",
         "/{db}/{doc_id}": "400 bad_request doc_validation illegal_docid; 401 unauthorized; 403 forbidden; 404"
-        " not_found; 409 conflict; 412 missing_stub; 413 attachment_too_large document_too_large too_large",
+        " not_found; 409 conflict; 412 missing_stub; 413 attachment_too_large document_too_large too_large;"
+        " 415 bad_content_type",
         "/{db}/_design/{design}/{name...}": "404 not_found",
         "/{db}/{doc_id}/{name...}": "400 bad_request; 403 forbidden; 404 not_found; 409 conflict not_found; 413"
         " attachment_too_large",

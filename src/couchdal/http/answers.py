@@ -61,10 +61,15 @@ _DEFAULT: Final = AnswerSettings()
 
 def absolute_uri(request: Request, path: str, settings: AnswerSettings = _DEFAULT) -> str:
     """Return the absolute address of a path, with the host that the client or the proxy named."""
-    headers = request.headers
-    host = headers.get(settings.x_forwarded_host) or headers.get("host") or "127.0.0.1"
+    headers, host = request.headers, host_of(request, settings)
     secure = headers.get(settings.x_forwarded_ssl) == "on" or headers.get(settings.x_forwarded_proto) == "https"
     return f"{'https' if secure else 'http'}://{host}{path}"
+
+
+def host_of(request: Request, settings: AnswerSettings = _DEFAULT) -> str:
+    """Return the host that the client or the proxy named."""
+    headers = request.headers
+    return headers.get(settings.x_forwarded_host) or headers.get("host") or "127.0.0.1"
 
 
 def error_response(error: CouchError, request: Request, settings: AnswerSettings = _DEFAULT) -> Response:
@@ -117,9 +122,12 @@ def accepts(request: Request, kind: str) -> bool:
 
 
 def without_body(response: Response) -> Response:
-    """Return the answer to HEAD: the headers that GET would get, the body's length among them."""
+    """Return the answer to HEAD: the headers that GET would get, the body's length among them.
+
+    CouchDB sends rows in chunks, and gives their length as 0.
+    """
     response.close()
     headers = response.headers
     if response.stream is None:
-        headers = {**headers, "content-length": str(len(response.content()))}
+        headers = {**headers, "content-length": "0" if response.layout else str(len(response.content()))}
     return Response(response.status, headers)

@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 
 from couchdal.api import VERSION
 from couchdal.errors import BackendError, CouchError, ServerError, Unavailable
+from couchdal.http.answers import JSON_TYPE
 from couchdal.http.cors import Cors, add_cors_headers
 from couchdal.http.headers import FRAMING, without_control_characters
 from couchdal.http.json_text import encode_json
@@ -25,15 +26,16 @@ Send: TypeAlias = Callable[[Message], Awaitable[None]]
 Headers: TypeAlias = list[tuple[bytes, bytes]]
 
 _DEFAULT_HEADERS = {
-    "cache-control": "must-revalidate",
     "server": f"CouchDB/{VERSION} (couchdal)",
     "x-couchdb-body-time": "0",
 }
+_JSON_HEADERS = {"cache-control": "must-revalidate", **_DEFAULT_HEADERS}
 # CouchDB takes the id that a client gives, if it has these characters only.
 _is_request_id = re.compile("[0-9A-Za-z_-]{0,36}\\Z").match
 # Numbers requests, from which ids are made that look as random as CouchDB's.
 _numbers = itertools.count(1)
 _SPREAD = 0x9E3779B97F
+_goes_alone = re.compile(rb'\{"results":\[\n|event: heartbeat\ndata: \n\n|\n').match
 # Longer values of headers are not kept.
 _LONGEST_KEPT = 1024
 # The web server frames messages and adds the date itself.
@@ -113,7 +115,9 @@ def headers_of(request: Request, response: Response, content: bytes | None, cors
         if given is None or _is_request_id(given) is None:
             given = f"{next(_numbers) * _SPREAD % 2**40:010x}"
         headers.append((b"x-couch-request-id", given.encode("ascii")))
-    for name, value in {**_DEFAULT_HEADERS, **response.headers}.items():
+    # CouchDB does not say how long an answer may be kept if it is not JSON.
+    defaults = _JSON_HEADERS if response.headers.get("content-type") == JSON_TYPE else _DEFAULT_HEADERS
+    for name, value in {**defaults, **response.headers}.items():
         pair = (_encode_header if len(value) <= _LONGEST_KEPT else _encode_header.__wrapped__)(name, value)
         if pair is not None:
             headers.append(pair)
@@ -128,11 +132,15 @@ def headers_of(request: Request, response: Response, content: bytes | None, cors
 
 
 def chunks_of(text: bytes) -> tuple[bytes, ...]:
-    """Return a part of a stream in the chunks that CouchDB sends: the empty line of a heartbeat goes alone.
+    """Return a part of a stream in the chunks that CouchDB sends: a heartbeat and the start of a feed go alone.
 
     couchdb-python ignores what follows an empty line in the same chunk.
     """
-    return (text[:1], text[1:]) if text[:1] == b"\n" and len(text) > 1 else (text,)
+    chunks, at = list[bytes](), 0
+    while match := _goes_alone(text, at):
+        chunks.append(match.group())
+        at = match.end()
+    return (*chunks, text[at:]) if at < len(text) else tuple(chunks)
 
 
 # Most headers are the same in all answers.

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import suppress
 
 from couchdal.emulator.engine.documents.all_docs import show_local
-from couchdal.emulator.engine.documents.attachment import fill_followers
+from couchdal.emulator.engine.documents.attachment import Attachment, check_name, fill_followers
 from couchdal.emulator.engine.documents.document import Document, parse_document, validate_doc_id
 from couchdal.emulator.engine.documents.document_read import (
     PLAIN,
@@ -16,6 +17,7 @@ from couchdal.emulator.engine.documents.document_read import (
     show,
 )
 from couchdal.emulator.engine.documents.partition import check_new_id
+from couchdal.emulator.engine.erlang.term_text import Atom, TupleTerm, pretty_term
 from couchdal.emulator.engine.revisions.revision import Revision, format_revision, parse_revision
 from couchdal.emulator.engine.revisions.revision_node import Node
 from couchdal.emulator.http.call import Call, document_etag
@@ -31,9 +33,10 @@ from couchdal.emulator.http.edits import (
     saved,
     written,
 )
+from couchdal.emulator.http.forms import FORM_TYPE, Field, parse_form
 from couchdal.emulator.http.multipart import parse_related, write_mixed, write_related
-from couchdal.errors import BadContentType, BadRequest, CouchError, NotFound, NotSupported, ServerError
-from couchdal.http.answers import accepts, json_response
+from couchdal.errors import BadContentType, BadRequest, CouchError, NotFound, ServerError
+from couchdal.http.answers import JSON_TYPE, accepts, host_of, json_response
 from couchdal.http.json_text import JSON, decode_request, encode_json
 from couchdal.http.messages import Response
 from couchdal.http.urls import unquote_form
@@ -103,7 +106,10 @@ def _read_leaves(call: Call, doc_id: str, query: DocumentQuery) -> Response:
     leaves = sorted((item for item in opened if isinstance(item, Node)), key=_history)
     missing = [format_revision(*revision) for revision in sorted(item for item in opened if not isinstance(item, Node))]
     shown = query.shown.of_revision()
-    if not accepts(call.request, "multipart/mixed"):
+    in_parts = accepts(call.request, "multipart/mixed")
+    if call.request.method == "HEAD":
+        return Response(200, {"content-type": write_mixed(call.server.next_id(), ())[0] if in_parts else JSON_TYPE})
+    if not in_parts:
         rows: list[object] = [{"ok": show(call.db, record, leaf, shown)} for leaf in leaves if record]
         return json_response([*rows, *({"missing": rev} for rev in missing)])
     boundary, inner = call.server.next_id(), call.server.next_id()
@@ -164,16 +170,52 @@ def refuse_local_attachment(call: Call) -> Response:
 
 
 def post_form(call: Call) -> Response:
-    """POST: a form with attachments. Only CouchDB's own web interface sends it, which the emulator does not have."""
+    """POST: a form with a document in ``_doc``, or a revision in ``_rev``, and files that become attachments."""
     referer = call.header("referer")
     if referer is None:
         raise BadRequest("Referer header required.")
-    if referer.partition("://")[2].partition("/")[0] != call.header("host"):
+    if referer.partition("://")[2].partition("/")[0] != host_of(call.request, call.server.settings):
         raise BadRequest("Referer header must match host.")
-    validate_doc_id(call.doc_id)
-    if (call.header("content-type") or "").partition(";")[0] != "multipart/form-data":
-        raise BadContentType("Content-Type must be multipart/form-data")
-    raise NotSupported("forms with attachments are not taken")
+    doc_id = validate_doc_id(call.doc_id)
+    content_type = call.header("content-type") or ""
+    if content_type.lstrip(";").partition(";")[0] != FORM_TYPE:
+        raise BadContentType(f"Content-Type must be {FORM_TYPE}")
+    fields = list(parse_form(content_type, call.content()))
+    document = _document_of_form(call, doc_id, fields)
+    sent = list(_files(fields))
+    names = {attachment.name for attachment in sent}
+    document.attachments = (*sent, *(one for one in document.attachments if one.name not in names))
+    (outcome,) = edit(call, [document])
+    status = acknowledged(call, 201)
+    if isinstance(outcome, CouchError):
+        raise outcome
+    return json_response({"ok": True, "id": doc_id, "rev": outcome}, status, {"etag": f'"{outcome}"'})
+
+
+def _document_of_form(call: Call, doc_id: str, fields: list[Field]) -> Document:
+    """Return the document in a form, or the stored revision that the form names."""
+    values = {field.name: field.data for field in reversed(fields) if field.filename is None}
+    if "_doc" in values:
+        return document_from(call, doc_id, parse_document(decode_request(values["_doc"]), call.server.settings))
+    if "_rev" not in values:
+        raise ServerError("badarg", error="unknown_error")
+    revision = parse_revision(values["_rev"].decode("latin-1"))
+    record, (found,) = open_leaves(call.db, doc_id, [revision], latest=False)
+    if record is None or not isinstance(found, Node):
+        missing = TupleTerm((TupleTerm((Atom("not_found"), Atom("missing"))), TupleTerm(revision)))
+        raise ServerError(pretty_term(TupleTerm((Atom("ok"), [missing]))), error="case_clause")
+    ids = tuple(ancestor.id for ancestor in found.path())
+    return Document(
+        doc_id, found.body or {}, position=found.position, ids=ids, deleted=found.deleted, attachments=found.attachments
+    )
+
+
+def _files(fields: list[Field]) -> Iterator[Attachment]:
+    """Yield the attachments in a form. CouchDB skips a file without a content type."""
+    for field, data, filename, content_type in fields:
+        if field == "_attachments" and filename is not None and content_type is not None:
+            check_name(filename)
+            yield Attachment(filename, content_type, data, 0, len(data))
 
 
 def delete(call: Call) -> Response:

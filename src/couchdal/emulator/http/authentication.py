@@ -218,17 +218,17 @@ def _basic_credentials(header: str) -> tuple[str, str] | None:
     """
     if not header.startswith("Basic "):
         return None
-    name, colon, password = decode_base64(header[6:]).decode("utf-8", "surrogateescape").partition(":")
+    name, colon, password = decoded_base64(header[6:]).decode("utf-8", "surrogateescape").partition(":")
     # Web applications send "_:_" to make a browser forget its credentials.
     return (name, password) if colon and (name, password) != ("_", "_") else None
 
 
-def decode_base64(text: str) -> bytes:
+def decoded_base64(text: str) -> bytes:
     """Decode base64. Raise ``BadRequest`` or ``ServerError``, depending on the mistake."""
-    from base64 import b64decode  # few requests bring credentials
+    from couchdal.emulator.engine.erlang.base64_text import decode_base64  # few requests bring credentials
 
     try:
-        return b64decode("".join(text.split()), validate=True)
+        return decode_base64(text)
     except ValueError:
         raise _base64_error(text.encode("latin-1", "replace")) from None
 

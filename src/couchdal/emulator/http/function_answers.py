@@ -10,7 +10,7 @@ from typing import TypeAlias, cast
 
 from couchdal.emulator.engine.erlang.term_text import iolist, pretty_term
 from couchdal.emulator.engine.javascript.javascript import error_of
-from couchdal.emulator.http.authentication import decode_base64
+from couchdal.emulator.http.authentication import decoded_base64
 from couchdal.errors import BadRequest, BrokenOff, CouchError, ServerError, thrown
 from couchdal.http.json_text import encode_json
 from couchdal.http.messages import ABSENT, Response
@@ -189,7 +189,7 @@ def _decoded(value: object) -> bytes:
     if not isinstance(value, str):
         raise ServerError("function_clause", error="unknown_error")
     try:
-        return decode_base64(value)
+        return decoded_base64(value)
     except BadRequest:
         # CouchDB handles this error in credentials, but not in the answers of functions.
         raise ServerError("function_clause", error="unknown_error") from None

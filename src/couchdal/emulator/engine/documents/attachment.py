@@ -6,13 +6,13 @@ It does not know documents, HTTP or storage. Source: ``couch_att`` and the compr
 from __future__ import annotations
 
 import zlib
-from base64 import b64decode, b64encode
-from binascii import Error as Base64Error
+from base64 import b64encode
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from hashlib import md5
 from typing import Final, cast
 
+from couchdal.emulator.engine.erlang.base64_text import decode_base64
 from couchdal.errors import BadRequest, MissingStub, ServerError, TooLarge
 from couchdal.http.messages import INFLATED_BODY
 from couchdal.pace import begin_long
@@ -117,8 +117,8 @@ def from_json(name: str, members: Mapping[str, object]) -> Attachment:
     if members.get("follows") is True:
         return _follower(name, content_type, members)
     try:
-        data = _decode_base64(members.get("data"))
-    except (Base64Error, ValueError, TypeError):
+        data = decode_base64(cast(str, members.get("data")))
+    except (AttributeError, ValueError):
         raise BadRequest(f"Invalid attachment data for {name}") from None
     return Attachment(name, content_type, data, members.get("revpos", 0), len(data))
 
@@ -152,16 +152,9 @@ def _declared_digest(members: Mapping[str, object]) -> bytes:
     if type(digest) is not str or not digest.startswith("md5-"):
         return b""
     try:
-        return _decode_base64(digest[4:])
-    except (Base64Error, ValueError):
+        return decode_base64(digest[4:])
+    except ValueError:
         raise ServerError("function_clause") from None
-
-
-def _decode_base64(text: object) -> bytes:
-    if not isinstance(text, str):
-        raise TypeError("attachment data must be text")
-    # Erlang's decoder ignores white space and refuses everything else.
-    return b64decode("".join(text.split()).encode("ascii"), validate=True)
 
 
 def fill_followers(attachments: Iterable[Attachment], parts: Iterable[bytes]) -> tuple[Attachment, ...]:

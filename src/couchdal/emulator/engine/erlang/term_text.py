@@ -127,7 +127,7 @@ def _node(value: object) -> _Node:
     if isinstance(value, TupleTerm):
         node = _nested("{}", map(_node, value))
         return _Node(node.inline, node.brackets, node.items, is_tagged=isinstance(value[0], Atom))
-    if isinstance(value, str):
+    if isinstance(value, (str, bytes)):
         return _binary(value)
     if isinstance(value, dict):
         members = [_nested("{}", (_binary(name), _node(member))) for name, member in value.items()]
@@ -144,12 +144,12 @@ def _nested(brackets: str, nodes: Iterable[_Node]) -> _Node:
     return _Node(f"{brackets[0]}{','.join(item.inline for item in items)}{brackets[1]}", brackets, items)
 
 
-def _binary(text: str) -> _Node:
+def _binary(value: str | bytes) -> _Node:
     # Erlang decides by the bytes, as if they were Latin-1. A byte of a UTF-8 sequence can be unprintable there.
-    data = text.encode()
+    data = value.encode() if isinstance(value, str) else value
     if data and _PRINTABLE.issuperset(data):
         return _Node(f"<<{_quoted(data.decode('latin-1'))}>>")
-    return _Node(_bytes(text), is_bytes=bool(data))
+    return _Node(f"<<{','.join(map(str, data))}>>", is_bytes=bool(data))
 
 
 # The control characters that ``~p`` considers printable, and how it escapes them.

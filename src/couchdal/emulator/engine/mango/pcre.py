@@ -13,6 +13,7 @@ from couchdal.emulator.engine.mango.pcre_escapes import (
     PLACES,
     TYPES,
     CharacterClass,
+    check_outside_class,
     read_character,
     read_set,
 )
@@ -145,6 +146,7 @@ class Pattern:
         return f"(?i:{text})" if "i" in self._flags else text
 
     def _class(self, at: int) -> int:
+        check_outside_class(self._pattern, at)
         found = CharacterClass(self._pattern, at, utf=self._utf)
         if found.only is not None and not found.negated:
             self._literal(found.only)

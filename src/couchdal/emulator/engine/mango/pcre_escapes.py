@@ -56,7 +56,8 @@ _BRACED_OCTAL = re.compile(r"o\{([0-7]+)\}")
 _OCTAL = re.compile(r"0[0-7]{0,2}|[1-7][0-7]{0,2}")
 _PROPERTY = re.compile(r"([pP])(?:\{(\^?)(L&|[A-Za-z_]+)\}|([A-Z]))")
 _CATEGORY = re.compile(r"C[cfnos]?|L[lmotu]?|M[cen]?|N[dlo]?|P[cdefios]?|S[ckmo]?|Z[lps]?|Any")
-_POSIX_ITEM = re.compile(r"\[:(\^?)([a-z]+):\]")
+# What PCRE takes for a POSIX class: it ends before another one begins, and may hold an escaped bracket.
+_POSIX_ITEM = re.compile(r"\[:(\^?)((?:\\[\\\]]|(?!\[:|:?\]).)*):\]", re.DOTALL)
 _COLLATING = re.compile(r"\[([.=])[^\]]*?\1\]")
 _LARGEST_CODE = 0x10FFFF
 # More items in a class take too long to search for.
@@ -134,6 +135,12 @@ def _complement(ranges: str) -> str:
     inside = re.compile(f"[{ranges}]")
     outside = [code for code in range(256) if not inside.match(chr(code))]
     return "".join(re.escape(chr(code)) for code in outside) + "\u0100-\U0010ffff"
+
+
+def check_outside_class(pattern: str, at: int) -> None:
+    """Raise ``ValueError`` for a POSIX class that does not stand in a character class, such as ``[:alpha:]``."""
+    if _POSIX_ITEM.match(pattern, at) or _COLLATING.match(pattern, at):
+        raise ValueError("POSIX classes are supported only within a class")
 
 
 class CharacterClass:

@@ -1,0 +1,22 @@
+"""Decode base64 as Erlang does, which is stricter about padding than Python."""
+
+from __future__ import annotations
+
+from base64 import b64decode
+
+_WITHOUT_SPACE = dict.fromkeys(map(ord, "\t\n\r "))
+
+
+def decode_base64(text: str) -> bytes:
+    """Return the bytes that a text spells. White space in it does not count. Raise ``ValueError``.
+
+    >>> decode_base64("aGk ="), decode_base64("")
+    (b'hi', b'')
+    >>> decode_base64("aGk==")
+    Traceback (most recent call last):
+    ValueError: not base64
+    """
+    data = text.translate(_WITHOUT_SPACE).encode("ascii")
+    if len(data) % 4 or len(data) - len(data.rstrip(b"=")) > 2:
+        raise ValueError("not base64")
+    return b64decode(data, validate=True)
