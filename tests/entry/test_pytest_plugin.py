@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 from plugin_runs import live_environment, run, unindented
@@ -492,13 +493,22 @@ def test_live_run_creates_the_databases_that_handles_name_and_deletes_only_them(
     tmp_path: Path, live: dict[str, str]
 ) -> None:
     backend = CouchBackend(live["COUCHDB_URL"], user=live["COUCHDB_USER"], password=live["COUCHDB_PASSWORD"])
-    CouchDAL(backend, database="kept").create_database()
+    # A name that nobody uses: the server may be one with data.
+    with CouchDAL(backend, database=f"kept-{uuid4().hex}") as kept:
+        kept.create_database()
+        try:
+            deletes_only_what_handles_name(tmp_path, live, kept.name)
+        finally:
+            kept.delete_database()
+
+
+def deletes_only_what_handles_name(tmp_path: Path, live: dict[str, str], kept: str) -> None:
     before = databases(live)
     printed = run(
         tmp_path,
         "--dal-backend=both",
         environment=live,
-        test_named=unindented("""
+        test_named=unindented(f"""
             import asyncio
             import pytest
             from couchdal import AsyncCouchDAL, CouchDAL, NotFound, Unreachable
@@ -507,19 +517,19 @@ def test_live_run_creates_the_databases_that_handles_name_and_deletes_only_them(
 
             @pytest.mark.parametrize("turn", [1, 2])
             def test_each_test_starts_empty(turn):
-                tasks.put_document("one", {})
+                tasks.put_document("one", {{}})
                 assert CouchDAL(database="tasks").info()["doc_count"] == 1
 
             def test_async_handle():
-                asyncio.run(AsyncCouchDAL(database="tasks", create=True).put_document("one", {}))
+                asyncio.run(AsyncCouchDAL(database="tasks", create=True).put_document("one", {{}}))
 
             def test_creation_is_neither_counted_nor_hit_by_a_fault():
                 with tasks.expect(requests=1), tasks.faults.lose_answer(method="PUT"), pytest.raises(Unreachable):
-                    tasks.put_document("one", {})
+                    tasks.put_document("one", {{}})
                 assert tasks.info()["doc_count"] == 1
 
             def test_deleted_database_stays_missing():
-                tasks.put_document("one", {})
+                tasks.put_document("one", {{}})
                 tasks.delete_database()
                 with pytest.raises(NotFound):
                     tasks.info()
@@ -535,7 +545,7 @@ def test_live_run_creates_the_databases_that_handles_name_and_deletes_only_them(
                     tasks.database("archive").info()
 
             def test_database_that_existed_before_is_not_seen():
-                kept = CouchDAL(database="kept")
+                kept = CouchDAL(database="{kept}")
                 with pytest.raises(NotFound):
                     kept.info()
                 kept.create_database()
@@ -543,7 +553,7 @@ def test_live_run_creates_the_databases_that_handles_name_and_deletes_only_them(
         """),
     )
     assert "8 tests agree, 0 differ" in printed, printed
-    assert "kept" in before
+    assert kept in before
     assert databases(live) == before
 
 

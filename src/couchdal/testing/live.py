@@ -17,7 +17,7 @@ from couchdal.http.messages import Request
 from couchdal.http.urls import quote
 from couchdal.testing.copying import Mark, ask, copy_changes, copy_database, mark
 from couchdal.testing.names import PREFIX, PrivateNames, has_ended, run_of
-from couchdal.testing.system import Kept, System
+from couchdal.testing.system import SYSTEM_DATABASES, Kept, System
 
 
 class LiveScope:
@@ -215,9 +215,17 @@ class LiveDatabases:
         """Return the private names of the databases that tests have created, by the names that tests use."""
         return dict(self._private)
 
-    def is_own(self, private: str) -> bool:
-        """Return whether an open scope has created, or may have created, a private database."""
-        return any(private in scope.touched for scope in self._scopes)
+    def is_visible(self, private: str) -> bool:
+        """Return whether tests may see a database: one that an open scope may have created, or a shared one."""
+        return (
+            private in SYSTEM_DATABASES
+            or private in self.untouched
+            or any(private in scope.touched for scope in self._scopes)
+        )
+
+    def keeps(self, path: str) -> bool:
+        """Return whether an open scope has changed a document of one of CouchDB's own databases."""
+        return any(kept.path == path for scope in self._scopes for kept in scope.kept.values())
 
     def _clean(self) -> None:
         """Remove what killed runs left behind, before the first request of this run."""

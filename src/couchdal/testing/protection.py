@@ -25,7 +25,11 @@ _VITAL = {
     "chttpd": ("port", "bind_address", "authentication_handlers", "enable_cors_handler"),
     "httpd": ("port", "bind_address", "authentication_handlers"),
     "couchdb": ("database_dir", "view_index_dir"),
+    "mem3": ("shards_db", "nodes_db"),
+    "global_changes": ("dbname",),
 }
+# Sections that would let tests at other databases: by another host name, or one for each user.
+_UNSAFE_SECTIONS = ("vhosts", "couch_peruser")
 
 
 def keep_system(databases: LiveDatabases, request: Request, method: str) -> Request | Response:
@@ -101,7 +105,8 @@ def keep_server(databases: LiveDatabases, request: Request, method: str) -> Resp
         return None
     if segments[0] == "_node" and len(segments) == 5 and segments[2] == "_config" and method in ("PUT", "DELETE"):
         section, key = segments[3:]
-        if key not in _VITAL.get(section, ()) and not (section == "admins" and key == databases.system.user()):
+        is_vital = key in _VITAL.get(section, ()) or section in _UNSAFE_SECTIONS
+        if not is_vital and not (section == "admins" and key == databases.system.user()):
             _keep(databases, request, "config", ["/" + "/".join(map(quote, segments))])
             return None
     return refuse(request, method)

@@ -9,16 +9,22 @@ from urllib.parse import SplitResult, urlsplit
 
 from couchdal.backends.authentication import BasicAuthentication, CookieAuthentication
 from couchdal.backends.couch_server import CouchServer
+from couchdal.errors import NotFound
+from couchdal.http.answers import error_response
 from couchdal.http.json_text import JSON
 from couchdal.http.messages import Request
 from couchdal.http.origins import ANSWERED
 from couchdal.http.urls import quote, split_path, unquote
-from couchdal.testing.copying import objects
+from couchdal.middleware.chain import Steps
+from couchdal.testing.copying import member, objects
 from couchdal.testing.live import LiveDatabases
 from couchdal.testing.names import is_legal
+from couchdal.testing.protection import refuse
 from couchdal.testing.system import SYSTEM_DATABASES
 
 _SIDES = ("source", "target")
+# The members of a request that can name a replication.
+_IDS = ("replication_id", "_local_id", "id")
 
 
 # CouchDB's own port, by which it may reach itself from within a container.
@@ -36,25 +42,43 @@ class Replications:
         # The addresses that tests wrote, by those that CouchDB got.
         self._written: dict[str, str] = {}
 
+    def run(self, request: Request, method: str) -> Steps:
+        """Send a request to ``_replicate`` with private names, unless it would change what others have."""
+        if self.is_refused(request):
+            return refuse(request, method)
+        body = request.value()
+        job_id = next((body[name] for name in _IDS if name in body), None) if isinstance(body, dict) else None
+        if isinstance(job_id, str) and member(body, "cancel") is True:
+            job = yield request.with_head("GET", f"/_scheduler/jobs/{quote(job_id)}", "", request.headers).with_body()
+            if job.status == 200 and self._databases.names.prefix not in json.dumps(job.value()):
+                return error_response(NotFound(), request)
+        return (yield self.of_request(request))
+
     def is_refused(self, request: Request) -> bool:
-        """Return whether a request would replicate into one of CouchDB's own databases."""
+        """Return whether a request would replicate into one of CouchDB's own databases, or read a list of all."""
         body = request.value() or _parsed(request)
         docs = body.get("docs") if isinstance(body, dict) else None
-        return any(
-            self._system(doc.get("target")) for doc in objects([body, *(docs if isinstance(docs, list) else ())])
-        )
+        written = objects([body, *(docs if isinstance(docs, list) else ())])
+        return any(self._system(doc.get("target")) or self._is_internal(doc.get("source")) for doc in written)
 
     def _system(self, side: JSON) -> bool:
         """Return whether a side of a replication is one of CouchDB's own databases."""
+        name = self._name_of(side)
+        return (name in SYSTEM_DATABASES and name not in self._databases.untouched) or self._is_internal(side)
+
+    def _is_internal(self, side: JSON) -> bool:
+        """Return whether a side is a database that CouchDB has for itself, such as the list of all databases."""
+        name = self._name_of(side)
+        return name.startswith("_") and name not in SYSTEM_DATABASES
+
+    def _name_of(self, side: JSON) -> str:
+        """Return the name of the database of this server that a side names; nothing if it is elsewhere."""
         address = side.get("url") if isinstance(side, dict) else side
         if not isinstance(address, str):
-            return False
-        name = address
+            return ""
         if "://" in address:
-            if not self._is_server(address):
-                return False
-            name = self._name_in(address)
-        return name in SYSTEM_DATABASES and name not in self._databases.untouched
+            return self._name_in(address) if self._is_server(address) else ""
+        return address
 
     def _is_server(self, address: str) -> bool:
         parts = urlsplit(address)
