@@ -44,7 +44,7 @@ def load(path: str) -> int:
     finally:
         if not is_loaded:
             for suffix in ("", "-wal", "-shm"):
-                with suppress(FileNotFoundError):
+                with suppress(OSError):
                     os.unlink(path + suffix)
     return 0
 
