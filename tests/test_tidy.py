@@ -68,7 +68,7 @@ ONLY_IMPORTERS = {
     "subprocess": {"couchdal.server.javascript_workers"},
     "prometheus_client": {"couchdal.metrics.prometheus"},
     "opentelemetry": {"couchdal.metrics.opentelemetry"},
-    "sqlite3": {"couchdal.emulator.storage.sqlite"},
+    "sqlite3": {"couchdal.emulator.storage.sqlite", "couchdal.emulator.storage.sqlite_connection"},
     "random": {"couchdal.proxy.retries", "couchdal.operations.attempts"},
     "secrets": {"couchdal.server.assembly"},
 }

@@ -88,8 +88,8 @@ def test_check_names_a_damaged_file(path: str, capsys: pytest.CaptureFixture[str
         connection.execute("UPDATE docs SET head = x'00' WHERE id = CAST('task-7' AS BLOB)")
         connection.commit()
     ended = run(capsys, "check", path)
-    assert (ended.status, ended.out) == (1, "")
-    assert ended.err.startswith(f"couchdal check: {path} is damaged")
+    assert (ended.status, ended.err) == (1, "")
+    assert ended.out == f"{path} is damaged: the checksum of document 'task-7' is wrong\n"
 
 
 def test_missing_file_is_not_created(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

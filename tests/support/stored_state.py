@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from couchdal.emulator.engine.auth.admins import is_hashed
+from couchdal.emulator.engine.documents.attachment import Attachment
 from couchdal.emulator.engine.revisions.revision_node import Node
 from couchdal.emulator.engine.server.configured import configuration_of
 from couchdal.emulator.engine.server.database import Database
@@ -36,4 +37,11 @@ def _database(database: Database) -> dict[str, object]:
 
 def _line(leaf: Node) -> list[object]:
     # The text also tells -0.0 from 0.0, and the order of members.
-    return [(node.position, node.id, node.deleted, repr(node.body), node.attachments) for node in leaf.path()]
+    return [
+        (node.position, node.id, node.deleted, repr(node.body), [_attached(one) for one in node.attachments])
+        for node in leaf.path()
+    ]
+
+
+def _attached(one: Attachment) -> tuple[object, ...]:
+    return one.name, one.content_type, one.revpos, one.length, one.encoding, one.digest, one.packed, one.data

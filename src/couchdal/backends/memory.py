@@ -171,16 +171,16 @@ class MemoryBackend(Emulator):
 
     def adopt(self, database: Database) -> None:
         """Copy another server's database into this one. Later changes to one do not show in the other."""
-        from couchdal.emulator.engine.server.state import fork_database  # only programs that go back need it
+        from couchdal.emulator.engine.server.state import adopt_database  # only programs that go back need it
 
         with self.server.lock:
             self.server.journal.settle()
             server, name = self.server, database.name
-            adopted, old = fork_database(database, server.journal), server.databases.get(name)
+            (adopted, keep), old = adopt_database(database, server.journal), server.databases.get(name)
             actions = (partial(server.databases.__setitem__, name, adopted), partial(server.provided.add, name))
             deleted: list[Assignment] = [(old, "deleted", True)] if old is not None else []
             woken = [old.changed] if old is not None else []
-            server.journal.publish(Changes(deleted, actions, woken=woken, keep=adopted.keep_whole))
+            server.journal.publish(Changes(deleted, actions, woken=woken, keep=keep))
 
     @property
     def config(self) -> MutableMapping[str, str]:

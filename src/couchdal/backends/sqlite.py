@@ -18,6 +18,7 @@ from couchdal.emulator.engine.server.ids import Ids
 from couchdal.emulator.engine.server.server import Server
 from couchdal.emulator.engine.server.stored_server import attach, detach
 from couchdal.emulator.storage.sqlite import DataFile
+from couchdal.emulator.storage.sqlite_rows import damaged_documents
 from couchdal.errors import CouchError, NotConfigured
 
 SCHEME = "sqlite:///"
@@ -75,7 +76,11 @@ class SqliteBackend(MemoryBackend):
 
     def check(self) -> list[str]:
         """Return what is wrong with the file and with the data in memory. The list is empty unless one is damaged."""
-        return [*self._keeper.file.check(), *super().check()]
+        file, server = self._keeper.file, self.server
+        with server.lock:
+            server.journal.settle()
+            # Damaged documents cannot be compared with anything.
+            return [*file.check(), *damaged_documents(file)] or super().check()
 
     def kept_configuration(self) -> dict[str, dict[str, str]]:
         """Return the configuration in the file: what was set, and the administrators with their hashed passwords."""

@@ -2,30 +2,36 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
 
 import pytest
+from stored_kept import FileStorage, Kept
 
 from couchdal.emulator.storage.base import LocalDocument, Storage
 from couchdal.emulator.storage.memory import MemoryStorage
 from couchdal.emulator.storage.overlay import OverlayStorage, flattened
+from couchdal.emulator.storage.sqlite import DataFile
 
 
-@dataclass(frozen=True)
-class Kept:
-    doc_id: str
-    seq: int
-    deleted: bool = False
+@pytest.fixture(params=["memory", "overlay", "overlays", "flattened", "sqlite", "overlay on sqlite"])
+def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Storage[Kept]]:
+    if "sqlite" not in request.param:
+        yield in_memory(request.param)
+        return
+    with closing(DataFile(str(tmp_path / "data.db"), synchronous="OFF")) as file:
+        stored = FileStorage(file)
+        yield stored if request.param == "sqlite" else OverlayStorage(stored.steady())
 
 
-@pytest.fixture(params=["memory", "overlay", "overlays", "flattened"])
-def storage(request: pytest.FixtureRequest) -> Storage[Kept]:
-    if request.param == "overlay":
+def in_memory(kind: str) -> Storage[Kept]:
+    if kind == "overlay":
         return OverlayStorage(MemoryStorage())
-    if request.param == "overlays":
+    if kind == "overlays":
         # Each write goes to another layer than the record that it replaces.
         return Layered()
-    return MemoryStorage() if request.param == "memory" else flattened(OverlayStorage(MemoryStorage[Kept]()))
+    return MemoryStorage() if kind == "memory" else flattened(OverlayStorage(MemoryStorage[Kept]()))
 
 
 class Layered(OverlayStorage[Kept]):
@@ -68,7 +74,7 @@ def test_get_returns_the_last_record_written(storage: Storage[Kept]) -> None:
     (old,) = fill(storage, "a")
     new = Kept("a", 2)
     storage.write(old, new)
-    assert storage.get("a") is new
+    assert storage.get("a") == new
     assert storage.get("b") is None
 
 

@@ -39,12 +39,29 @@ class Storage(ABC, Generic[R]):
 
     __slots__ = ("pins",)
 
-    #: How many readers work on this storage without the server's lock. Until they have ended, nobody writes to it.
+    #: How many readers work on this very storage without the server's lock. Until they end, nobody writes to it.
     pins: int
 
+    def pin(self) -> Storage[R]:
+        """Return this state for a reader that works without the server's lock. The reader calls ``unpin`` of it."""
+        self.pins += 1
+        return self
+
     def unpin(self) -> None:
+        """Release what ``pin`` returned. The caller holds the server's lock."""
+        self.pins -= 1
+
+    def forget_pins(self) -> None:
         """Forget all readers, because their threads do not exist in this process."""
         self.pins = 0
+
+    def steady(self) -> Storage[R]:
+        """Return this state for an overlay. Nobody writes to it any more, or it is a storage apart."""
+        return self
+
+    def resumed(self) -> Storage[R] | None:
+        """Return the storage that has its state on the disk, and goes on from there; None if it is in memory."""
+        return None
 
     @abstractmethod
     def get(self, doc_id: str) -> R | None:

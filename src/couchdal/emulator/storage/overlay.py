@@ -44,9 +44,9 @@ class OverlayStorage(Storage[R]):
         self._replaced: dict[str, R] = {}
         self._locals: dict[str, LocalDocument | None] = {}
 
-    def unpin(self) -> None:
+    def forget_pins(self) -> None:
         self.pins = 0
-        self.below.unpin()
+        self.below.forget_pins()
 
     def is_changed(self) -> bool:
         """Return whether anything differs from the storage below."""
@@ -161,10 +161,33 @@ class OverlayStorage(Storage[R]):
 
 
 def flattened(storage: Storage[R]) -> Storage[R]:
-    """Return a storage in memory with the same documents and nothing below it."""
+    """Return a storage with the same documents, and at most one below it: one that is not in memory."""
+    bottom = storage
+    layers: list[OverlayStorage[R]] = []
+    while isinstance(bottom, OverlayStorage):
+        layers.append(bottom)
+        bottom = bottom.below
+    if bottom.resumed() is not None:
+        return _joined(storage, layers, bottom)
     flat = MemoryStorage[R]()
     for record in storage.changes():
         flat.write(None, record)
     for doc_id, document in storage.locals():
         flat.write_local(doc_id, document)
     return flat
+
+
+def _joined(storage: Storage[R], layers: Sequence[OverlayStorage[R]], bottom: Storage[R]) -> Storage[R]:
+    """Return one overlay with the changes of several."""
+    joined = OverlayStorage(bottom)
+    changed = {doc_id for layer in layers for doc_id in layer.changed_ids(layer.below) or ()}
+    pairs = [(bottom.get(doc_id), storage.get(doc_id)) for doc_id in changed]
+    for old, new in sorted(pairs, key=lambda pair: pair[1].seq if pair[1] is not None else 0):
+        if old is not None and new is not None and old.seq == new.seq:
+            joined.replace(new)
+        elif old is not None or new is not None:
+            joined.write(old, new)
+    for layer in reversed(layers):
+        for doc_id, document in layer._locals.items():
+            joined.write_local(doc_id, document)
+    return joined

@@ -1,6 +1,7 @@
 """A data file: an SQLite database with transactions, and errors that name the file.
 
-It knows tables, but no documents. One connection reads and writes.
+It knows tables, but no documents. One connection reads and writes. A state of the file that somebody still reads gets
+a connection of its own when the next transaction begins.
 """
 
 from __future__ import annotations
@@ -8,25 +9,29 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
-from threading import RLock
-from typing import Any, TypeAlias
-from urllib.request import pathname2url
-from weakref import WeakSet
+from threading import Lock, RLock
+from typing import Any
+from weakref import ReferenceType, WeakSet, ref
 
 from couchdal.emulator.storage.owner import Owner
-from couchdal.emulator.storage.sqlite_schema import APPLICATION_ID, FORMAT, MIGRATIONS, TABLES
+from couchdal.emulator.storage.sqlite_connection import (
+    begin_reading,
+    check_header,
+    connect,
+    empty_log,
+    format_of,
+    prepare,
+)
+from couchdal.emulator.storage.sqlite_schema import FORMAT
+from couchdal.emulator.storage.sqlite_values import Row, Values
 from couchdal.errors import NotConfigured, ServerError
 
-#: What SQLite stores, and what it returns.
-Row: TypeAlias = "tuple[Any, ...]"
-Values: TypeAlias = Sequence[object]
-
 SYNCHRONOUS = ("OFF", "NORMAL", "FULL", "EXTRA")
-_HEADER = b"SQLite format 3\0"
-# How much memory the connection keeps for pages.
-_CACHE_KIB = 16_384
+# How much memory connections keep for pages: the one that writes, and those of earlier states.
+_CACHE_KIB = 32_768
+_POINT_CACHE_KIB = 2_048
 _FULL = sqlite3.SQLITE_FULL
 _BROKEN = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
@@ -47,6 +52,9 @@ class DataFile:
         self._owner: Owner | None = None
         self._writer: sqlite3.Connection | None = None
         self._lock = RLock()
+        # The present state, if somebody needs it.
+        self._point: ReferenceType[Point] | None = None
+        self._points: WeakSet[Point] = WeakSet()
         self.open()
         _files.add(self)
 
@@ -59,7 +67,7 @@ class DataFile:
         if is_new and self.read_only:
             raise NotConfigured(f"{path} does not exist, or is empty")
         if not is_new:
-            self._check_header()
+            check_header(path)
         if not self.read_only:
             if not is_new and not os.access(path, os.W_OK):
                 raise NotConfigured(f"{path} is read-only; make it writable, or copy it")
@@ -67,74 +75,16 @@ class DataFile:
         is_usable = False
         try:
             with self._named_errors(opening=True):
-                self._writer = self._connect()
-                version = self._format_of(self._writer)
+                self._writer = connect(path, _CACHE_KIB, "ro" if self.read_only else "rwc")
+                version = format_of(self._writer, path)
                 if not self.read_only:
-                    self._prepare(self._writer, version)
+                    prepare(self._writer, path, version, self._synchronous)
                 elif version != FORMAT:
                     raise NotConfigured(f"{path} has format {version}; open it once to be written, which changes that")
             is_usable = True
         finally:
             if not is_usable:
                 self.close()
-
-    def _check_header(self) -> None:
-        try:
-            with open(self.path, "rb") as file:
-                head = file.read(100)
-        except OSError as error:
-            raise NotConfigured(f"{self.path} cannot be read: {error.strerror or error}") from None
-        if head[: len(_HEADER)] != _HEADER or len(head) < 100:
-            raise NotConfigured(f"{self.path} is not a data file of couchdal, or its beginning is damaged")
-
-    def _connect(self) -> sqlite3.Connection:
-        mode = "ro" if self.read_only else "rwc"
-        uri = f"file:{pathname2url(self.path)}?mode={mode}"
-        connection = sqlite3.connect(
-            uri, uri=True, isolation_level=None, check_same_thread=False, cached_statements=256, timeout=10
-        )
-        try:
-            connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
-        except sqlite3.Error:
-            connection.close()
-            raise
-        return connection
-
-    def _format_of(self, connection: sqlite3.Connection) -> int:
-        """Return the version of the format; 0 if nothing was ever written."""
-        (application,), (version,), (tables,) = (
-            connection.execute(statement).fetchone()
-            for statement in ("PRAGMA application_id", "PRAGMA user_version", "SELECT count(*) FROM sqlite_master")
-        )
-        if application != APPLICATION_ID and (application or tables):
-            raise NotConfigured(f"{self.path} is an SQLite database, but not a data file of couchdal")
-        if version > FORMAT or (0 < version < FORMAT and version not in MIGRATIONS):
-            raise NotConfigured(
-                f"{self.path} has format {version}, and this version of couchdal reads format {FORMAT};"
-                " install the version that wrote it, or a later one"
-            )
-        return int(version)
-
-    def _prepare(self, connection: sqlite3.Connection, version: int) -> None:
-        if not version:
-            connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
-        if connection.execute("PRAGMA journal_mode = WAL").fetchone()[0] != "wal":
-            raise NotConfigured(f"{self.path} is on a file system that SQLite's write-ahead log does not work on")
-        connection.execute(f"PRAGMA synchronous = {self._synchronous}")
-        while version < FORMAT:
-            statements = MIGRATIONS[version] if version else (*TABLES, f"PRAGMA application_id = {APPLICATION_ID}")
-            version = version + 1 if version else FORMAT
-            connection.execute("BEGIN IMMEDIATE")
-            for statement in statements:
-                connection.execute(statement)
-            connection.execute(f"PRAGMA user_version = {version}")
-            connection.execute("COMMIT")
-        _sync_folder(self.path)
-        # Now the file itself must hold all pages that it counts.
-        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
-        (pages,), (size,) = (connection.execute(f"PRAGMA {name}").fetchone() for name in ("page_count", "page_size"))
-        if os.path.getsize(self.path) < pages * size:
-            raise NotConfigured(f"{self.path} is damaged: it was cut short")
 
     @property
     def is_open(self) -> bool:
@@ -148,6 +98,8 @@ class DataFile:
     def close(self) -> None:
         """Close the file, and let another process own it."""
         with self._lock:
+            with suppress(ServerError):
+                self._leave_point()
             writer, self._writer = self._writer, None
             if writer is not None:
                 with suppress(sqlite3.Error):
@@ -160,6 +112,8 @@ class DataFile:
         """Forget, in a forked process, what belongs to its parent."""
         _abandoned.append(self._writer)
         self._writer, self._lock = None, RLock()
+        for point in list(self._points):
+            _abandoned.append(point.abandoned())
         if self._owner is not None:
             self._owner.abandon()
             self._owner = None
@@ -194,6 +148,7 @@ class DataFile:
             writer = self._open_writer
             # An exception may have interrupted another transaction between two statements.
             self.undo()
+            self._leave_point()
             writer.execute("BEGIN IMMEDIATE")
             try:
                 yield
@@ -209,6 +164,34 @@ class DataFile:
             if writer.in_transaction:
                 with suppress(sqlite3.Error):
                     writer.execute("ROLLBACK")
+
+    # --- states -------------------------------------------------------------------------------------------------------
+
+    def hold(self) -> None:
+        """Show the present state from now on, although the owner of the file goes on. The file is read-only."""
+        with self._lock, self._named_errors(opening=True):
+            if not self._open_writer.in_transaction:
+                begin_reading(self._open_writer)
+
+    def point(self) -> Point:
+        """Return the present state."""
+        with self._lock:
+            point = None if self._point is None else self._point()
+            if point is None:
+                point = Point(self)
+                self._point = ref(point)
+                self._points.add(point)
+            return point
+
+    def _leave_point(self) -> None:
+        """Give the present state a connection of its own, if somebody needs it, because this one goes on."""
+        point = None if self._point is None else self._point()
+        if point is not None:
+            with self._named_errors():
+                connection = connect(self.path, _POINT_CACHE_KIB, "ro")
+                begin_reading(connection)
+                point.use(connection)
+        self._point = None
 
     # --- settings -----------------------------------------------------------------------------------------------------
 
@@ -230,8 +213,9 @@ class DataFile:
 
     def shrink(self) -> None:
         """Give the space of removed rows back to the file system."""
-        self.rows("PRAGMA incremental_vacuum")
-        self.rows("PRAGMA wal_checkpoint(TRUNCATE)")
+        with self._lock, self._named_errors():
+            self._open_writer.execute("PRAGMA incremental_vacuum").fetchall()
+            empty_log(self._open_writer)
 
     def check(self) -> list[str]:
         """Return what SQLite itself finds wrong with the file."""
@@ -260,6 +244,42 @@ class DataFile:
             raise ServerError(f"{self.path}: {error}", error="file_error") from None
 
 
+class Point:
+    """One state of a data file. It can be read as long as it is referenced, whatever is written meanwhile."""
+
+    def __init__(self, file: DataFile) -> None:
+        self._file = file
+        self._connection: sqlite3.Connection | None = None
+        self._lock = Lock()
+
+    def rows(self, statement: str, values: Values = ()) -> list[Row]:
+        """Return the rows of a query."""
+        file = self._file
+        if self._connection is None:
+            with file._lock:
+                # The file may have gone on meanwhile.
+                if self._connection is None:
+                    return file.rows(statement, values)
+        with self._lock, file._named_errors():
+            return self._connection.execute(statement, values).fetchall()
+
+    def damaged(self, what: str) -> ServerError:
+        return self._file.damaged(what)
+
+    def use(self, connection: sqlite3.Connection) -> None:
+        """Read from this connection from now on."""
+        self._connection = connection
+
+    def abandoned(self) -> object:
+        """Return, in a forked process, the connection that belongs to its parent. It cannot be used any more."""
+        connection, self._connection, self._lock = self._connection, None, Lock()
+        return connection
+
+    def __del__(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+
+
 def copy_file(path: str, copy: str) -> None:
     """Copy a data file, also while another process owns it. Raise ``NotConfigured`` if it is none."""
     file = DataFile(path, read_only=True)
@@ -267,16 +287,6 @@ def copy_file(path: str, copy: str) -> None:
         file.copy(copy)
     finally:
         file.close()
-
-
-def _sync_folder(path: str) -> None:
-    """Make sure that the name of a new file is on the disk."""
-    if os.name == "posix":
-        folder = os.open(os.path.dirname(path), os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
 
 
 def _after_fork() -> None:

@@ -9,8 +9,23 @@ from __future__ import annotations
 #: Marks SQLite files that couchdal made: "couc".
 APPLICATION_ID = 0x636F7563
 #: The version of the format. A file of a later version is refused; an earlier one is changed by ``MIGRATIONS``.
-FORMAT = 1
+FORMAT = 2
 SEQ_BITS = 40
+#: How many update sequences the blocks of each level have, as powers of two.
+SEQ_BLOCK_BITS = (6, 13)
+#: How many ids the blocks of each level have at least, once they were split.
+ID_BLOCKS = [512, 16_384]
+
+_COUNTS = (
+    # How many rows of ``docs`` lie in each block: the keys without the bits of the level.
+    """CREATE TABLE seq_counts (
+        level INTEGER NOT NULL, block INTEGER NOT NULL, n INTEGER NOT NULL,
+        PRIMARY KEY (level, block)) WITHOUT ROWID""",
+    # How many live documents, and how many rows of ``ids``, lie in the block of ids that begins with ``first``.
+    """CREATE TABLE id_counts (
+        db INTEGER NOT NULL, level INTEGER NOT NULL, first BLOB NOT NULL, live INTEGER NOT NULL,
+        entries INTEGER NOT NULL, PRIMARY KEY (db, level, first)) WITHOUT ROWID""",
+)
 
 TABLES = (
     # One row for each value of the server: its name, and the value as JSON.
@@ -40,9 +55,26 @@ TABLES = (
     """CREATE TABLE purges (
         db INTEGER NOT NULL, purge_seq INTEGER NOT NULL, id BLOB NOT NULL, revisions TEXT NOT NULL,
         PRIMARY KEY (db, purge_seq)) WITHOUT ROWID""",
+    *_COUNTS,
 )
 #: The tables whose rows belong to a database.
-OF_DATABASES = ("ids", "bodies", "attachments", "locals", "purges")
+OF_DATABASES = ("ids", "id_counts", "bodies", "attachments", "locals", "purges")
 
 #: The statements that change a file of each earlier version into the next one.
-MIGRATIONS: dict[int, tuple[str, ...]] = {}
+MIGRATIONS: dict[int, tuple[str, ...]] = {
+    # Format 2 has counts.
+    1: (
+        *_COUNTS,
+        *(
+            f"INSERT INTO seq_counts SELECT {level}, key >> {bits}, count(*) FROM ids GROUP BY key >> {bits}"
+            for level, bits in enumerate(SEQ_BLOCK_BITS)
+        ),
+        *(
+            f"""INSERT INTO id_counts
+                SELECT db, {level}, CASE n WHEN 0 THEN x'' ELSE min(id) END, sum(live), count(*) FROM (
+                    SELECT db, id, live, (row_number() OVER (PARTITION BY db ORDER BY id) - 1) / {size} AS n FROM ids)
+                GROUP BY db, n"""
+            for level, size in enumerate(ID_BLOCKS)
+        ),
+    ),
+}

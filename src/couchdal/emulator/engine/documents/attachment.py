@@ -56,6 +56,16 @@ class Attachment:
     measured: bool = True
 
     @property
+    def stored_size(self) -> int:
+        """The number of stored bytes. This reads nothing from a file."""
+        return len(self.data or b"")
+
+    @property
+    def stored_id(self) -> int:
+        """A number that attachments share whose data was stored once."""
+        return id(self.data)
+
+    @property
     def is_stub(self) -> bool:
         return self.data is None and not self.follows
 
@@ -251,5 +261,5 @@ def to_json(
     else:
         shown["data"] = _encoded(attachment.content())
     if encoding_info and attachment.encoding != "identity":
-        shown |= {"encoding": attachment.encoding, "encoded_length": len(attachment.data or b"")}
+        shown |= {"encoding": attachment.encoding, "encoded_length": attachment.stored_size}
     return shown

@@ -84,7 +84,7 @@ def open_revision(db: DocumentStore, doc_id: str, revision: Revision) -> tuple[D
     """Return a document and one of its revisions, leaf or not. Raise ``NotFound("missing")``."""
     record = db.get(doc_id)
     node = find(record.tree, revision) if record is not None else None
-    if record is None or node is None or node.body is None:
+    if record is None or node is None or not node.has_body:
         raise NotFound("missing")
     return record, node
 
@@ -128,15 +128,15 @@ def open_leaves(
             missing = [] if leaves else revisions
             return record, merge_answers(leaves, missing, db.revs_limit, newest_first=not in_bulk)
         node = index.find(revisions[0])
-        return record, [node] if node is not None and node.body is not None else list(revisions)
+        return record, [node] if node is not None and node.has_body else list(revisions)
     if latest:
         leaves, missing = latest_leaves(tree, revisions)
         return record, merge_answers(leaves, missing, db.revs_limit, newest_first=not in_bulk)
     if len(revisions) == 1:
         node = find(tree, revisions[0])
-        return record, [node] if node is not None and node.body is not None else list(revisions)
+        return record, [node] if node is not None and node.has_body else list(revisions)
     nodes, missing = find_all(tree, revisions)
-    found = [node for node in nodes if node.body is not None]
+    found = [node for node in nodes if node.has_body]
     bare = {*missing, *(node.revision for node in nodes)} - {node.revision for node in found}
     return record, [*found, *bare]
 
@@ -170,7 +170,7 @@ def _show_meta(document: dict[str, object], record: DocumentRecord, node: Node, 
 
 
 def _status(node: Node) -> str:
-    if node.body is None:
+    if not node.has_body:
         return "missing"
     return "deleted" if node.deleted else "available"
 

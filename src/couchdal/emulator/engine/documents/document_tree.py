@@ -83,7 +83,5 @@ def stored_parents(tree: RevisionTree, documents: Sequence[Document]) -> dict[Re
     for leaf in merged_replicas(tree, [(document, document.attachments) for document in documents]):
         if leaf.revision in added and leaf.revision not in parents:
             on_disk = (stored_node(node.revision) for node in leaf.path() if node is not leaf)
-            parents[leaf.revision] = next(
-                (node for node in on_disk if node is not None and node.body is not None), None
-            )
+            parents[leaf.revision] = next((node for node in on_disk if node is not None and node.has_body), None)
     return parents

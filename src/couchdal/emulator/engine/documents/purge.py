@@ -58,7 +58,7 @@ def compact(db: Database) -> None:
 
 def _has_old_bodies(tree: RevisionTree) -> bool:
     leaves = set(tree)
-    return any(node.body is not None and node not in leaves for node in each_node(tree))
+    return any(node.has_body and node not in leaves for node in each_node(tree))
 
 
 def _without_old_bodies(tree: RevisionTree) -> RevisionTree:

@@ -1,57 +1,59 @@
-"""The form in which a data file stores a document: its revision tree as JSON, and its bodies and attachments apart.
+"""The form in which a data file stores a document: its revision tree, and its bodies and attachments apart.
 
-A tree is a list of lines, one for each leaf, in the order of the leaves: the position of the leaf, the ids down to the
-root or to a line before, that line and the index in it (or None), and for each revision with more than its id, by its
-index: flags and attachments. It does not know where the parts are stored.
+A tree is JSON: a list of lines, one for each leaf, in the order of the leaves: the position of the leaf, the ids down
+to the root or to a line before, that line and the index in it (or None), and for each revision with more than its id,
+by its index: flags and attachments. Most trees are one live first revision. Their form is the bytes of its id.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple, TypeAlias
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias
 
 from couchdal.emulator.engine.documents.attachment import Attachment
 from couchdal.emulator.engine.documents.document import DocumentRecord
+from couchdal.emulator.engine.documents.stored_record import (
+    Find,
+    StoredAttachment,
+    StoredBody,
+    StoredData,
+    StoredNode,
+    StoredRecord,
+)
 from couchdal.emulator.engine.revisions.revision import Revision
 from couchdal.emulator.engine.revisions.revision_node import Node, RevisionTree, each_node
+from couchdal.emulator.storage.sqlite_values import StoredRow, as_text, decode, encode
 
 _DELETED, _HAS_BODY, _IS_WINNER = 1, 2, 4
-_ENCODER = json.JSONEncoder(separators=(",", ":"), check_circular=False)
+# The length of usual ids. As JSON, no tree is so short.
+_ID_BYTES = 16
 
-_Body: TypeAlias = dict[str, object]
-#: Bodies and attachments by their addresses within their document.
-Parts: TypeAlias = tuple[dict[str, _Body], dict[str, bytes]]
-
-
-def encode(value: object) -> bytes:
-    """Return a JSON value as ASCII text, exactly: also lone surrogates, long integers and the order of members."""
-    return _ENCODER.encode(value).encode("ascii")
-
-
-def decode(data: bytes) -> Any:
-    """Return the value that ``encode`` got."""
-    return json.loads(data)
+#: The revisions whose bodies are apart, and attachments, by their addresses within their document.
+Parts: TypeAlias = tuple[Mapping[str, Node], Mapping[str, Attachment]]
+NO_PARTS: Parts = ({}, {})
 
 
 def parts_of(record: DocumentRecord) -> Parts:
-    """Return the bodies but that of the winner, and the attachments."""
+    """Return the revisions with bodies but the winner, and the attachments."""
     tree = record.tree
     only = tree[0]
     if len(tree) == 1 and only.parent is None and not only.attachments:
-        return {}, {}
-    bodies: dict[str, _Body] = {}
-    attachments: dict[str, bytes] = {}
+        return NO_PARTS
+    bodies: dict[str, Node] = {}
+    attachments: dict[str, Attachment] = {}
     for node, address in _addresses(tree).items():
-        if node.body is not None and node is not record.winner:
-            bodies[address] = node.body
+        if node is not record.winner and node.has_body:
+            bodies[address] = node
         for one in node.attachments:
-            attachments[_address(one)] = one.data or b""
+            attachments[_address(one)] = one
     return bodies, attachments
 
 
 def encode_head(record: DocumentRecord) -> bytes:
     """Return the revision tree in its stored form, without bodies and data."""
+    leaf = record.winner
+    if leaf.position == 1 and len(record.tree) == 1 and _is_simple(leaf):
+        return leaf.id
     places: dict[Node, tuple[int, int]] = {}
     lines: list[object] = []
     for leaf in record.tree:
@@ -69,8 +71,25 @@ def encode_head(record: DocumentRecord) -> bytes:
     return encode(lines)
 
 
+def _is_simple(leaf: Node) -> bool:
+    return (
+        len(leaf.id) == _ID_BYTES
+        and leaf.parent is None
+        and not leaf.deleted
+        and not leaf.attachments
+        and leaf.has_body
+    )
+
+
+def encode_body(node: Node) -> bytes:
+    """Return the body of a revision in its stored form, without decoding one that was read from a file."""
+    if isinstance(node, StoredNode) and node.stored is not None:
+        return node.stored.text()
+    return encode(node.body)
+
+
 def _mark(node: Node, winner: Node) -> list[object]:
-    flags = node.deleted * _DELETED + (node.body is not None) * _HAS_BODY + (node is winner) * _IS_WINNER
+    flags = node.deleted * _DELETED + node.has_body * _HAS_BODY + (node is winner) * _IS_WINNER
     if node.attachments:
         return [flags, [_described(one) for one in node.attachments]]
     return [flags] if flags else []
@@ -78,11 +97,11 @@ def _mark(node: Node, winner: Node) -> list[object]:
 
 def _described(one: Attachment) -> list[object]:
     kind = [one.name, one.content_type, one.revpos, one.length]
-    return [*kind, one.encoding, one.digest.hex(), one.packed, len(one.data or b"")]
+    return [*kind, one.encoding, one.digest.hex(), one.packed, one.stored_size]
 
 
 def _address(one: Attachment) -> str:
-    return f"{one.digest.hex()}-{len(one.data or b'')}-{one.encoding}"
+    return f"{one.digest.hex()}-{one.stored_size}-{one.encoding}"
 
 
 def _addresses(tree: RevisionTree) -> dict[Node, str]:
@@ -99,21 +118,16 @@ def _body_address(node: Node, count: int) -> str:
     return f"{node.position}-{node.id.hex()}" + (f"-{count}" if count > 1 else "")
 
 
-class StoredParts(NamedTuple):
-    """The stored bodies and attachments of a document, by their addresses."""
-
-    bodies: Mapping[str, bytes]
-    attachments: Mapping[str, bytes]
-
-
-def decode_record(doc_id: str, seq: int, head: bytes, body: bytes, find: Callable[[], StoredParts]) -> DocumentRecord:
-    """Return a record from its stored form. ``find`` returns the parts; most documents have none.
-
-    Raise ``KeyError`` if a part is missing.
-    """
-    parts: StoredParts | None = None
-    lines: list[list[Node]] = []
+def decode_record(row: StoredRow, find_body: Find, find_data: Find) -> DocumentRecord:
+    """Return a record from its stored form. ``find_body`` and ``find_data`` read its other parts later."""
+    doc_id, seq, head, body = row
+    if len(head) == _ID_BYTES:
+        only = StoredNode(1, head, parent=None)
+        only.stored = StoredBody(body)
+        return StoredRecord(as_text(doc_id), (only,), seq)
+    lines: list[list[StoredNode]] = []
     seen: dict[Revision, int] = {}
+    data: dict[str, StoredData] = {}
     for position, ids, joint, marks in decode(head):
         line = _line(position, ids.split(","), None if joint is None else lines[joint[0]][joint[1]])
         lines.append(line)
@@ -122,29 +136,30 @@ def decode_record(doc_id: str, seq: int, head: bytes, body: bytes, find: Callabl
             flags, *attachments = marks.get(str(index), (0,))
             node.deleted = bool(flags & _DELETED)
             if flags & _IS_WINNER and flags & _HAS_BODY:
-                node.body = decode(body)
+                node.stored = StoredBody(body)
             elif flags & _HAS_BODY:
-                parts = parts or find()
-                node.body = decode(parts.bodies[_body_address(node, count)])
+                node.stored = StoredBody(None, find_body, _body_address(node, count))
             if attachments:
-                parts = parts or find()
-                node.attachments = tuple(_attachment(described, parts.attachments) for described in attachments[0])
-    return DocumentRecord(doc_id, tuple(line[0] for line in lines), seq)
+                node.attachments = tuple(_attachment(described, find_data, data) for described in attachments[0])
+    return StoredRecord(as_text(doc_id), tuple(line[0] for line in lines), seq)
 
 
-def _line(position: int, ids: Sequence[str], parent: Node | None) -> list[Node]:
+def _line(position: int, ids: Sequence[str], parent: Node | None) -> list[StoredNode]:
     """Return the nodes of a line, newest first."""
     line = []
     for age in range(len(ids) - 1, -1, -1):
-        parent = Node(position - age, bytes.fromhex(ids[age]), parent=parent)
+        parent = StoredNode(position - age, bytes.fromhex(ids[age]), parent=parent)
         line.append(parent)
     line.reverse()
     return line
 
 
-def _attachment(described: Sequence[Any], data: Mapping[str, bytes]) -> Attachment:
+def _attachment(described: Sequence[Any], find: Find, known: dict[str, StoredData]) -> Attachment:
     name, content_type, revpos, length, encoding, digest, packed, size = described
-    found = data[f"{digest}-{size}-{encoding}"]
-    return Attachment(
-        name, content_type, found, revpos, length, encoding, bytes.fromhex(digest), stored=True, packed=packed
+    address = f"{digest}-{size}-{encoding}"
+    data = known.get(address) or known.setdefault(address, StoredData(find, address, size))
+    found = StoredAttachment(
+        name, content_type, None, revpos, length, encoding, bytes.fromhex(digest), stored=True, packed=packed
     )
+    object.__setattr__(found, "data", data)
+    return found

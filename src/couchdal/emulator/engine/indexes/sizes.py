@@ -52,8 +52,8 @@ class DocumentSizes(FollowingIndex[Size]):
         revisions, old = 0, 0
         for node in each_node(leaves):
             revisions += 1
-            if node.body is not None and not _is_leaf(node, leaves):
-                old += encoded_size(node.body)
+            if node.has_body and not _is_leaf(node, leaves):
+                old += encoded_size(node.body or {})
         return Size(external_size(leaves), _OF_DOCUMENT + _OF_REVISION * (revisions - 1), old)
 
     def _replace(self, changed: Sequence[tuple[str, Size | None]], seq: int, prepared: object) -> None:
@@ -102,7 +102,7 @@ class DocumentSizes(FollowingIndex[Size]):
 def external_size(leaves: Sequence[Node]) -> int:
     """Return the external size of a document with these leaves."""
     # Leaves share the attachments that they took over from one revision.
-    files = {id(one.data): len(one.data or b"") for leaf in leaves for one in leaf.attachments}
+    files = {one.stored_id: one.stored_size for leaf in leaves for one in leaf.attachments}
     return sum(encoded_size(leaf.body or {}) for leaf in leaves) + sum(files.values())
 
 

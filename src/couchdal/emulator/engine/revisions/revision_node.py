@@ -49,6 +49,11 @@ class Node:
         self._rev: str | None = None
 
     @property
+    def has_body(self) -> bool:
+        """Whether more than the id is known. This reads no body from a file."""
+        return self.body is not None
+
+    @property
     def revision(self) -> Revision:
         return self.position, self.id
 

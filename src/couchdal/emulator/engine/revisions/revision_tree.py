@@ -139,7 +139,7 @@ def is_same(tree: RevisionTree, other: RevisionTree) -> bool:
 
 
 def _outline(tree: RevisionTree) -> list[tuple[int, bytes, bool, bool]]:
-    return [(node.position, node.id, node.parent is None, node.body is None) for node in nodes(tree)]
+    return [(node.position, node.id, node.parent is None, node.has_body) for node in nodes(tree)]
 
 
 def _joined(tree: RevisionTree, limit: int) -> RevisionTree:

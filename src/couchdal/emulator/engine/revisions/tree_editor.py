@@ -196,7 +196,7 @@ class TreeEditor:
 
     def _fill(self, node: Node, source: Node) -> Node:
         """Give a node a body if it has none. Return the node that is its own now."""
-        if node.body is not None or source.body is None:
+        if node.has_body or not source.has_body:
             return node
         node = self._owned(node)
         if node in self._leaves:

@@ -38,17 +38,20 @@ def check_database(database: Database) -> list[str]:
 
 def _wrong_log(database: Database) -> Iterator[str]:
     storage = database.storage
-    records = list(storage.changes())
-    seqs = [record.seq for record in records]
+    seqs: list[int] = []
+    ids: set[str] = set()
+    for record in storage.changes():
+        seqs.append(record.seq)
+        ids.add(record.doc_id)
+        stored = storage.get(record.doc_id)
+        if stored is None or stored.seq != record.seq:
+            yield f"the log of changes has a state of {record.doc_id!r} that is not the stored one"
     if seqs != sorted(set(seqs)):
         yield f"the update sequences do not ascend: {seqs}"
     if seqs and seqs[-1] > database.update_seq:
         yield f"update_seq is {database.update_seq}, but the last document has {seqs[-1]}"
-    if len({record.doc_id for record in records}) < len(records):
+    if len(ids) < len(seqs):
         yield "the log of changes has a document twice"
-    for record in records:
-        if storage.get(record.doc_id) is not record:
-            yield f"the log of changes has a state of {record.doc_id!r} that is not the stored one"
     for count in {0, len(seqs) // 2, len(seqs)}:
         seq = seqs[count - 1] if count else 0
         if storage.changes_after(seq) != len(seqs) - count:
@@ -102,5 +105,5 @@ def _wrong_locals(database: Database) -> Iterator[str]:
     for doc_id, document in database.storage.locals():
         if not doc_id.startswith("_local/") or not document.revision.isdigit():
             yield f"{doc_id!r} with revision {document.revision!r} is not a local document"
-        if database.storage.get_local(doc_id) is not document:
+        if database.storage.get_local(doc_id) != document:
             yield f"the list of local documents has a state of {doc_id!r} that is not the stored one"

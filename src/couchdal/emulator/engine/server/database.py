@@ -157,10 +157,9 @@ class Database(DocumentStore):
         keeper.set_settings(self.name, settings)
         keeper.set_numbers(self.name, self.numbers(update_seq=self.update_seq + 1))
 
-    def keep_whole(self, keeper: Keeper) -> None:
-        """Keep a database that another server has made."""
-        storage = self.storage
-        keeper.create(self.name, self.settings())
+    def keep_whole(self, storage: Storage[DocumentRecord], keeper: Keeper) -> None:
+        """Keep a database whose documents are in another storage."""
+        keeper.create(self.name, self.settings(), self.storage)
         documents: list[Write] = [(None, record) for record in storage.changes()]
         _keep_documents(self.name, DocumentWrites(documents, storage.locals(), self.purges), self.numbers(), keeper)
 

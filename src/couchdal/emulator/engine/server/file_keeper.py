@@ -9,28 +9,32 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any, NamedTuple
-from zlib import crc32
 
 from couchdal.emulator.engine.documents.document import DocumentRecord
 from couchdal.emulator.engine.documents.document_store import PurgeInfo
-from couchdal.emulator.engine.documents.stored_form import (
-    StoredParts,
-    decode,
-    decode_record,
-    encode,
-    encode_head,
-    parts_of,
-)
+from couchdal.emulator.engine.documents.stored_form import NO_PARTS, decode_record, encode_body, encode_head, parts_of
+from couchdal.emulator.engine.documents.stored_record import have_same_body
 from couchdal.emulator.engine.server.keeper import DocumentWrites, Keeper, Numbers, Write
-from couchdal.emulator.storage.base import LocalDocument
-from couchdal.emulator.storage.sqlite import DataFile, Values
+from couchdal.emulator.storage.base import LocalDocument, Storage
+from couchdal.emulator.storage.sqlite import DataFile
+from couchdal.emulator.storage.sqlite_documents import SqliteStorage
+from couchdal.emulator.storage.sqlite_rows import RowChange, remove_documents, write_rows
 from couchdal.emulator.storage.sqlite_schema import OF_DATABASES, SEQ_BITS
+from couchdal.emulator.storage.sqlite_values import (
+    Row,
+    Source,
+    StoredRow,
+    as_bytes,
+    as_text,
+    check,
+    checksum,
+    decode,
+    encode,
+)
 from couchdal.errors import Forbidden
 
 # The most bytes of an attachment in one row.
 _PART = 1 << 20
-# How many documents are read at once.
-_AT_ONCE = 1000
 _COMMITS = "commits"
 
 
@@ -51,6 +55,8 @@ class FileKeeper(Keeper):
         # How many transactions were begun, and whose file it is.
         self._begun = 0
         self._file_id: object = None
+        # The last number of a database. None is used again.
+        self._last_db = 0
         self.restart()
 
     def restart(self) -> None:
@@ -58,6 +64,9 @@ class FileKeeper(Keeper):
         self._begun = self.count()
         self.applied: int = self._begun
         self._file_id = self.file.get_meta("ids")
+        ((self._last_db,),) = self.file.rows(
+            "SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'databases'"
+        )
 
     def count(self) -> int:
         """Return how many transactions the file holds."""
@@ -81,25 +90,33 @@ class FileKeeper(Keeper):
 
     def catch_up(self) -> None:
         if self._begun != self.applied:
-            self.restart()
+            # The last transaction may have failed.
+            self._begun = self.applied = self.count()
 
     # --- writing ------------------------------------------------------------------------------------------------------
 
     def set_value(self, name: str, value: object) -> None:
         self.file.set_meta(name, value)
 
-    def create(self, name: str, settings: Mapping[str, object]) -> None:
+    def new_storage(self) -> SqliteStorage[DocumentRecord]:
+        self._last_db += 1
+        return self.storage(self._last_db)
+
+    def create(self, name: str, settings: Mapping[str, object], storage: Storage[DocumentRecord]) -> None:
+        if not isinstance(storage, SqliteStorage) or storage.file is not self.file:
+            raise TypeError(f"the documents of {name!r} are not in {self.file.path}")
         if self.file.rows("SELECT 1 FROM databases WHERE name = ?", (name,)):
             self.delete(name)
         self.file.run(
-            "INSERT INTO databases (name, settings, update_seq, doc_count, doc_del_count, design_version, purge_seq)"
-            " VALUES (?, ?, 0, 0, 0, 0, 0)",
-            (name, encode(settings).decode()),
+            "INSERT INTO databases"
+            " (db, name, settings, update_seq, doc_count, doc_del_count, design_version, purge_seq)"
+            " VALUES (?, ?, ?, 0, 0, 0, 0, 0)",
+            (storage.db, name, encode(settings).decode()),
         )
 
     def delete(self, name: str) -> None:
         db = self._number(name)
-        self.file.run("DELETE FROM docs WHERE key BETWEEN ? AND ?", (db << SEQ_BITS, (db + 1) << SEQ_BITS))
+        remove_documents(self.file, db)
         for table in OF_DATABASES:
             self.file.run(f"DELETE FROM {table} WHERE db = ?", (db,))
         self.file.run("DELETE FROM databases WHERE db = ?", (db,))
@@ -128,42 +145,35 @@ class FileKeeper(Keeper):
         return int(db)
 
     def _write_documents(self, db: int, writes: Sequence[Write]) -> None:
-        base, run_many = db << SEQ_BITS, self.file.run_many
-        run_many("DELETE FROM docs WHERE key = ?", [(base + old.seq,) for old, _ in writes if old is not None])
-        docs: list[Values] = []
-        ids: list[Values] = []
+        changes: list[RowChange] = []
         for old, new in writes:
+            row: StoredRow | None = None
             if new is not None:
-                doc_id, key = as_bytes(new.doc_id), base + new.seq
-                head, body = encode_head(new), encode(new.winner.body)
-                docs.append((key, doc_id, head, body, checksum(doc_id, head, body)))
-                ids.append((db, doc_id, key, not new.deleted))
-            elif old is not None:
-                self.file.run("DELETE FROM ids WHERE db = ? AND id = ?", (db, as_bytes(old.doc_id)))
+                row = StoredRow(as_bytes(new.doc_id), new.seq, encode_head(new), encode_body(new.winner))
+            changes.append((old, row, new is not None and not new.deleted))
             self._write_parts(db, old, new)
-        run_many("INSERT INTO docs VALUES (?, ?, ?, ?, ?)", docs)
-        run_many("INSERT OR REPLACE INTO ids VALUES (?, ?, ?, ?)", ids)
+        write_rows(self.file, db, changes)
 
     def _write_parts(self, db: int, old: DocumentRecord | None, new: DocumentRecord | None) -> None:
         """Write the parts that are in the new tree only, and remove those that are in the old one only."""
-        old_bodies, old_attachments = ({}, {}) if old is None else parts_of(old)
-        bodies, attachments = ({}, {}) if new is None else parts_of(new)
+        old_bodies, old_attachments = NO_PARTS if old is None else parts_of(old)
+        bodies, attachments = NO_PARTS if new is None else parts_of(new)
         if not (bodies or attachments or old_bodies or old_attachments):
             return
         known = new or old
         assert known is not None
         key = db, as_bytes(known.doc_id)
+        for address, node in bodies.items():
+            if address not in old_bodies or not have_same_body(node, old_bodies[address]):
+                data = encode_body(node)
+                values = (*key, address, data, checksum(key[1], data))
+                self.file.run("INSERT OR REPLACE INTO bodies VALUES (?, ?, ?, ?, ?)", values)
+        for address in attachments.keys() - old_attachments.keys():
+            self._write_attachment(key, address, attachments[address].data or b"")
         for address in old_bodies.keys() - bodies.keys():
             self.file.run("DELETE FROM bodies WHERE db = ? AND id = ? AND address = ?", (*key, address))
         for address in old_attachments.keys() - attachments.keys():
             self.file.run("DELETE FROM attachments WHERE db = ? AND id = ? AND address = ?", (*key, address))
-        for address, body in bodies.items():
-            if old_bodies.get(address) is not body:
-                data = encode(body)
-                values = (*key, address, data, checksum(key[1], data))
-                self.file.run("INSERT OR REPLACE INTO bodies VALUES (?, ?, ?, ?, ?)", values)
-        for address in attachments.keys() - old_attachments.keys():
-            self._write_attachment(key, address, attachments[address])
 
     def _write_attachment(self, key: tuple[int, bytes], address: str, data: bytes) -> None:
         # An empty attachment has one part, too.
@@ -201,45 +211,9 @@ class FileKeeper(Keeper):
         for db, name, settings, *numbers in rows:
             yield KeptDatabase(db, name, decode(settings), Numbers(*numbers))
 
-    def documents(self, db: int) -> Iterator[DocumentRecord]:
-        """Yield the documents of a database by update sequence. Raise ``ServerError`` if one is damaged."""
-        base = db << SEQ_BITS
-        last, end = base, base + (1 << SEQ_BITS)
-        while rows := self.file.rows(
-            "SELECT key, id, head, body, checksum FROM docs WHERE key > ? AND key < ? ORDER BY key LIMIT ?",
-            (last, end, _AT_ONCE),
-        ):
-            for key, doc_id, head, body, summed in rows:
-                self._check(doc_id, summed, doc_id, head, body)
-                try:
-                    yield decode_record(as_text(doc_id), key - base, head, body, partial(self._parts, db, doc_id))
-                except KeyError:
-                    raise self.file.damaged(f"a part of document {as_text(doc_id)!r} is missing") from None
-            last = rows[-1][0]
-
-    def _parts(self, db: int, doc_id: bytes) -> StoredParts:
-        bodies: dict[str, bytes] = {}
-        attachments: dict[str, list[bytes]] = {}
-        key = db, doc_id
-        for address, body, summed in self.file.rows(
-            "SELECT address, body, checksum FROM bodies WHERE db = ? AND id = ?", key
-        ):
-            self._check(doc_id, summed, doc_id, body)
-            bodies[address] = body
-        for address, data, summed in self.file.rows(
-            "SELECT address, data, checksum FROM attachments WHERE db = ? AND id = ? ORDER BY address, part", key
-        ):
-            self._check(doc_id, summed, doc_id, data)
-            attachments.setdefault(address, []).append(data)
-        return StoredParts(bodies, {address: b"".join(parts) for address, parts in attachments.items()})
-
-    def locals(self, db: int) -> Iterator[tuple[str, LocalDocument]]:
-        """Yield the local documents of a database."""
-        for doc_id, revision, body, summed in self.file.rows(
-            "SELECT id, revision, body, checksum FROM locals WHERE db = ?", (db,)
-        ):
-            self._check(doc_id, summed, doc_id, body)
-            yield as_text(doc_id), LocalDocument(revision, decode(body))
+    def storage(self, db: int) -> SqliteStorage[DocumentRecord]:
+        """Return the documents of a database."""
+        return SqliteStorage(self.file, db, read_record)
 
     def purges(self, db: int) -> Iterator[PurgeInfo]:
         """Yield the purges of a database, in their order."""
@@ -249,24 +223,31 @@ class FileKeeper(Keeper):
             named = tuple((position, bytes.fromhex(rev_id)) for position, rev_id in decode(revisions))
             yield PurgeInfo(seq, as_text(doc_id), named)
 
-    def _check(self, doc_id: bytes, summed: int, *data: bytes) -> None:
-        if checksum(*data) != summed:
-            raise self.file.damaged(f"the checksum of document {as_text(doc_id)!r} is wrong")
+
+def read_record(source: Source, db: int, row: StoredRow) -> DocumentRecord:
+    """Return the document of a row. It reads its other parts when somebody asks for them."""
+    key = db, row.doc_id
+    return decode_record(row, partial(_body, source, *key), partial(_data, source, *key))
 
 
-def checksum(*data: bytes) -> int:
-    """Return the checksum of a row's data."""
-    found = 0
-    for part in data:
-        found = crc32(part, found)
-    return found
+def _body(source: Source, db: int, doc_id: bytes, address: str) -> bytes:
+    rows = source.rows(
+        "SELECT body, checksum FROM bodies WHERE db = ? AND id = ? AND address = ?", (db, doc_id, address)
+    )
+    return _joined(source, doc_id, rows)
 
 
-def as_bytes(doc_id: str) -> bytes:
-    """Return an id as a file has it. A path can name ids that UTF-8 cannot express."""
-    return doc_id.encode("utf-8", "surrogatepass")
+def _data(source: Source, db: int, doc_id: bytes, address: str) -> bytes:
+    rows = source.rows(
+        "SELECT data, checksum FROM attachments WHERE db = ? AND id = ? AND address = ? ORDER BY part",
+        (db, doc_id, address),
+    )
+    return _joined(source, doc_id, rows)
 
 
-def as_text(doc_id: bytes) -> str:
-    """Return the id that ``as_bytes`` got."""
-    return doc_id.decode("utf-8", "surrogatepass")
+def _joined(source: Source, doc_id: bytes, rows: Sequence[Row]) -> bytes:
+    if not rows:
+        raise source.damaged(f"a part of document {as_text(doc_id)!r} is missing")
+    for data, summed in rows:
+        check(source, summed, doc_id, data)
+    return rows[0][0] if len(rows) == 1 else b"".join([data for data, _ in rows])

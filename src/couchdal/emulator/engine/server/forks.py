@@ -73,7 +73,7 @@ def _after_fork() -> None:
             continue
         for database in server.databases.values():
             database.writer = None
-            database.storage.unpin()
+            database.storage.forget_pins()
             if server.journal.busy:
                 _abandoned.append(database.indexes)
                 database.indexes = Indexes(tell=database.indexes.tell)

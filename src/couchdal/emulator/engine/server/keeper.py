@@ -12,7 +12,7 @@ from typing import NamedTuple, TypeAlias
 
 from couchdal.emulator.engine.documents.document import DocumentRecord
 from couchdal.emulator.engine.documents.document_store import PurgeInfo
-from couchdal.emulator.storage.base import LocalDocument
+from couchdal.emulator.storage.base import LocalDocument, Storage
 
 #: The old and the new state of a document. One of them is not None.
 Write: TypeAlias = "tuple[DocumentRecord | None, DocumentRecord | None]"
@@ -37,7 +37,7 @@ class Numbers(NamedTuple):
 
 
 class Keeper(ABC):
-    """Keeps the data of one server. Every method but the first three is called within a transaction."""
+    """Keeps the data of one server. The methods that write are called within a transaction."""
 
     #: How many transactions the server has applied.
     applied: int
@@ -67,8 +67,12 @@ class Keeper(ABC):
         """Keep the settings of a database."""
 
     @abstractmethod
-    def create(self, name: str, settings: Mapping[str, object]) -> None:
-        """Keep a new database. It replaces one of the same name."""
+    def new_storage(self) -> Storage[DocumentRecord]:
+        """Return the storage of a new database. Nothing is written yet."""
+
+    @abstractmethod
+    def create(self, name: str, settings: Mapping[str, object], storage: Storage[DocumentRecord]) -> None:
+        """Keep a new database, whose storage ``new_storage`` returned. It replaces one of the same name."""
 
     @abstractmethod
     def delete(self, name: str) -> None:

@@ -275,7 +275,7 @@ class Server:
         seq_text = md5(f"{name}/{generation}".encode(), usedforsecurity=False).hexdigest()
         database = Database(
             name,
-            MemoryStorage(),
+            MemoryStorage() if self.journal.keeper is None else self.journal.keeper.new_storage(),
             seq_text,
             instance_start_time=str(int(self.clock.now())),
             partitioned=partitioned,
@@ -318,5 +318,5 @@ def _keep_new(
     for name in gone:
         keeper.delete(name)
     for name, database in made.items():
-        keeper.create(name, database.settings())
+        keeper.create(name, database.settings(), database.storage)
     keeper.set_value("generations", generations)

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from copy import copy
+from functools import partial
 from operator import attrgetter
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from couchdal.emulator.engine.documents.document import DocumentRecord
 from couchdal.emulator.engine.documents.document_store import PurgeInfo
 from couchdal.emulator.engine.server.database import Database
-from couchdal.emulator.engine.server.journal import Commit, Journal
+from couchdal.emulator.engine.server.journal import Commit, Journal, Keep
 from couchdal.emulator.engine.server.keeper import Keeper
 from couchdal.emulator.engine.server.server import Server
 from couchdal.emulator.storage.base import Storage
@@ -168,7 +169,7 @@ def keep_database(database: Database) -> DatabaseState:
     """Return the state of a database, at the same cost whatever it holds. Later writes go to a new overlay."""
     overlay = database.storage
     if type(overlay) is not OverlayStorage or overlay.is_changed():
-        overlay = OverlayStorage(overlay)
+        overlay = OverlayStorage(overlay.steady())
         if overlay.depth() > _MAX_DEPTH:
             overlay = OverlayStorage(flattened(overlay.below))
         database.storage = overlay
@@ -253,9 +254,13 @@ class _ServerRestoration(_Restoration):
         server.ids.position = state.ids
         server.clock.advanced_s = state.advanced_s
         server.replications = _replications(server, state.replications)
-        keeper = None if state.keeper is None else state.keeper[0]
-        is_on_disk = keeper is not None and state.keeper is not None and keeper.applied == state.keeper[1]
-        server.journal.keeper = keeper if is_on_disk else None
+        server.journal.keeper = None
+        keeper, applied = state.keeper or (None, 0)
+        if keeper is not None and keeper.applied == applied:
+            # What the state holds is on the disk, so the next writes can go there, too.
+            for database, kept in state.databases.values():
+                database.storage = kept.storage.resumed() or database.storage
+            server.journal.keeper = keeper
 
     def wake(self) -> None:
         super().wake()
@@ -288,7 +293,19 @@ def fork_database(database: Database, journal: Journal | None = None) -> Databas
     other = copy(database)
     other.journal = journal or Journal()
     other.watchers, other.indexes = {}, database.indexes.fork()
-    state = keep_database(database)
-    other.storage = OverlayStorage(state.storage)
-    other.purges = list(state.purges)
+    steady = database.storage.steady()
+    if steady is database.storage:
+        # The database itself must not write to it any more.
+        steady = keep_database(database).storage
+    other.storage = OverlayStorage(steady)
+    other.purges = list(database.purges)
     return other
+
+
+def adopt_database(database: Database, journal: Journal) -> tuple[Database, Keep]:
+    """Return another server's database for this one, and what writes it to the disk."""
+    adopted = fork_database(database, journal)
+    keep = partial(adopted.keep_whole, adopted.storage)
+    if journal.keeper is not None:
+        adopted.storage = journal.keeper.new_storage()
+    return adopted, keep

@@ -1,6 +1,6 @@
-"""A server whose data is in a file: opening it, and reading it anew.
+"""A server whose data is in a file: opening it, and opening it anew.
 
-The data of the file is in memory, too, so reading costs what it costs without a file.
+Documents stay in the file until somebody asks for them.
 """
 
 from __future__ import annotations
@@ -68,6 +68,8 @@ def _load(server: Server, keeper: FileKeeper) -> None:
     if keeper.count() == 0 and not file.read_only:
         with file.transaction():
             _begin(server, keeper)
+    if file.read_only:
+        file.hold()
     keeper.restart()
     ids = Ids(file.get_meta("ids") or 0)
     openings = int(file.get_meta("openings") or 0) + 1
@@ -96,7 +98,7 @@ def _begin(server: Server, keeper: FileKeeper) -> None:
     keeper.set_value("ids", server.ids.seed)
     keeper.set_value("generations", new.generations)
     for name, database in new.databases.items():
-        keeper.create(name, database.settings())
+        keeper.create(name, database.settings(), keeper.new_storage())
 
 
 def _database(server: Server, keeper: FileKeeper, kept: KeptDatabase) -> Database:
@@ -106,9 +108,6 @@ def _database(server: Server, keeper: FileKeeper, kept: KeptDatabase) -> Databas
     if database.ranges is not None:
         # JSON has no tuples.
         database.ranges = tuple((first, last) for first, last in database.ranges)
-    for record in keeper.documents(kept.db):
-        database.storage.write(None, record)
-    for doc_id, document in keeper.locals(kept.db):
-        database.storage.write_local(doc_id, document)
+    database.storage = keeper.storage(kept.db)
     database.purges = list(keeper.purges(kept.db))
     return database

@@ -48,7 +48,7 @@ _values_of = attrgetter(*_NAMES)
 class View(Database):
     """A database in one state. ``renew`` goes on to its present state."""
 
-    __slots__ = ("_pinned", "_server", "live")
+    __slots__ = ("_pinned", "_server", "_source", "live")
 
     indexes: SharedIndexes  # type: ignore[assignment]
 
@@ -56,6 +56,8 @@ class View(Database):
         """The caller holds the lock."""
         self.live: Database = live
         self._server = server
+        # The storage of the database, and its state that this view reads.
+        self._source: Storage[DocumentRecord] = live.storage
         self._pinned: Storage[DocumentRecord] | None = None
         self.indexes = SharedIndexes(server, self)
         self.writer: object = None
@@ -66,17 +68,17 @@ class View(Database):
 
     def renew(self) -> None:
         """Show the present state of the database. The caller holds the lock."""
-        storage = self.live.storage
-        if self._pinned is not storage:
-            self._unpin()
-            storage.pins += 1
-            self._pinned = storage
+        source = self.live.storage
+        pinned = source.pin()
+        self._unpin()
+        self._source, self._pinned = source, pinned
         for name, value in zip(_NAMES, _values_of(self.live), strict=True):
             setattr(self, name, value)
+        self.storage = pinned
 
     def _unpin(self) -> None:
         if self._pinned is not None:
-            self._pinned.pins -= 1
+            self._pinned.unpin()
             self._pinned = None
 
     def close(self) -> None:
@@ -93,7 +95,8 @@ class View(Database):
         unload: bool = False,
         purges: list[PurgeInfo] | None = None,
     ) -> None:
-        if len(writes) <= _MOST_AT_ONCE:
+        # What goes to the disk is not in memory, so there is nothing to prepare.
+        if len(writes) <= _MOST_AT_ONCE or self.journal.keeper is not None:
             with self._writing() as live:
                 live.commit(writes, update_seq, locals_, unload=unload, purges=purges)
             return
@@ -126,7 +129,7 @@ class View(Database):
             live = self.live
             if live.deleted:
                 raise NotFound("Database does not exist.")
-            if not _is_same(live.storage, self.storage) or live.update_seq != self.update_seq:
+            if not _is_same(live.storage, self._source) or live.update_seq != self.update_seq:
                 raise ServerError("the database was restored to another state during the request", error="conflict")
             live.validation_loaded = self.validation_loaded
             # This view needs the old state no more, so the write need not go to another layer.
@@ -143,7 +146,7 @@ def _is_same(storage: Storage[DocumentRecord], pinned: Storage[DocumentRecord]) 
     """Return whether a storage holds what the pinned one does. Snapshots put empty overlays above a storage."""
     while storage is not pinned and isinstance(storage, OverlayStorage) and not storage.is_changed():
         storage = storage.below
-    return storage is pinned
+    return storage is pinned or storage.resumed() is pinned
 
 
 def sink(database: Database, most: int) -> bool:
@@ -152,7 +155,7 @@ def sink(database: Database, most: int) -> bool:
     It does not change what the database holds.
     """
     layer = database.storage
-    if not isinstance(layer, Layer) or layer.pins or layer.below.pins:
+    if not isinstance(layer, Layer) or layer.pins or layer.below.pins or layer.below.resumed() is not None:
         return False
     whole = layer.alone()
     moves = [] if whole is not None else layer.next_moves(most)

@@ -1,0 +1,133 @@
+"""Documents that were read from a data file. Their bodies and attachments are read when somebody asks for them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from couchdal.emulator.engine.documents.attachment import Attachment
+from couchdal.emulator.engine.documents.document import DocumentRecord
+from couchdal.emulator.engine.revisions.revision_node import Node, RevisionTree
+from couchdal.emulator.engine.revisions.revision_tree import winner
+from couchdal.emulator.storage.sqlite_values import decode
+
+#: Returns the stored bytes at an address.
+Find = Callable[[str], bytes]
+
+
+class StoredBody:
+    """The JSON text of a body: as it was read, or where it is."""
+
+    __slots__ = ("_address", "_find", "_text")
+
+    def __init__(self, text: bytes | None, find: Find | None = None, address: str = "") -> None:
+        self._text = text
+        self._find = find
+        self._address = address
+
+    def text(self) -> bytes:
+        """Return the text. It is not kept if it was not read with the document."""
+        if self._text is not None:
+            return self._text
+        assert self._find is not None
+        return self._find(self._address)
+
+
+class StoredNode(Node):
+    """A revision whose body is decoded when it is asked for."""
+
+    __slots__ = ("_body", "stored")
+
+    _body: dict[str, object] | None
+
+    def __init__(self, position: int, id: bytes, *, parent: Node | None) -> None:
+        #: Where the body is, if the file has it.
+        self.stored: StoredBody | None = None
+        super().__init__(position, id, parent=parent)
+
+    @property
+    def body(self) -> dict[str, object] | None:
+        if self._body is None and self.stored is not None:
+            self._body = decode(self.stored.text())
+        return self._body
+
+    @body.setter
+    def body(self, body: dict[str, object] | None) -> None:
+        self._body = body
+        self.stored = None
+
+    @property
+    def has_body(self) -> bool:
+        return self.stored is not None or self._body is not None
+
+    def with_parent(self, parent: Node | None) -> Node:
+        node = StoredNode(self.position, self.id, parent=parent)
+        node.deleted, node.attachments = self.deleted, self.attachments
+        node._body, node.stored = self._body, self.stored
+        return node
+
+
+def have_same_body(node: Node, other: Node) -> bool:
+    """Return whether two nodes share one body. This reads no body."""
+    if isinstance(node, StoredNode) and isinstance(other, StoredNode) and node.stored is not None:
+        return node.stored is other.stored
+    return node is other or (not isinstance(other, StoredNode) and node.body is other.body)
+
+
+class StoredData:
+    """The data of an attachment in a file."""
+
+    __slots__ = ("_address", "_find", "size")
+
+    def __init__(self, find: Find, address: str, size: int) -> None:
+        self.size: int = size
+        self._find = find
+        self._address = address
+
+    def read(self) -> bytes:
+        return self._find(self._address)
+
+
+class StoredAttachment(Attachment):
+    """An attachment whose data is read when it is asked for."""
+
+    __slots__ = ("_data",)
+
+    _data: bytes | StoredData | None
+
+    @property
+    def data(self) -> bytes | None:
+        data = self._data
+        return data.read() if isinstance(data, StoredData) else data
+
+    @data.setter
+    def data(self, data: bytes | StoredData | None) -> None:
+        object.__setattr__(self, "_data", data)
+
+    @property
+    def stored_size(self) -> int:
+        return self._data.size if isinstance(self._data, StoredData) else len(self._data or b"")
+
+    @property
+    def stored_id(self) -> int:
+        return id(self._data)
+
+    @property
+    def is_stub(self) -> bool:
+        return False
+
+
+class StoredRecord(DocumentRecord):
+    """A document that was read from a file."""
+
+    __slots__ = ()
+
+    def __init__(self, doc_id: str, tree: RevisionTree, seq: int) -> None:
+        self.doc_id = doc_id
+        self.tree = tree
+        self.seq = seq
+        self.winner = winner(tree)
+        self.deleted = self.winner.deleted
+
+    @property
+    def body(self) -> dict[str, object]:  # type: ignore[override]
+        return self.winner.body or {}

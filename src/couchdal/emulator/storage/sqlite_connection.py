@@ -1,0 +1,106 @@
+"""Connections to the SQLite database of a data file: opening them, and bringing the file to the present format."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from urllib.request import pathname2url
+
+from couchdal.emulator.storage.sqlite_schema import APPLICATION_ID, FORMAT, MIGRATIONS, TABLES
+from couchdal.errors import NotConfigured
+
+_BUSY_TIMEOUT_S = 10
+_HEADER = b"SQLite format 3\0"
+
+
+def check_header(path: str) -> None:
+    """Raise ``NotConfigured`` if a file does not begin as one of SQLite does."""
+    try:
+        with open(path, "rb") as file:
+            head = file.read(100)
+    except OSError as error:
+        raise NotConfigured(f"{path} cannot be read: {error.strerror or error}") from None
+    if head[: len(_HEADER)] != _HEADER or len(head) < 100:
+        raise NotConfigured(f"{path} is not a data file of couchdal, or its beginning is damaged")
+
+
+def connect(path: str, cache_kib: int, mode: str) -> sqlite3.Connection:
+    """Open a connection that keeps so many pages in memory. ``mode`` is ``rwc`` or ``ro``."""
+    connection = sqlite3.connect(
+        f"file:{pathname2url(path)}?mode={mode}",
+        uri=True,
+        isolation_level=None,
+        check_same_thread=False,
+        cached_statements=256,
+        timeout=_BUSY_TIMEOUT_S,
+    )
+    try:
+        connection.execute(f"PRAGMA cache_size = -{cache_kib}")
+    except sqlite3.Error:
+        connection.close()
+        raise
+    return connection
+
+
+def format_of(connection: sqlite3.Connection, path: str) -> int:
+    """Return the version of the format; 0 if nothing was ever written. Raise ``NotConfigured`` if it is unknown."""
+    (application,), (version,), (tables,) = (
+        connection.execute(statement).fetchone()
+        for statement in ("PRAGMA application_id", "PRAGMA user_version", "SELECT count(*) FROM sqlite_master")
+    )
+    if application != APPLICATION_ID and (application or tables):
+        raise NotConfigured(f"{path} is an SQLite database, but not a data file of couchdal")
+    if version > FORMAT or (0 < version < FORMAT and version not in MIGRATIONS):
+        raise NotConfigured(
+            f"{path} has format {version}, and this version of couchdal reads format {FORMAT};"
+            " install the version that wrote it, or a later one"
+        )
+    return int(version)
+
+
+def prepare(connection: sqlite3.Connection, path: str, version: int, synchronous: str) -> None:
+    """Bring a file to the present format. Raise ``NotConfigured`` if it was cut short."""
+    if not version:
+        connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
+    if connection.execute("PRAGMA journal_mode = WAL").fetchone()[0] != "wal":
+        raise NotConfigured(f"{path} is on a file system that SQLite's write-ahead log does not work on")
+    connection.execute(f"PRAGMA synchronous = {synchronous}")
+    while version < FORMAT:
+        statements = MIGRATIONS[version] if version else (*TABLES, f"PRAGMA application_id = {APPLICATION_ID}")
+        version = version + 1 if version else FORMAT
+        connection.execute("BEGIN IMMEDIATE")
+        for statement in statements:
+            connection.execute(statement)
+        connection.execute(f"PRAGMA user_version = {version}")
+        connection.execute("COMMIT")
+    _sync_folder(path)
+    is_whole = empty_log(connection)
+    (pages,), (size,) = (connection.execute(f"PRAGMA {name}").fetchone() for name in ("page_count", "page_size"))
+    # Without a log, the file itself must hold all pages that it counts.
+    if is_whole and os.path.getsize(path) < pages * size:
+        raise NotConfigured(f"{path} is damaged: it was cut short")
+
+
+def begin_reading(connection: sqlite3.Connection) -> None:
+    """Let a connection see the present state from now on."""
+    connection.execute("BEGIN")
+    # Only the first query fixes the state.
+    connection.execute("SELECT count(*) FROM meta").fetchall()
+
+
+def empty_log(connection: sqlite3.Connection) -> bool:
+    """Move the log into the file. Return False if somebody reads an earlier state, because that needs the log."""
+    connection.execute("PRAGMA busy_timeout = 0")
+    ((is_busy, _, _),) = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+    connection.execute(f"PRAGMA busy_timeout = {_BUSY_TIMEOUT_S * 1000}")
+    return not is_busy
+
+
+def _sync_folder(path: str) -> None:
+    """Make sure that the name of a new file is on the disk."""
+    if os.name == "posix":
+        folder = os.open(os.path.dirname(path), os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
