@@ -19,6 +19,7 @@ from couchdal.emulator.storage.owner import Owner
 from couchdal.emulator.storage.sqlite_connection import (
     begin_reading,
     check_header,
+    check_length,
     connect,
     empty_log,
     format_of,
@@ -81,6 +82,7 @@ class DataFile:
                     prepare(self._writer, path, version, self._synchronous)
                 elif version != FORMAT:
                     raise NotConfigured(f"{path} has format {version}; open it once to be written, which changes that")
+                check_length(self._writer, path)
             is_usable = True
         finally:
             if not is_usable:

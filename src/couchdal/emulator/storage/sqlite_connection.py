@@ -59,7 +59,7 @@ def format_of(connection: sqlite3.Connection, path: str) -> int:
 
 
 def prepare(connection: sqlite3.Connection, path: str, version: int, synchronous: str) -> None:
-    """Bring a file to the present format. Raise ``NotConfigured`` if it was cut short."""
+    """Bring a file to the present format."""
     if not version:
         connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
     if connection.execute("PRAGMA journal_mode = WAL").fetchone()[0] != "wal":
@@ -74,10 +74,17 @@ def prepare(connection: sqlite3.Connection, path: str, version: int, synchronous
         connection.execute(f"PRAGMA user_version = {version}")
         connection.execute("COMMIT")
     _sync_folder(path)
-    is_whole = empty_log(connection)
+    empty_log(connection)
+
+
+def check_length(connection: sqlite3.Connection, path: str) -> None:
+    """Raise ``NotConfigured`` if a file was cut short."""
+    log = path + "-wal"
+    if os.path.exists(log) and os.path.getsize(log):
+        # The missing pages may be there.
+        return
     (pages,), (size,) = (connection.execute(f"PRAGMA {name}").fetchone() for name in ("page_count", "page_size"))
-    # Without a log, the file itself must hold all pages that it counts.
-    if is_whole and os.path.getsize(path) < pages * size:
+    if os.path.getsize(path) < pages * size:
         raise NotConfigured(f"{path} is damaged: it was cut short")
 
 
@@ -88,12 +95,11 @@ def begin_reading(connection: sqlite3.Connection) -> None:
     connection.execute("SELECT count(*) FROM meta").fetchall()
 
 
-def empty_log(connection: sqlite3.Connection) -> bool:
-    """Move the log into the file. Return False if somebody reads an earlier state, because that needs the log."""
+def empty_log(connection: sqlite3.Connection) -> None:
+    """Move the log into the file. What somebody needs who reads an earlier state stays there."""
     connection.execute("PRAGMA busy_timeout = 0")
-    ((is_busy, _, _),) = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
     connection.execute(f"PRAGMA busy_timeout = {_BUSY_TIMEOUT_S * 1000}")
-    return not is_busy
 
 
 def _sync_folder(path: str) -> None:
