@@ -31,7 +31,8 @@ async def attend(server: Server, in_thread: InThread) -> None:
     """Let replications advance until cancelled. Without any, nothing happens until one is asked for."""
     loop, asked = asyncio.get_running_loop(), asyncio.Event()
     advancing: dict[str, asyncio.Task[None]] = {}
-    looks = 0
+    # A data file may hold documents that ask for replications.
+    looks = _IDLE_LOOKS
 
     def wake() -> None:
         with suppress(RuntimeError):

@@ -91,6 +91,10 @@ def _load(server: Server, keeper: FileKeeper) -> None:
         with file.transaction():
             file.set_meta("openings", openings)
     Changes(assignments).apply()
+    if any(database.system == "_replicator" and database.doc_count for database in databases.values()):
+        from couchdal.emulator.engine.replication.scheduler import scheduler_of  # few programs have replications
+
+        scheduler_of(server)
 
 
 def _begin(server: Server, keeper: FileKeeper) -> None:
