@@ -177,3 +177,48 @@ def test_origins_are_configured_for_the_host_of_a_request(backend: MemoryBackend
     assert allowed("http://one.example", host="db.example:5984") == ("http://one.example", "true")
     assert allowed("http://all.example", host="db.example:5984") == (None, None)
     assert allowed("http://one.example", host="other", x_forwarded_host="db.example") == ("http://one.example", "true")
+
+
+def database_of(backend: MemoryBackend, user: str) -> object:
+    status, value = ask(backend, "GET", f"/userdb-{user.encode().hex()}/_security")
+    return value if status == 200 else status
+
+
+def owned_by(*names: str) -> dict[str, object]:
+    return {name: {"roles": ["_admin"], "names": list(names)} for name in ("members", "admins")}
+
+
+def test_each_user_gets_a_database_if_it_is_configured(backend: MemoryBackend) -> None:
+    # As recorded from a CouchDB, which makes these databases a moment later.
+    backend.config["chttpd_auth/iterations"] = "10"
+    user = {"type": "user", "name": "ann", "roles": [], "password": "pw"}
+    ask(backend, "PUT", "/_users/org.couchdb.user:ann", user)
+    assert database_of(backend, "ann") == 404
+    backend.config["couch_peruser/q"] = "2"
+    backend.config["couch_peruser/enable"] = "true"
+    assert database_of(backend, "ann") == owned_by("ann")
+    assert ask(backend, "GET", "/userdb-616e6e", user=("ann", "pw"))[0] == 200
+    _, info = ask(backend, "GET", "/userdb-616e6e")
+    assert isinstance(info, dict)
+    assert info["cluster"]["q"] == 2
+    docs = [{"_id": f"org.couchdb.user:{name}", **user, "name": name} for name in ("él", "bob")]
+    ask(backend, "POST", "/_users/_bulk_docs", {"docs": [*docs, {"_id": "_design/x"}]})
+    assert database_of(backend, "él") == owned_by("él")
+    assert database_of(backend, "bob") == owned_by("bob")
+
+
+def test_database_of_a_deleted_user_stays_unless_it_is_configured(backend: MemoryBackend) -> None:
+    backend.config["chttpd_auth/iterations"] = "10"
+    backend.config["couch_peruser/enable"] = "true"
+    path = "/_users/org.couchdb.user:ann"
+    _, written = ask(backend, "PUT", path, {"type": "user", "name": "ann", "roles": [], "password": "pw"})
+    assert isinstance(written, dict)
+    ask(backend, "PUT", "/userdb-616e6e/_security", {"admins": {"names": ["x", "ann"]}, "members": {}})
+    ask(backend, "DELETE", f"{path}?rev={written['rev']}")
+    assert database_of(backend, "ann") == {"admins": {"names": ["x"]}, "members": {}}
+    backend.config["couch_peruser/delete_dbs"] = "true"
+    _, written = ask(backend, "PUT", path, {"type": "user", "name": "ann", "roles": [], "password": "pw"})
+    assert isinstance(written, dict)
+    assert database_of(backend, "ann") == {"admins": {"names": ["ann", "x"]}, "members": {"names": ["ann"]}}
+    ask(backend, "DELETE", f"{path}?rev={written['rev']}")
+    assert database_of(backend, "ann") == 404

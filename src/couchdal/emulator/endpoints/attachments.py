@@ -15,7 +15,7 @@ from couchdal.emulator.engine.erlang.integers import parse_integer
 from couchdal.emulator.engine.revisions.revision import parse_revision
 from couchdal.emulator.engine.revisions.revision_node import Node
 from couchdal.emulator.http.call import Call
-from couchdal.emulator.http.document_query import check_readable, document_query, redirect_to_design_path
+from couchdal.emulator.http.document_query import document_query, readable, redirect_to_design_path
 from couchdal.emulator.http.edits import acknowledged, edit, header_revision
 from couchdal.emulator.http.multipart import write_ranges
 from couchdal.errors import BadContentType, BadRequest, Conflict, CouchError, NotFound
@@ -102,20 +102,22 @@ def _opened(call: Call) -> tuple[Attachment, ...]:
     """Return the attachments of the requested revision. Raise ``NotFound``."""
     query = document_query(call)
     db, doc_id = call.db, call.doc_id
-    check_readable(call, doc_id)
     query.check_copies()
     if call.doc_id.startswith("_local/"):
         open_local(db, doc_id)
         return ()
+    node: Node | None
     if query.rev is None:
-        return open_winner(db, doc_id, deleted=query.deleted)[1].attachments
-    if not query.latest:
-        return open_revision(db, doc_id, query.rev)[1].attachments
-    _, found = open_leaves(db, doc_id, [query.rev], latest=True)
-    leaf = next((node for node in found if isinstance(node, Node)), None)
-    if leaf is None:
+        node = open_winner(db, doc_id, deleted=query.deleted)[1]
+    elif not query.latest:
+        node = open_revision(db, doc_id, query.rev)[1]
+    else:
+        _, found = open_leaves(db, doc_id, [query.rev], latest=True)
+        node = next((one for one in found if isinstance(one, Node)), None)
+    if node is None:
         raise NotFound("missing")
-    return leaf.attachments
+    readable(call, doc_id, node.body or {})
+    return node.attachments
 
 
 def _accepted_encodings(call: Call) -> set[str] | Response:

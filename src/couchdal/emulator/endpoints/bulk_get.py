@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TypeAlias
 
+from couchdal.emulator.engine.auth.security import is_db_admin
 from couchdal.emulator.engine.documents.document import DocumentRecord, validate_doc_id
 from couchdal.emulator.engine.documents.document_read import Shown, open_leaves, show
 from couchdal.emulator.engine.documents.partition import check_new_id
@@ -14,9 +15,9 @@ from couchdal.emulator.engine.revisions.revision_lookup import TreeIndex
 from couchdal.emulator.engine.revisions.revision_node import Node
 from couchdal.emulator.engine.server.database import Database
 from couchdal.emulator.http.call import Call
-from couchdal.emulator.http.document_query import document_query
+from couchdal.emulator.http.document_query import document_query, readable
 from couchdal.emulator.http.multipart import write_bulk, write_related
-from couchdal.errors import BadRequest, CouchError, ServerError
+from couchdal.errors import BadRequest, CouchError, NotFound, NotSupported, ServerError
 from couchdal.http.answers import JSON_TYPE, accepts, json_response
 from couchdal.http.json_text import JSON, encode_json
 from couchdal.http.messages import ABSENT, Response
@@ -52,6 +53,8 @@ def read(call: Call) -> Response:
         query.check_copies()
     shown = query.shown.of_revision()
     if _in_parts(call):
+        if db.system == "_users" and not is_db_admin(call.user, db.security):
+            raise NotSupported("the multipart form of users' documents is for administrators")
         return _multipart(call, wanted, shown, query.latest)
     indexes = _indexes(wanted)
     results: list[object] = []
@@ -68,9 +71,22 @@ def read(call: Call) -> Response:
             if not isinstance(item, Node):
                 docs.append({"error": _missing(doc_id, item)})
             elif record is not None:
-                docs.append({"ok": show(db, record, item, details)})
+                docs.append(_shown(call, record, item, details, revision))
         results.append({"id": doc_id, "docs": docs})
     return json_response({"results": results})
+
+
+def _shown(call: Call, record: DocumentRecord, leaf: Node, details: Shown, revision: Revision | None) -> _Error:
+    """Return the result for a leaf: the document, or an error if the user may not read it."""
+    document = show(call.db, record, leaf, details)
+    if call.db.system != "_users":
+        return {"ok": document}
+    try:
+        return {"ok": readable(call, record.doc_id, document)}
+    except NotFound:
+        refused = CouchError("not_found", error="internal_fabric_error")
+        rev = "undefined" if revision is None else format_revision(*revision)
+        return {"error": _error(record.doc_id, rev, refused)}
 
 
 def _parse(db: Database, value: JSON) -> _Wanted | _Error:

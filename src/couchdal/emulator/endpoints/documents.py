@@ -21,7 +21,7 @@ from couchdal.emulator.engine.erlang.term_text import Atom, TupleTerm, pretty_te
 from couchdal.emulator.engine.revisions.revision import Revision, format_revision, parse_revision
 from couchdal.emulator.engine.revisions.revision_node import Node
 from couchdal.emulator.http.call import Call, document_etag
-from couchdal.emulator.http.document_query import DocumentQuery, check_readable, document_query, redirect_to_design_path
+from couchdal.emulator.http.document_query import DocumentQuery, document_query, readable, redirect_to_design_path
 from couchdal.emulator.http.edits import (
     acknowledged,
     batched,
@@ -52,7 +52,6 @@ def read(call: Call) -> Response:
     if doc_id.startswith("_design/") and "doc_id" in call.args:
         return redirect_to_design_path(call)
     query = document_query(call)
-    check_readable(call, doc_id)
     query.check_copies()
     db.count("couchdb/database_reads")
     if query.open_revs is not False:
@@ -66,7 +65,7 @@ def read(call: Call) -> Response:
     else:
         record, node = open_winner(db, doc_id, deleted=query.deleted)
     in_parts = bool(node.attachments) and shown.with_data and accepts(call.request, "multipart/related")
-    document = show(db, record, node, shown.following() if in_parts else shown)
+    document = readable(call, doc_id, show(db, record, node, shown.following() if in_parts else shown))
     etag: str | None = None
     if shown is PLAIN or document.keys().isdisjoint(_UNVERSIONED):
         etag = f'"{document["_rev"]}"'
@@ -105,16 +104,20 @@ def _read_leaves(call: Call, doc_id: str, query: DocumentQuery) -> Response:
         raise NotFound("missing")
     leaves = sorted((item for item in opened if isinstance(item, Node)), key=_history)
     missing = [format_revision(*revision) for revision in sorted(item for item in opened if not isinstance(item, Node))]
-    shown = query.shown.of_revision()
     in_parts = accepts(call.request, "multipart/mixed")
     if call.request.method == "HEAD":
         return Response(200, {"content-type": write_mixed(call.server.next_id(), ())[0] if in_parts else JSON_TYPE})
+    shown = query.shown.of_revision().following() if in_parts else query.shown.of_revision()
+    try:
+        # CouchDB crashes at a leaf of which the user may read nothing.
+        documents = [readable(call, doc_id, show(call.db, record, leaf, shown)) for leaf in leaves if record]
+    except NotFound:
+        raise ServerError("function_clause", error="unknown_error") from None
     if not in_parts:
-        rows: list[object] = [{"ok": show(call.db, record, leaf, shown)} for leaf in leaves if record]
+        rows: list[object] = [{"ok": document} for document in documents]
         return json_response([*rows, *({"missing": rev} for rev in missing)])
     boundary, inner = call.server.next_id(), call.server.next_id()
-    shown = shown.following()
-    parts = [write_related(inner, show(call.db, record, leaf, shown), leaf.attachments) for leaf in leaves if record]
+    parts = [write_related(inner, document, leaf.attachments) for document, leaf in zip(documents, leaves, strict=True)]
     parts += (('application/json; error="true"', encode_json({"missing": rev})) for rev in missing)
     content_type, text = write_mixed(boundary, parts)
     return Response(200, {"content-type": content_type}, body=text)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from couchdal.emulator.engine.auth.security import is_db_admin
 from couchdal.emulator.engine.erlang.term_text import print_term
 from couchdal.emulator.engine.mango.explain import explain
 from couchdal.emulator.engine.mango.find import find, prepare
 from couchdal.emulator.engine.mango.find_query import parse_find_query
 from couchdal.emulator.http.call import Call
-from couchdal.errors import ServerError
+from couchdal.errors import NotSupported, ServerError
 from couchdal.http.answers import json_response, laid_out
 from couchdal.http.json_lines import lay_out_documents
 from couchdal.http.json_text import JSON
@@ -18,6 +19,8 @@ def query(call: Call) -> Response:
     """POST ``{"selector": ...}``: the matching documents."""
     if "partition" in call.args:
         call.db.count("couchdb/httpd/partition_find_requests")
+    if call.db.system == "_users" and not is_db_admin(call.user, call.db.security):
+        raise NotSupported("_find in the users database is for administrators")
     prepared = prepare(_body(call))
     return laid_out(find(call.db, prepared, call.server.settings.query_limit), lay_out_documents)
 

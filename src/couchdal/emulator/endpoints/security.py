@@ -23,7 +23,8 @@ def write(call: Call) -> Response:
     CouchDB asks each shard to store it. The shards refuse a malformed object, or a user who is not an administrator,
     and CouchDB reports either as a missing majority.
     """
-    if call.db.name == "_users":
+    settings = call.server.settings
+    if call.db.name == (settings.authentication_db or "_users") and settings.users_db_security_editable == "false":
         raise Forbidden("You can't edit the security object of the user database.")
     value = call.json()
     if call.db_admin_error(_NOT_ADMIN) is not None or not isinstance(value, dict) or not is_security_object(value):

@@ -6,6 +6,7 @@ Source: ``chttpd_db:parse_doc_query``.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 from couchdal.emulator.engine.documents.document_read import PLAIN, Shown
 from couchdal.emulator.engine.revisions.revision import Revision, parse_revision
@@ -85,13 +86,17 @@ def parse_revisions(text: str) -> list[Revision]:
     return [parse_revision(item) for item in value]
 
 
-def check_readable(call: Call, doc_id: str) -> None:
-    """Raise ``NotFound`` or ``Forbidden`` for a user document that is not the caller's own."""
-    db = call.db
-    if db.system == "_users" and db.name != "_users" and not call.user.is_admin:
-        from couchdal.emulator.engine.auth.users import check_readable  # few programs manage users
+def readable(call: Call, doc_id: str, document: Mapping[str, object]) -> Mapping[str, object]:
+    """Return the part of a document that the caller may read: in the users database, others see public members only.
 
-        check_readable(doc_id, call.user, db.security)
+    Raise ``NotFound`` if that is nothing, and ``Forbidden`` for a design document of the users database.
+    """
+    db = call.db
+    if db.system != "_users" or call.user.is_admin:
+        return document
+    from couchdal.emulator.engine.auth.users import readable_part  # few programs manage users
+
+    return readable_part(doc_id, document, call.user, db.security, call.server.settings)
 
 
 def redirect_to_design_path(call: Call) -> Response:

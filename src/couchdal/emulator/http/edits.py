@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 
 from couchdal.emulator.engine.documents.attachment import check_names
 from couchdal.emulator.engine.documents.document import Document
@@ -58,12 +58,29 @@ def edit(call: Call, documents: Sequence[Document]) -> list[Outcome]:
 
         documents = [owned(document, call.user, call.db.security) for document in documents]
     most = call.server.settings.max_partition_size
-    return update_documents(call.db, _prepared(call, documents), call.design_error, _validate(call), most)
+    outcomes = update_documents(call.db, _prepared(call, documents), call.design_error, _validate(call), most)
+    _follow_users(call, documents)
+    return outcomes
 
 
 def replicate(call: Call, documents: Sequence[Document]) -> list[tuple[Document, CouchError]]:
     """Store revisions made elsewhere with this user's rights, and return the refused ones with their errors."""
-    return replicate_documents(call.db, _prepared(call, documents), call.design_error, _validate(call))
+    refused = replicate_documents(call.db, _prepared(call, documents), call.design_error, _validate(call))
+    _follow_users(call, documents)
+    return refused
+
+
+def _follow_users(call: Call, documents: Sequence[Document]) -> None:
+    """Create or delete the databases of users who were written, if each user has one."""
+    server, name = call.server, call.db.name
+    if not server.settings.peruser_enable:
+        return
+    from couchdal.emulator.engine.auth.peruser import follow_users, is_followed  # few servers have such databases
+
+    if is_followed(server, name):
+        # A request in a thread works on a view of the database, without the lock.
+        with nullcontext() if call.db is server.databases.get(name) else server.exclusively():
+            follow_users(server, [document.doc_id for document in documents])
 
 
 def _prepared(call: Call, documents: Sequence[Document]) -> Sequence[Document]:

@@ -6,6 +6,7 @@ document ``_auth``, where CouchDB keeps these rules as JavaScript.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from functools import lru_cache
 from hashlib import new, pbkdf2_hmac, sha1, sha256
@@ -27,6 +28,7 @@ _LONGEST_KEPT = 1024
 # How many iterations are done in one call, which nothing can end. They take a second or two.
 _AT_ONCE = 1_000_000
 PRFS = {"sha": "sha1", "sha224": "sha224", "sha256": "sha256", "sha384": "sha384", "sha512": "sha512"}
+_COMMA = re.compile(r"\s*,\s*", re.ASCII)
 _SCHEMES = ("simple", "pbkdf2", "simple+pbkdf2")
 _PASSWORD_FIELDS = frozenset(
     (
@@ -190,15 +192,28 @@ def check_writable(doc_id: str, user: UserContext, security: Mapping[str, object
         raise NotFound("missing")
 
 
-def check_readable(doc_id: str, user: UserContext, security: Mapping[str, object]) -> None:
-    """Raise ``NotFound`` for the document of another user, and ``Forbidden`` for a design document."""
-    if is_db_admin(user, security):
-        return
+def readable_part(
+    doc_id: str,
+    document: Mapping[str, object],
+    user: UserContext,
+    security: Mapping[str, object],
+    settings: Settings,
+) -> Mapping[str, object]:
+    """Return what a user may read of a document of the users database: others see its public members only.
+
+    Raise ``NotFound`` if there are none, and ``Forbidden`` for a design document. Source:
+    ``couch_users_db:after_doc_read``.
+    """
+    if is_db_admin(user, security) or doc_id.startswith("_local/"):
+        return document
     if doc_id.startswith("_design/"):
         raise Forbidden("Only administrators can view design docs in the users database.")
-    # CouchDB shows only the public fields of other users, and by default no field is public.
-    if user.name is None or doc_id != ID_PREFIX + user.name:
+    if user.name is not None and doc_id == ID_PREFIX + user.name:
+        return document
+    public = _COMMA.split(settings.public_fields)
+    if not any(name in document for name in public):
         raise NotFound("missing")
+    return {name: value for name, value in document.items() if name.startswith("_") or name in public}
 
 
 def validate_user_document(new: Document, old: Node | None) -> CouchError | None:

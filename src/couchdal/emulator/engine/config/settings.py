@@ -87,6 +87,17 @@ class Settings(AnswerSettings):
     #: The rules for new passwords, as an Erlang term.
     password_regexp: str = ""
 
+    #: The members of user documents that others may read, with commas in between.
+    public_fields: str = ""
+    #: Whether the security object of the users database can be replaced: any text but ``false`` allows it.
+    users_db_security_editable: str = "false"
+
+    #: Whether each user gets a database, whether it goes with its user, and how these databases are named and split.
+    peruser_enable: bool = False
+    peruser_delete_dbs: bool = False
+    peruser_prefix: str = "userdb-"
+    peruser_q: int = 1
+
     lockout_mode: str = "enforce"
     lockout_threshold: int = 5
 

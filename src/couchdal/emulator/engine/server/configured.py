@@ -74,7 +74,8 @@ def configuration_of(server: Server) -> Configuration:
 
 def configure(server: Server, config: Configuration, admins: dict[str, str] | None = None) -> None:
     """Replace the configuration, and the administrators if they are given."""
-    assignments: list[Assignment] = [(server, "config", config), (server, "settings", parse_settings(config.values))]
+    before, settings = server.settings, parse_settings(config.values)
+    assignments: list[Assignment] = [(server, "config", config), (server, "settings", settings)]
     if admins is not None:
         assignments.append((server, "admins", admins))
     kept = {name: value for name, value in (server.admins if admins is None else admins).items() if is_hashed(value)}
@@ -85,6 +86,10 @@ def configure(server: Server, config: Configuration, admins: dict[str, str] | No
         keeper.set_value("admins", kept)
 
     server.journal.publish(Changes(assignments, keep=keep))
+    if settings.peruser_enable and not before.peruser_enable:
+        from couchdal.emulator.engine.auth.peruser import follow_users  # few servers have such databases
+
+        follow_users(server)
 
 
 def carry_over(server: Server, before: Configuration | None, now: Configuration | None) -> None:
