@@ -35,6 +35,18 @@ def test_queries_after_it_read_no_document(dal: CouchDAL, monkeypatch: pytest.Mo
     assert len(added) == 1
 
 
+@pytest.mark.parametrize("setting", [False, {"views": False}])
+def test_design_document_keeps_its_index_as_it_is(dal: CouchDAL, setting: object) -> None:
+    dal.put_document("_design/still", {"views": VIEWS, "autoupdate": setting, "options": {"local_seq": True}})
+    dal.put_document(
+        "_design/other", {"views": VIEWS, "autoupdate": {"indexes": False}, "options": {"include_design": True}}
+    )
+    dal.emulator.settle()
+    assert dal.get("/_design/still/_view/by-n?update=false")["rows"] == []
+    assert len(dal.get("/_design/other/_view/by-n?update=false")["rows"]) > 4
+    assert len(dal.get("/_design/still/_view/by-n")["rows"]) == 5
+
+
 def test_nothing_due_is_nothing_done(dal: CouchDAL, monkeypatch: pytest.MonkeyPatch) -> None:
     dal.emulator.settle()
     monkeypatch.setattr(FollowingIndex, "refresh", lambda index, db: pytest.fail("an index was refreshed again"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from couchdal.errors import BadRequest
-from couchdal.http.json_text import decode_json
+from couchdal.http.json_text import decode_json, encode_in_pieces, encode_json
 
 
 @pytest.mark.parametrize(
@@ -43,3 +43,25 @@ def test_last_value_of_a_key_counts(text: str, value: object) -> None:
     assert isinstance(decoded, dict)
     assert isinstance(value, dict)
     assert list(decoded) == list(value)
+
+
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [
+        (1e-5, b"0.00001"),
+        (-1.25e-6, b"-0.00000125"),
+        (1e-7, b"1e-7"),
+        (1.5e-310, b"1.5e-310"),
+        (1e16, b"10000000000000000.0"),
+        (9.007199254740994e16, b"90071992547409940.0"),
+        (1.5e20, b"150000000000000000000.0"),
+        (1e21, b"1e+21"),
+        (-1.5e300, b"-1.5e+300"),
+        (-0.0, b"0.0"),
+        (-0.05, b"-0.05"),
+        ({"a-0.0e-05": [1e-5, "e+1\"6", -0.0, 10**9]}, b'{"a-0.0e-05":[0.00001,"e+1\\"6",0.0,1000000000]}'),
+    ],
+)  # fmt: skip
+def test_numbers_are_written_as_couchdb_writes_them(number, text):
+    assert encode_json(number) == text
+    assert encode_in_pieces([number]) == b"[" + text + b"]"

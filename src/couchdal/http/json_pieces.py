@@ -128,39 +128,39 @@ class Decoding:
         return self._after_space(at + 1), False
 
 
-def encode(value: object, encoder: json.JSONEncoder) -> bytes:
-    """Return the JSON text of a value."""
-    pieces: list[str] = []
-    _encode(value, encoder.encode, pieces.append)
-    return "".join(pieces).encode()
+def encode(value: object, encoded: Callable[[object], bytes]) -> bytes:
+    """Return the JSON text of a value. ``encoded`` returns the text of a small one."""
+    pieces: list[bytes] = []
+    _encode(value, encoded, pieces.append)
+    return b"".join(pieces)
 
 
-def _encode(value: object, encoded: Callable[[object], str], add: Callable[[str], None]) -> None:
+def _encode(value: object, encoded: Callable[[object], bytes], add: Callable[[bytes], None]) -> None:
     give_way()
     if isinstance(value, str) and len(value) > _LONGEST_TEXT:
-        add('"')
+        add(b'"')
         for start in range(0, len(value), _LONGEST_TEXT):
             add(encoded(value[start : start + _LONGEST_TEXT])[1:-1])
-        add('"')
+        add(b'"')
     elif not value or not isinstance(value, (dict, list)) or _size_of(value, _MOST_VALUES) <= _MOST_VALUES:
         add(encoded(value))
     elif isinstance(value, dict):
-        mark = "{"
+        mark = b"{"
         for name, member in value.items():
-            add(f"{mark}{encoded(name)}:")
+            add(mark + encoded(name) + b":")
             _encode(member, encoded, add)
-            mark = ","
-        add("}")
+            mark = b","
+        add(b"}")
     else:
-        mark = "["
+        mark = b"["
         for items in _groups(value):
             add(mark)
             if len(items) == 1:
                 _encode(items[0], encoded, add)
             else:
                 add(encoded(items)[1:-1])
-            mark = ","
-        add("]")
+            mark = b","
+        add(b"]")
 
 
 def _groups(items: list[object]) -> Iterator[list[object]]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from math import isfinite
+from math import inf, isfinite, pow as power
+from sys import float_info
 from typing import Any, TypeAlias, cast
 
 from couchdal.errors import BadRequest
@@ -22,6 +23,15 @@ _ATOMIC = _EXACT | {float}
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
+_LEAST_NORMAL, _GREATEST = float_info.min, float_info.max
+# CouchDB parses longer numbers in another way.
+_LONG_NUMBER = 32
+# More digits than a double has room for, and fewer than Python refuses.
+_MOST_DIGITS = 400
+# A string, or a number with an exponent or the sign of zero.
+_TOKEN = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|-0\.0(?![0-9e])|(-?)(\d)(?:\.(\d+))?e([+-]\d+)')
+
+
 def refuse_constant(name: str) -> object:
     """Raise ``ValueError`` for NaN and Infinity, which Python would parse."""
     raise ValueError(f"{name} is not JSON")
@@ -29,9 +39,23 @@ def refuse_constant(name: str) -> object:
 
 def _parse_float(text: str) -> float:
     number = float(text)
+    if len(text) < _LONG_NUMBER and (_LEAST_NORMAL <= abs(number) <= _GREATEST or not number):
+        return number
+    whole, _, exponent = text.lower().partition("e")
+    if exponent and "." not in whole:
+        # CouchDB multiplies numbers that are long or at the edge of doubles, and so takes 5e-324 for zero.
+        number = float(int(whole[:_MOST_DIGITS])) * power(10.0, float(exponent))
     if not isfinite(number):
         raise OverflowError(f"{text} does not fit a double")
     return number
+
+
+def parse_float(text: str) -> float:
+    """Return the float that CouchDB reads, or infinity if it would refuse the text."""
+    try:
+        return _parse_float(text)
+    except OverflowError:
+        return inf
 
 
 def _object_of_pairs(pairs: list[tuple[str, object]]) -> dict[str, object]:
@@ -51,7 +75,9 @@ _DECODER = json.JSONDecoder(
     object_pairs_hook=_object_of_pairs, parse_constant=refuse_constant, parse_float=_parse_float
 )
 # CouchDB refuses a number that does not fit a double, but not if a later value of the same key replaces it.
-_DECODER_OF_ANY_NUMBER = json.JSONDecoder(object_pairs_hook=_object_of_pairs, parse_constant=refuse_constant)
+_DECODER_OF_ANY_NUMBER = json.JSONDecoder(
+    object_pairs_hook=_object_of_pairs, parse_constant=refuse_constant, parse_float=parse_float
+)
 _ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"), check_circular=False)
 
 
@@ -109,8 +135,23 @@ def holds_surrogate(value: object) -> bool:
 
 
 def encode_json(value: object) -> bytes:
-    """Return a value as compact UTF-8 JSON, with the keys in their order."""
-    return _ENCODER.encode(value).encode()
+    """Return a value as compact UTF-8 JSON, with the keys in their order and numbers as CouchDB writes them."""
+    text = _ENCODER.encode(value)
+    if "e-0" in text or "e+" in text or "-0.0" in text:
+        text = _TOKEN.sub(_respelled, text)
+    return text.encode()
+
+
+def _respelled(token: re.Match[str]) -> str:
+    """Return a string as it is, and a number as CouchDB writes it: with an exponent below 0.000001 and from 1e21."""
+    if token[4] is None:
+        return "0.0" if token[0] == "-0.0" else token[0]
+    sign, digits, exponent = token[1], token[2] + (token[3] or ""), int(token[4])
+    if 0 <= exponent < 21:
+        return f"{sign}{digits.ljust(exponent + 1, '0')}.0"
+    if -6 <= exponent < 0:
+        return f"{sign}0.{'0' * (-exponent - 1)}{digits}"
+    return f"{sign}{token[2]}{f'.{token[3]}' if token[3] else ''}e{exponent:+d}"
 
 
 def is_same(value: object, other: object) -> bool:
@@ -122,7 +163,7 @@ def encode_in_pieces(value: object) -> bytes:
     """Return what ``encode_json`` does, and empty the value. Others work meanwhile."""
     from couchdal.http.json_pieces import encode, release  # only servers need it
 
-    encoded = encode(value, _ENCODER)
+    encoded = encode(value, encode_json)
     release(value)
     return encoded
 
@@ -155,8 +196,11 @@ def _copy(value: Any, left: int) -> JSON:
         if not value.isascii() and _SURROGATE.search(value):
             raise ValueError("a lone surrogate is not JSON")
         return cast(str, value)
-    if kind is float and not isfinite(value):
-        raise ValueError(f"{value!r} is not JSON")
+    if kind is float and not _LEAST_NORMAL <= abs(value) <= _GREATEST:
+        if not isfinite(value):
+            raise ValueError(f"{value!r} is not JSON")
+        # As if it were sent as text.
+        return _parse_float(repr(value))
     return cast(JSON, value) if kind in _ATOMIC else _copy_subclass(value, left)
 
 

@@ -264,5 +264,5 @@ def copy_value(value: object) -> object:
 
 
 def shown_float(value: float) -> float:
-    """Return a float as CouchDB writes it: without the sign of zero, and with zero for the least subnormal."""
-    return 0.0 if -5e-324 <= value <= 5e-324 else value
+    """Return a float as CouchDB writes it: without the sign of zero."""
+    return value or 0.0

@@ -108,10 +108,14 @@ class Indexes:
             self._json_indexes = {name: index for name, index in self._json_indexes.items() if name in names}
         return self._definitions
 
-    def json_index(self, db: DocumentStore, definition: IndexDefinition) -> JsonIndex:
-        """Return a Mango index, up to date. Raise ``ServerError`` if a document makes it fail."""
+    def json_index(self, db: DocumentStore, definition: IndexDefinition, *, update: bool = True) -> JsonIndex:
+        """Return a Mango index, up to date unless ``update`` is False.
+
+        Raise ``ServerError`` if a document makes it fail.
+        """
         index = self.kept_json_index(definition)
-        index.refresh(db)
+        if update:
+            index.refresh(db)
         return index
 
     def kept_json_index(self, definition: IndexDefinition) -> JsonIndex:
@@ -135,11 +139,13 @@ class Indexes:
                     self.json_index(db, definition)
 
     def outrun(self, db: DocumentStore) -> list[JsonIndex | ViewIndex]:
-        """Return the indexes of all design documents that documents have outrun."""
+        """Return the indexes that documents have outrun. A design document can say that its own stay as they are."""
+        records = [record for record in db.design_documents() if _is_updated(record.body)]
+        names = {record.doc_id for record in records}
         found: list[JsonIndex | ViewIndex] = [
-            self.kept_json_index(definition) for definition in self.definitions(db) if definition.is_json
+            self.kept_json_index(definition) for definition in self.definitions(db) if definition.ddoc in names
         ]
-        for record in db.design_documents():
+        for record in records:
             if record.body.get("views") and record.body.get("language") != "query":
                 found.append(self.view_index(db, record.body))
         return [index for index in found if not index.is_current(db)]
@@ -257,3 +263,9 @@ class Indexes:
         other._view_indexes = {name: index.fork() for name, index in self._view_indexes.items()}
         other._sizes = None if self._sizes is None else self._sizes.fork()
         return other
+
+
+def _is_updated(design: Mapping[str, object]) -> bool:
+    """Return whether CouchDB updates the views of a design document by itself. Source: ``ken_server:should_update``."""
+    setting = design.get("autoupdate")
+    return (setting.get("views") if isinstance(setting, dict) else setting) is not False

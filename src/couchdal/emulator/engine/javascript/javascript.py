@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import NamedTuple, TypeAlias, cast
+from typing import Any, NamedTuple, TypeAlias, cast
 
 from couchdal.emulator.engine.documents.document import DocumentRecord
 from couchdal.emulator.engine.erlang.term_text import pretty_term, print_reason
 from couchdal.emulator.engine.javascript.runtime import InProcess, Runtime, Stopped
 from couchdal.emulator.engine.views.view_definition import JAVASCRIPT
 from couchdal.errors import BadRequest, Conflict, CouchError, NotFound, ServerError, thrown
-from couchdal.http.json_text import encode_json
+from couchdal.http.json_text import encode_json, parse_float
 from couchdal.pace import begin_long, waiting
 
 #: The keys and values that a map function emits for a document.
@@ -111,7 +111,7 @@ class QueryServer:
         told = 0
         for texts in _batches(_text("map", sources, document) for document in documents):
             for answer in self._answers(texts, is_traced=True):
-                done, result, *messages = json.loads(_well_formed(answer))
+                done, result, *messages = _parsed(answer)
                 if messages and told <= _MOST_MESSAGES:
                     told += self._pass_on(messages[0], "", _MOST_MESSAGES - told)
                 yield cast("list[Emitted]", _checked(done, result, is_traced=True))
@@ -133,14 +133,14 @@ class QueryServer:
         except _StoppedFunction as stopped:
             if not stopped.turns:
                 raise
-            turns = [json.loads(_well_formed(turn)) for turn in stopped.turns]
+            turns = [_parsed(turn) for turn in stopped.turns]
             # The function gets a row, or the end, for each turn.
             has_row = len(turns) <= len(cast("Sequence[object]", args[-1]))
             return {"turns": turns, "turn": "row" if has_row else "end", "error": [stopped.error, stopped.reason]}
 
     def _ask(self, *command: object) -> object:
         (answer,) = self._answers([_text(*command)], is_traced=command[0] == "reduce")
-        done, result, *messages = json.loads(_well_formed(answer))
+        done, result, *messages = _parsed(answer)
         if messages and command[0] != "compile":
             path = command[1] if command[0] == "call" else ()
             self._pass_on(messages[0], "/".join(cast("Sequence[str]", path)), _MOST_MESSAGES)
@@ -219,6 +219,12 @@ def error_of(described: Sequence[object]) -> CouchError:
         status, shown = _STATUSES[word]
         return CouchError.of_value(print_reason(reason), status=status, error=shown)
     return thrown(word, reason if isinstance(reason, str) else pretty_term(reason))
+
+
+def _parsed(text: str) -> Any:
+    whole = _well_formed(text)
+    # Python and CouchDB read only this number differently, of those that JavaScript writes.
+    return json.loads(whole, parse_float=parse_float) if "5e-324" in whole else json.loads(whole)
 
 
 def _well_formed(text: str) -> str:

@@ -82,7 +82,7 @@ def _view_arguments(plan: Plan, query: FindQuery, covering: bool) -> dict[str, o
         "end_key": _shown_key(end),
         "direction": "rev" if descending else "fwd",
         "stable": query.stable or query.stale == "ok",
-        "update": query.update and query.stale != "ok",
+        "update": query.is_updating,
         "conflicts": query.conflicts or "undefined",
     }
 

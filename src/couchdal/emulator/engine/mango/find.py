@@ -220,7 +220,7 @@ class _Cursor:
                 break
         self.stats.keys_examined, self.stats.results = counted, len(documents)
         if not quorum and not self._scan.covered:
-            self.stats.docs_examined = counted
+            self.stats.docs_examined += counted
         return documents
 
     def bookmark(self) -> str:
@@ -272,7 +272,7 @@ class _Cursor:
 
     def _indexed(self) -> Iterator[_Match]:
         scan = self._scan
-        index = self._db.indexes.json_index(self._db, scan.index)
+        index = self._db.indexes.json_index(self._db, scan.index, update=self._query.is_updating)
         start, partition = (self._start, self._start_id), self._query.partition
         if self._most is not None and self._most < 0:
             raise QueryParseError("`limit` must be a positive integer.")
@@ -284,6 +284,11 @@ class _Cursor:
         for row in paced(rows if self._most is None else islice(rows, self._most)):
             examined += 1
             record = None if paths is not None else self._db.storage.get(row.doc_id)
+            if paths is None and (record is None or record.deleted):
+                # The index was not brought up to date. CouchDB counts the key of such a row, but no document.
+                examined -= scan.quorum
+                self.stats.docs_examined -= not scan.quorum
+                continue
             document = self._read(record) if record is not None else _rebuilt(row, paths or ())
             if matches(document):
                 yield examined, (row.doc_id, row.values, document, record)

@@ -38,6 +38,11 @@ class FindQuery(NamedTuple):
     execution_stats: bool
     allow_fallback: bool
 
+    @property
+    def is_updating(self) -> bool:
+        """Whether the index is brought up to date before it is read."""
+        return self.update and self.stale != "ok"
+
 
 @dataclass(frozen=True, slots=True)
 class IndexRequest:

@@ -12,7 +12,7 @@ from sortedcontainers import SortedList
 
 from couchdal.emulator.engine.collation.collation import Key, json_key
 from couchdal.emulator.engine.documents.document import DocumentRecord
-from couchdal.emulator.engine.documents.document_read import show
+from couchdal.emulator.engine.documents.document_read import Shown, show
 from couchdal.emulator.engine.documents.document_store import DocumentStore
 from couchdal.emulator.engine.indexes.following_index import FollowingIndex
 from couchdal.emulator.engine.mango.field_path import Missing, get_field, parse_field
@@ -28,6 +28,10 @@ _Place: TypeAlias = "tuple[str, Key, str]"
 
 # Sorts after every value. CouchDB uses an object that JSON cannot express.
 _HIGHEST_KEY: Key = (9,)
+
+
+# CouchDB opens documents this way for every index.
+_INDEXED = Shown(conflicts=True, deleted_conflicts=True)
 
 
 class IndexRow(NamedTuple):
@@ -122,7 +126,7 @@ class JsonIndex(FollowingIndex["list[object]"]):
         node = record.winner
         document: Mapping[str, object] = node.body or {}
         if self._filter is not None or any(column.is_special for column in self._paths):
-            document = show(db, record, node)
+            document = show(db, record, node, _INDEXED)
         try:
             if self._filter is not None and not self._filter(document):
                 return None

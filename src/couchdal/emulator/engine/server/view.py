@@ -223,10 +223,11 @@ class SharedIndexes:
         with self._server.exclusively():
             return self._view.live.indexes.query_server(design)
 
-    def json_index(self, db: DocumentStore, definition: IndexDefinition) -> JsonIndex:
+    def json_index(self, db: DocumentStore, definition: IndexDefinition, *, update: bool = True) -> JsonIndex:
         indexes = self._view.live.indexes
         index = self._copy_of(lambda: indexes.kept_json_index(definition))
-        index.refresh(db)
+        if update:
+            index.refresh(db)
         return index
 
     def view_index(self, db: DocumentStore, design: Mapping[str, object]) -> ViewIndex:
