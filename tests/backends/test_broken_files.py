@@ -60,9 +60,9 @@ def test_file_cut_at_any_length_is_refused_and_stays_as_it_is(
     data = sound.read_bytes()
     step = 1 if effort == "all" else 16
     pages = [number * 4096 + more for number in range(0, len(data) // 4096, step) for more in (-1, 0, 1)]
-    lengths = {*range(1, 120, step), *pages, len(data) - 1}
+    lengths = {*range(0, 120, step), *pages, len(data) - 1}
     path = tmp_path / "a.db"
-    for length in sorted(one for one in lengths if 0 < one < len(data)):
+    for length in sorted(one for one in lengths if 0 <= one < len(data)):
         path.write_bytes(data[:length])
         for read_only in (False, True):
             with pytest.raises(NotConfigured, match=f"{path} is"):
@@ -138,6 +138,15 @@ def _newer(path: Path, sound: Path) -> None:
         connection.execute("PRAGMA user_version = 99")
 
 
+def _empty(path: Path, sound: Path) -> None:
+    path.touch()
+
+
+def _other_sqlite(path: Path, sound: Path) -> None:
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA user_version = 1")
+
+
 def _text(path: Path, sound: Path) -> None:
     path.write_text("hello " * 1000)
 
@@ -160,7 +169,10 @@ def _in_a_file(path: Path, sound: Path) -> None:
     path.parent.write_text("not a folder")
 
 
-BROKEN = {one.__name__[1:]: one for one in (_cut, _newer, _text, _foreign, _folder, _in_missing_folder, _in_a_file)}
+BROKEN = {
+    one.__name__[1:]: one
+    for one in (_cut, _empty, _newer, _text, _foreign, _other_sqlite, _folder, _in_missing_folder, _in_a_file)
+}
 
 
 @pytest.fixture
@@ -278,9 +290,10 @@ def test_file_without_permission_is_named(shared: Path) -> None:
         assert as_nobody(refused(shared, "Permission denied", read_only=read_only)) == 0
 
 
-def test_file_in_a_read_only_folder_is_named(shared: Path) -> None:
+def test_file_in_a_read_only_folder_is_named_and_can_be_looked_at(shared: Path, sound_state: dict[str, object]) -> None:
     shared.parent.chmod(0o555)
     assert as_nobody(refused(shared, "cannot be locked: Permission denied")) == 0
+    assert as_nobody(lambda: int(opened_state(shared, read_only=True) != sound_state)) == 0
 
 
 @pytest.mark.soak

@@ -93,6 +93,19 @@ def check_refusal(answer: Response, way: Way, path: Path) -> None:
     assert str(path) in answer.value()["reason"]
 
 
+def state_of_copy(path: Path, folder: Path) -> dict[str, object]:
+    """Return the state that another process would find if this one ended now."""
+    folder.mkdir()
+    for suffix in ("", "-wal"):
+        with suppress(FileNotFoundError):
+            shutil.copy(f"{path}{suffix}", folder / f"a.db{suffix}")
+    backend = SqliteBackend(folder / "a.db")
+    state = state_of(backend)
+    backend.close()
+    shutil.rmtree(folder)
+    return state
+
+
 @pytest.mark.parametrize("effort", ["sample", pytest.param("all", marks=pytest.mark.soak)])
 @pytest.mark.parametrize("kind", WRITES)
 def test_write_on_a_failing_disk_happens_wholly_or_not_at_all(
@@ -121,6 +134,9 @@ def test_write_on_a_failing_disk_happens_wholly_or_not_at_all(
                 copied += disk.has_failed
             else:
                 check_refusal(answer, way, path)
+                if way.kind == "sync" or effort == "all":
+                    # The process is killed now.
+                    assert state_of_copy(path, tmp_path / "copy") == state_of(twin), (name, number)
             assert state_of(kept) == state_of(twin), (name, number)
             # Work goes on.
             for backend in (kept, twin):

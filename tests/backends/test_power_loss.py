@@ -70,14 +70,24 @@ def test_no_answered_write_is_lost_with_the_power(
     share: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, figure: Callable[[str, int], None]
 ) -> None:
     disk = PoweredDisk(share, Random(1))
-    fsync = os.fsync
+    fsync, replace = os.fsync, os.replace
 
-    def sync(file: int) -> None:
-        fsync(file)
-        if os.path.samestat(os.fstat(file), os.stat(tmp_path)):
+    def sync(number: int) -> None:
+        fsync(number)
+        if os.path.samestat(os.fstat(number), os.stat(tmp_path)):
             disk.sync_folder()
+        for path, file in disk.files.items():
+            if os.path.exists(path) and os.path.samestat(os.fstat(number), os.stat(path)):
+                file.sync()
 
+    def rename(old: str, new: str) -> None:
+        replace(old, new)
+        if old in disk.files:
+            disk.rename(old, new)
+
+    # SQLite does not make these calls.
     monkeypatch.setattr(os, "fsync", sync)
+    monkeypatch.setattr(os, "replace", rename)
     with watched_disk() as watched:
         watched.observer = disk
         kept = Kept(tmp_path, watched, disk)

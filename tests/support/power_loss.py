@@ -88,6 +88,12 @@ class PoweredDisk:
         for file in self.files.values():
             file.is_named, file.before = True, None
 
+    def rename(self, old: str, new: str) -> None:
+        """Note that a file has another name."""
+        file = self.files.pop(old)
+        file.is_named, file.before = False, self.files.get(new)
+        self.files[new] = file
+
     def image(self, loss: str) -> Image:
         """Return what a loss of power may leave now."""
         found = {os.path.basename(path): self._left(file, loss) for path, file in self.files.items()}

@@ -21,6 +21,7 @@ from couchdal.emulator.storage.sqlite_connection import (
     check_header,
     check_length,
     connect,
+    create,
     empty_log,
     format_of,
     prepare,
@@ -64,9 +65,9 @@ class DataFile:
     def open(self) -> None:
         """Open the file. Create it if it does not exist, unless it is opened only to be read."""
         path = self.path
-        is_new = not os.path.exists(path) or (not os.path.getsize(path) and not os.path.exists(path + "-wal"))
+        is_new = not os.path.exists(path)
         if is_new and self.read_only:
-            raise NotConfigured(f"{path} does not exist, or is empty")
+            raise NotConfigured(f"{path} does not exist")
         if not is_new:
             check_header(path)
         if not self.read_only:
@@ -76,7 +77,9 @@ class DataFile:
         is_usable = False
         try:
             with self._named_errors(opening=True):
-                self._writer = connect(path, _CACHE_KIB, "ro" if self.read_only else "rwc")
+                if is_new:
+                    create(path)
+                self._writer = connect(path, _CACHE_KIB, "ro" if self.read_only else "rw")
                 version = format_of(self._writer, path)
                 if not self.read_only:
                     prepare(self._writer, path, version, self._synchronous)
@@ -155,9 +158,19 @@ class DataFile:
             try:
                 yield
                 writer.execute("COMMIT")
+            except sqlite3.Error:
+                self._revoke(writer)
+                raise
             finally:
                 # After an error, a transaction may be open.
                 self.undo()
+
+    def _revoke(self, writer: sqlite3.Connection) -> None:
+        """Let the log end before a commit that could not be synced: it would be there after a crash."""
+        self.undo()
+        # Another commit takes its place.
+        with suppress(sqlite3.Error):
+            writer.execute("INSERT INTO meta VALUES ('refused', 1) ON CONFLICT DO UPDATE SET value = value + 1")
 
     def undo(self) -> None:
         """Undo a transaction that did not end."""

@@ -1,9 +1,10 @@
-"""Connections to the SQLite database of a data file: opening them, and bringing the file to the present format."""
+"""Connections to the SQLite database of a data file: creating it, opening it, and bringing it to the present format."""
 
 from __future__ import annotations
 
 import os
 import sqlite3
+from contextlib import closing, suppress
 from urllib.request import pathname2url
 
 from couchdal.emulator.storage.sqlite_schema import APPLICATION_ID, FORMAT, MIGRATIONS, TABLES
@@ -20,14 +21,39 @@ def check_header(path: str) -> None:
             head = file.read(100)
     except OSError as error:
         raise NotConfigured(f"{path} cannot be read: {error.strerror or error}") from None
+    if not head:
+        raise NotConfigured(f"{path} is empty; remove it, and couchdal creates it anew")
     if head[: len(_HEADER)] != _HEADER or len(head) < 100:
         raise NotConfigured(f"{path} is not a data file of couchdal, or its beginning is damaged")
 
 
+def create(path: str) -> None:
+    """Create a file without data. It gets its name when it is complete, so no crash leaves a part of it there."""
+    new = path + "-new"
+    with suppress(FileNotFoundError):
+        os.unlink(new)
+    try:
+        with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
+            connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
+            for statement in (*TABLES, f"PRAGMA application_id = {APPLICATION_ID}", f"PRAGMA user_version = {FORMAT}"):
+                connection.execute(statement)
+            connection.execute("VACUUM INTO ?", (new,))
+        with open(new, "r+b") as file:
+            os.fsync(file.fileno())
+        os.replace(new, path)
+    finally:
+        with suppress(OSError):
+            os.unlink(new)
+
+
 def connect(path: str, cache_kib: int, mode: str) -> sqlite3.Connection:
-    """Open a connection that keeps so many pages in memory. ``mode`` is ``rwc`` or ``ro``."""
+    """Open a connection that keeps so many pages in memory. ``mode`` is ``rw`` or ``ro``."""
+    query = f"mode={mode}"
+    if mode == "ro" and not os.access(os.path.dirname(path), os.W_OK) and not os.path.exists(path + "-wal"):
+        # SQLite would create a log, even to read.
+        query += "&immutable=1"
     connection = sqlite3.connect(
-        f"file:{pathname2url(path)}?mode={mode}",
+        f"file:{pathname2url(path)}?{query}",
         uri=True,
         isolation_level=None,
         check_same_thread=False,
@@ -43,14 +69,13 @@ def connect(path: str, cache_kib: int, mode: str) -> sqlite3.Connection:
 
 
 def format_of(connection: sqlite3.Connection, path: str) -> int:
-    """Return the version of the format; 0 if nothing was ever written. Raise ``NotConfigured`` if it is unknown."""
-    (application,), (version,), (tables,) = (
-        connection.execute(statement).fetchone()
-        for statement in ("PRAGMA application_id", "PRAGMA user_version", "SELECT count(*) FROM sqlite_master")
+    """Return the version of the format. Raise ``NotConfigured`` if it is unknown."""
+    (application,), (version,) = (
+        connection.execute(f"PRAGMA {name}").fetchone() for name in ("application_id", "user_version")
     )
-    if application != APPLICATION_ID and (application or tables):
+    if application != APPLICATION_ID:
         raise NotConfigured(f"{path} is an SQLite database, but not a data file of couchdal")
-    if version > FORMAT or (0 < version < FORMAT and version not in MIGRATIONS):
+    if version != FORMAT and version not in MIGRATIONS:
         raise NotConfigured(
             f"{path} has format {version}, and this version of couchdal reads format {FORMAT};"
             " install the version that wrote it, or a later one"
@@ -60,19 +85,18 @@ def format_of(connection: sqlite3.Connection, path: str) -> int:
 
 def prepare(connection: sqlite3.Connection, path: str, version: int, synchronous: str) -> None:
     """Bring a file to the present format."""
-    if not version:
-        connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
     if connection.execute("PRAGMA journal_mode = WAL").fetchone()[0] != "wal":
         raise NotConfigured(f"{path} is on a file system that SQLite's write-ahead log does not work on")
     connection.execute(f"PRAGMA synchronous = {synchronous}")
     while version < FORMAT:
-        statements = MIGRATIONS[version] if version else (*TABLES, f"PRAGMA application_id = {APPLICATION_ID}")
-        version = version + 1 if version else FORMAT
         connection.execute("BEGIN IMMEDIATE")
-        for statement in statements:
+        for statement in MIGRATIONS[version]:
             connection.execute(statement)
+        version += 1
         connection.execute(f"PRAGMA user_version = {version}")
         connection.execute("COMMIT")
+    # The name of a new file must be on the disk. And the journal of the change to WAL must not come back: SQLite has
+    # deleted it, and would copy it into the file after a loss of power.
     _sync_folder(path)
     empty_log(connection)
 
@@ -103,7 +127,7 @@ def empty_log(connection: sqlite3.Connection) -> None:
 
 
 def _sync_folder(path: str) -> None:
-    """Make sure that the name of a new file is on the disk."""
+    """Make sure that the names of a file and its companions are on the disk."""
     if os.name == "posix":
         folder = os.open(os.path.dirname(path), os.O_RDONLY)
         try:
