@@ -16,6 +16,7 @@ import yaml
 
 from couchdal.api.parameters import PARAMETERS
 from couchdal.api.routes import ROUTES, Route
+from couchdal.api.versions import SWITCHES
 from couchdal.emulator.engine.config.parsing import CORS, CORS_KEYS, JWT_KEYS, PLACES
 from couchdal.server.options import OPTIONS, Option
 
@@ -95,6 +96,7 @@ def option_row(option: Option) -> tuple[str, str, str]:
 
 def _compatibility(page: str) -> str:
     page = fill(page, "recorded differences", recorded_differences())
+    page = fill(page, "versions", version_table())
     page = fill(page, "endpoints", endpoint_table())
     return fill(page, "unsupported endpoints", unsupported_table())
 
@@ -104,6 +106,12 @@ def recorded_differences() -> str:
     known = tomllib.loads((ROOT / "tests/parity/known_differences.toml").read_text("utf-8"))
     lines = [f"- {code(entry['scenarios'])}: {entry['reason']}\n" for entry in known["difference"]]
     return "".join(lines) or "- none\n"
+
+
+def version_table() -> str:
+    """Return a table of what differs between versions of CouchDB."""
+    rows = ((switch.since, switch.summary, switch.proof) for switch in SWITCHES)
+    return table(("Since", "Behaviour", "Proof"), rows)
 
 
 def endpoint_table() -> str:

@@ -56,6 +56,11 @@ def data_file(environ: Mapping[str, str] | None = None) -> str:
     return path
 
 
+def couchdb_version(environ: Mapping[str, str] | None = None) -> str | None:
+    """Return ``COUCHDAL_COUCHDB_VERSION``: the version of CouchDB that the emulator of this process is, or None."""
+    return (os.environ if environ is None else environ).get("COUCHDAL_COUCHDB_VERSION") or None
+
+
 def environment() -> Mapping[str, str]:
     """Return the environment, for code that has its own table of options."""
     return os.environ

@@ -15,7 +15,7 @@ from functools import partial
 import pytest
 
 from couchdal.testing import outcomes
-from couchdal.testing.existing import add_admin, databases_of
+from couchdal.testing.existing import add_admin, check_version, databases_of
 from couchdal.testing.fixtures import async_dal, couch_intercept, couch_server, dal, dal_backend, make_dal
 from couchdal.testing.isolation import Isolation
 
@@ -41,6 +41,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--dal-indexes",
         choices=("watch", "require"),
         help="queries without an index: require makes them fail, watch collects them for suggest_indexes()",
+    )
+    group.addoption(
+        "--dal-couchdb-version",
+        metavar="VERSION",
+        help="the version of CouchDB that the memory server answers as: 3.3, 3.4 or 3.5 (the default)",
     )
     group.addoption(
         "--dal-allow-host", action="append", default=[], metavar="HOST", help="allow tests to connect to HOST"
@@ -89,6 +94,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addini("dal_check", "check the memory server's data after each test", type="bool", default=False)
     parser.addini("dal_backend", "where tests run: memory, sqlite, couch, both or compare", default="")
     parser.addini("dal_indexes", "queries without an index: require makes them fail, watch collects them", default="")
+    parser.addini("dal_couchdb_version", "the version of CouchDB that the memory server answers as", default="")
     parser.addini("dal_allowed_hosts", "hosts that tests may connect to, besides this machine", type="args", default=[])
     parser.addini("dal_seed", "files with documents for every test, relative to the root folder", "args", default=[])
 
@@ -208,6 +214,9 @@ def _set_environment(config: pytest.Config, options: Mapping[str, object]) -> No
     values: dict[str, object] = {
         "DAL_BACKEND": options.get("dal_backend") or os.environ.get("DAL_BACKEND") or config.getini("dal_backend"),
         "DAL_INDEXES": options.get("dal_indexes") or os.environ.get("DAL_INDEXES") or config.getini("dal_indexes"),
+        "COUCHDAL_COUCHDB_VERSION": options.get("dal_couchdb_version")
+        or os.environ.get("COUCHDAL_COUCHDB_VERSION")
+        or config.getini("dal_couchdb_version"),
         "DAL_ALLOWED_HOSTS": ",".join(
             [
                 os.environ.get("DAL_ALLOWED_HOSTS", ""),
@@ -219,6 +228,7 @@ def _set_environment(config: pytest.Config, options: Mapping[str, object]) -> No
     backend = values["DAL_BACKEND"]
     if backend not in ("", *_BACKENDS):
         raise pytest.UsageError(f"dal_backend must be one of {', '.join(_BACKENDS)}, not {backend!r}")
+    check_version(values["COUCHDAL_COUCHDB_VERSION"])
     if backend == "sqlite":
         from couchdal.testing.data_file import use_file  # other runs need no SQLite
 

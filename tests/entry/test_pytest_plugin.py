@@ -753,6 +753,30 @@ def test_option_or_setting_requires_indexes(tmp_path: Path, arguments: tuple[str
     assert "1 passed" in printed, printed
 
 
+@pytest.mark.parametrize(
+    ("arguments", "settings"),
+    [((), "dal_couchdb_version = 3.3"), (("--dal-couchdb-version=3.3",), "dal_couchdb_version = 3.4")],
+)
+def test_option_or_setting_chooses_the_version(tmp_path: Path, arguments: tuple[str, ...], settings: str) -> None:
+    (tmp_path / "pytest.ini").write_text(f"[pytest]\n{settings}\n")
+    printed = run(
+        tmp_path,
+        *arguments,
+        test_it=unindented("""
+            from couchdal import CouchDAL, Request
+
+            def test_version():
+                assert CouchDAL().backend.send(Request("GET", "/")).value()["version"] == "3.3.3"
+        """),
+    )
+    assert "1 passed" in printed, printed
+
+
+def test_unknown_version_in_the_settings_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "pytest.ini").write_text("[pytest]\ndal_couchdb_version = 2.3\n")
+    assert "dal_couchdb_version must be one of: 3.3, 3.4, 3.5" in run(tmp_path, test_it="")
+
+
 def test_unknown_backend_in_the_settings_is_refused(tmp_path: Path) -> None:
     (tmp_path / "pytest.ini").write_text("[pytest]\ndal_backend = redis\n")
     assert "dal_backend must be one of memory, sqlite, couch, both, compare, not 'redis'" in run(tmp_path, test_it="")

@@ -9,6 +9,8 @@ import pytest
 
 from couchdal.cli import main
 from couchdal.errors import NotConfigured
+from couchdal.http.messages import Request
+from couchdal.server.assembly import build_application
 from couchdal.server.options import OPTIONS, format_options, read_options
 
 SECRET = "hunter2"
@@ -143,3 +145,12 @@ def test_default_equals_its_parsed_text(option: object) -> None:
     default = option.default  # type: ignore[attr-defined]
     if default not in (None, ()):
         assert read_options({option.key: str(default)}, {})[option.key].value == default  # type: ignore[attr-defined]
+
+
+def test_version_of_couchdb_is_an_option() -> None:
+    application = build_application(read_options({"couchdb_version": "3.4.1"}, {}))
+    backend = getattr(application.backend, "wrapped", application.backend)
+    welcome = backend.send(Request("GET", "/"))
+    assert (welcome.value()["version"], welcome.headers["server"]) == ("3.4.1", "CouchDB/3.4.1 (couchdal)")
+    with pytest.raises(NotConfigured, match=r"--couchdb-version must be one of: 3\.3, 3\.4, 3\.5"):
+        read_options({"couchdb_version": "2.3"}, {})

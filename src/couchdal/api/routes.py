@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from couchdal.api.versions import PURGED_INFOS, SMOOSH_STATUS, Switch
 from couchdal.errors import CouchError, NotFound
 from couchdal.http.urls import split_path
 
@@ -23,7 +24,8 @@ class Route(NamedTuple):
     methods in ``allow`` or, if ``allow`` is empty, for all methods.
 
     Two fields serve proxies. ``reading`` lists the methods other than GET that change no data. ``withheld`` lists the
-    methods that only administrators need, or that run functions of design documents.
+    methods that only administrators need, or that run functions of design documents. ``since`` is the switch of a
+    route that older versions do not have.
     """
 
     pattern: str
@@ -32,6 +34,7 @@ class Route(NamedTuple):
     unsupported: str = ""
     reading: tuple[str, ...] = ()
     withheld: tuple[str, ...] = ()
+    since: Switch | None = None
 
     def endpoint(self, method: str) -> str | None:
         """Return the name of the endpoint for a method: HEAD is answered as GET, or the endpoint for ``*`` answers."""
@@ -122,7 +125,7 @@ _SERVER_ROUTES = (
     Route("/_node/{node}/_prometheus", {"GET": "node.prometheus"}, "GET", withheld=_ALL),
     Route("/_node/{node}/_system", {"GET": "node.system"}, "GET", withheld=_ALL),
     Route("/_node/{node}/_versions", {"GET": "node.versions"}, "GET", withheld=_ALL),
-    Route("/_node/{node}/_smoosh/status", {"GET": "node.smoosh_status"}, "GET", withheld=_ALL),
+    Route("/_node/{node}/_smoosh/status", {"GET": "node.smoosh_status"}, "GET", withheld=_ALL, since=SMOOSH_STATUS),
     Route("/_node/{node}/_restart", {"POST": "node.restart"}, "POST", withheld=_ALL),
     Route("/_node/{node}/{rest...}", unsupported="shards are not databases of their own"),
     Route("/_cluster_setup", {"GET": "cluster.state", "POST": "cluster.set_up"}, "GET,POST", withheld=_ALL),
@@ -154,7 +157,7 @@ _DATABASE_ROUTES = (
     Route("/{db}/_security", _SECURITY, "PUT,GET", withheld=_ALL),
     Route("/{db}/_revs_limit", _REVS_LIMIT, "PUT,GET", withheld=_PUT),
     Route("/{db}/_purge", {"POST": "purge.write"}, "POST", withheld=_ALL),
-    Route("/{db}/_purged_infos", {"GET": "purge.read_infos"}, "GET", withheld=_ALL),
+    Route("/{db}/_purged_infos", {"GET": "purge.read_infos"}, "GET", withheld=_ALL, since=PURGED_INFOS),
     Route("/{db}/_purged_infos_limit", _PURGED_INFOS_LIMIT, "GET,PUT", withheld=_PUT),
     Route("/{db}/_compact", {"POST": "purge.compact_database"}, "POST", withheld=_ALL),
     Route("/{db}/_compact/{name}", {"POST": "purge.compact_view"}, "POST", withheld=_ALL),

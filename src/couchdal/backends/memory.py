@@ -11,7 +11,9 @@ from threading import Lock
 from time import monotonic, sleep
 from typing import TYPE_CHECKING
 
+from couchdal.api.versions import Version, parse_version
 from couchdal.backends.base import AsyncBackend, Emulator
+from couchdal.config import couchdb_version
 from couchdal.emulator.dispatch import dispatch
 from couchdal.emulator.engine.server.clock import Clock
 from couchdal.emulator.engine.server.journal import Assignment, Changes
@@ -32,16 +34,27 @@ if TYPE_CHECKING:
 
 
 class MemoryBackend(Emulator):
-    """A private emulated CouchDB. With ``admin=(name, password)`` it requires credentials, as CouchDB 3 does."""
+    """A private emulated CouchDB. With ``admin=(name, password)`` it requires credentials, as CouchDB 3 does.
+
+    ``version`` is the version of CouchDB that it answers as: ``"3.3"``, ``"3.4"`` or ``"3.5"``. Raise ``ValueError``
+    for another one.
+    """
 
     name: str = "the memory backend"
 
     def __init__(
-        self, admin: tuple[str, str] | None = None, *, server: Server | None = None, database: str | None = None
+        self,
+        admin: tuple[str, str] | None = None,
+        *,
+        server: Server | None = None,
+        database: str | None = None,
+        version: str | None = None,
     ) -> None:
         self.database = database
         self.default_database: str = database or "default"
         self.server: Server = server or Server(clock=Clock(monotonic=monotonic))
+        if version:
+            self.server.become(_version(version))
         if self.server.tell is None:
             self.server.tell_messages(_log_message)
         if admin is not None:
@@ -225,6 +238,13 @@ class MemoryBackend(Emulator):
             self.server.empty(self.server.ids.begin)
 
 
+def _version(text: str) -> Version:
+    try:
+        return parse_version(text)
+    except ValueError as error:
+        raise ValueError(f"the version of CouchDB is {text!r}; it {error}") from None
+
+
 _ENDED = object()
 _LOOKS_S = 0.001
 _default: MemoryBackend | None = None
@@ -246,7 +266,7 @@ def default_backend() -> MemoryBackend:
     global _default
     with _default_lock:
         if _default is None:
-            _default = MemoryBackend()
+            _default = MemoryBackend(version=couchdb_version())
         return _default
 
 

@@ -12,6 +12,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 from weakref import WeakValueDictionary
 
 from couchdal.backends.memory import MemoryBackend
+from couchdal.config import couchdb_version
 from couchdal.emulator.engine.javascript.runtime import Runtime
 from couchdal.emulator.engine.server.clock import Clock
 from couchdal.emulator.engine.server.ids import Ids
@@ -29,6 +30,7 @@ class SqliteBackend(MemoryBackend):
 
     ``synchronous`` is SQLite's: with ``"NORMAL"`` a loss of power can undo the last writes, with ``"OFF"`` it can
     damage the file. With ``read_only``, the file must exist, another process may own it, and every write is refused.
+    ``version`` is the version of CouchDB, as for ``MemoryBackend``.
     Raise ``NotConfigured`` if the file cannot be used: it is damaged, of a later format, or another process owns it.
 
     What is written after ``snapshot()`` or in a ``rollback()`` stays in memory, and so does all that a fork writes.
@@ -52,6 +54,7 @@ class SqliteBackend(MemoryBackend):
         database: str | None = None,
         read_only: bool = False,
         synchronous: str = "FULL",
+        version: str | None = None,
         javascript: Runtime | None = None,
     ) -> None:
         #: The file.
@@ -69,7 +72,7 @@ class SqliteBackend(MemoryBackend):
         finally:
             if not is_loaded:
                 file.close()
-        super().__init__(admin, server=server, database=database)
+        super().__init__(admin, server=server, database=database, version=version)
 
     def __repr__(self) -> str:
         return f"<SqliteBackend of {self.path}, {len(self.server.databases)} databases>"
@@ -116,7 +119,7 @@ def open_file(path: str, *, read_only: bool = False) -> SqliteBackend:
     with _lock:
         opened = _opened.get(key)
         if opened is None:
-            opened = _opened[key] = _Opened(SqliteBackend(path, read_only=read_only))
+            opened = _opened[key] = _Opened(SqliteBackend(path, read_only=read_only, version=couchdb_version()))
         return opened.backend
 
 

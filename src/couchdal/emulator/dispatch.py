@@ -19,7 +19,7 @@ from couchdal.emulator.engine.server.server import Server
 from couchdal.emulator.http.authentication import identify
 from couchdal.emulator.http.authorization import authorize
 from couchdal.emulator.http.call import Call
-from couchdal.errors import BadRequest, MethodNotAllowed, NotSupported
+from couchdal.errors import BadRequest, MethodNotAllowed, NotFound, NotSupported
 from couchdal.http.headers import effective_method
 from couchdal.http.messages import ABSENT, Request, Response
 from couchdal.http.urls import check_encoding, split_path
@@ -59,6 +59,8 @@ def prepare(server: Server, request: Request, writer: object = None) -> tuple[En
     call = Call(request, server, args, user, db)
     if len(segments) > 3 and db is not None:
         call = _check_path(call, segments)
+    if route.since is not None and not server.version.has(route.since):
+        raise NotFound("missing")
     name = route.endpoints.get(method)
     endpoint = find_endpoint(route, method) if name is None else load_endpoint(name)
     if db is not None and (db.writer is not None or writer is not None):

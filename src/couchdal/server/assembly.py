@@ -38,7 +38,9 @@ def build_application(settings: Mapping[str, Setting], write_log: Callable[[str]
     if options["backend"] != "couch":
         # A backend that is named on purpose may ignore the variable of others.
         is_kept = options["backend"] == "sqlite" or settings["backend"].origin == "default"
-        backend = embedded = _embedded(options["admin"], options["data"] if is_kept else None)
+        backend = embedded = _embedded(
+            options["admin"], options["data"] if is_kept else None, options["couchdb_version"]
+        )
         _configure(embedded, options["set"])
         server = embedded.server
     else:
@@ -70,7 +72,7 @@ def build_application(settings: Mapping[str, Setting], write_log: Callable[[str]
     return application
 
 
-def _embedded(admin: tuple[str, str] | None, data: str | None) -> MemoryBackend:
+def _embedded(admin: tuple[str, str] | None, data: str | None, version: str | None) -> MemoryBackend:
     from time import monotonic, time  # a proxy needs no emulator
 
     from couchdal.backends.memory import MemoryBackend
@@ -86,14 +88,14 @@ def _embedded(admin: tuple[str, str] | None, data: str | None) -> MemoryBackend:
     if data is not None:
         from couchdal.backends.sqlite import SqliteBackend  # others need no SQLite
 
-        return SqliteBackend(data, admin=admin, javascript=javascript)
+        return SqliteBackend(data, admin=admin, version=version, javascript=javascript)
     if admin is None:
-        return MemoryBackend(server=Server(clock=Clock(monotonic=monotonic), javascript=javascript))
+        return MemoryBackend(server=Server(clock=Clock(monotonic=monotonic), javascript=javascript), version=version)
     # Where credentials count, cookies must expire, and nobody may know the secret that signs them.
     from secrets import randbits
 
     server = Server(clock=Clock(monotonic=monotonic, date=time), ids=Ids(randbits(128)), javascript=javascript)
-    return MemoryBackend(admin=admin, server=server)
+    return MemoryBackend(admin=admin, server=server, version=version)
 
 
 def keeping(application: Application, address: str) -> str:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from math import isfinite
 from typing import Any, NamedTuple
 
+from couchdal.api.versions import RELEASES, parse_version
 from couchdal.config import BACKENDS, INDEX_MODES
 from couchdal.errors import NotConfigured
 
@@ -114,6 +115,11 @@ def _one_of(*words: str) -> Callable[[str], str]:
     return parse
 
 
+def _version(text: str) -> str:
+    parse_version(text)
+    return text
+
+
 OPTIONS = (
     Option("backend", _one_of(*BACKENDS), "memory", "memory: an embedded CouchDB that starts empty;"
            " sqlite: one with its data in --data; couch: a proxy for the servers in --upstream",
@@ -126,6 +132,8 @@ OPTIONS = (
            secret=True, metavar="USER:PASSWORD"),
     Option("set", _setting, (), "a value of the embedded CouchDB's configuration", secret=True, several=True,
            metavar="SECTION/KEY=VALUE"),
+    Option("couchdb-version", _version, None, "the version of CouchDB that the embedded one answers as (default: 3.5)",
+           metavar="|".join(RELEASES)),
     Option("indexes", _one_of(*INDEX_MODES), None, "require: refuse queries that no index serves, and name the index"
            " they need", variable="DAL_INDEXES", metavar="watch|require"),
     Option("utils", _text, None, "serve the web interface in this folder, such as a build of Fauxton, at /_utils/",
@@ -186,6 +194,7 @@ _OF_PROXY = frozenset([*_BY_KEY][[*_BY_KEY].index("upstream") :])
 _OF_EMULATOR = {
     "admin": "a real CouchDB has its own admins",
     "set": "a real CouchDB has its own configuration",
+    "couchdb_version": "a real CouchDB has its own version",
     "data": "a real CouchDB keeps its data itself",
     "request_timeout": "--timeout limits how long a real CouchDB may take",
 }

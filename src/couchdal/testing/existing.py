@@ -1,4 +1,4 @@
-"""What exists in every test: the databases of ``dal_databases`` and the administrator of ``dal_admin``."""
+"""What exists in every test: the databases of ``dal_databases``, the administrator of ``dal_admin``, the version."""
 
 from __future__ import annotations
 
@@ -18,6 +18,17 @@ def add_admin(config: pytest.Config) -> None:
 
     default_backend().server.admins[name] = password
     default_backend().server.party_admin = name
+
+
+def check_version(value: object) -> None:
+    """Raise ``pytest.UsageError`` for a version of CouchDB that the memory server cannot be."""
+    if value:
+        from couchdal.api.versions import parse_version  # most test runs name none
+
+        try:
+            parse_version(str(value))
+        except ValueError as error:
+            raise pytest.UsageError(f"dal_couchdb_version {error}") from None
 
 
 def databases_of(config: pytest.Config) -> list[str]:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from hashlib import md5
 from typing import TypeVar, cast
 
+from couchdal.api.versions import NEWEST
 from couchdal.emulator.engine.changes.changes import (
     EVERYTHING,
     NO_LIMIT,
@@ -17,6 +18,7 @@ from couchdal.emulator.engine.changes.changes import (
     FilterError,
     parse_since,
     read_changes,
+    shown_pending,
     start_cursor,
 )
 from couchdal.emulator.engine.changes.changes_feed import FRAMINGS, MAX_WAIT_MS, ChangesFeed, sent_before_failure
@@ -156,7 +158,8 @@ def _normal(call: Call, query: ChangesQuery, since: int, headers: dict[str, str]
     rows, _ = read_changes(call.db, query, cursor)
     if cursor.failure is not None:
         return _broken_off(rows, cursor.failure, headers)
-    answer = {"results": rows, "last_seq": call.db.seq(cursor.seq), "pending": cursor.pending}
+    pending = shown_pending(call.db, query, cursor, call.server.version)
+    answer = {"results": rows, "last_seq": call.db.seq(cursor.seq), "pending": pending}
     return laid_out(answer, lay_out_changes, headers)
 
 
@@ -261,6 +264,10 @@ def _selector(call: Call) -> Filter:
         raise BadRequest("Selector error: expected a JSON object")
     try:
         normal = normalize_selector(selector)
+        if call.server.version is not NEWEST:
+            from couchdal.emulator.http.older_versions import check_selector  # few servers are older
+
+            check_selector(call.server.version, selector)
         if type(fields) is not list:
             raise BadRequest("Selector error: fields must be JSON array")
         names = parse_fields(fields)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import suppress
 
+from couchdal.api.versions import CHECKED_COPIES
 from couchdal.emulator.engine.documents.all_docs import show_local
 from couchdal.emulator.engine.documents.attachment import Attachment, check_name, fill_followers
 from couchdal.emulator.engine.documents.document import Document, parse_document, validate_doc_id
@@ -238,7 +239,8 @@ def copy(call: Call) -> Response:
     text = call.param("rev")
     revision = header_revision(call, None if text is None else parse_revision(text))
     target_id, target_revision = _destination(call)
-    validate_doc_id(target_id)
+    if call.server.version.has(CHECKED_COPIES):
+        validate_doc_id(target_id)
     check_new_id(call.db, target_id)
     doc_id = call.doc_id
     position, ids = (target_revision[0], (target_revision[1],)) if target_revision else (0, ())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from couchdal.api.versions import NEWEST
 from couchdal.emulator.engine.documents.document import Document
 from couchdal.emulator.engine.documents.document_update import Outcome
 from couchdal.emulator.engine.erlang.integers import parse_integer
@@ -39,6 +40,10 @@ def _bad_bounds() -> CouchError:
 def create(call: Call) -> Response:
     """POST ``{"index": ...}``: write the index into its design document, unless it already has it."""
     call.require_json_type()
+    if call.server.version is not NEWEST:
+        from couchdal.emulator.http.older_versions import check_selector  # few servers are older
+
+        check_selector(call.server.version, call.json_object().get("index"))
     try:
         return json_response(create_index(call.db, parse_index_request(call.json_object()), _save(call)))
     except OverflowError:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from couchdal.api import VERSION
 from couchdal.emulator.engine.server.configured import (
     check_allowed,
     configuration_of,
@@ -46,7 +45,7 @@ def read_name(call: Call) -> Response:
         {
             "couchdb": "Welcome",
             "uuid": values.get("couchdb", {}).get("uuid"),
-            "version": VERSION,
+            "version": call.server.version.number,
             "vendor": values.get("vendor", {}),
         }
     )

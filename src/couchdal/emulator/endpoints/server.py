@@ -5,7 +5,6 @@ from __future__ import annotations
 from email.utils import formatdate
 from hashlib import md5
 
-from couchdal.api import VERSION
 from couchdal.emulator.engine.erlang.integers import parse_integer
 from couchdal.emulator.http.call import Call
 from couchdal.errors import BadRequest, Gone, MethodNotAllowed
@@ -21,7 +20,7 @@ def welcome(call: Call) -> Response:
     return json_response(
         {
             "couchdb": "Welcome",
-            "version": VERSION,
+            "version": call.server.version.number,
             "git_sha": "",
             "uuid": call.server.ids.named("uuid"),
             "features": ["partitioned"],

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 
+from couchdal.api.versions import NEWEST
 from couchdal.emulator.engine.config.settings import Settings
 from couchdal.errors import BadRequest, CouchError
 from couchdal.http.answers import error_response
@@ -26,6 +27,8 @@ def refuse(settings: Settings, request: Request, error: CouchError) -> Response:
 
 def configured_answer(settings: Settings, request: Request, response: Response) -> Response:
     """Return an answer as the configuration changes it."""
+    if settings.version is not NEWEST:
+        response.headers = {**response.headers, "server": f"CouchDB/{settings.version.number} (couchdal)"}
     if settings.allow_jsonp:
         response = _called_back(request, response, settings)
     return _for_other_origins(request, response, settings) if settings.enable_cors else response

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import nullcontext, suppress
+from functools import partial
 
+from couchdal.api.versions import SIMPLE_PBKDF2
 from couchdal.emulator.engine.documents.attachment import check_names
 from couchdal.emulator.engine.documents.document import Document
 from couchdal.emulator.engine.documents.document_update import Outcome, Validate, replicate_documents, update_documents
@@ -57,15 +59,16 @@ def edit(call: Call, documents: Sequence[Document]) -> list[Outcome]:
         from couchdal.emulator.engine.replication.documents import owned  # few programs have replications
 
         documents = [owned(document, call.user, call.db.security) for document in documents]
-    most = call.server.settings.max_partition_size
-    outcomes = update_documents(call.db, _prepared(call, documents), call.design_error, _validate(call), most)
+    settings = call.server.settings
+    outcomes = update_documents(call.db, _prepared(call, documents), call.design_error, _validate(call), settings)
     _follow_users(call, documents)
     return outcomes
 
 
 def replicate(call: Call, documents: Sequence[Document]) -> list[tuple[Document, CouchError]]:
     """Store revisions made elsewhere with this user's rights, and return the refused ones with their errors."""
-    refused = replicate_documents(call.db, _prepared(call, documents), call.design_error, _validate(call))
+    settings = call.server.settings
+    refused = replicate_documents(call.db, _prepared(call, documents), call.design_error, _validate(call), settings)
     _follow_users(call, documents)
     return refused
 
@@ -123,9 +126,11 @@ def _validate(call: Call) -> Validate | None:
     """Return the validation functions of a database as one function, or None."""
     validate: Validate | None = None
     if call.db.name == "_users":
-        from couchdal.emulator.engine.auth.users import validate_user_document
+        from couchdal.emulator.engine.auth.users import OLDER_SCHEMES, validate_user_document
 
         validate = validate_user_document
+        if not call.server.version.has(SIMPLE_PBKDF2):
+            validate = partial(validate_user_document, schemes=OLDER_SCHEMES)
     if not call.db.indexes.validators(call.db):
         return validate
     from couchdal.emulator.engine.javascript.validation import validation  # most databases have no functions

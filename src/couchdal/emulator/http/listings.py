@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Literal, TypeAlias
 
+from couchdal.api.versions import DESIGN_KEYS
 from couchdal.emulator.engine.config.settings import MAX_LIMIT
 from couchdal.emulator.engine.documents.all_docs import Listing, list_keys, list_local, list_range
 from couchdal.emulator.engine.documents.document_read import PLAIN, Shown
@@ -65,7 +66,8 @@ def _rows(call: Call, namespace: Namespace, query: ViewQuery) -> dict[str, objec
     if namespace == "local":
         answer = list_local(db, keys, listing)
     else:
-        answer = list_range(db, listing) if keys is None else list_keys(db, keys, listing)
+        others = not call.server.version.has(DESIGN_KEYS)
+        answer = list_range(db, listing) if keys is None else list_keys(db, keys, listing, others=others)
     if listing.shown is not None:
         rows = answer["rows"]
         db.count("couchdb/database_reads", len(rows) if isinstance(rows, list) else 0)

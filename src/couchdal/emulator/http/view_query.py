@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final, TypeAlias
 
+from couchdal.api.versions import NEWEST, TEXT_KEYS, WIDE_LIMITS, Version
 from couchdal.emulator.engine.config.settings import MAX_LIMIT, Settings, checked_limit
 from couchdal.emulator.engine.documents.partition import validate_partition
 from couchdal.emulator.engine.erlang.integers import parse_integer
@@ -192,7 +193,10 @@ def validate_listing(query: ViewQuery, settings: Settings, *, partitioned: bool)
     _validate_map(query)
     if query.partition is not None and not partitioned:
         raise QueryParseError("`partition` parameter is not supported on this db")
-    query = _limited(query, settings.query_limit if query.partition is None else settings.partition_query_limit)
+    if settings.version is not NEWEST:
+        query = _of_older_version(query, settings.version)
+    if settings.version.has(WIDE_LIMITS):
+        query = _limited(query, settings.query_limit if query.partition is None else settings.partition_query_limit)
     if query.limit < 0 and query.keys is not ABSENT:
         raise ServerError("function_clause", error="unknown_error")
     return query
@@ -212,6 +216,14 @@ def validate_view(query: ViewQuery, settings: Settings, *, reduces: bool, partit
     if not partitioned and query.partition is not None:
         raise QueryParseError("`partition` parameter is not supported in this design doc")
     return query
+
+
+def _of_older_version(query: ViewQuery, version: Version) -> ViewQuery:
+    """Return a query of documents without the keys that a version ignores."""
+    if version.has(TEXT_KEYS):
+        return query
+    start, end = (key if isinstance(key, str) else ABSENT for key in (query.start_key, query.end_key))
+    return replace(query, start_key=start, end_key=end)
 
 
 def _limited(query: ViewQuery, most: float) -> ViewQuery:

@@ -31,11 +31,11 @@ def hash_admin(password: str, salt: str, settings: Settings, known: dict[str, by
     if settings.password_scheme == "simple":
         return f"-hashed-{sha1(encoded + salt.encode(), usedforsecurity=False).hexdigest()},{salt}"
     prf, iterations = settings.pbkdf2_prf, settings.iterations
-    if settings.password_scheme != "pbkdf2" or prf not in PRFS or iterations < 1:
+    if settings.password_scheme != "pbkdf2" or (prf and prf not in PRFS) or iterations < 1:
         return password
-    derived_key = derive_key(prf, encoded, salt.encode(), iterations)
+    derived_key = derive_key(prf or "sha", encoded, salt.encode(), iterations)
     remember(known, derived_key, encoded)
-    return f"-pbkdf2:{prf}-{derived_key},{salt},{iterations}"
+    return f"-pbkdf2{':' if prf else ''}{prf}-{derived_key},{salt},{iterations}"
 
 
 def admin_properties(value: str) -> dict[str, object] | None:

@@ -29,7 +29,8 @@ _LONGEST_KEPT = 1024
 _AT_ONCE = 1_000_000
 PRFS = {"sha": "sha1", "sha224": "sha224", "sha256": "sha256", "sha384": "sha384", "sha512": "sha512"}
 _COMMA = re.compile(r"\s*,\s*", re.ASCII)
-_SCHEMES = ("simple", "pbkdf2", "simple+pbkdf2")
+OLDER_SCHEMES = ("simple", "pbkdf2")
+_SCHEMES = (*OLDER_SCHEMES, "simple+pbkdf2")
 _PASSWORD_FIELDS = frozenset(
     (
         "derived_key",
@@ -170,19 +171,14 @@ def _hashed(text: str, salt: str, settings: Settings, known: dict[str, bytes]) -
     if scheme == "simple":
         password_sha = sha1(password + salt.encode(), usedforsecurity=False).hexdigest()
         return {"password_scheme": "simple", "salt": salt, "password_sha": password_sha}
-    if prf not in PRFS:
+    if prf and prf not in PRFS:
         raise ServerError("badarg", error="unknown_error")
     if iterations < 1:
         raise ServerError("function_clause", error="unknown_error")
-    derived_key = derive_key(prf, password, salt.encode(), iterations)
+    derived_key = derive_key(prf or "sha", password, salt.encode(), iterations)
     remember(known, derived_key, password)
-    return {
-        "password_scheme": "pbkdf2",
-        "pbkdf2_prf": prf,
-        "salt": salt,
-        "iterations": iterations,
-        "derived_key": derived_key,
-    }
+    hashed = {"salt": salt, "iterations": iterations, "derived_key": derived_key}
+    return {"password_scheme": "pbkdf2", **({"pbkdf2_prf": prf} if prf else {}), **hashed}
 
 
 def check_writable(doc_id: str, user: UserContext, security: Mapping[str, object]) -> None:
@@ -216,7 +212,7 @@ def readable_part(
     return {name: value for name, value in document.items() if name.startswith("_") or name in public}
 
 
-def validate_user_document(new: Document, old: Node | None) -> CouchError | None:
+def validate_user_document(new: Document, old: Node | None, schemes: tuple[str, ...] = _SCHEMES) -> CouchError | None:
     """Return the error for a change that the users database refuses, or None. ``old`` is the preceding revision.
 
     CouchDB also has rules for users who change their own documents. They never apply: only administrators are members
@@ -227,7 +223,7 @@ def validate_user_document(new: Document, old: Node | None) -> CouchError | None
     reason = (
         _refused_form(new)
         or _refused_change(new.body, old.body if old is not None else None)
-        or _refused_password(new.body)
+        or _refused_password(new.body, schemes)
         or _refused_names(new.body)
     )
     if reason:
@@ -291,11 +287,11 @@ def _refused_change(body: Mapping[str, object], old: Mapping[str, object] | None
     return None
 
 
-def _refused_password(body: Mapping[str, object]) -> str | None:
+def _refused_password(body: Mapping[str, object], schemes: tuple[str, ...]) -> str | None:
     scheme = body.get("password_scheme")
     if body.get("password_sha") and not body.get("salt"):
         return "Users with password_sha must have a salt.See /_utils/script/couch.js for example code."
-    if _is_truthy(scheme) and scheme not in _SCHEMES:
+    if _is_truthy(scheme) and scheme not in schemes:
         return f"Password scheme `{_javascript_text(scheme)}` not supported."
     if scheme == "pbkdf2":
         if type(body.get("iterations")) not in (int, float):

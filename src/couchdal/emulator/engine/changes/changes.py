@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import TypeAlias
 
+from couchdal.api.versions import EXACT_PENDING, Version
 from couchdal.emulator.engine.documents.document import DocumentRecord
 from couchdal.emulator.engine.documents.document_read import Shown, show
 from couchdal.emulator.engine.erlang.integers import parse_integer
@@ -238,3 +239,10 @@ def _included(db: Database, query: ChangesQuery, record: DocumentRecord, shown: 
         # Only here does CouchDB add an empty ``_conflicts``.
         document.setdefault("_conflicts", [])
     return document if query.filter.project is None else query.filter.project(document)
+
+
+def shown_pending(db: Database, query: ChangesQuery, cursor: Cursor, version: Version) -> int | None:
+    """Return the number of pending changes as a version of CouchDB counts them."""
+    if cursor.pending is None or not query.descending or version.has(EXACT_PENDING):
+        return cursor.pending
+    return cursor.pending - db.storage.changes_after(0)

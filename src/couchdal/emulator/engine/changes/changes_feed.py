@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from threading import Event
 from typing import NamedTuple, TypeAlias
 
-from couchdal.emulator.engine.changes.changes import ChangesQuery, Cursor, read_changes, start_cursor
+from couchdal.emulator.engine.changes.changes import ChangesQuery, Cursor, read_changes, shown_pending, start_cursor
 from couchdal.emulator.engine.server.database import Database
 from couchdal.emulator.engine.server.server import Server
 from couchdal.errors import BrokenOff
@@ -205,7 +205,8 @@ class ChangesFeed:
                 parts.append(b"\n")
         if step.seconds is None:
             self._ended = True
-            end = framing.end(self._db.seq(self._cursor.seq), self._cursor.pending)
+            pending = shown_pending(self._db, self._query, self._cursor, self._server.version)
+            end = framing.end(self._db.seq(self._cursor.seq), pending)
             parts.append(end)
             if end or self._holds_rows or framing.quiet:
                 parts.append(b"\n")

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from math import inf, nan
 from typing import Final, TypeAlias
 
+from couchdal.api.versions import NEWEST, Version
 from couchdal.emulator.engine.config.configuration import Sections
 from couchdal.emulator.engine.config.settings import Settings
 from couchdal.emulator.engine.erlang.integers import parse_integer
@@ -133,9 +134,9 @@ CORS: Final = "cors"
 CORS_KEYS: Final = ("credentials", "exposed_headers", "headers", "max_age", "methods", "origins")
 
 
-def parse_settings(values: Sections) -> Settings:
-    """Return the settings that the values of a configuration make."""
-    settings = Settings()
+def parse_settings(values: Sections, version: Version) -> Settings:
+    """Return the settings that the values of a configuration make in a version of CouchDB."""
+    settings = Settings(version=version)
     for name, (section, key, parse) in PLACES.items():
         sections = [section]
         if section in _OLDER and name not in _ONLY_HERE:
@@ -146,7 +147,9 @@ def parse_settings(values: Sections) -> Settings:
             if value is not None:
                 setattr(settings, name, value)
                 break
-    settings.changes_answers = settings.allow_jsonp or settings.enable_cors
+    settings.changes_answers = settings.allow_jsonp or settings.enable_cors or version is not NEWEST
+    if version is not NEWEST:
+        settings.restrict()
     settings.jwt_keys = values.get(JWT_KEYS, {})
     settings.cors_sections = {name: keys for name, keys in values.items() if name.partition(":")[0] == CORS}
     return settings

@@ -6,12 +6,24 @@ from collections.abc import Mapping
 from math import inf
 from types import MappingProxyType
 
+from couchdal.api.versions import (
+    BLOG_FRAMES,
+    EXPIRING_TOKENS,
+    LOCKOUT,
+    NEWEST,
+    SHA256_PASSWORDS,
+    WIDE_LIMITS,
+    Version,
+)
 from couchdal.errors import ServerError
 from couchdal.http.answers import AnswerSettings
 from couchdal.http.headers import PROXY_ROLES, PROXY_TOKEN, PROXY_USER
 
 #: Rows that a view returns if a request does not limit them.
 MAX_LIMIT = 576_460_752_303_423_487
+
+#: The same before version 3.5.
+OLDER_LIMIT = 268_435_456
 
 #: CouchDB's handlers of authentication, if none are configured.
 HANDLERS = ("cookie", "default")
@@ -80,6 +92,7 @@ class Settings(AnswerSettings):
 
     #: How new passwords are hashed, and which hashes are accepted.
     password_scheme: str = "pbkdf2"
+    #: The hash function; empty if it is SHA-1, which user documents of older versions do not name.
     pbkdf2_prf: str = "sha256"
     iterations: int = 600_000
     min_iterations: int = 1
@@ -118,9 +131,43 @@ class Settings(AnswerSettings):
     enable_cors: bool = False
     cors_sections: Mapping[str, Mapping[str, str]] = MappingProxyType({})
 
-    def __init__(self, secret: str = "") -> None:
+    def __init__(self, secret: str = "", version: Version = NEWEST) -> None:
         #: The key that signs session cookies.
         self.secret: str = secret
+        #: The version of CouchDB. It decides the defaults that changed since.
+        self.version: Version = version
+        if version is not NEWEST:
+            self._be_older(version)
+
+    def _be_older(self, version: Version) -> None:
+        """Take the defaults that CouchDB had before they changed."""
+        if not version.has(WIDE_LIMITS):
+            self.query_limit = self.partition_query_limit = OLDER_LIMIT
+        if not version.has(BLOG_FRAMES):
+            self.utils_csp = self.older_utils_csp = self.utils_csp.partition(" frame-src")[0]
+        if not version.has(SHA256_PASSWORDS):
+            self.pbkdf2_prf, self.iterations = "", 10
+        if not version.has(EXPIRING_TOKENS):
+            self.required_claims = ""
+        if not version.has(LOCKOUT):
+            self.lockout_mode = "off"
+        # The header that names the version is different.
+        self.changes_answers = True
+
+    def restrict(self) -> None:
+        """Ignore what the configuration says about settings that the version does not have."""
+        older = Settings(version=self.version)
+        if not self.version.has(WIDE_LIMITS):
+            limits = self.query_limit, self.partition_query_limit
+            self.query_limit, self.partition_query_limit = (one if abs(one) < inf else OLDER_LIMIT for one in limits)
+        if not self.version.has(SHA256_PASSWORDS):
+            self.pbkdf2_prf = older.pbkdf2_prf
+        if not self.version.has(LOCKOUT):
+            self.lockout_mode = older.lockout_mode
+
+
+#: The settings of a server that nobody configured.
+DEFAULTS = Settings()
 
 
 def checked_limit(most: float) -> int:

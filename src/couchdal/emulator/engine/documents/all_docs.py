@@ -87,14 +87,16 @@ def _rows(db: DocumentStore, records: Iterable[DocumentRecord], shown: Shown | N
     return rows
 
 
-def list_keys(db: DocumentStore, keys: Sequence[object], listing: Listing) -> dict[str, object]:
-    """Return a row for each key, in their order. A listing of design documents skips other ids."""
+def list_keys(
+    db: DocumentStore, keys: Sequence[object], listing: Listing, *, others: bool = False
+) -> dict[str, object]:
+    """Return a row for each key, in their order. A listing of design documents skips other ids, unless ``others``."""
     wanted = list(keys)
     if listing.descending:
         wanted.reverse()
     stop = None if listing.limit is None else listing.skip + listing.limit
     wanted = wanted[listing.skip : stop]
-    if listing.design:
+    if listing.design and not others:
         wanted = [key for key in wanted if isinstance(key, str) and key.startswith(_DESIGN[0])]
     total = _count_design(db) if listing.design else db.doc_count
     return {"total_rows": total, "offset": None, "rows": [_key_row(db, key, listing.shown) for key in paced(wanted)]}

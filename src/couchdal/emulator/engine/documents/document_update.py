@@ -13,6 +13,8 @@ from itertools import groupby
 from operator import itemgetter
 from typing import TypeAlias
 
+from couchdal.api.versions import Version
+from couchdal.emulator.engine.config.settings import DEFAULTS, Settings
 from couchdal.emulator.engine.documents.attachment import Attachment, merge_stubs, stored
 from couchdal.emulator.engine.documents.document import Document, DocumentRecord
 from couchdal.emulator.engine.documents.document_tree import edit_again, edited, merged_replicas, stored_parents
@@ -45,32 +47,31 @@ def update_documents(
     documents: Sequence[Document],
     design_error: DesignError = lambda: None,
     validate: Validate | None = None,
-    max_partition_size: int = 0,
+    settings: Settings = DEFAULTS,
 ) -> list[Outcome]:
     """Make the edits of one request, and return their outcomes in the order of the request.
 
     Several edits of one document are made one after the other. Update sequences follow the order of ids.
     ``design_error`` returns the error for design documents if the user may not write them; ``validate`` checks the
-    other documents. Documents of partitions from ``max_partition_size`` on may only shrink; 0 allows any size. Raise
-    ``MissingStub`` or ``BadRequest`` for an error that fails the whole
-    request.
+    other documents. ``settings`` are those of the server. Raise ``MissingStub`` or ``BadRequest`` for an error that
+    fails the whole request.
     """
     outcomes: list[Outcome] = [""] * len(documents)
     edits, locals_, writes_design = _sorted_edits(documents)
     attached = [edit for edit in edits if edit[2].attachments]
     if writes_design or attached or validate is not None or not db.validation_loaded:
-        edits = _checked_edits(db, edits, outcomes, design_error, validate)
+        edits = _checked_edits(db, edits, outcomes, design_error, validate, version=settings.version)
     attachments: dict[int, tuple[Attachment, ...]] = {}
     if attached:
         attachments = {index: _new_attachments(document) for _, index, document in edits if document.attachments}
     full: Collection[str] = ()
-    if max_partition_size > 0 and db.partitioned:
+    if settings.max_partition_size > 0 and db.partitioned:
         from couchdal.emulator.engine.documents.full_partition import (  # few programs limit partitions
             edited_in_full_partition,
             full_partitions,
         )
 
-        full = full_partitions(db, map(_doc_id, edits), max_partition_size)
+        full = full_partitions(db, map(_doc_id, edits), settings.max_partition_size)
     writes: list[Write] = []
     seq = db.update_seq
     for doc_id, group in groupby(paced(edits), _doc_id):
@@ -126,6 +127,8 @@ def _checked_edits(
     outcomes: list[Outcome],
     design_error: DesignError,
     validate: Validate | None,
+    *,
+    version: Version,
 ) -> list[_Edit]:
     """Check revisions against the state before the request, as CouchDB does when it runs validation functions."""
     accepted, unwritable = [], False
@@ -153,7 +156,7 @@ def _checked_edits(
         elif any(attachment.is_stub for attachment in document.attachments):
             # A document that is created again has no revision with these attachments. CouchDB notices when it writes.
             unwritable = True
-        error = error or _refused(db, document, design_error, validate, leaf)
+        error = error or _refused(db, document, design_error, validate, leaf, version=version)
         if error is None:
             accepted.append((doc_id, index, document))
         else:
@@ -169,10 +172,12 @@ def _refused(
     design_error: DesignError,
     validate: Validate | None,
     parent: Node | None,
+    *,
+    version: Version,
 ) -> CouchError | None:
     if document.doc_id.startswith("_design/"):
         return design_error() or check_design_document(
-            document.body, partitioned=db.partitioned, javascript=db.indexes.javascript
+            document.body, partitioned=db.partitioned, javascript=db.indexes.javascript, version=version
         )
     db.validation_loaded = True
     return validate(document, parent) if validate is not None else None
@@ -232,6 +237,7 @@ def replicate_documents(
     documents: Sequence[Document],
     design_error: DesignError = lambda: None,
     validate: Validate | None = None,
+    settings: Settings = DEFAULTS,
 ) -> list[tuple[Document, CouchError]]:
     """Merge revisions from elsewhere (``new_edits: false``), and return those that were refused.
 
@@ -241,7 +247,7 @@ def replicate_documents(
     edits, locals_, writes_design = _sorted_edits(documents)
     attached = [edit for edit in edits if edit[2].attachments]
     if writes_design or attached or validate is not None or not db.validation_loaded:
-        edits = _checked_replicas(db, edits, refused, design_error, validate)
+        edits = _checked_replicas(db, edits, refused, design_error, validate, version=settings.version)
     attachments: dict[int, tuple[Attachment, ...]] = {}
     if attached:
         attachments = {
@@ -269,6 +275,8 @@ def _checked_replicas(
     refused: list[tuple[Document, CouchError]],
     design_error: DesignError,
     validate: Validate | None,
+    *,
+    version: Version,
 ) -> list[_Edit]:
     """Drop edits that add no leaf, and fill stubs from the nearest stored ancestor, as CouchDB does to validate."""
     accepted = []
@@ -287,7 +295,7 @@ def _checked_replicas(
                 if any(attachment.is_stub for attachment in document.attachments):
                     found = parent.attachments if parent is not None else ()
                     document = _with_attachments(document, merge_stubs(doc_id, document.attachments, found))
-            error = _refused(db, document, design_error, validate, parent)
+            error = _refused(db, document, design_error, validate, parent, version=version)
             if error is None:
                 accepted.append((doc_id, index, document))
             else:

@@ -74,7 +74,7 @@ def configuration_of(server: Server) -> Configuration:
 
 def configure(server: Server, config: Configuration, admins: dict[str, str] | None = None) -> None:
     """Replace the configuration, and the administrators if they are given."""
-    before, settings = server.settings, parse_settings(config.values)
+    before, settings = server.settings, parse_settings(config.values, server.version)
     assignments: list[Assignment] = [(server, "config", config), (server, "settings", settings)]
     if admins is not None:
         assignments.append((server, "admins", admins))

@@ -12,6 +12,7 @@ from hashlib import md5
 from threading import Condition, RLock
 from typing import TYPE_CHECKING
 
+from couchdal.api.versions import Version
 from couchdal.emulator.engine.config.settings import Settings
 from couchdal.emulator.engine.server.clock import Clock
 from couchdal.emulator.engine.server.database import Database
@@ -134,6 +135,21 @@ class Server:
         # The lock, and the condition on which writers wait for each other.
         self._turn: tuple[RLock, Condition] | None = None
         remember(self)
+
+    @property
+    def version(self) -> Version:
+        """The version of CouchDB that this server is."""
+        return self.settings.version
+
+    def become(self, version: Version) -> None:
+        """Answer as a version of CouchDB does. Nobody may have used the server yet."""
+        values = self.config.values if self.config is not None else None
+        if values is None:
+            self.settings = Settings(self.settings.secret, version)
+        else:
+            from couchdal.emulator.engine.config.parsing import parse_settings  # only servers with a file
+
+            self.settings = parse_settings(values, version)
 
     @property
     def is_closed(self) -> bool:

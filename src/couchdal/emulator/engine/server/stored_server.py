@@ -82,7 +82,7 @@ def _load(server: Server, keeper: FileKeeper) -> None:
     assignments += [(server, "databases", databases), (server, "generations", generations)]
     server.config = None
     config = Configuration.begin(configuration_of(server).base, file.get_meta("config"))
-    assignments += [(server, "config", config), (server, "settings", parse_settings(config.values))]
+    assignments += [(server, "config", config), (server, "settings", parse_settings(config.values, server.version))]
     assignments.append((server, "admins", {**server.admins, **(file.get_meta("admins") or {})}))
     if GLOBAL_CHANGES in databases:
         assignments.append((server, "announced", announced(databases, generations)))

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, TypeAlias
 
+from couchdal.api.versions import NEWEST, RANKED_REDUCES, Version
 from couchdal.emulator.engine.erlang.integers import parse_integer
 from couchdal.errors import BadRequest, CouchError, NotSupported
 
@@ -39,13 +40,18 @@ _FIELDS: tuple[_Path, ...] = (
 )
 _VIEWS = (("views", _OBJECT), (_ANY, _OBJECT))
 
-_REDUCES = ("_sum", "_count", "_stats", "_approx_count_distinct", "_first", "_last")
+_OLDER_REDUCES = ("_sum", "_count", "_stats", "_approx_count_distinct")
+_REDUCES = (*_OLDER_REDUCES, "_first", "_last")
 _RANKED = ("_top_", "_bottom_")
 _MAX_RANK = 100
 
 
 def check_design_document(
-    body: Mapping[str, object], *, partitioned: bool = False, javascript: Runtime | None = None
+    body: Mapping[str, object],
+    *,
+    partitioned: bool = False,
+    javascript: Runtime | None = None,
+    version: Version = NEWEST,
 ) -> CouchError | None:
     """Return the error for a design document that CouchDB refuses or that the emulator does not support, or None."""
     map_type = _OBJECT if body.get("language") == "query" else _STRING
@@ -55,7 +61,7 @@ def check_design_document(
             names, types = wrong
             # CouchDB lists the types from the last to the first.
             return _invalid(f"`{'.'.join(names)}` field must have {' or '.join(reversed(types))} type")
-    return _check_views(body) or _check_options(body, partitioned) or _check_functions(body, javascript)
+    return _check_views(body, version) or _check_options(body, partitioned) or _check_functions(body, javascript)
 
 
 def _invalid(reason: str) -> CouchError:
@@ -85,7 +91,7 @@ def _is(value: object, kind: str) -> bool:
     return isinstance(value, str if kind == "string" else bool)
 
 
-def _check_views(body: Mapping[str, object]) -> CouchError | None:
+def _check_views(body: Mapping[str, object], version: Version) -> CouchError | None:
     views = body.get("views")
     if not isinstance(views, Mapping):
         return None
@@ -96,16 +102,17 @@ def _check_views(body: Mapping[str, object]) -> CouchError | None:
         return None
     for name, view in views.items():
         reduce = view.get("reduce", "") if name != "lib" else ""
-        error = _check_reduce(reduce)
+        error = _check_reduce(reduce, version)
         if error is not None:
             return error
     return None
 
 
-def _check_reduce(reduce: str) -> CouchError | None:
-    if not reduce.startswith("_") or reduce.startswith(_REDUCES):
+def _check_reduce(reduce: str, version: Version) -> CouchError | None:
+    known = _REDUCES if version.has(RANKED_REDUCES) else _OLDER_REDUCES
+    if not reduce.startswith("_") or reduce.startswith(known):
         return None
-    for prefix in _RANKED:
+    for prefix in _RANKED if version.has(RANKED_REDUCES) else ():
         if reduce.startswith(prefix):
             return _check_rank(reduce.removeprefix(prefix))
     return _invalid(f"`{reduce}` is not a supported reduce function.")
