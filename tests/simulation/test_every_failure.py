@@ -22,7 +22,7 @@ from couchdal import MemoryBackend
 from couchdal.http.messages import Request, Response
 
 # The quick tests try one of so many bytes.
-STEP = 1 if os.environ.get("SOAK") else 11
+STEP = 1 if os.environ.get("SOAK") else 17
 
 
 @dataclass

@@ -32,7 +32,7 @@ MOST_SEEDS = 12
 
 @pytest.mark.random
 def test_worlds_are_right(figure: Callable[[str, int], None]) -> None:
-    for _ in range(examples(quick=2, soak=20)):
+    for _ in range(examples(quick=1, soak=20)):
         seed = Random().getrandbits(32)
         outcome = simulate(seed)
         assert outcome.wrong == [], f"repeat it by: make simulate SEED={seed}"
@@ -44,16 +44,14 @@ def test_worlds_are_right(figure: Callable[[str, int], None]) -> None:
 
 def test_seed_repeats_the_same_bytes() -> None:
     """Also in another process, whose hashes and addresses differ."""
-    first, second = simulate(7, 20.0), simulate(7, 20.0)
-    assert first.requests > 50
+    first, second = simulate(7, 8.0), simulate(7, 8.0)
+    assert first.requests > 20
     assert (first.digest, first.requests, first.faults) == (second.digest, second.requests, second.faults)
-    assert simulate(8, 20.0).digest != first.digest
-    command = [sys.executable, ROOT / "tools/simulate.py", "--seed", "7", "--seconds", "20", "--digest"]
-    for seed in ("0", "1"):
-        env = {**os.environ, "PYTHONHASHSEED": seed}
-        assert (
-            subprocess.run(command, capture_output=True, text=True, check=True, env=env).stdout.strip() == first.digest
-        )
+    assert simulate(8, 8.0).digest != first.digest
+    command = [sys.executable, ROOT / "tools/simulate.py", "--seed", "7", "--seconds", "8", "--digest"]
+    env = {**os.environ, "PYTHONHASHSEED": "1"}
+    printed = subprocess.run(command, capture_output=True, text=True, check=True, env=env).stdout
+    assert printed.strip() == first.digest
 
 
 def spoiled(change: Callable[[World, Request, Callable[[Request], Response]], Response]) -> Callable[[World], None]:
@@ -174,7 +172,16 @@ BROKEN = (
     count_requests_twice,
 )
 # These seeds find their fault soonest, so they are tried first.
-FIRST_SEEDS = {repeat_every_request: 3, keep_connections_with_surplus: 5}
+FIRST_SEEDS = {
+    repeat_every_request: 11,
+    lose_acknowledged_writes: 10,
+    refuse_what_was_written: 2,
+    keep_connections_with_surplus: 10,
+    lose_places: 5,
+    never_forget_failures: 5,
+    wait_for_silent_feeds: 1,
+    answer_in_another_order: 2,
+}
 
 
 @pytest.mark.parametrize("broken", BROKEN, ids=lambda broken: broken.__name__)
