@@ -78,6 +78,13 @@ def test_get_returns_the_last_record_written(storage: Storage[Kept]) -> None:
     assert storage.get("b") is None
 
 
+def test_getter_returns_the_documents_that_it_was_asked_for(storage: Storage[Kept]) -> None:
+    records = fill(storage, *(f"{n:03}" for n in range(600)))
+    get = storage.getter(["x", *(record.doc_id for record in records)])
+    assert [get(record.doc_id) for record in records] == records
+    assert get("x") is None
+
+
 def test_live_sorts_ids_by_their_bytes(storage: Storage[Kept]) -> None:
     fill(storage, "b", "é", "B", "_design/x", "\U0001f600", "\uffff")
     assert ids(storage.live()) == ["B", "_design/x", "b", "é", "\uffff", "\U0001f600"]

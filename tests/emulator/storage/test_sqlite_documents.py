@@ -134,6 +134,8 @@ def test_a_file_of_the_format_before_gets_counts(file: DataFile, path: str) -> N
     file.close()
     with closing(sqlite3.connect(path)) as old:
         old.executescript("DROP TABLE seq_counts; DROP TABLE id_counts; PRAGMA user_version = 1")
+        for name in ("external", "trees", "old"):
+            old.execute(f"ALTER TABLE databases DROP COLUMN {name}")
     with closing(DataFile(path)) as again:
         found = FileStorage(again)
         assert seen(found, seq) == before

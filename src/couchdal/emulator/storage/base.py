@@ -7,7 +7,7 @@ first. The caller holds the server's lock or has pinned the storage, and checks 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
 
@@ -66,6 +66,18 @@ class Storage(ABC, Generic[R]):
     @abstractmethod
     def get(self, doc_id: str) -> R | None:
         """Return a document, deleted or not; None if there never was one."""
+
+    def on_disk(self) -> tuple[Storage[R], set[str]] | None:
+        """Return the storage on the disk under this one, and the ids that may differ; None if there is none."""
+        return None
+
+    def kept_sizes(self) -> tuple[int, int, int] | None:
+        """Return the sizes of all documents, if the storage is on a disk and keeps them."""
+        return None
+
+    def getter(self, doc_ids: Iterable[str]) -> Callable[[str], R | None]:
+        """Return a function that returns these documents as ``get`` does, but reads them together."""
+        return self.get
 
     @abstractmethod
     def write(self, old: R | None, new: R | None) -> None:

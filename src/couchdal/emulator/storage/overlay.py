@@ -64,6 +64,10 @@ class OverlayStorage(Storage[R]):
         further = self.below.changed_ids(since) if isinstance(self.below, OverlayStorage) else None
         return None if further is None else changed | further
 
+    def on_disk(self) -> tuple[Storage[R], set[str]] | None:
+        found = self.below.on_disk()
+        return None if found is None else (found[0], found[1] | {*self._own.records, *self._hidden, *self._replaced})
+
     def get(self, doc_id: str) -> R | None:
         own = self._own.records.get(doc_id)
         if own is not None:

@@ -6,7 +6,8 @@ design documents, because indexes compare those by identity. A frozen storage re
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
 from typing import Protocol, TypeVar
 
 from couchdal.emulator.storage.base import LocalDocument, R, Record, Storage
@@ -83,6 +84,23 @@ class SqliteStorage(Storage[R]):
     def get(self, doc_id: str) -> R | None:
         rows = self._source.rows(_GET, (self.db, as_bytes(doc_id)))
         return self._record(rows[0]) if rows else None
+
+    def on_disk(self) -> tuple[Storage[R], set[str]]:
+        return self, set()
+
+    def kept_sizes(self) -> tuple[int, int, int] | None:
+        rows = self._source.rows("SELECT external, trees, old FROM databases WHERE db = ?", (self.db,))
+        external, trees, old = rows[0] if rows else (None, None, None)
+        return None if external is None else (external, trees, old)
+
+    def getter(self, doc_ids: Iterable[str]) -> Callable[[str], R | None]:
+        found: dict[str, R] = {}
+        ids = map(as_bytes, doc_ids)
+        while some := list(islice(ids, _LARGEST_BATCH)):
+            rows = self._source.rows(f"{_OF_IDS} AND ids.id IN ({','.join('?' * len(some))})", (self.db, *some))
+            for record in map(self._record, rows):
+                found[record.doc_id] = record
+        return found.get
 
     def _record(self, row: Row) -> R:
         key, doc_id, head, body, summed = row

@@ -33,7 +33,8 @@ TABLES = (
     """CREATE TABLE databases (
         db INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL UNIQUE, settings TEXT NOT NULL,
         update_seq INTEGER NOT NULL, doc_count INTEGER NOT NULL, doc_del_count INTEGER NOT NULL,
-        design_version INTEGER NOT NULL, purge_seq INTEGER NOT NULL)""",
+        design_version INTEGER NOT NULL, purge_seq INTEGER NOT NULL,
+        external INTEGER, trees INTEGER, old INTEGER)""",
     # ``head`` is the revision tree, ``body`` the body of the winner.
     """CREATE TABLE docs (
         key INTEGER PRIMARY KEY, id BLOB NOT NULL, head BLOB NOT NULL, body BLOB NOT NULL,
@@ -62,8 +63,9 @@ OF_DATABASES = ("ids", "id_counts", "bodies", "attachments", "locals", "purges")
 
 #: The statements that change a file of each earlier version into the next one.
 MIGRATIONS: dict[int, tuple[str, ...]] = {
-    # Format 2 has counts.
+    # Format 2 has counts, and the sizes of databases. They are unknown for those from before.
     1: (
+        *(f"ALTER TABLE databases ADD COLUMN {name} INTEGER" for name in ("external", "trees", "old")),
         *_COUNTS,
         *(
             f"INSERT INTO seq_counts SELECT {level}, key >> {bits}, count(*) FROM ids GROUP BY key >> {bits}"

@@ -40,6 +40,8 @@ Validate: TypeAlias = "Callable[[Document, Node | None], CouchError | None]"
 _Edit: TypeAlias = tuple[str, int, Document]
 _Local: TypeAlias = "tuple[str, LocalDocument | None]"
 _doc_id = itemgetter(0)
+# So many documents are read one by one.
+_FEW = 8
 
 
 def update_documents(
@@ -74,9 +76,10 @@ def update_documents(
         full = full_partitions(db, map(_doc_id, edits), settings.max_partition_size)
     writes: list[Write] = []
     seq = db.update_seq
+    get = _getter(db, edits)
     for doc_id, group in groupby(paced(edits), _doc_id):
         own = list(group)
-        old = db.storage.get(doc_id)
+        old = get(doc_id)
         before = tree = old.tree if old is not None else ()
         if full and doc_id.partition(":")[0] in full:
             for _, index, document in own:
@@ -95,6 +98,11 @@ def update_documents(
         outcomes[index] = _edit_local(own_locals, document)
     db.commit(writes, seq, own_locals, unload=writes_design and bool(_of_kind(edits, "_design/")))
     return outcomes
+
+
+def _getter(db: Database, edits: Sequence[_Edit]) -> Callable[[str], DocumentRecord | None]:
+    """Return a function that returns the documents of these edits."""
+    return db.storage.get if len(edits) < _FEW else db.storage.getter(map(_doc_id, edits))
 
 
 def _sorted_edits(documents: Sequence[Document]) -> tuple[list[_Edit], Sequence[_Edit], bool]:
@@ -134,9 +142,10 @@ def _checked_edits(
     accepted, unwritable = [], False
     old: DocumentRecord | None = None
     leaves: dict[Revision | None, Node] = {}
+    get = _getter(db, edits)
     for doc_id, index, document in paced(edits):
         if old is None or old.doc_id != doc_id:
-            old = db.storage.get(doc_id)
+            old = get(doc_id)
             leaves = {leaf.revision: leaf for leaf in reversed(old.tree)} if old is not None else {}
         error: CouchError | None = None
         leaf: Node | None = None
@@ -257,8 +266,9 @@ def replicate_documents(
         }
     writes: list[Write] = []
     seq = db.update_seq
+    get = _getter(db, edits)
     for doc_id, own in groupby(paced(edits), _doc_id):
-        old = db.storage.get(doc_id)
+        old = get(doc_id)
         before = old.tree if old is not None else ()
         tree = merged_replicas(before, [(document, attachments.get(index, ())) for _, index, document in own])
         seq = _store(db, writes, old, before, tree, doc_id=doc_id, seq=seq)
@@ -280,9 +290,10 @@ def _checked_replicas(
 ) -> list[_Edit]:
     """Drop edits that add no leaf, and fill stubs from the nearest stored ancestor, as CouchDB does to validate."""
     accepted = []
+    get = _getter(db, edits)
     for doc_id, group in groupby(paced(edits), _doc_id):
         own = list(group)
-        old = db.storage.get(doc_id)
+        old = get(doc_id)
         parents = stored_parents(old.tree, [document for _, _, document in own]) if old is not None else {}
         for _, index, document in own:
             parent: Node | None = None

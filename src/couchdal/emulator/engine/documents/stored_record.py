@@ -66,11 +66,9 @@ class StoredNode(Node):
         return node
 
 
-def have_same_body(node: Node, other: Node) -> bool:
-    """Return whether two nodes share one body. This reads no body."""
-    if isinstance(node, StoredNode) and isinstance(other, StoredNode) and node.stored is not None:
-        return node.stored is other.stored
-    return node is other or (not isinstance(other, StoredNode) and node.body is other.body)
+def body_id(node: Node) -> int:
+    """Return a number that nodes share which have one body. This reads no body."""
+    return id(node.stored if isinstance(node, StoredNode) and node.stored is not None else node.body)
 
 
 class StoredData:

@@ -269,3 +269,18 @@ def _is_updated(design: Mapping[str, object]) -> bool:
     """Return whether CouchDB updates the views of a design document by itself. Source: ``ken_server:should_update``."""
     setting = design.get("autoupdate")
     return (setting.get("views") if isinstance(setting, dict) else setting) is not False
+
+
+def database_sizes(db: DocumentStore, known: Callable[[DocumentStore], DocumentSizes], writes: int) -> dict[str, int]:
+    """Return the sizes of a database after a number of writes since its last compaction.
+
+    ``known`` returns the sizes of its documents, if no file keeps their sum.
+    """
+    from couchdal.emulator.engine.indexes.sizes import sizes_of_database  # few programs ask for sizes
+
+    found = db.storage.on_disk()
+    if found is None:
+        return sizes_of_database(known(db).total, writes)
+    from couchdal.emulator.engine.indexes.kept_sizes import total_size  # only files keep sizes
+
+    return sizes_of_database(total_size(db.storage, *found), writes)

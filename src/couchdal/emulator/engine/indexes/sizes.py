@@ -54,7 +54,7 @@ class DocumentSizes(FollowingIndex[Size]):
             revisions += 1
             if node.has_body and not _is_leaf(node, leaves):
                 old += encoded_size(node.body or {})
-        return Size(external_size(leaves), _OF_DOCUMENT + _OF_REVISION * (revisions - 1), old)
+        return Size(external_size(leaves), size_of_tree(revisions), old)
 
     def _replace(self, changed: Sequence[tuple[str, Size | None]], seq: int, prepared: object) -> None:
         external, trees, old = self._total
@@ -71,11 +71,10 @@ class DocumentSizes(FollowingIndex[Size]):
         # A document that kept some revisions has a new update sequence.
         return [(doc_id, None) for doc_id in known if db.storage.get(doc_id) is None]
 
-    def of_database(self, writes: int) -> dict[str, int]:
-        """Return the sizes of the database after a number of writes since its last compaction."""
-        external, trees, old = self._total
-        active = external + trees
-        return {"file": _EMPTY_FILE + active + old + _OF_WRITE * writes, "external": external, "active": active}
+    @property
+    def total(self) -> Size:
+        """The sum of all sizes."""
+        return self._total
 
     def of_partition(self, partition: str) -> dict[str, int]:
         """Return the sizes of the documents in a partition."""
@@ -97,6 +96,18 @@ class DocumentSizes(FollowingIndex[Size]):
 
     def _take_copies(self) -> None:
         self._sizes = dict(self._sizes)
+
+
+def size_of_tree(revisions: int) -> int:
+    """Return what the trees of CouchDB need for a document with so many revisions."""
+    return _OF_DOCUMENT + _OF_REVISION * (revisions - 1)
+
+
+def sizes_of_database(total: Size, writes: int) -> dict[str, int]:
+    """Return the sizes of a database after a number of writes since its last compaction."""
+    external, trees, old = total
+    active = external + trees
+    return {"file": _EMPTY_FILE + active + old + _OF_WRITE * writes, "external": external, "active": active}
 
 
 def external_size(leaves: Sequence[Node]) -> int:

@@ -30,6 +30,7 @@ def check_database(database: Database) -> list[str]:
         *_wrong_log(database),
         *_wrong_counts(database),
         *_wrong_live_ids(database),
+        *_wrong_sizes(database),
         *(found for record in database.storage.changes() for found in _wrong_tree(record)),
         *_wrong_locals(database),
         *database.indexes.check(database),
@@ -81,6 +82,16 @@ def _wrong_live_ids(database: Database) -> Iterator[str]:
     for place in {0, len(wanted) // 2, len(wanted) - 1} if wanted else ():
         if storage.live_before(wanted[place]) != place:
             yield f"{place} documents come before {wanted[place]!r}, not {storage.live_before(wanted[place])}"
+
+
+def _wrong_sizes(database: Database) -> Iterator[str]:
+    found = database.storage.on_disk()
+    if found is not None:
+        from couchdal.emulator.engine.indexes.kept_sizes import summed, total_size  # only files keep sizes
+
+        kept, known = total_size(database.storage, *found), summed(database.storage.changes())
+        if kept != known:
+            yield f"the kept sizes are {kept}, but the documents have {known}"
 
 
 def _wrong_tree(record: DocumentRecord) -> Iterator[str]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from couchdal.emulator.engine.documents.document import DocumentRecord
 from couchdal.emulator.engine.documents.document_store import DocumentStore, PurgeInfo
-from couchdal.emulator.engine.indexes.indexes import Indexes
+from couchdal.emulator.engine.indexes.indexes import Indexes, database_sizes
 from couchdal.emulator.engine.server.journal import Action, Assignment, Changes, Commit, Journal, Keep
 from couchdal.emulator.engine.server.keeper import DocumentWrites, Keeper, Numbers, Write
 from couchdal.emulator.storage.base import LocalDocument, Storage
@@ -106,7 +106,7 @@ class Database(DocumentStore):
             "db_name": self.name,
             "purge_seq": self.seq(self.purge_seq),
             "update_seq": self.seq(self.update_seq),
-            "sizes": self.indexes.sizes(self).of_database(self.update_seq - self.compacted_seq),
+            "sizes": database_sizes(self, self.indexes.sizes, self.update_seq - self.compacted_seq),
             "props": {"partitioned": True} if self.partitioned else {},
             "doc_del_count": self.doc_del_count,
             "doc_count": self.doc_count,

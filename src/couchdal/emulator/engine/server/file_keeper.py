@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 from couchdal.emulator.engine.documents.document import DocumentRecord
 from couchdal.emulator.engine.documents.document_store import PurgeInfo
 from couchdal.emulator.engine.documents.stored_form import NO_PARTS, decode_record, encode_body, encode_head, parts_of
-from couchdal.emulator.engine.documents.stored_record import have_same_body
+from couchdal.emulator.engine.documents.stored_record import body_id
+from couchdal.emulator.engine.indexes.kept_sizes import growth
 from couchdal.emulator.engine.server.keeper import DocumentWrites, Keeper, Numbers, Write
 from couchdal.emulator.storage.base import LocalDocument, Storage
 from couchdal.emulator.storage.sqlite import DataFile
@@ -109,8 +110,8 @@ class FileKeeper(Keeper):
             self.delete(name)
         self.file.run(
             "INSERT INTO databases"
-            " (db, name, settings, update_seq, doc_count, doc_del_count, design_version, purge_seq)"
-            " VALUES (?, ?, ?, 0, 0, 0, 0, 0)",
+            " (db, name, settings, update_seq, doc_count, doc_del_count, design_version, purge_seq,"
+            " external, trees, old) VALUES (?, ?, ?, 0, 0, 0, 0, 0, 0, 0, 0)",
             (storage.db, name, encode(settings).decode()),
         )
 
@@ -145,14 +146,23 @@ class FileKeeper(Keeper):
         return int(db)
 
     def _write_documents(self, db: int, writes: Sequence[Write]) -> None:
+        if not writes:
+            return
         changes: list[RowChange] = []
+        external = trees = older = 0
         for old, new in writes:
+            grown = growth(old, new)
+            external, trees, older = external + grown.external, trees + grown.trees, older + grown.old
             row: StoredRow | None = None
             if new is not None:
                 row = StoredRow(as_bytes(new.doc_id), new.seq, encode_head(new), encode_body(new.winner))
             changes.append((old, row, new is not None and not new.deleted))
             self._write_parts(db, old, new)
         write_rows(self.file, db, changes)
+        self.file.run(
+            "UPDATE databases SET external = external + ?, trees = trees + ?, old = old + ? WHERE db = ?",
+            (external, trees, older, db),
+        )
 
     def _write_parts(self, db: int, old: DocumentRecord | None, new: DocumentRecord | None) -> None:
         """Write the parts that are in the new tree only, and remove those that are in the old one only."""
@@ -164,7 +174,7 @@ class FileKeeper(Keeper):
         assert known is not None
         key = db, as_bytes(known.doc_id)
         for address, node in bodies.items():
-            if address not in old_bodies or not have_same_body(node, old_bodies[address]):
+            if address not in old_bodies or body_id(node) != body_id(old_bodies[address]):
                 data = encode_body(node)
                 values = (*key, address, data, checksum(key[1], data))
                 self.file.run("INSERT OR REPLACE INTO bodies VALUES (?, ?, ?, ?, ?)", values)
