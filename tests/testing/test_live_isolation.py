@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from threading import Timer
 
 import pytest
 from plugin_runs import SOURCE, clean_environment, live_environment, run, unindented
@@ -17,6 +18,7 @@ from couchdal import BaseBackend, CouchBackend, CouchDAL, MemoryBackend, Request
 from couchdal.http.json_text import JSON
 from couchdal.middleware.request_log import log_of
 from couchdal.testing.copying import ask, member, objects, read_leaves
+from couchdal.testing.live import LiveScope
 from couchdal.testing.names import PREFIX, PrivateNames, machine
 from couchdal.testing.system import Kept, System
 
@@ -455,15 +457,16 @@ def test_late_wide_fixture_keeps_settings_and_local_documents(tmp_path: Path, li
 
 
 class Interleaved(BaseBackend):
-    """A backend whose next answer about an owner comes before the other runs go on."""
+    """A backend whose next answer about an owner, or about a path, comes before the other runs go on."""
 
-    def __init__(self, server: BaseBackend, others: Callable[[], object]) -> None:
+    def __init__(self, server: BaseBackend, others: Callable[[], object], after: str = "/owner") -> None:
         self._server = server
         self._others: Callable[[], object] | None = others
+        self._after = after
 
     def send(self, request: Request) -> Response:
         response = self._server.send(request)
-        if request.method == "GET" and request.path.endswith("/owner") and self._others is not None:
+        if request.method == "GET" and request.path.endswith(self._after) and self._others is not None:
             others, self._others = self._others, None
             others()
         return response
@@ -500,3 +503,56 @@ def test_old_value_of_a_killed_run_is_put_back_once(server: CouchBackend, turn: 
     finally:
         for path in (lock, kept.path):
             server.send(Request("DELETE", path))
+
+
+@pytest.mark.parametrize("turn", ["another removes it", "a third one begins", "a third one begins and says so"])
+def test_lock_without_an_owner_is_removed_once(
+    server: CouchBackend, monkeypatch: pytest.MonkeyPatch, turn: str
+) -> None:
+    """Two runs find the lock of a run that was killed before it said who it is."""
+    kept = Kept("database", "/private-race", [])
+    lock, third = f"/{kept.lock}", PrivateNames()
+    server.send(Request("DELETE", lock))
+    ask(server, "PUT", lock)
+    owner = {"run": third.prefix, "kind": kept.kind, "path": kept.path, "value": []}
+    created = System._created
+    # The killed run created it long ago.
+    age = {"seconds": 3600}
+    monkeypatch.setattr(System, "_created", lambda self, lock: -age["seconds"] + (created(self, lock) or 0))
+
+    def others() -> None:
+        System(server, PrivateNames()).restore_ended([kept.lock])
+        assert server.send(Request("GET", lock)).status == 404
+        if turn != "another removes it":
+            ask(server, "PUT", lock)
+            age["seconds"] = 0
+        if turn.endswith("says so"):
+            ask(server, "PUT", f"{lock}/owner", owner)
+
+    try:
+        System(Interleaved(server, others, after=lock), PrivateNames()).restore_ended([kept.lock])
+        assert server.send(Request("GET", lock)).status == (404 if turn == "another removes it" else 200)
+        if turn == "a third one begins":
+            # Nothing is in its way.
+            ask(server, "PUT", f"{lock}/owner", owner)
+    finally:
+        server.send(Request("DELETE", lock))
+
+
+def test_run_waits_while_another_looks_at_its_new_lock(server: CouchBackend) -> None:
+    kept, names = Kept("database", "/private-race", []), PrivateNames()
+    server.send(Request("DELETE", f"/{kept.lock}"))
+
+    def claims() -> None:
+        claim = ask(server, "PUT", f"/{kept.lock}/owner", {"run": names.prefix, "kind": "nothing"})
+        query = f"rev={member(claim, 'rev')}"
+        Timer(0.2, lambda: server.send(Request("DELETE", f"/{kept.lock}/owner", query))).start()
+
+    scope = LiveScope(1, (), ())
+    system = System(Interleaved(server, claims, after=kept.path), names)
+    try:
+        system.keep(scope, kept.kind, [kept.path])
+        assert member(ask(server, "GET", f"/{kept.lock}/owner"), "kind") == kept.kind
+    finally:
+        system.end(scope, [])
+    assert server.send(Request("GET", f"/{kept.lock}")).status == 404

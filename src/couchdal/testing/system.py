@@ -27,6 +27,10 @@ _OWNER = "/owner"
 # How long to wait for another run to put something back, and for one that was killed before it said who it is.
 _WAIT_S = 60.0
 _POLL_S = 0.05
+# How long another run may look at a lock.
+_CLAIMED_S = 5.0
+# The kind of a claim: its run has changed nothing.
+_NOTHING = "nothing"
 _HASHED_S = 10.0
 
 
@@ -74,15 +78,40 @@ class System:
             lock = lock_of(kind, path)
             if lock in scope.kept:
                 continue
-            outer = lock in self._held
-            if not outer:
-                self._acquire(lock, path)
-            kept = Kept(kind, path, _read(self._backend, kind, path))
-            if not outer:
-                owner = {"run": self._run, "kind": kind, "path": path, "value": kept.value}
-                ask(self._backend, "PUT", f"/{lock}{_OWNER}", owner)
-                self._held.add(lock)
+            kept = (
+                Kept(kind, path, _read(self._backend, kind, path)) if lock in self._held else self._held_by(kind, path)
+            )
             scope.kept[lock] = kept
+
+    def _held_by(self, kind: str, path: str) -> Kept:
+        """Read a value while its lock is held, and write it into the lock."""
+        lock = lock_of(kind, path)
+        deadline = time.monotonic() + _WAIT_S
+        while True:
+            self._acquire(lock, path, deadline)
+            kept = Kept(kind, path, _read(self._backend, kind, path))
+            if self._own(lock, kept):
+                self._held.add(lock)
+                return kept
+
+    def _own(self, lock: str, kept: Kept) -> bool:
+        """Say in a lock who holds it, and what to put back. Return ``False`` if another run has the lock by now."""
+        deadline = time.monotonic() + _CLAIMED_S
+        while True:
+            try:
+                ask(self._backend, "PUT", f"/{lock}{_OWNER}", self._owner(kept))
+            except CouchError as error:
+                if error.status not in (404, 409):
+                    raise
+                # 404: another run has removed the lock: nobody had said for long whose it was. 409: it looks at it.
+                if error.status == 404 or time.monotonic() > deadline:
+                    return False
+                time.sleep(_POLL_S)
+            else:
+                return True
+
+    def _owner(self, kept: Kept) -> dict[str, JSON]:
+        return {"run": self._run, "kind": kept.kind, "path": kept.path, "value": kept.value}
 
     def user(self) -> JSON:
         """Return the name of the account that the test run uses."""
@@ -106,8 +135,7 @@ class System:
             if name.startswith(_KEPT):
                 self._release_ended(name)
 
-    def _acquire(self, lock: str, path: str) -> None:
-        deadline = time.monotonic() + _WAIT_S
+    def _acquire(self, lock: str, path: str, deadline: float) -> None:
         while True:
             try:
                 ask(self._backend, "PUT", f"/{lock}")
@@ -130,12 +158,7 @@ class System:
         try:
             owner = ask(self._backend, "GET", f"/{lock}{_OWNER}")
         except CouchError:
-            # The run may be about to say who it is. If it was killed before, it has changed nothing.
-            with suppress(CouchError):
-                since = member(ask(self._backend, "GET", f"/{lock}"), "instance_start_time")
-                if time.time() - int(str(since)) > _WAIT_S:
-                    ask(self._backend, "DELETE", f"/{lock}")
-            return False
+            return self._remove_nameless(lock)
         if not isinstance(owner, dict) or not has_ended(str(owner["run"])):
             return False
         try:
@@ -144,9 +167,36 @@ class System:
         except CouchError:
             return False
         kept = Kept(str(member(owner, "kind")), str(member(owner, "path")), member(owner, "value"))
-        _put_back(self._backend, kept)
+        if kept.kind != _NOTHING:
+            _put_back(self._backend, kept)
         ask(self._backend, "DELETE", f"/{lock}")
         return True
+
+    def _remove_nameless(self, lock: str) -> bool:
+        """Remove a lock whose run was killed before it said who it is. Return whether this was one."""
+        created = self._created(lock)
+        if created is None or time.time() - created <= _WAIT_S:
+            # The run may be about to say who it is.
+            return False
+        try:
+            # Of several runs that find it, one claims it: the others get 409, or 404.
+            claim = ask(self._backend, "PUT", f"/{lock}{_OWNER}", self._owner(Kept(_NOTHING, "", [])))
+        except CouchError:
+            return False
+        if self._created(lock) != created:
+            # The lock is another one: somebody else removed the old one, and a third run has created it anew.
+            with suppress(CouchError):
+                ask(self._backend, "DELETE", f"/{lock}{_OWNER}", query=f"rev={member(claim, 'rev')}")
+            return False
+        ask(self._backend, "DELETE", f"/{lock}")
+        return True
+
+    def _created(self, lock: str) -> int | None:
+        """Return when a lock was created, in seconds; ``None`` if it does not exist."""
+        try:
+            return int(str(member(ask(self._backend, "GET", f"/{lock}"), "instance_start_time")))
+        except CouchError:
+            return None
 
 
 def _read(backend: BaseBackend, kind: str, path: str) -> JSON:
