@@ -1098,9 +1098,15 @@ def test_plugin_empties_the_server_between_the_tests_of_this_run(request: pytest
 
 @pytest.mark.parametrize("scope", ["class", "module", "session"])
 @pytest.mark.parametrize("late", [False, True])
-def test_wide_fixture_that_raises_leaves_no_writes(tmp_path: Path, scope: str, late: bool) -> None:
+@pytest.mark.parametrize("backend", ["memory", "couch"])
+def test_wide_fixture_that_raises_leaves_no_writes(
+    tmp_path: Path, live: dict[str, str], scope: str, late: bool, backend: str
+) -> None:
+    before = databases(live)
     printed = run(
         tmp_path,
+        f"--dal-backend={backend}",
+        environment=live,
         test_raising=unindented(f"""
             import pytest
             from couchdal import CouchDAL
@@ -1118,6 +1124,8 @@ def test_wide_fixture_that_raises_leaves_no_writes(tmp_path: Path, scope: str, l
                 dal.put_document("before", {{}})
                 request.getfixturevalue("asked_for")
                 dal.put_document("half", {{}})
+                dal.get("/_users/_local/half", "PUT", {{}})
+                dal.database("half", create=True).put_document("one", {{}})
                 raise RuntimeError("half-way")
 
             @pytest.fixture
@@ -1142,9 +1150,12 @@ def test_wide_fixture_that_raises_leaves_no_writes(tmp_path: Path, scope: str, l
 
                 def test_sees_nothing_of_it(self):
                     assert ids() == ["asked-for"]
+                    assert "half" not in dal.all_dbs()
+                    assert dal.request("GET", "/_users/_local/half").status == 404
 
                 def test_fixture_that_was_asked_for_stays(self, asked_for):
                     assert ids() == ["asked-for"]
         """),
     )
     assert "3 passed, 1 error" in printed, printed
+    assert databases(live) == before

@@ -99,11 +99,11 @@ class Isolation:
         self.open(node)
         place = next(place for place, scope in enumerate(self._scopes) if scope.node is node)
         live, narrower = self._scopes[place].live, self._scopes[place + 1 :]
+        if isinstance(node, pytest.Item):
+            # Its end comes soon.
+            yield
+            return
         with nullcontext() if self.live is None or live is None else self.live.setting_up(live):
-            if isinstance(node, pytest.Item):
-                # Its end comes soon.
-                yield
-                return
             setup = _Setup(_snapshot())
             self._setups.append(setup)
             completed = False

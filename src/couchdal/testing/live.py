@@ -23,8 +23,14 @@ from couchdal.testing.system import SYSTEM_DATABASES, Kept, System
 class LiveScope:
     """An open scope, and what its end undoes."""
 
-    def __init__(self, number: int, known: Collection[str], tokens: Collection[object]) -> None:
+    def __init__(
+        self, number: int, known: Collection[str], tokens: Collection[object], *, within: LiveScope | None = None
+    ) -> None:
         self.number = number
+        #: For a wide fixture that is being set up: the scope that gets its changes.
+        self.within: LiveScope | None = within
+        #: The databases of narrower scopes that such a fixture changes, each with its state before.
+        self.late: dict[str, Mark] = {}
         #: Private databases that it may have created.
         self.touched: set[str] = set()
         #: The databases that it changed, each with the private name that takes its place at the end.
@@ -60,17 +66,13 @@ class LiveDatabases:
         self._provided: set[str] = set()
         self._count = 0
         self._scopes: list[LiveScope] = []
-        # Set while a fixture of a wide scope is set up within narrower scopes.
-        self._current: LiveScope | None = None
-        # The databases of narrower scopes that a late fixture changes, each with its state before.
-        self._late: dict[str, Mark] = {}
         self._cleaned = False
         self.begin(0)
 
     @property
     def current(self) -> LiveScope:
         """The scope that new databases belong to."""
-        return self._current or self._scopes[-1]
+        return self._scopes[-1]
 
     def begin(self, place: int) -> LiveScope:
         """Open a scope. ``place`` is the number of wider scopes."""
@@ -109,20 +111,29 @@ class LiveDatabases:
 
     @contextmanager
     def setting_up(self, scope: LiveScope) -> Iterator[None]:
-        """Leave to a scope what is created and changed meanwhile, although narrower scopes may be open."""
-        before, self._current = self._current, scope
-        late, self._late = self._late, {}
-        provided, tokens = set(self._provided), set(CouchServer.provided)
+        """Leave to a wide scope what its fixture creates and changes, although narrower scopes may be open.
+
+        If the fixture raises, undo it.
+        """
+        with self.lock:
+            setup = self.begin(len(self._scopes))
+            setup.within = scope
         try:
             yield
-        finally:
-            with self.lock:
-                for name, before_it in self._late.items():
-                    self._carry_over(name, before_it, scope)
-            self._current, self._late = before, late
+        except BaseException:
+            self.end(setup)
+            raise
+        with self.lock:
+            self._scopes.remove(setup)
+            for name, before in setup.outer.items():
+                self._hand_over(name, before, setup, scope)
+            scope.touched |= setup.touched
+            scope.replications += setup.replications
+            for lock, kept in setup.kept.items():
+                scope.kept.setdefault(lock, kept)
             for inner in self._scopes[self._scopes.index(scope) + 1 :]:
-                inner.provided |= self._provided - provided
-                inner.tokens |= CouchServer.provided - tokens
+                inner.provided |= self._provided - setup.provided
+                inner.tokens |= CouchServer.provided - setup.tokens
 
     def private(self, name: str, *, writes: bool = False, provide: bool = False) -> str:
         """Return the private name that a database has now.
@@ -178,38 +189,58 @@ class LiveDatabases:
     def _take(self, name: str, private: str, scope: LiveScope) -> None:
         """Make a scope the owner of a database. A wider owner keeps a copy."""
         owner = self._owners[private]
-        if self._scopes.index(owner) < self._scopes.index(scope):
-            self._count += 1
-            copy = self.names.private(name, self._count)
-            owner.touched.add(copy)
-            if not copy_database(self.backend, private, copy):
-                return
-            owner.touched.discard(private)
-            self._owners[copy] = owner
-            scope.outer.setdefault(name, copy)
-        else:
-            # A late fixture of a wider scope changes what a narrower one created. Its end carries the changes over.
-            if name not in self._late:
-                self._late[name] = mark(self.backend, private)
+        if scope.within is not None and self._is_narrower(owner, scope.within):
+            scope.late[name] = mark(self.backend, private)
+        self._count += 1
+        copy = self.names.private(name, self._count)
+        owner.touched.add(copy)
+        if not copy_database(self.backend, private, copy):
             return
+        owner.touched.discard(private)
+        self._owners[copy] = owner
+        scope.outer.setdefault(name, copy)
         scope.touched.add(private)
         self._owners[private] = scope
 
-    def _carry_over(self, name: str, before: Mark, scope: LiveScope) -> None:
-        """Keep for a wide scope what its late fixture has changed of a database of a narrower one."""
+    def _is_narrower(self, one: LiveScope, other: LiveScope) -> bool:
+        return self._scopes.index(one) > self._scopes.index(other)
+
+    def _hand_over(self, name: str, before: str | None, setup: LiveScope, scope: LiveScope) -> None:
+        """Give a database that a fixture changed to its scope. ``before`` is the copy that its owner kept, if any."""
         private = self._private.get(name)
-        if private is None:
-            return
-        owner = self._owners[private]
-        outer = owner.outer.get(name)
-        if outer is None:
-            self._count += 1
-            outer = owner.outer[name] = self.names.private(name, self._count)
-            scope.touched.add(outer)
+        owner = self._owners[before] if before is not None else None
+        if private is not None:
+            self._owners[private] = scope
+        if owner is None or before is None:
             scope.outer.setdefault(name, None)
-            self._owners[outer] = scope
-            ask(self.backend, "PUT", f"/{quote(outer)}")
-        copy_changes(self.backend, private, before, outer)
+        elif self._is_narrower(owner, scope):
+            # Its end would undo what the fixture changed.
+            if private is not None:
+                self._owners[private] = owner
+                owner.touched.add(private)
+                setup.touched.discard(private)
+                self._carry_over(name, private, setup.late[name], owner, scope)
+        elif owner is not scope:
+            scope.outer.setdefault(name, before)
+            return
+        if before is not None:
+            del self._owners[before]
+
+    def _carry_over(self, name: str, private: str, before: Mark, owner: LiveScope, scope: LiveScope) -> None:
+        """Keep for a wide scope what its late fixture has changed of a database of a narrower one."""
+        while self._is_narrower(owner, scope):
+            outer = owner.outer.get(name)
+            if outer is None:
+                self._count += 1
+                outer = owner.outer[name] = self.names.private(name, self._count)
+                scope.touched.add(outer)
+                scope.outer.setdefault(name, None)
+                self._owners[outer] = scope
+                ask(self.backend, "PUT", f"/{quote(outer)}")
+            elif self._is_narrower(scope, self._owners[outer]):
+                self._take(name, outer, scope)
+            copy_changes(self.backend, private, before, outer)
+            owner = self._owners[outer]
 
     def present(self) -> dict[str, str]:
         """Return the private names of the databases that tests have created, by the names that tests use."""
