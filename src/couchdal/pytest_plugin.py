@@ -18,10 +18,12 @@ from couchdal.testing import outcomes
 from couchdal.testing.existing import add_admin, check_version, databases_of
 from couchdal.testing.fixtures import async_dal, couch_intercept, couch_server, dal, dal_backend, make_dal
 from couchdal.testing.isolation import Isolation
+from couchdal.testing.threads import OutlivingThreads
 
 __all__ = ["async_dal", "couch_intercept", "couch_server", "dal", "dal_backend", "make_dal"]
 
 _ISOLATION = pytest.StashKey[Isolation]()
+_THREADS = pytest.StashKey[OutlivingThreads]()
 _INTERCEPTED = pytest.StashKey[frozenset[int]]()
 _ENVIRONMENT = pytest.StashKey[dict[str, str | None]]()
 _BACKENDS = ("memory", "sqlite", "couch", "both", "compare")
@@ -159,6 +161,8 @@ def pytest_configure(config: pytest.Config) -> None:
         from couchdal.testing.check import CheckPlugin
 
         config.pluginmanager.register(CheckPlugin(config), "dal-check")
+    config.stash[_THREADS] = threads = OutlivingThreads()
+    config.add_cleanup(threads.close)
     config.stash[_ISOLATION] = Isolation(
         _prepare, databases if _chosen(config)[0] in (*_EMULATED, "both") else (), live
     )
@@ -283,6 +287,8 @@ def pytest_fixture_setup(
         if error is not None and fixturedef.cached_result is None:
             # A wrong mark or seed. pytest tears down only fixtures with a result; otherwise later tests would fail.
             fixturedef.cached_result = (None, None, (error, error.__traceback__))
+        if not isinstance(request.node, pytest.Item):
+            request.config.stash[_THREADS].expect()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -327,6 +333,7 @@ def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, object, object
     try:
         return (yield)
     finally:
+        item.config.stash[_THREADS].end_test(item)
         if _interceptions():
             from couchdal.testing.intercepting import end_left_on  # most tests intercept nothing
 

@@ -11,20 +11,19 @@ from weakref import WeakKeyDictionary
 
 import pytest
 
-from couchdal.api.routes import find_route
 from couchdal.backends.base import AsyncBackend, BaseBackend
 from couchdal.backends.couch import CouchBackend
 from couchdal.backends.couch_server import CouchServer
-from couchdal.errors import BadRequest, NotConfigured, NotFound
+from couchdal.errors import BadRequest, NotConfigured
 from couchdal.http.answers import JSON_TYPE
 from couchdal.http.headers import effective_method
 from couchdal.http.messages import ABSENT, Request, Response
-from couchdal.http.urls import quote, split_path, unquote
+from couchdal.http.urls import quote, unquote
 from couchdal.middleware.chain import Steps, install
 from couchdal.testing.listings import Listings
 from couchdal.testing.live import LiveDatabases
 from couchdal.testing.names import is_legal
-from couchdal.testing.protection import keep_server, keep_system, refuse
+from couchdal.testing.protection import is_write, keep_server, keep_system, refuse
 from couchdal.testing.replications import Replications, addresses_of, port_of
 from couchdal.testing.rewriting import rewritten
 from couchdal.testing.system import SYSTEM_DATABASES
@@ -106,7 +105,7 @@ class Mapping:
         handled = backend.database == name
         if explicit and handled:
             databases.skip_default(name)
-        private = databases.private(name, writes=_writes(request, method), provide=handled)
+        private = databases.private(name, writes=is_write(request, method), provide=handled)
         if explicit == "PUT":
             private = databases.will_create(name)
         if name.endswith("/_replicator"):
@@ -130,7 +129,7 @@ class Mapping:
         databases = self._databases
         method = effective_method(request.method, request.headers)
         if name in SYSTEM_DATABASES:
-            if _writes(request, method):
+            if is_write(request, method):
                 if name == "_replicator" and self._replications.is_refused(request):
                     return refuse(request, method)
                 kept = keep_system(databases, request, method)
@@ -178,16 +177,6 @@ class Mapping:
 def _may_show_name(rest: str) -> bool:
     """Return whether a function answers a path. It gets the name of the database."""
     return "/_show/" in rest or "/_list/" in rest
-
-
-def _writes(request: Request, method: str) -> bool:
-    """Return whether a request may change its database."""
-    if method in ("GET", "HEAD", "OPTIONS"):
-        return False
-    try:
-        return method not in find_route(split_path(request.path))[0].reading
-    except NotFound:
-        return True
 
 
 def _is_same(one: CouchServer, other: CouchServer) -> bool:

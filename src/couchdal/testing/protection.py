@@ -32,6 +32,16 @@ _VITAL = {
 _UNSAFE_SECTIONS = ("vhosts", "couch_peruser")
 
 
+def is_write(request: Request, method: str) -> bool:
+    """Return whether a request may change something."""
+    if method in ("GET", "HEAD", "OPTIONS"):
+        return False
+    try:
+        return method not in find_route(split_path(request.path))[0].reading
+    except NotFound:
+        return True
+
+
 def keep_system(databases: LiveDatabases, request: Request, method: str) -> Request | Response:
     """Keep what a request to one of CouchDB's own databases is about to change.
 

@@ -1,0 +1,91 @@
+"""Threads that outlive the test that started them: a warning names each one that then writes."""
+
+from __future__ import annotations
+
+import sys
+import sysconfig
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
+
+import pytest
+
+if TYPE_CHECKING:
+    from couchdal.backends.base import AsyncBackend, BaseBackend
+    from couchdal.http.messages import Request
+    from couchdal.middleware.chain import Steps
+
+# Where the code of libraries is, and of this package.
+_LIBRARIES = (
+    *(sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")),
+    str(Path(__file__).parents[1]),
+    "<",
+)
+
+
+class OutlivingThreads:
+    """Notes the threads that tests leave, and what they write."""
+
+    def __init__(self) -> None:
+        self._known: list[threading.Thread] = threading.enumerate()
+        # The ids of the tests that left threads.
+        self._tests: WeakKeyDictionary[threading.Thread, str] = WeakKeyDictionary()
+        self._written: dict[str, None] = {}
+        self._remove: Callable[[], None] | None = None
+
+    def expect(self) -> None:
+        """Take all threads of this moment for such as may go on: those of a fixture with a wide scope, for example."""
+        self._known = threading.enumerate()
+
+    def end_test(self, item: pytest.Item) -> None:
+        """Look for new threads at the end of a test, and warn of what older ones have written meanwhile."""
+        now = threading.enumerate()
+        if now != self._known:
+            for thread in now:
+                if thread not in self._known and _runs_code_of_tests(thread):
+                    self._tests[thread] = item.nodeid
+            self._known = now
+        if self._written:
+            for text in self._written:
+                item.warn(pytest.PytestWarning(text))
+            self._written = {}
+        if self._tests and self._remove is None:
+            from couchdal.middleware.chain import install  # most tests leave no threads
+
+            self._remove = install(self._note)
+        elif self._remove is not None and not any(thread.is_alive() for thread in self._tests):
+            self.close()
+
+    def close(self) -> None:
+        """Stop looking."""
+        if self._remove is not None:
+            self._remove()
+            self._remove = None
+
+    def _note(self, backend: BaseBackend | AsyncBackend, request: Request) -> Steps:
+        from couchdal.http.headers import effective_method
+        from couchdal.testing.protection import is_write
+
+        thread = threading.current_thread()
+        test = self._tests.get(thread)
+        method = effective_method(request.method, request.headers)
+        if test is not None and is_write(request, method):
+            self._written[
+                f"the thread {thread.name!r} of {test} goes on after its test, and now wrote: {method} {request.path};"
+                " join it at the end of its test"
+            ] = None
+        return (yield request)
+
+
+def _runs_code_of_tests(thread: threading.Thread) -> bool:
+    """Return whether a thread is within code that is not a library's. The idle threads of a pool are not."""
+    if isinstance(thread, threading.Timer):
+        return True
+    frame = sys._current_frames().get(thread.ident or 0)
+    while frame is not None:
+        if not frame.f_code.co_filename.startswith(_LIBRARIES):
+            return True
+        frame = frame.f_back
+    return False
