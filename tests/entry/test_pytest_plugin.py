@@ -589,6 +589,53 @@ def test_both_backends_count_only_tests_that_ran_on_both(tmp_path: Path, live: d
     assert "0 tests agree, 0 differ, 1 did not run on both" in printed
 
 
+UNEVEN = """
+    import os
+    import pytest
+
+    @pytest.fixture
+    def fails_in_setup(dal_backend):
+        assert dal_backend == "memory"
+
+    @pytest.fixture
+    def fails_in_teardown(dal_backend):
+        yield
+        assert dal_backend == "memory"
+
+    def test_agrees(dal):
+        pass
+
+    def test_setup(fails_in_setup):
+        pass
+
+    def test_teardown(fails_in_teardown):
+        pass
+
+    def test_last(dal_backend):
+        if "CRASH" in os.environ and dal_backend == "couch":
+            os._exit(3)
+"""
+
+
+def test_verdict_counts_only_halves_that_ran(tmp_path: Path, live: dict[str, str]) -> None:
+    order = ("-p", "no:randomly")
+    printed = run(tmp_path, "--dal-backend=both", *order, environment=live, test_uneven=unindented(UNEVEN))
+    assert "DIFFERS test_uneven.py::test_teardown: error in teardown on couch, passed on memory" in printed, printed
+    assert "NOT COMPARED test_uneven.py::test_setup: error on couch, passed on memory" in printed
+    assert "2 tests agree, 1 differ, 1 did not run on both" in printed
+    printed = run(tmp_path, "--dal-backend=both", *order, "--maxfail=1", environment=live)
+    assert "NOT COMPARED test_uneven.py::test_last: not run on couch, passed on memory" in printed, printed
+    assert "1 tests agree, 0 differ, 3 did not run on both" in printed
+    printed = run(tmp_path, "--dal-backend=both", *order, "-n", "2", environment={**live, "CRASH": "1"})
+    assert "NOT COMPARED test_uneven.py::test_last: crashed on couch, passed on memory" in printed, printed
+    assert "1 tests agree, 1 differ, 2 did not run on both" in printed
+    # As with --lf, one half runs again.
+    again = ("--deselect", "test_uneven.py::test_agrees[memory]", "-k", "agrees")
+    printed = run(tmp_path, "--dal-backend=both", *order, *again, environment=live)
+    assert "NOT COMPARED test_uneven.py::test_agrees: passed on couch, not run on memory" in printed, printed
+    assert "0 tests agree, 0 differ, 1 did not run on both" in printed
+
+
 EMULATOR_ONLY = unindented("""
     import unittest
     import pytest

@@ -8,11 +8,14 @@ from collections.abc import Iterator
 import pytest
 
 from couchdal.testing.isolation import default_backend
+from couchdal.testing.marks import CHOICES
 
 # Dumping a larger database would take too long.
 _MAX_DUMPED = 10_000
+_PHASES = ("setup", "call", "teardown")
 # The outcomes of a test that ran to its end.
-_RAN = ("passed", "failed", "xfailed", "xpassed")
+_TEARDOWN = "error in teardown"
+_RAN = ("passed", "failed", "xfailed", "xpassed", _TEARDOWN)
 
 
 def show_databases(item: pytest.Item, report: pytest.TestReport) -> None:
@@ -51,10 +54,15 @@ def show_differences(reporter: pytest.TerminalReporter) -> None:
     for category in ("passed", "failed", "error", "skipped", "xfailed", "xpassed"):
         for report in reporter.stats.get(category, ()):
             properties = dict(getattr(report, "user_properties", ()))
-            backend = properties.get("dal_backend")
+            backend, outcome = properties.get("dal_backend"), category
+            if category == "error" and report.when == "teardown":
+                outcome = _TEARDOWN
+            elif backend is None and isinstance(report, pytest.TestReport) and report.when not in _PHASES:
+                # A worker of xdist died in the test. Only its name says which backend it had.
+                backend, outcome = _backend_in(report.nodeid), "crashed"
             if backend:
                 test = _without(report.nodeid, str(backend))
-                outcomes.setdefault(test, {})[str(backend)] = category
+                outcomes.setdefault(test, {})[str(backend)] = outcome
                 if "dal_only" in properties:
                     reasons[test] = f" ({properties['dal_only']})"
     halves = {test: found for test, found in outcomes.items() if sum(one in _RAN for one in found.values()) < 2}
@@ -73,6 +81,11 @@ def show_differences(reporter: pytest.TerminalReporter) -> None:
         )
     verdict = f"{len(judged) - len(differing)} tests agree, {len(differing)} differ"
     reporter.write_line(verdict + (f", {len(halves)} did not run on both" if halves else ""))
+
+
+def _backend_in(nodeid: str) -> str | None:
+    parameters = nodeid.partition("[")[2].removesuffix("]").split("-")
+    return next((name for name in CHOICES if name in parameters), None)
 
 
 def _without(nodeid: str, backend: str) -> str:
