@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Coroutine, Mapping
 from contextlib import aclosing
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeVar, overload
 
@@ -90,10 +91,12 @@ class AsyncCouchDAL(
         """
         request = self.backend.relative_request(method, add_query(path, params), json, headers, body)
         try:
-            return await self.backend.exchange(request)
+            response = await self.backend.exchange(request)
         except (CouchError, BackendError) as error:
             name_request(error, request)
             raise
+        response.name_error = partial(name_request, request=request, is_path_written=True)
+        return response
 
     def database(self, name: str, *, create: bool = False) -> AsyncCouchDAL:
         """Return a handle on another database of the same server. ``create`` creates it before its first use.
@@ -268,7 +271,7 @@ class AsyncChangeFeed:
 
 async def _follow(backend: AsyncBackend, operation: Operation[ChangesResult]) -> AsyncGenerator[Change, None]:
     response = await open_async_feed(backend, operation)
-    lines = ChangeLines()
+    lines = ChangeLines(response.name_error)
     async with aclosing(response.achunks()) as stream:
         async for chunk in stream:
             for change in lines.feed(chunk):

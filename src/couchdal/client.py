@@ -6,6 +6,7 @@ It contains none of CouchDB's rules, and works alike on every backend.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
@@ -103,10 +104,12 @@ class CouchDAL(UpdateOperations, DatabaseOperations, BaseClient[BaseBackend]):
         """
         request = self.backend.relative_request(method, add_query(path, params), json, headers, body)
         try:
-            return self.backend.exchange(request)
+            response = self.backend.exchange(request)
         except (CouchError, BackendError) as error:
             name_request(error, request)
             raise
+        response.name_error = partial(name_request, request=request, is_path_written=True)
+        return response
 
     def database(self, name: str, *, create: bool = False) -> CouchDAL:
         """Return a handle on another database of the same server. ``create`` creates it before its first use.
@@ -248,7 +251,7 @@ class ChangeFeed:
         self._closed = False
 
     def _parsed(self) -> Iterator[Change]:
-        lines = ChangeLines()
+        lines = ChangeLines(self._response.name_error)
         try:
             for chunk in self._response.chunks():
                 if self._closed:

@@ -91,6 +91,71 @@ def test_error_of_a_feed_names_the_request(tasks: CouchDAL) -> None:
     assert str(error).endswith("(GET /absent/_changes?feed=continuous, database 'absent')")
 
 
+def test_error_of_a_feed_that_breaks_off_names_the_request(tasks: CouchDAL) -> None:
+    tasks.put_document("one", {})
+    for end in (
+        lambda: list(tasks.changes("continuous", timeout=100)),
+        lambda: list(tasks.request("GET", "/_changes", params={"feed": "continuous", "timeout": 100}).chunks()),
+        lambda: tasks.request("GET", "/_changes", params={"feed": "continuous", "timeout": 100}).content(),
+    ):
+        with tasks.faults.interrupt_feed(1), pytest.raises(Unreachable) as broken:
+            end()
+        assert broken.value.request is not None
+        assert (broken.value.request.method, broken.value.request.path) == ("GET", "/tasks/_changes")
+        assert broken.value.request.database == "tasks"
+        assert "the feed broke off (GET /tasks/_changes?feed=continuous&timeout=100, " in str(broken.value)
+
+
+def test_error_within_a_feed_names_the_request(tasks: CouchDAL) -> None:
+    filters = {"fails": "function(doc) { if (doc._id == 'b') throw({forbidden: 'no'}); return true; }"}
+    tasks.put_document("_design/d", {"filters": filters})
+    feed = tasks.changes("continuous", filter="d/fails", timeout=500)
+    assert next(feed)["id"] == "_design/d"
+    tasks.put_document("b", {})
+    with pytest.raises((CouchError, BackendError)) as failed:
+        list(feed)
+    assert failed.value.request is not None
+    assert failed.value.request.path == "/tasks/_changes"
+
+
+def test_error_of_a_feed_that_breaks_off_names_the_request_on_an_event_loop(tasks: CouchDAL) -> None:
+    tasks.put_document("one", {})
+
+    async def read() -> list[Unreachable]:
+        broken = []
+        async with AsyncCouchDAL(tasks.backend) as dal:
+            with tasks.faults.interrupt_feed(1), pytest.raises(Unreachable) as raised:
+                async for _ in dal.changes("continuous", timeout=100):
+                    pass
+            broken.append(raised.value)
+            with tasks.faults.interrupt_feed(1):
+                answer = await dal.request("GET", "/_changes?feed=continuous&timeout=100")
+            with pytest.raises(Unreachable) as raised:
+                async for _ in answer.achunks():
+                    pass
+            broken.append(raised.value)
+        return broken
+
+    for error in asyncio.run(read()):
+        assert error.request is not None
+        assert error.request.path == "/tasks/_changes"
+
+
+def test_error_of_a_whole_answer_names_the_request(tasks: CouchDAL) -> None:
+    error = failure_of(lambda: tasks.request("GET", "/missing", params={"rev": "1-a"}).result())
+    assert error.request == FailedRequest("GET", "/tasks/missing", "rev=1-a", "tasks")
+    assert str(error).endswith("(GET /tasks/missing?rev=1-a, database 'tasks')")
+    hinted = failure_of(lambda: tasks.request("GET", "/tasks/missing").result())
+    assert "leave out its name: '/missing'" in str(hinted)
+
+    async def ask() -> CouchError:
+        async with AsyncCouchDAL(tasks.backend) as dal:
+            answer = await dal.request("GET", "/missing")
+            return failure_of(answer.result)
+
+    assert asyncio.run(ask()).request == FailedRequest("GET", "/tasks/missing", "", "tasks")
+
+
 def test_database_is_decoded_and_missing_for_paths_of_the_server(tasks: CouchDAL) -> None:
     named = failure_of(lambda: tasks.database("a/b").info()).request
     assert named == FailedRequest("GET", "/a%2Fb", "", "a/b")

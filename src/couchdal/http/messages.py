@@ -6,7 +6,8 @@ from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, I
 from functools import partial
 from typing import Final, NoReturn, Protocol, cast, runtime_checkable
 
-from couchdal.errors import BadContentType, BadRequest, TooLarge, from_answer
+from couchdal.errors import BackendError, BadContentType, BadRequest, CouchError, TooLarge, from_answer
+from couchdal.failure import Failure
 from couchdal.http.json_text import JSON, decode_json, encode_json
 from couchdal.http.urls import parse_query, split_path
 
@@ -191,10 +192,10 @@ class Response:
     ``layout`` makes the text of ``json`` if it has lines.
 
     ``stream`` is a ``Feed`` from the emulator, another iterable from a blocking backend, and an asynchronous iterable
-    from an asynchronous backend.
+    from an asynchronous backend. ``name_error`` says in an error which request was answered, if the caller knows it.
     """
 
-    __slots__ = ("body", "headers", "json", "layout", "status", "stream")
+    __slots__ = ("body", "headers", "json", "layout", "name_error", "status", "stream")
 
     def __init__(
         self,
@@ -212,6 +213,7 @@ class Response:
         self.body: bytes = body
         self.stream = stream
         self.layout: Callable[[object], bytes] | None = layout
+        self.name_error: Callable[[Failure], None] | None = None
 
     def __repr__(self) -> str:
         # Headers may hold a cookie, and bodies may hold anything.
@@ -226,7 +228,14 @@ class Response:
             return (self.content(),)
         if not isinstance(self.stream, Iterable):
             raise TypeError("the body of this response is an asynchronous stream")
-        return self.stream
+        return self.stream if self.name_error is None else self._named(self.stream, self.name_error)
+
+    def _named(self, stream: Iterable[bytes], name_error: Callable[[Failure], None]) -> Iterator[bytes]:
+        try:
+            yield from stream
+        except (BackendError, CouchError) as error:
+            name_error(error)
+            raise
 
     async def achunks(self) -> AsyncGenerator[bytes, None]:
         """Yield the chunks of an asynchronous stream, or else the body as one chunk; close the stream at the end.
@@ -241,6 +250,10 @@ class Response:
         try:
             async for chunk in self.stream:
                 yield chunk
+        except (BackendError, CouchError) as error:
+            if self.name_error is not None:
+                self.name_error(error)
+            raise
         finally:
             await self.aclose()
 
@@ -279,9 +292,12 @@ class Response:
 
     def result(self) -> JSON:
         """Return the decoded body. Raise the ``CouchError`` of a status >= 400."""
-        if self.status >= 400:
-            raise from_answer(self.status, self.value(), self.headers)
-        return self.value()
+        if self.status < 400:
+            return self.value()
+        error = from_answer(self.status, self.value(), self.headers)
+        if self.name_error is not None:
+            self.name_error(error)
+        raise error
 
 
 #: The most bytes of a body from a client without valid credentials, on a server that has administrators.

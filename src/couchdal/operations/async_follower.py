@@ -156,7 +156,7 @@ class AsyncChangesFollower:
     async def _read_feed(self) -> AsyncGenerator[Change | None, None]:
         """Yield changes until the feed ends, or until a heartbeat finds that the database went back."""
         response = await open_async_feed(self._calls.backend, self._progress.feed())
-        lines = ChangeLines()
+        lines = ChangeLines(response.name_error)
         async with aclosing(response.achunks()) as stream:
             async for chunk in stream:
                 self._progress.connected()

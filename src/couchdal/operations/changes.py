@@ -7,10 +7,11 @@ server-sent events. Heartbeats are skipped.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Literal, TypeAlias, cast
 
-from couchdal.errors import NotJSON, from_answer
+from couchdal.errors import BackendError, CouchError, NotJSON, from_answer
+from couchdal.failure import Failure
 from couchdal.operations.operation import Operation, as_list, query
 
 if TYPE_CHECKING:
@@ -60,15 +61,24 @@ def changes(
 
 
 class ChangeLines:
-    """Turns the chunks of a feed into changes. Drops a line that the end of the feed cuts short."""
+    """Turns the chunks of a feed into changes. Drops a line that the end of the feed cuts short.
 
-    def __init__(self) -> None:
+    ``name_error`` says in an error which request the feed answers.
+    """
+
+    def __init__(self, name_error: Callable[[Failure], None] | None = None) -> None:
+        self._name_error = name_error
         self._rest = b""
 
     def feed(self, chunk: bytes) -> list[Change]:
         """Return the changes that this chunk completes. Raise ``CouchError`` if the feed reports an error."""
         *lines, self._rest = (self._rest + chunk).split(b"\n")
-        return [change for line in lines if (change := _parse_line(line.strip())) is not None]
+        try:
+            return [change for line in lines if (change := _parse_line(line.strip())) is not None]
+        except (BackendError, CouchError) as error:
+            if self._name_error is not None:
+                self._name_error(error)
+            raise
 
 
 def _parse_line(line: bytes) -> Change | None:

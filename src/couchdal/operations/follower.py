@@ -189,7 +189,7 @@ class ChangesFollower:
         response = open_feed(self._calls.backend, self._progress.feed())
         with self._changed:
             self._response = response
-        lines = ChangeLines()
+        lines = ChangeLines(response.name_error)
         try:
             # An empty chunk first: it ends at once what was stopped meanwhile.
             for chunk in chain([b""], response.chunks()):

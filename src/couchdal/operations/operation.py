@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Generic, NamedTuple, TypeVar, cast
 
 from couchdal.backends.base import AsyncBackend, Backend, BaseBackend, collect
@@ -91,6 +92,7 @@ def open_feed(backend: BaseBackend, operation: Operation[T]) -> Response:
     except (CouchError, BackendError) as error:
         name_request(error, request)
         raise
+    response.name_error = partial(name_request, request=request)
     return response
 
 
@@ -104,6 +106,7 @@ async def open_async_feed(backend: AsyncBackend, operation: Operation[T]) -> Res
     except (CouchError, BackendError) as error:
         name_request(error, request)
         raise
+    response.name_error = partial(name_request, request=request)
     return response
 
 
