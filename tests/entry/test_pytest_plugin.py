@@ -1143,6 +1143,41 @@ def test_plugin_empties_the_server_between_the_tests_of_this_run(request: pytest
     )
 
 
+@pytest.mark.parametrize("backend", ["memory", "couch"])
+def test_late_wide_fixture_keeps_nothing_of_the_test(tmp_path: Path, live: dict[str, str], backend: str) -> None:
+    printed = run(
+        tmp_path,
+        f"--dal-backend={backend}",
+        "-p",
+        "no:randomly",
+        environment=live,
+        test_late=unindented("""
+            import pytest
+
+            @pytest.fixture(scope="session")
+            def of_session():
+                pass
+
+            @pytest.fixture
+            def narrow(dal, request):
+                dal.put_document("one", {})
+                dal.database("tasks", create=True).put_document("one", {})
+                request.getfixturevalue("of_session")
+
+            def test_first(narrow):
+                pass
+
+            def test_fails(dal):
+                dal.put_document("one", {})
+                assert False
+
+            def test_next(dal):
+                assert set(dal.all_dbs()) <= {"_replicator", "_users", "_global_changes"}
+        """),
+    )
+    assert "1 failed, 2 passed" in printed, printed
+
+
 @pytest.mark.parametrize("scope", ["class", "module", "session"])
 @pytest.mark.parametrize("late", [False, True])
 @pytest.mark.parametrize("backend", ["memory", "couch"])

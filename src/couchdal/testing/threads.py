@@ -65,7 +65,7 @@ class OutlivingThreads:
             self._remove = None
 
     def _note(self, backend: BaseBackend | AsyncBackend, request: Request) -> Steps:
-        from couchdal.http.headers import effective_method
+        from couchdal.http.headers import effective_method  # most tests leave no threads
         from couchdal.testing.protection import is_write
 
         thread = threading.current_thread()

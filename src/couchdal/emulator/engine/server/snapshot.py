@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from couchdal.emulator.engine.documents.document import DocumentRecord
 from couchdal.emulator.engine.server.database import Database
 from couchdal.emulator.engine.server.journal import Commit
@@ -65,10 +67,13 @@ def _carry_over(server: Server, before: ServerState, onto: ServerState) -> Serve
             server.databases[name] = database
             restore_database(database, state)
             continue
+        changes = _changes_between(known[1], state)
+        if not any(changes):
+            continue
         if name not in server.databases:
             # Only the changes are carried over, not what the database held before.
             server.create(name, shards=database.shards, replicas=database.replicas, partitioned=database.partitioned)
-        _carry_documents(server.databases[name], known[1], state)
+        _carry_changes(server.databases[name], changes, state)
     server.admins.update({name: now.admins[name] for name in now.admins if name not in before.admins})
     if now.config[0] is not before.config[0]:
         from couchdal.emulator.engine.server.configured import carry_over  # most fixtures configure nothing
@@ -102,21 +107,34 @@ class _WayBack(Commit):
         """Do nothing: ``restore`` wakes the feeds."""
 
 
-def _carry_documents(database: Database, before: DatabaseState, now: DatabaseState) -> None:
-    above = OverlayStorage(now.storage)
+class _Changes(NamedTuple):
+    """What differs between two states of a database: documents, local documents and settings."""
+
+    documents: list[str]
+    locals: list[str]
+    settings: list[str]
+
+
+def _changes_between(before: DatabaseState, now: DatabaseState) -> _Changes:
+    known, present = dict(before.storage.locals()), dict(now.storage.locals())
+    return _Changes(
+        sorted(OverlayStorage(now.storage).changed_ids(before.storage) or ()),
+        [doc_id for doc_id in {**known, **present} if known.get(doc_id) != present.get(doc_id)],
+        [name for name in _SETTINGS if getattr(now.values, name) != getattr(before.values, name)],
+    )
+
+
+def _carry_changes(database: Database, changes: _Changes, now: DatabaseState) -> None:
     writes: list[Write] = []
     seq = database.update_seq
-    for doc_id in sorted(above.changed_ids(before.storage) or ()):
+    for doc_id in changes.documents:
         old, new = database.storage.get(doc_id), now.storage.get(doc_id)
         if new is not None:
             seq += 1
             writes.append((old, DocumentRecord(doc_id, new.tree, seq)))
         elif old is not None:
             writes.append((old, None))
-    known, present = dict(before.storage.locals()), dict(now.storage.locals())
-    changed = [doc_id for doc_id in {**known, **present} if known.get(doc_id) != present.get(doc_id)]
-    database.commit(writes, seq, [(doc_id, present.get(doc_id)) for doc_id in changed])
-    for name in _SETTINGS:
-        value = getattr(now.values, name)
-        if value != getattr(before.values, name):
-            setattr(database, name, value)
+    present = dict(now.storage.locals())
+    database.commit(writes, seq, [(doc_id, present.get(doc_id)) for doc_id in changes.locals])
+    for name in changes.settings:
+        setattr(database, name, getattr(now.values, name))
