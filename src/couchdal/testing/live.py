@@ -118,11 +118,13 @@ class LiveDatabases:
         with self.lock:
             setup = self.begin(len(self._scopes))
             setup.within = scope
+        completed = False
         try:
             yield
-        except BaseException:
-            self.end(setup)
-            raise
+            completed = True
+        finally:
+            if not completed:
+                self.end(setup)
         with self.lock:
             self._scopes.remove(setup)
             for name, before in setup.outer.items():
