@@ -23,7 +23,6 @@ from couchdal.testing.threads import OutlivingThreads
 __all__ = ["async_dal", "couch_intercept", "couch_server", "dal", "dal_backend", "make_dal"]
 
 _ISOLATION = pytest.StashKey[Isolation]()
-_THREADS = pytest.StashKey[OutlivingThreads]()
 _INTERCEPTED = pytest.StashKey[frozenset[int]]()
 _ENVIRONMENT = pytest.StashKey[dict[str, str | None]]()
 _BACKENDS = ("memory", "sqlite", "couch", "both", "compare")
@@ -161,8 +160,7 @@ def pytest_configure(config: pytest.Config) -> None:
         from couchdal.testing.check import CheckPlugin
 
         config.pluginmanager.register(CheckPlugin(config), "dal-check")
-    config.stash[_THREADS] = threads = OutlivingThreads()
-    config.add_cleanup(threads.close)
+    config.pluginmanager.register(OutlivingThreads(), "dal-threads")
     config.stash[_ISOLATION] = Isolation(
         _prepare, databases if _chosen(config)[0] in (*_EMULATED, "both") else (), live
     )
@@ -287,8 +285,6 @@ def pytest_fixture_setup(
         if error is not None and fixturedef.cached_result is None:
             # A wrong mark or seed. pytest tears down only fixtures with a result; otherwise later tests would fail.
             fixturedef.cached_result = (None, None, (error, error.__traceback__))
-        if not isinstance(request.node, pytest.Item):
-            request.config.stash[_THREADS].expect()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -333,7 +329,6 @@ def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, object, object
     try:
         return (yield)
     finally:
-        item.config.stash[_THREADS].end_test(item)
         if _interceptions():
             from couchdal.testing.intercepting import end_left_on  # most tests intercept nothing
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import sys
-import sysconfig
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
@@ -16,13 +15,6 @@ if TYPE_CHECKING:
     from couchdal.backends.base import AsyncBackend, BaseBackend
     from couchdal.http.messages import Request
     from couchdal.middleware.chain import Steps
-
-# Where the code of libraries is, and of this package.
-_LIBRARIES = (
-    *(sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")),
-    str(Path(__file__).parents[1]),
-    "<",
-)
 
 
 class OutlivingThreads:
@@ -35,11 +27,26 @@ class OutlivingThreads:
         self._written: dict[str, None] = {}
         self._remove: Callable[[], None] | None = None
 
-    def expect(self) -> None:
-        """Take all threads of this moment for such as may go on: those of a fixture with a wide scope, for example."""
-        self._known = threading.enumerate()
+    @pytest.hookimpl(wrapper=True)
+    def pytest_fixture_setup(self, request: pytest.FixtureRequest) -> Generator[None, object, object]:
+        try:
+            return (yield)
+        finally:
+            if not isinstance(request.node, pytest.Item):
+                # The threads of a fixture with a wide scope may go on.
+                self._known = threading.enumerate()
 
-    def end_test(self, item: pytest.Item) -> None:
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_teardown(self, item: pytest.Item) -> Generator[None, object, object]:
+        try:
+            return (yield)
+        finally:
+            self._end_test(item)
+
+    def pytest_unconfigure(self) -> None:
+        self._close()
+
+    def _end_test(self, item: pytest.Item) -> None:
         """Look for new threads at the end of a test, and warn of what older ones have written meanwhile."""
         now = threading.enumerate()
         if now != self._known:
@@ -56,10 +63,9 @@ class OutlivingThreads:
 
             self._remove = install(self._note)
         elif self._remove is not None and not any(thread.is_alive() for thread in self._tests):
-            self.close()
+            self._close()
 
-    def close(self) -> None:
-        """Stop looking."""
+    def _close(self) -> None:
         if self._remove is not None:
             self._remove()
             self._remove = None
@@ -83,9 +89,14 @@ def _runs_code_of_tests(thread: threading.Thread) -> bool:
     """Return whether a thread is within code that is not a library's. The idle threads of a pool are not."""
     if isinstance(thread, threading.Timer):
         return True
+    import sysconfig  # most tests leave no threads
+
+    paths = (sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib"))
+    # The last one is the code of this package.
+    libraries = (*paths, "<", str(Path(__file__).parents[1]))
     frame = sys._current_frames().get(thread.ident or 0)
     while frame is not None:
-        if not frame.f_code.co_filename.startswith(_LIBRARIES):
+        if not frame.f_code.co_filename.startswith(libraries):
             return True
         frame = frame.f_back
     return False
