@@ -104,7 +104,7 @@ _SERVER_ROUTES = (
     ),
     Route("/_active_tasks", {"GET": "server.active_tasks"}, "GET,HEAD", withheld=_ALL),
     Route("/_membership", {"GET": "server.membership"}, "GET", withheld=_ALL),
-    Route("/_membership/{rest...}", {"GET": "cluster.fail"}, "GET"),
+    Route("/_membership/{rest...}", {"*": "cluster.fail"}),
     Route("/_db_updates", {"GET": "db_updates.read"}, "GET", withheld=_ALL),
     Route("/_replicate", {"POST": "replication.run", "*": "replication.refuse"}, "POST", withheld=_ALL),
     Route("/_scheduler/jobs", {"GET": "replication.list_jobs"}, "GET,HEAD", withheld=_ALL),

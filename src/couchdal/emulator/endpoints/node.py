@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from couchdal.emulator.engine.server.configured import (
     check_allowed,
     configuration_of,
@@ -54,13 +56,22 @@ def read_name(call: Call) -> Response:
 def read_config(call: Call) -> Response:
     """GET: all sections."""
     check_node(call)
-    return json_response(sections(call.server))
+    return json_response({_shown(name): _shown_section(values) for name, values in sections(call.server).items()})
 
 
 def read_section(call: Call) -> Response:
     """GET: the values of one section, empty for an unknown one."""
     check_node(call)
-    return json_response(section(call.server, call.args["section"]))
+    return json_response(_shown_section(section(call.server, call.args["section"])))
+
+
+def _shown_section(values: Mapping[str, str]) -> dict[str, str]:
+    return {_shown(key): _shown(value) for key, value in values.items()}
+
+
+def _shown(text: str) -> str:
+    """Return a text of the configuration with a replacement character for each byte that is not UTF-8."""
+    return text if text.isascii() else text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 def reload_config(call: Call) -> Response:

@@ -45,7 +45,8 @@ def authorize(server: Server, user: UserContext, method: str, segments: Sequence
 
 def _authorize_server_path(user: UserContext, method: str, segments: Sequence[str]) -> None:
     first = segments[0]
-    if (first in _OPEN and len(segments) == 1) or (first == "_utils" and method in ("GET", "HEAD")):
+    is_open = first in _OPEN and len(segments) == 1 and not (first == "_stats" and method in ("PUT", "DELETE"))
+    if is_open or (first == "_utils" and method in ("GET", "HEAD")):
         return
     if first == "_replicate" and len(segments) == 1:
         if user.name is None:
