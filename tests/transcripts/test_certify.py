@@ -62,7 +62,8 @@ def test_a_suite_is_recorded_without_its_data_and_certified(recording: bytes) ->
     assert report["agreed"] == report["requests"] == 6
     assert report["shapes"] == 6
     assert sorted(backend.server.databases) == ["_replicator", "_users"]
-    assert backend.server.databases["_users"].doc_count == 0
+    # CouchDB's own design document is there.
+    assert backend.server.databases["_users"].doc_count <= 1
 
 
 def test_a_difference_is_reported_with_its_test(recording: bytes) -> None:

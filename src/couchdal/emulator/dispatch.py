@@ -56,6 +56,10 @@ def prepare(server: Server, request: Request, writer: object = None) -> tuple[En
             from couchdal.emulator.engine.server.global_changes import record_events  # few servers have it
 
             record_events(server)
+        elif db.name == "_users" and db.update_seq == 0:
+            from couchdal.emulator.engine.auth.auth_design import ensure_auth_design  # few programs manage users
+
+            ensure_auth_design(db)
     call = Call(request, server, args, user, db)
     if len(segments) > 3 and db is not None:
         call = _check_path(call, segments)

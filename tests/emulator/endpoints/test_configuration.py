@@ -222,3 +222,56 @@ def test_database_of_a_deleted_user_stays_unless_it_is_configured(backend: Memor
     assert database_of(backend, "ann") == {"admins": {"names": ["ann", "x"]}, "members": {"names": ["ann"]}}
     ask(backend, "DELETE", f"{path}?rev={written['rev']}")
     assert database_of(backend, "ann") == 404
+
+
+def test_users_database_has_the_design_document_of_couchdb(backend: MemoryBackend) -> None:
+    path = "/_users/_design/_auth"
+    status, design = ask(backend, "GET", path)
+    assert status == 200
+    assert isinstance(design, dict)
+    assert (design["_rev"], design["language"]) == ("1-625dc565328e800ce8dfe08fff750098", "javascript")
+    _, info = ask(backend, "GET", "/_users")
+    assert isinstance(info, dict)
+    assert (info["doc_count"], info["update_seq"].partition("-")[0]) == (1, "1")
+    assert ask(backend, "DELETE", path, user=("nobody", "x"))[0] == 401
+    assert backend.server.databases["_users"].indexes.validators(backend.server.databases["_users"]) == ()
+
+
+REFUSED = [
+    {"type": "x"},
+    {"name": ""},
+    {"roles": None},
+    {"roles": {}},
+    {"roles": [1]},
+    {"name": "b"},
+    {"password_sha": "x"},
+    {"password_scheme": "x"},
+    {"password_scheme": "pbkdf2"},
+    {"password_scheme": "pbkdf2", "iterations": 1},
+    {"roles": ["_admin"]},
+    {"name": "_a"},
+    {"name": "a:b"},
+]
+
+
+def test_rules_of_the_design_document_are_those_that_are_checked_without_javascript(backend: MemoryBackend) -> None:
+    answers = []
+    for is_changed in (False, True):
+        if is_changed:
+            _, design = ask(backend, "GET", "/_users/_design/_auth")
+            assert isinstance(design, dict)
+            assert ask(backend, "PUT", "/_users/_design/_auth", {**design, "changed": True})[0] == 201
+        for change in ({}, *REFUSED):
+            user = {"type": "user", "name": f"a{is_changed}", "roles": [], **change}
+            doc_id = user["name"] if user["name"] not in ("", "b") else "c"
+            status, value = ask(backend, "PUT", f"/_users/org.couchdb.user:{doc_id}", user)
+            answers.append(status if status == 201 else value)
+    half = len(answers) // 2
+    assert answers[:half] == answers[half:]
+    assert [answer for answer in answers if answer == 201] == [201, 201]
+
+
+def test_users_are_not_checked_without_the_design_document(backend: MemoryBackend) -> None:
+    ask(backend, "GET", "/_users/_design/_auth")
+    assert ask(backend, "DELETE", "/_users/_design/_auth?rev=1-625dc565328e800ce8dfe08fff750098")[0] == 200
+    assert ask(backend, "PUT", "/_users/anything", {"type": "other"})[0] == 201

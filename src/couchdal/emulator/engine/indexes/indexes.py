@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from couchdal.emulator.engine.documents.document import DocumentRecord, show_body
 from couchdal.emulator.engine.documents.document_store import DocumentStore
+from couchdal.emulator.engine.revisions.revision import parse_revision
 from couchdal.errors import CouchError
 
 if TYPE_CHECKING:
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
     from couchdal.emulator.engine.views.view_index import ViewIndex
 
 
+#: The design document of the users database, and its first revision.
+AUTH_DESIGN: Final = "_design/_auth"
+AUTH_REVISION: Final = parse_revision("1-625dc565328e800ce8dfe08fff750098")
 #: Gets what functions log and throw, with the id of their design document.
 Tell: TypeAlias = "Callable[[str, Message], None]"
 
@@ -196,7 +200,8 @@ class Indexes:
         """Return the design documents whose functions validate updates."""
         self._follow(db)
         if self._validators is None:
-            self._validators = tuple(one for one in db.design_documents() if "validate_doc_update" in one.body)
+            found = (one for one in db.design_documents() if "validate_doc_update" in one.body)
+            self._validators = tuple(one for one in found if not is_auth_design(one))
         return self._validators
 
     def query_server(self, design: DocumentRecord) -> QueryServer:
@@ -284,3 +289,11 @@ def database_sizes(db: DocumentStore, known: Callable[[DocumentStore], DocumentS
     from couchdal.emulator.engine.indexes.kept_sizes import total_size  # only files keep sizes
 
     return sizes_of_database(total_size(db.storage, *found), writes)
+
+
+def is_auth_design(record: DocumentRecord) -> bool:
+    """Return whether a design document is the one that CouchDB makes in the users database, unchanged.
+
+    Its rules are checked without JavaScript.
+    """
+    return record.doc_id == AUTH_DESIGN and record.winner.revision == AUTH_REVISION
