@@ -88,6 +88,32 @@ def test_query_counts_what_it_examines(send):
     }
 
 
+def test_functions_and_indexes_are_counted(send):
+    # As a CouchDB counts the same requests.
+    views = {"v": {"map": "function (doc) { emit(doc.n, 1); emit(doc.n, 2); }"}}
+    filters = {"f": "function () { return true; }"}
+    shows = {"s": "function () { return 'x'; }"}
+    send("PUT", "/counted")
+    send("POST", "/counted/_bulk_docs", {"docs": [{"_id": name, "n": 1} for name in "abc"]})
+    send("PUT", "/counted/_design/d", {"views": views, "filters": filters, "shows": shows})
+    assert counted(send, "GET", "/counted/_design/d/_view/v") == {
+        "couchdb/httpd/view_reads": 1,
+        "couchdb/mrview/emits": 6,
+        "couchdb/mrview/map_doc": 3,
+        "couchdb/query_server/calls/map": 3,
+    }
+    assert counted(send, "GET", "/counted/_design/d/_view/v") == {"couchdb/httpd/view_reads": 1}
+    assert counted(send, "GET", "/counted/_design/d/_show/s") == {"couchdb/query_server/calls/ddoc_other": 1}
+    send("POST", "/counted/_index", {"index": {"fields": ["n"]}})
+    found = counted(send, "POST", "/counted/_find", {"selector": {"n": 1}, "use_index": "none"})
+    assert (found["couchdb/mrview/emits"], found["couchdb/mrview/map_doc"]) == (3, 3)
+    assert found["mango/query_invalid_index"] == 1
+    validate = "function (doc) { if (doc.bad) throw {forbidden: 'bad'}; }"
+    send("PUT", "/counted/_design/e", {"validate_doc_update": validate})
+    refused = counted(send, "PUT", "/counted/d", {"bad": True})
+    assert refused["couchdb/query_server/calls/ddoc_vdu"] == refused["couchdb/query_server/vdu_rejects"] == 1
+
+
 def test_answers_are_counted_by_method_and_status(send):
     before = counters(send)
     for request in (("GET", "/"), ("HEAD", "/"), ("PUT", "/db"), ("PUT", "/db"), ("DELETE", "/db"), ("GET", "/db")):

@@ -237,6 +237,7 @@ def _function(call: Call, kind: str, design_name: str, name: str) -> Filter:
         args[0]["body"] = call.json()
 
     def matches(document: dict[str, object]) -> bool:
+        call.db.count("couchdb/query_server/calls/ddoc_filter")
         try:
             return cast("list[bool]", call.db.indexes.query_server(record).call(path, [document], *args))[0]
         except CouchError as error:

@@ -87,6 +87,7 @@ def list_rows(call: Call) -> Response:
             open_winner(call.db, f"_design/{design}")
         except NotFound as error:
             raise ServerError(f"{{not_found,{error.reason}}}", error="badmatch") from None
+    call.db.count("couchdb/query_server/calls/ddoc_other")
     server = call.db.indexes.query_server(record)
     head = (
         list_documents(call, "all", for_list=True)
@@ -140,6 +141,7 @@ def _check_list_method(call: Call) -> None:
 def _answer_of(call: Call, design: DocumentRecord, kind: str, name: str, document: object) -> object:
     """Return what a show or an update returned. Raise ``ServerError`` if it sent the head of a list."""
     request = request_object(call, call.args.get("doc"))
+    call.db.count("couchdb/query_server/calls/ddoc_other")
     try:
         return call.db.indexes.query_server(design).call((kind, name), document, request)
     except ServerError as error:

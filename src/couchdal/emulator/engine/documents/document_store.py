@@ -58,6 +58,9 @@ class DocumentStore:
         # brings it back, and tells the indexes.
         self.design_version: int = 0
 
+    def count(self, name: str, number: int = 1) -> None:
+        """Count something for ``_stats``. Only the databases of a server do."""
+
     def get(self, doc_id: str) -> DocumentRecord | None:
         """Return a document, deleted or not. Raise ``IllegalDocId`` for an id that no partition can hold."""
         if self.partitioned:

@@ -133,6 +133,8 @@ def find(db: Database, prepared: PreparedQuery, most: float = inf) -> dict[str, 
     if query.execution_stats:
         answer["execution_stats"] = cursor.stats.to_json()
     count_query(db, scan.index, cursor.stats)
+    if query.use_index and not named_by([scan.index], query.use_index):
+        db.count("mango/query_invalid_index")
     warnings = list(_warnings(query, scan.index, cursor.stats))
     if warnings:
         answer["warning"] = "\n".join(warnings)

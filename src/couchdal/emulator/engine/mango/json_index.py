@@ -119,6 +119,12 @@ class JsonIndex(FollowingIndex["list[object]"]):
         if known is not None:
             self._places.remove(known[0])
 
+    def read_all(self, db: DocumentStore, records: Iterable[DocumentRecord]) -> list[tuple[str, list[object] | None]]:
+        found = super().read_all(db, records)
+        db.count("couchdb/mrview/map_doc", sum(not doc_id.startswith("_design/") for doc_id, _ in found))
+        db.count("couchdb/mrview/emits", sum(values is not None for _, values in found))
+        return found
+
     def read(self, db: DocumentStore, record: DocumentRecord) -> list[object] | None:
         """Return the values of the columns. Return None if the document lacks one or does not match the filter."""
         if record.deleted or record.doc_id.startswith("_design/"):

@@ -162,11 +162,17 @@ class ViewIndex(FollowingIndex[_Rows]):
 
     def read_all(self, db: DocumentStore, records: Iterable[DocumentRecord]) -> list[tuple[str, _Rows | None]]:
         records = list(records)
-        emitted = self._emitted(db, [record for record in records if self._is_mapped(record)])
-        return [
+        mapped = [record for record in records if self._is_mapped(record)]
+        emitted = self._emitted(db, mapped)
+        found = [
             (record.doc_id, self._rows_of(record, next(emitted)) if self._is_mapped(record) else None)
             for record in records
         ]
+        db.count("couchdb/mrview/map_doc", len(mapped))
+        db.count("couchdb/mrview/emits", sum(len(rows) for _, views in found for rows in views or ()))
+        if self.group.language == JAVASCRIPT:
+            db.count("couchdb/query_server/calls/map", len(mapped))
+        return found
 
     def _is_mapped(self, record: DocumentRecord) -> bool:
         return not record.deleted and (self.group.includes_design or not record.doc_id.startswith("_design/"))
