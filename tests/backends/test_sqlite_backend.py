@@ -190,6 +190,28 @@ def test_a_snapshot_that_the_file_has_left_is_restored_in_memory_only(db: CouchD
     again.close()
 
 
+# --- compaction -------------------------------------------------------------------------------------------------------
+
+
+def test_compaction_gives_space_back(db: CouchDAL, path: str) -> None:
+    for turn in range(4):
+        revs = {row["id"]: {"_rev": row["value"]["rev"]} for row in db.get("/_all_docs")["rows"]}
+        docs = [{"_id": f"{n}", "text": f"{turn}" * 3000, **revs.get(f"{n}", {})} for n in range(300)]
+        db.get("/_bulk_docs", "POST", {"docs": docs})
+    first = db.get("/7?revs_info=true")
+    server = db.backend.server_key
+    db.get("/_compact", "POST", {})
+    assert os.path.getsize(path) < 300 * 3000 * 2
+    statuses = [one["status"] for one in db.get("/7?revs_info=true")["_revs_info"]]
+    assert statuses == ["available", "missing", "missing", "missing"]
+    assert db.get("/7")["_rev"] == first["_rev"]
+    before = state_of(server)  # type: ignore[arg-type]
+    again = reopened(db)
+    assert state_of(again.server) == before
+    assert again.check() == []
+    again.close()
+
+
 # --- broken files -----------------------------------------------------------------------------------------------------
 
 

@@ -226,11 +226,16 @@ class DataFile:
 
     # --- house-keeping ------------------------------------------------------------------------------------------------
 
-    def shrink(self) -> None:
-        """Give the space of removed rows back to the file system."""
+    def shrink(self, pages: int) -> bool:
+        """Give the space of so many unused pages back to the file system. Return whether there are more."""
         with self._lock, self._named_errors():
-            self._open_writer.execute("PRAGMA incremental_vacuum").fetchall()
-            empty_log(self._open_writer)
+            writer = self._open_writer
+            self.undo()
+            writer.execute(f"PRAGMA incremental_vacuum({pages})").fetchall()
+            ((left,),) = writer.execute("PRAGMA freelist_count").fetchall()
+            if not left:
+                empty_log(writer)
+        return bool(left)
 
     def check(self) -> list[str]:
         """Return what SQLite itself finds wrong with the file."""

@@ -6,6 +6,8 @@ It does not know requests. Sources: ``couch_db_updater:purge_docs``, ``couch_bt_
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from contextlib import suppress
+from itertools import islice
 
 from couchdal.emulator.engine.documents.document import DocumentRecord
 from couchdal.emulator.engine.documents.document_store import PurgeInfo
@@ -14,7 +16,11 @@ from couchdal.emulator.engine.revisions.revision_node import Node, RevisionTree,
 from couchdal.emulator.engine.revisions.revision_tree import remove_leaves
 from couchdal.emulator.engine.server.database import Database
 from couchdal.emulator.engine.server.keeper import Write
-from couchdal.pace import paced
+from couchdal.errors import ServerError
+from couchdal.pace import give_way, paced
+
+# How many documents of a file one step compacts.
+_AT_ONCE = 200
 
 
 def purge(db: Database, requests: Mapping[str, Collection[Revision]]) -> dict[str, list[Revision]]:
@@ -47,13 +53,26 @@ def purge(db: Database, requests: Mapping[str, Collection[Revision]]) -> dict[st
 
 
 def compact(db: Database) -> None:
-    """Remove the bodies of all revisions that are not leaves, and the oldest purges beyond the limit."""
-    bare = [
+    """Remove the bodies of all revisions that are not leaves, and the oldest purges beyond the limit.
+
+    In a file this is done in steps, and the file gets smaller.
+    """
+    bare = (
         DocumentRecord(record.doc_id, _without_old_bodies(record.tree), record.seq)
         for record in paced(db.storage.changes())
         if _has_old_bodies(record.tree)
-    ]
-    db.replace_records(bare, db.purges[-db.purged_infos_limit :])
+    )
+    keeper = db.journal.keeper
+    some = list(bare if keeper is None else islice(bare, _AT_ONCE))
+    while keeper is not None and len(some) == _AT_ONCE:
+        db.replace_records(some, db.purges)
+        some = list(islice(bare, _AT_ONCE))
+    db.replace_records(some, db.purges[-db.purged_infos_limit :])
+    if keeper is not None:
+        # Without it the file stays as large as it is.
+        with suppress(ServerError):
+            while keeper.shrink():
+                give_way()
 
 
 def _has_old_bodies(tree: RevisionTree) -> bool:

@@ -37,6 +37,8 @@ from couchdal.errors import Forbidden
 # The most bytes of an attachment in one row.
 _PART = 1 << 20
 _COMMITS = "commits"
+# How many pages are given back in one step.
+_PAGES_AT_ONCE = 256
 
 
 class KeptDatabase(NamedTuple):
@@ -93,6 +95,9 @@ class FileKeeper(Keeper):
         if self._begun != self.applied:
             # The last transaction may have failed.
             self._begun = self.applied = self.count()
+
+    def shrink(self) -> bool:
+        return self.file.shrink(_PAGES_AT_ONCE)
 
     # --- writing ------------------------------------------------------------------------------------------------------
 

@@ -55,6 +55,10 @@ class Keeper(ABC):
         """Note that the server has applied all that was kept."""
 
     @abstractmethod
+    def shrink(self) -> bool:
+        """Give some unused space back to the file system. Return whether there may be more."""
+
+    @abstractmethod
     def write(self, name: str, writes: DocumentWrites) -> None:
         """Keep documents, local documents and purges of a database."""
 

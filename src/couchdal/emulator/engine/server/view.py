@@ -80,6 +80,8 @@ class View(Database):
         if self._pinned is not None:
             self._pinned.unpin()
             self._pinned = None
+            # A state of a file that nobody references costs nothing.
+            self.storage = self._source
 
     def close(self) -> None:
         """Release what the view pins. The caller holds the lock."""
