@@ -69,6 +69,32 @@ def test_the_revisions_of_users_are_carried_over(live: MemoryBackend, comparison
     assert comparison.compared == 4
 
 
+def test_what_a_server_says_about_itself_is_not_compared(live: MemoryBackend, comparison: Comparison) -> None:
+    db = CouchDAL(live)
+    updates = {"new": "function(doc, req) { return [{_id: req.uuid, n: 1}, 'ok']; }"}
+    db.put_document("_design/d", {"updates": updates, "views": {"v": {"map": "function(doc) { emit(doc.n); }"}}})
+    db.get("/_design/d/_view/v")
+    CouchDAL(live, database="copy").create_database()
+    with installed(change("/", b"couchdal", b"The Apache Software Foundation"), live.server_key):
+        live.exchange(Request("GET", "/"))
+    for path in ("/_membership", "/_dbs_info", "/_node/_local", "/_node/_local/_system", "/_node/_local/_versions"):
+        db.request("GET", path)
+    for path in ("/_shards", "/_shards/a", "/_design/d/_info"):
+        with installed(change(path, b"nonode@nohost", b"couchdb@here"), live.server_key):
+            db.request("GET", path)
+    db.get("/_replicate", "POST", {"source": "tasks", "target": "copy"})
+    created = db.request("POST", "/_design/d/_update/new").headers["x-couch-id"]
+    assert db.get_document(created)["n"] == 1
+    assert comparison.difference is None
+
+
+def test_users_of_others_are_known_to_differ(live: MemoryBackend, comparison: Comparison) -> None:
+    live.send(Request("PUT", "/_users/org.couchdb.user:other", json={"name": "other", "roles": [], "type": "user"}))
+    CouchDAL(live).get("/_users/_all_docs")
+    assert comparison.difference is None
+    assert comparison.excused == {"others have users and replications on the server": 1}
+
+
 def test_a_feed_is_compared_at_its_end(live: MemoryBackend, comparison: Comparison) -> None:
     db = CouchDAL(live)
     db.bulk_docs([{"_id": "a"}, {"_id": "b"}])

@@ -10,11 +10,13 @@ import pytest
 from couchdal import CouchDAL, MemoryBackend
 from couchdal.backends.authentication import BasicAuthentication
 from couchdal.backends.base import AsyncBackend, BaseBackend
-from couchdal.http.messages import Request, Response
+from couchdal.http.json_text import JSON
+from couchdal.http.messages import ABSENT, Request, Response
 from couchdal.middleware.chain import Steps, installed
 from couchdal.transcripts.distinct import shape_of
 from couchdal.transcripts.pseudonyms import Pseudonyms
-from couchdal.transcripts.shapes import Exchange, NotRecorded, scenario_of
+from couchdal.transcripts.replayable import NotRecorded
+from couchdal.transcripts.shapes import Exchange, scenario_of
 
 DESIGN = {"views": {"v": {"map": "function(doc) { emit(doc.kind, doc.size) }", "reduce": "_sum"}}}
 
@@ -135,6 +137,41 @@ def test_bodies_in_other_formats_are_not_recorded(kind: str) -> None:
     request = Request("PUT", "/default/a", headers={"content-type": kind}, body=b"x")
     with pytest.raises(NotRecorded):
         scenario_of("a test", [Exchange.of(request, Response(201))], "default")
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("PUT", "/_node/_local/_config/log/level", "debug"),
+        ("POST", "/_cluster_setup", {}),
+        ("DELETE", "/_users", None),
+        ("PUT", "/_users/_security", {}),
+        ("PUT", "/_users/_design/d", {}),
+        ("POST", "/_users/_bulk_docs", {"docs": [{"_id": "org.couchdb.user:a"}, {"_id": "_design/d"}]}),
+        ("PUT", "/_replicator/job", {"source": "a", "target": "b"}),
+        ("POST", "/_replicate", {"source": "http://elsewhere/a", "target": "default"}),
+        ("POST", "/_replicate", {"source": "default", "target": "_users"}),
+        ("POST", "/_replicate", {"source": "default", "target": "other", "continuous": True}),
+    ],
+)
+def test_lasting_changes_of_a_server_are_not_recorded(method: str, path: str, body: JSON) -> None:
+    request = Request(method, path, json=ABSENT if body is None else body)
+    with pytest.raises(NotRecorded):
+        scenario_of("a test", [Exchange.of(request, Response(200))], "default")
+
+
+def test_databases_in_bodies_are_those_of_the_scenario(db: CouchDAL, exchanges: list[Exchange]) -> None:
+    db.database("other").create_database()
+    db.info()
+    db.get("/_replicate", "POST", {"source": "default", "target": "other", "doc_ids": ["secret"]})
+    db.get("/_replicate", "POST", {"source": "default", "target": "new", "create_target": True})
+    db.get("/_dbs_info", "POST", {"keys": ["other", "_users"]})
+    bodies = [request["body"] for request in requests_of(exchanges)[-3:]]
+    assert bodies == [
+        {"source": "{db}", "target": "{db}-2", "doc_ids": ["s1"]},
+        {"source": "{db}", "target": "{db}-3", "create_target": True},
+        {"keys": ["{db}-2", "_users"]},
+    ]
 
 
 def test_shapes_are_equal_if_only_values_differ(db: CouchDAL, exchanges: list[Exchange]) -> None:

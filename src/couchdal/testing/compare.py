@@ -6,10 +6,10 @@ whoever sends no credentials is an admin there.
 
 from __future__ import annotations
 
+import os
 import sys
 from collections import Counter
 from collections.abc import Generator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,11 +19,11 @@ from couchdal.middleware.chain import install
 from couchdal.middleware.comparison import Comparison
 from couchdal.middleware.known import KnownDifference, read_known_differences
 from couchdal.testing.either import is_compared
+from couchdal.testing.frames import own_frame
 from couchdal.testing.live import LiveDatabases
 from couchdal.testing.mapping import MAPPING
 
 _OUTPUT = "dal_compared"
-_PACKAGE = str(Path(__file__).parents[1])
 # What depends on who the test is: on the memory server, an admin without a name.
 _ADMIN = KnownDifference(
     "the memory server needs no credentials",
@@ -105,8 +105,8 @@ class ComparePlugin:
 
 
 def _line_of_test() -> str:
-    """Return the file and line outside of couchdal that sent the current request."""
-    frame = sys._getframe(1)
-    while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
-        frame = frame.f_back
+    """Return the file and line of the test that sent the current request; its id if a client sent it to a server."""
+    frame = own_frame(sys._getframe(1))
+    if frame is None:
+        return os.environ.get("PYTEST_CURRENT_TEST", "another thread")
     return f"{frame.f_code.co_filename}:{frame.f_lineno}"

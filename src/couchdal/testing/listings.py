@@ -99,7 +99,8 @@ class Listings:
             if response.status != 200:
                 return response
             rows += objects(response.value())
-        return self._answer_to(request, json_response(rows))
+        # CouchDB's tag follows the list, too, and not the databases.
+        return self._answer_to(request, json_response(rows, headers={"etag": names.headers["etag"]}))
 
     def _key(self, key: JSON) -> JSON:
         if not isinstance(key, str) or key in self._databases.untouched or not is_legal(key):

@@ -18,7 +18,8 @@ from couchdal.http.json_text import JSON
 from couchdal.http.messages import Request
 from couchdal.middleware.chain import Steps, install
 from couchdal.transcripts.distinct import distinct
-from couchdal.transcripts.shapes import Exchange, NotRecorded, scenario_of
+from couchdal.transcripts.replayable import NotRecorded
+from couchdal.transcripts.shapes import Exchange, scenario_of
 
 _OUTPUT = "dal_requests"
 

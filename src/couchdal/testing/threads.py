@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Callable, Generator
-from pathlib import Path
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
@@ -89,14 +88,6 @@ def _runs_code_of_tests(thread: threading.Thread) -> bool:
     """Return whether a thread is within code that is not a library's. The idle threads of a pool are not."""
     if isinstance(thread, threading.Timer):
         return True
-    import sysconfig  # most tests leave no threads
+    from couchdal.testing.frames import own_frame  # most tests leave no threads
 
-    paths = (sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib"))
-    # The last one is the code of this package.
-    libraries = (*paths, "<", str(Path(__file__).parents[1]))
-    frame = sys._current_frames().get(thread.ident or 0)
-    while frame is not None:
-        if not frame.f_code.co_filename.startswith(libraries):
-            return True
-        frame = frame.f_back
-    return False
+    return own_frame(sys._current_frames().get(thread.ident or 0)) is not None

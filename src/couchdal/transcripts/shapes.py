@@ -20,6 +20,7 @@ from couchdal.http.json_text import JSON
 from couchdal.http.messages import Request, Response, is_feed
 from couchdal.http.urls import parse_query, quote, split_path, unquote
 from couchdal.transcripts.pseudonyms import USER, Pseudonyms
+from couchdal.transcripts.replayable import NotRecorded, check_replayable, local_sides
 
 # Members of answers that later requests refer to.
 _REFERRED = frozenset(("rev", "_rev", "seq", "last_seq", "update_seq", "bookmark"))
@@ -35,10 +36,6 @@ _MOST_RAW = 10_000
 _NO_DATABASE = "Database does not exist."
 # How long a replayed feed waits for changes.
 _FEED_MS = "100"
-
-
-class NotRecorded(Exception):
-    """A request whose data cannot be taken out, such as a multipart body."""
 
 
 class Exchange(NamedTuple):
@@ -144,6 +141,7 @@ class _Writer:
             pairs = parse_query(request.query)
         except CouchError:
             raise NotRecorded(f"{request.method} {request.path} has no route") from None
+        check_replayable(request, segments, route)
         written: dict[str, JSON] = {
             "method": request.method,
             "scope": "server",
@@ -241,6 +239,11 @@ class _Writer:
         if last == "_index":
             index = value.get("index")
             return {**value, "index": self._members(index)} if isinstance(index, dict) else value
+        if pattern == "/_replicate":
+            sides = {side: self._database(name) for side, name in local_sides(value).items()}
+            return {**{name: self._data(member) for name, member in value.items() if name not in sides}, **sides}
+        if last == "_dbs_info" and isinstance(keys := value.get("keys"), list):
+            return {**value, "keys": [self._database(key) if isinstance(key, str) else key for key in keys]}
         if last == "_bulk_docs":
             return {name: self._bulk(name, member, users=users) for name, member in value.items()}
         if last in ("_find", "_explain", "_changes", "_all_docs", "_bulk_get", "queries") or "_view/" in pattern:
