@@ -67,6 +67,9 @@ FIND_CHECKS_PARTITION: Final = Switch(
     "3.5", "`_find` refuses `partition` in other databases as listings do: `query_parse_error`", "find_operators"
 )
 SIMPLE_PBKDF2: Final = Switch("3.5", "the password scheme `simple+pbkdf2`", "passwords; #5429")
+UPGRADED_HASHES: Final = Switch(
+    "3.5", "`upgrade_hash_on_auth` is true unless it is configured; version 3.3 does not have it", "#5526"
+)
 BLOG_FRAMES: Final = Switch("3.5", "pages below `/_utils/` may show the blog of CouchDB in a frame", "#5527")
 BEGINS_WITH: Final = Switch("3.4", "Mango's operator `$beginsWith`", "find_operators; #4810")
 ALLOW_FALLBACK: Final = Switch("3.4", "`allow_fallback` in the body of `_find` and `_explain`", "find_operators")
@@ -99,7 +102,16 @@ EXPIRING_TOKENS: Final = Switch("3.4", "JSON web tokens need the claim `exp` unl
 
 #: What differs between versions, in the order of the documentation.
 SWITCHES: Final = (
-    *(RANKED_REDUCES, WIDE_LIMITS, FIND_CHECKS_PARTITION, SIMPLE_PBKDF2, BLOG_FRAMES, BEGINS_WITH, ALLOW_FALLBACK),
-    *(EXPLAIN_DETAILS, COVERING_INDEXES, TEXT_KEYS, DESIGN_KEYS, EXACT_PENDING, PURGED_INFOS, SMOOSH_STATUS),
+    *(RANKED_REDUCES, WIDE_LIMITS, FIND_CHECKS_PARTITION, SIMPLE_PBKDF2, UPGRADED_HASHES, BLOG_FRAMES, BEGINS_WITH),
+    *(
+        ALLOW_FALLBACK,
+        EXPLAIN_DETAILS,
+        COVERING_INDEXES,
+        TEXT_KEYS,
+        DESIGN_KEYS,
+        EXACT_PENDING,
+        PURGED_INFOS,
+        SMOOSH_STATUS,
+    ),
     *(CHECKED_COPIES, SHA256_PASSWORDS, LOCKOUT, EXPIRING_TOKENS),
 )

@@ -56,10 +56,10 @@ class Stopped(Exception):
 
 
 class _AtOnce(Pace):
-    """The pace of requests on the event loop."""
+    """The pace of requests on the event loop. They hold the lock."""
 
     def __init__(self, server: Server) -> None:
-        self._journal = server.journal
+        self._journal, self.holds_lock = server.journal, True
         #: When the request has to end, and how many writes there were at its beginning.
         self.until: float = 0.0
         self.commits: int = 0

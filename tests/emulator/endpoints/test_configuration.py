@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from base64 import b64encode
+from hashlib import sha1
 
 import pytest
 
@@ -275,3 +276,32 @@ def test_users_are_not_checked_without_the_design_document(backend: MemoryBacken
     ask(backend, "GET", "/_users/_design/_auth")
     assert ask(backend, "DELETE", "/_users/_design/_auth?rev=1-625dc565328e800ce8dfe08fff750098")[0] == 200
     assert ask(backend, "PUT", "/_users/anything", {"type": "other"})[0] == 201
+
+
+def test_login_upgrades_the_hash_of_a_password(backend: MemoryBackend) -> None:
+    # As recorded from a CouchDB, which writes the document a moment later.
+    backend.config["chttpd_auth/iterations"] = "10"
+    path, login = "/_users/org.couchdb.user:ann", ("ann", "pw")
+    old = {"password_scheme": "simple", "salt": "abc", "password_sha": sha1(b"pwabc").hexdigest()}
+    ask(backend, "PUT", path, {"type": "user", "name": "ann", "roles": ["r"], "x": 1, **old})
+    assert ask(backend, "GET", "/_session", user=("ann", "wrong"))[0] == 401
+
+    def found() -> dict[str, object]:
+        _, value = ask(backend, "GET", path)
+        assert isinstance(value, dict)
+        return value
+
+    assert found()["password_scheme"] == "simple"
+    assert ask(backend, "GET", "/_session", user=login)[0] == 200
+    key = "2c98cb0de234191cb892f2f467172154c9ca79ebc74477911f35f7b0b5f40e7f"
+    hashed = {"password_scheme": "pbkdf2", "pbkdf2_prf": "sha256", "salt": "abc", "iterations": 10, "derived_key": key}
+    known = {"_id": "org.couchdb.user:ann", "type": "user", "name": "ann", "roles": ["r"], "x": 1}
+    assert found() == {**known, **hashed, "_rev": found()["_rev"]}
+    assert str(found()["_rev"]).startswith("2-")
+    rev = found()["_rev"]
+    assert ask(backend, "POST", "/_session", {"name": "ann", "password": "pw"}, user=login)[0] == 200
+    assert found()["_rev"] == rev
+    backend.config["chttpd_auth/upgrade_hash_on_auth"] = "false"
+    backend.config["chttpd_auth/iterations"] = "11"
+    assert ask(backend, "GET", "/_session", user=login)[0] == 200
+    assert found()["_rev"] == rev

@@ -175,6 +175,11 @@ def authenticate(server: Server, peer: str, name: str, password: str, properties
         )
     if not right:
         count_failure(server.failures, key, settings, now)
+    elif settings.upgrade_hash_on_auth and name not in server.admins:
+        from couchdal.emulator.engine.auth.upgrades import is_outdated, upgrade_hash  # few requests bring passwords
+
+        if is_outdated(properties, settings):
+            upgrade_hash(server, name, password)
     return right
 
 

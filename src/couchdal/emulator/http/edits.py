@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import nullcontext, suppress
+from contextlib import suppress
 from functools import partial
 
 from couchdal.api.versions import SIMPLE_PBKDF2
@@ -81,8 +81,7 @@ def _follow_users(call: Call, documents: Sequence[Document]) -> None:
     from couchdal.emulator.engine.auth.peruser import follow_users, is_followed  # few servers have such databases
 
     if is_followed(server, name):
-        # A request in a thread works on a view of the database, without the lock.
-        with nullcontext() if call.db is server.databases.get(name) else server.exclusively():
+        with server.holding():
             follow_users(server, [document.doc_id for document in documents])
 
 

@@ -97,6 +97,7 @@ PLACES: Final[Mapping[str, tuple[str, str, _Parse]]] = {
     "same_site": ("chttpd_auth", "same_site", str.lower),
     "hash_algorithms": ("chttpd_auth", "hash_algorithms", _hash_algorithms),
     "allow_conflicted_user_docs": ("chttpd_auth", "allow_conflicted_user_docs", _boolean),
+    "upgrade_hash_on_auth": ("chttpd_auth", "upgrade_hash_on_auth", _boolean),
     "public_fields": ("chttpd_auth", "public_fields", str),
     "users_db_security_editable": ("couchdb", "users_db_security_editable", str),
     "peruser_enable": ("couch_peruser", "enable", _boolean),

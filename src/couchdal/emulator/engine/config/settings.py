@@ -12,6 +12,7 @@ from couchdal.api.versions import (
     LOCKOUT,
     NEWEST,
     SHA256_PASSWORDS,
+    UPGRADED_HASHES,
     WIDE_LIMITS,
     Version,
 )
@@ -100,6 +101,9 @@ class Settings(AnswerSettings):
     #: The rules for new passwords, as an Erlang term.
     password_regexp: str = ""
 
+    #: Whether a login replaces a hash that is not as new ones are.
+    upgrade_hash_on_auth: bool = True
+
     #: The members of user documents that others may read, with commas in between.
     public_fields: str = ""
     #: Whether the security object of the users database can be replaced: any text but ``false`` allows it.
@@ -151,6 +155,8 @@ class Settings(AnswerSettings):
             self.required_claims = ""
         if not version.has(LOCKOUT):
             self.lockout_mode = "off"
+        if not version.has(UPGRADED_HASHES):
+            self.upgrade_hash_on_auth = False
         # The header that names the version is different.
         self.changes_answers = True
 
@@ -161,7 +167,7 @@ class Settings(AnswerSettings):
             limits = self.query_limit, self.partition_query_limit
             self.query_limit, self.partition_query_limit = (one if abs(one) < inf else OLDER_LIMIT for one in limits)
         if not self.version.has(SHA256_PASSWORDS):
-            self.pbkdf2_prf = older.pbkdf2_prf
+            self.pbkdf2_prf, self.upgrade_hash_on_auth = older.pbkdf2_prf, False
         if not self.version.has(LOCKOUT):
             self.lockout_mode = older.lockout_mode
 

@@ -6,7 +6,7 @@ It does not know requests. Two servers with the same seed give the same answers 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from hashlib import md5
 from threading import Condition, RLock
@@ -160,6 +160,7 @@ class Server:
     def exclusively(self) -> Iterator[None]:
         """Take the lock for a short step of a request that works without it."""
         pace = here.pace
+        held = pace is not None and pace.holds_lock
         with self.lock:
             journal = self.journal
             journal.settle()
@@ -171,7 +172,12 @@ class Server:
             finally:
                 journal.busy = False
                 if pace is not None:
-                    pace.holds_lock = False
+                    pace.holds_lock = held
+
+    def holding(self) -> AbstractContextManager[None]:
+        """Take the lock for a short step, if the request does not hold it anyway."""
+        pace = here.pace
+        return nullcontext() if pace is None or pace.holds_lock else self.exclusively()
 
     def wait_until(self, is_free: Callable[[], bool]) -> None:
         """Wait until other requests have ended what they compute without the lock.
