@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 from couchdal.emulator.engine.documents.document import Document, DocumentRecord
 from couchdal.emulator.engine.documents.document_tree import merged_replicas
 from couchdal.emulator.engine.indexes.indexes import AUTH_DESIGN, AUTH_REVISION, is_auth_design
-from couchdal.errors import CouchError
+from couchdal.errors import Forbidden
 
 if TYPE_CHECKING:
     from couchdal.emulator.engine.server.database import Database
@@ -65,7 +65,7 @@ def ensure_auth_design(db: Database) -> None:
     body: dict[str, object] = {"language": "javascript", "validate_doc_update": _FUNCTION}
     position, rev = AUTH_REVISION
     tree = merged_replicas((), [(Document(AUTH_DESIGN, body, position=position, ids=(rev,)), ())])
-    with suppress(CouchError):  # the database is in a file that is only read
+    with suppress(Forbidden):  # the database is in a file that is only read
         db.commit([(None, DocumentRecord(AUTH_DESIGN, tree, 1))], 1, (), unload=True)
 
 
