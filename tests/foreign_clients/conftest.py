@@ -54,6 +54,9 @@ class Server:
     def with_credentials(self) -> str:
         return self.url.replace("://", f"://{self.user}:{self.password}@")
 
+    def with_account(self, user: str, password: str = "secret") -> str:
+        return self.url.replace("://", f"://{user}:{password}@")
+
     def look(self, path: str, method: str = "GET", body: object = None) -> Any:
         """Return the answer of the server behind, or the status of an error."""
         token = base64.b64encode(f"{self.user}:{self.password}".encode()).decode()

@@ -221,3 +221,47 @@ def test_indexes_that_intercepted_queries_lack_are_suggested(monkeypatch: pytest
         requests.put("http://couchdb.example:5984/db").raise_for_status()
         requests.post("http://couchdb.example:5984/db/_find", json={"selector": {"n": 1}}).raise_for_status()
         assert [(found.database, found.fields) for found in on.suggest_indexes()] == [("db", ("n",))]
+
+
+BY_SESSION = unindented("""
+    import couchdal
+    import httpx
+    import pytest
+    import requests
+
+    URL = "http://couchdb.example:5984"
+
+    @pytest.fixture(scope="session")
+    def couch(dal_backend):
+        with couchdal.intercept(URL):
+            yield URL
+
+    @pytest.fixture(scope="module")
+    def tasks(couch):
+        requests.put(f"{couch}/tasks").raise_for_status()
+        requests.put(f"{couch}/tasks/of-module", json={}).raise_for_status()
+        return f"{couch}/tasks"
+
+    @pytest.mark.parametrize("turn", [1, 2])
+    def test_writes_are_undone(tasks, turn):
+        assert requests.get(tasks).json()["doc_count"] == 1
+        assert httpx.put(f"{tasks}/one", json={}).status_code == 201
+
+    def test_handle_sees_them(dal, tasks, dal_backend):
+        assert dal.database("tasks").info()["doc_count"] == 1
+        kind = "MemoryBackend" if dal_backend == "memory" else "CouchBackend"
+        assert kind in repr(dal)
+
+    @pytest.mark.dal_intercept("http://other.example:5984")
+    def test_mark_within_the_session(couch):
+        assert requests.get("http://other.example:5984/_up").ok
+        assert requests.get(f"{couch}/_up").ok
+""")
+
+
+@pytest.mark.parametrize("backend", ["memory", "couch", "both"])
+def test_session_fixture_intercepts_for_all_tests(tmp_path: Path, live: dict[str, str], backend: str) -> None:
+    before = databases(live)
+    printed = run(tmp_path, f"--dal-backend={backend}", environment=live, test_session=BY_SESSION)
+    assert ("8 passed" if backend == "both" else "4 passed") in printed, printed
+    assert databases(live) == before
