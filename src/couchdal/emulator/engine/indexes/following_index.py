@@ -17,6 +17,8 @@ from couchdal.errors import CouchError
 from couchdal.pace import paced
 
 Found = TypeVar("Found")
+# How many update sequences a batch has: so many documents are in memory at once.
+_AT_ONCE = 10_000
 _Self = TypeVar("_Self", bound="FollowingIndex")  # type: ignore[type-arg]
 
 
@@ -128,10 +130,10 @@ class FollowingIndex(ABC, Generic[Found]):
         if self.purge_seq != db.purge_seq:
             self.add(self.removals(db, self._doc_ids()), self.seq)
             self.purge_seq = db.purge_seq
-        if self.seq == db.update_seq:
-            return
-        # Read everything before the index changes, because reading may fail.
-        self.add(self.found_since(db, self.seq), db.update_seq)
+        while self.seq != db.update_seq:
+            until = min(self.seq + _AT_ONCE, db.update_seq)
+            # Read a batch before the index changes, because reading may fail.
+            self.add(self.found_since(db, self.seq, until), until)
 
     def is_current(self, db: DocumentStore) -> bool:
         """Return whether the index is up to date."""

@@ -133,8 +133,8 @@ def encoded_size(value: object) -> int:
         if type(one) is str:
             total += _text_size(one)
         elif type(one) is dict:
-            # Two for the braces of an empty object. Each member has a colon and a comma, but the last has no comma.
-            total += 1 + 2 * len(one) + sum(map(_text_size, one)) if one else 2
+            # Two for the braces of an empty object. Each member has two quotes, a colon and a comma, but for the last.
+            total += 4 * len(one) - 1 + _text_size("".join(one)) if one else 2
             waiting.extend(one.values())
         elif type(one) is list:
             total += 1 + len(one) if one else 2
