@@ -106,6 +106,12 @@ def list_names(call: Call) -> Response:
 def list_infos(call: Call) -> Response:
     """GET ``_dbs_info``: the same with information about each."""
     databases = call.server.databases
+    users = databases.get("_users")
+    if users is not None and users.update_seq == 0:
+        from couchdal.emulator.engine.auth.auth_design import ensure_auth_design  # few programs manage users
+
+        with call.server.holding():
+            ensure_auth_design(users)
     return _listed(call, [{"key": name, "info": databases[name].info()} for name in _chosen(call)])
 
 

@@ -188,11 +188,16 @@ def parse_queries(shared: ViewQuery, values: Iterable[object]) -> Iterator[ViewQ
         yield parse_parameters(shared, value.items(), decoded=True)
 
 
-def validate_listing(query: ViewQuery, settings: Settings, *, partitioned: bool) -> ViewQuery:
-    """Return a query of documents with its limit. Raise ``QueryParseError`` for parameters that it may not have."""
+def validate_listing(query: ViewQuery, settings: Settings | None, *, partitioned: bool) -> ViewQuery:
+    """Return a query of documents with its limit. Raise ``QueryParseError`` for parameters that it may not have.
+
+    Without ``settings``, nothing limits it.
+    """
     _validate_map(query)
     if query.partition is not None and not partitioned:
         raise QueryParseError("`partition` parameter is not supported on this db")
+    if settings is None:
+        return query
     if settings.version is not NEWEST:
         query = _of_older_version(query, settings.version)
     if settings.version.has(WIDE_LIMITS):
