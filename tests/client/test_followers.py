@@ -183,6 +183,8 @@ def test_follower_survives_a_database_that_goes_back(client: str) -> None:
 def test_missing_database_and_wrong_options_are_errors(dal: CouchDAL, follow: Callable[..., list[str]]) -> None:
     with pytest.raises(BadRequest):
         follow(1, filter="nonsense")
+    with pytest.raises(NotFound, match="missing"):
+        follow(1, filter="missing/filter")
     with pytest.raises(TypeError, match="unknown"):
         follow(1, unknown=1)
     with pytest.raises(ValueError, match="checkpoint_every"):

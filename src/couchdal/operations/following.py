@@ -11,7 +11,7 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from couchdal.errors import BackendError, CouchError, HostRefused, NotConfigured
+from couchdal.errors import NO_DATABASE, BackendError, CouchError, HostRefused, NotConfigured
 from couchdal.operations.changes import changes
 
 if TYPE_CHECKING:
@@ -49,6 +49,7 @@ class Progress:
         self._longest_pause_s = longest_pause_s
         self._options = options
         self._failures = 0
+        self._was_connected = False
         self._instance: str | None = None
         # Sequences: of the change that the caller has now, of the last one it got, processed, and saved.
         self._current: str | None = None
@@ -123,15 +124,17 @@ class Progress:
     def connected(self) -> None:
         """Note that the feed has answered."""
         self._failures = 0
+        self._was_connected = True
 
     def survives(self, error: BackendError | CouchError) -> bool:
         """Return whether another attempt may succeed.
 
-        A database that is missing at the start is an error. Later, somebody may be making it anew.
+        A database or a filter that is missing at the start is an error. Later, somebody may be making it anew.
         """
         if isinstance(error, CouchError):
             final = 400 <= error.status < 500 and error.status not in _TRANSIENT
-            final = final and not (error.status == 404 and self._instance is not None)
+            begun = self._was_connected or (self._instance is not None and error.reason == NO_DATABASE)
+            final = final and not (error.status == 404 and begun)
         else:
             final = isinstance(error, (NotConfigured, HostRefused))
         if not final:
