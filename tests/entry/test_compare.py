@@ -127,6 +127,23 @@ def test_the_first_difference_fails_its_test(tmp_path: Path, environment: dict[s
     assert "assert 7 == 1" in printed
 
 
+def test_databases_of_the_setting_are_deleted_and_made_on_both(tmp_path: Path, environment: dict[str, str]) -> None:
+    (tmp_path / "pytest.ini").write_text("[pytest]\ndal_databases = tasks users\n")
+    test = """
+        import pytest
+        from couchdal import CouchDAL, FileExists
+
+        @pytest.mark.parametrize("turn", [1, 2])
+        def test_deletes(dal, turn):
+            dal.database("tasks").delete_database()
+            assert "tasks" not in dal.all_dbs()
+            with pytest.raises(FileExists):
+                dal.database("users").create_database()
+    """
+    printed = run(tmp_path, "--dal-backend=compare", environment=environment, test_setting=unindented(test))
+    assert "2 passed" in printed, printed
+
+
 def test_workers_count_together(tmp_path: Path, environment: dict[str, str]) -> None:
     (tmp_path / "pytest.ini").write_text("[pytest]\ndal_known_differences = known.toml\n")
     (tmp_path / "known.toml").write_text(

@@ -147,6 +147,9 @@ class Comparison:
             return (yield request)
         # An emulator may change the value of a request while it answers.
         request = request.with_body(body=request.content())
+        with self._lock:
+            # The request may delete one of them.
+            self._create_missing(self._existing())
         response = yield request
         if response.stream is None:
             self._judge(request, response)
@@ -183,9 +186,12 @@ class Comparison:
 
     def _create_existing(self, request: Request) -> None:
         """Create the databases that exist on the other server without a request of the test."""
-        for name in self._existing():
-            explicit = request.method in ("PUT", "DELETE") and split_path(request.path) == [name]
-            if name not in self._twin.server.databases and not explicit:
+        explicit = split_path(request.path) if request.method in ("PUT", "DELETE") else []
+        self._create_missing([name for name in self._existing() if explicit != [name]])
+
+    def _create_missing(self, names: Collection[str]) -> None:
+        for name in names:
+            if name not in self._twin.server.databases:
                 self._twin.send(Request("PUT", f"/{quote(name)}"))
 
     def _compare(self, request: Request, theirs: dict[str, JSON], ours: dict[str, JSON]) -> None:

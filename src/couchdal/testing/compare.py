@@ -46,7 +46,7 @@ def start(config: pytest.Config, live: LiveDatabases) -> None:
         lambda backend: mapping.concerns(backend.server_key) and is_compared(),
         [*known, _ADMIN],
         where=_line_of_test,
-        existing=lambda: [name for name in (live.default, *live.existing) if name in live.present()],
+        existing=lambda: [name for name in (live.default, *live.existing) if live.exists(name)],
     )
     # Within faults, which answer for both servers, and outside of the private names.
     config.add_cleanup(install(comparison.compare, innermost=True, outermost=True))

@@ -248,6 +248,10 @@ class LiveDatabases:
         """Return the private names of the databases that tests have created, by the names that tests use."""
         return dict(self._private)
 
+    def exists(self, name: str) -> bool:
+        """Return whether a database exists for the current test, even if only its first use creates it."""
+        return name in self._private or (name in self.existing and name not in self._provided)
+
     def is_visible(self, private: str) -> bool:
         """Return whether tests may see a database: one that an open scope may have created, or a shared one."""
         return (
