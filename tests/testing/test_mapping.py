@@ -6,6 +6,7 @@ import asyncio
 import json
 from base64 import b64encode
 from collections.abc import Iterator
+from socket import gethostname
 
 import pytest
 from plugin_runs import live_environment
@@ -174,6 +175,18 @@ def test_replicator_database_of_a_test_has_a_scheduler(dal: CouchDAL) -> None:
         # CouchDB finds new documents a while later.
         assert {str(row["database"]) for row in rows} <= {"jobs/_replicator"}
         assert member(dal.get(f"/_scheduler/docs/{path}/copy"), "database") == "jobs/_replicator"
+
+
+def test_server_is_the_same_by_each_of_its_names(live: dict[str, str], databases: LiveDatabases) -> None:
+    key = databases.backend.server_key
+    assert isinstance(key, CouchServer)
+    if key.url.host not in ("127.0.0.1", "localhost"):
+        pytest.skip("the server is on another machine")
+    mapping, port = Mapping(databases, key), live["COUCHDB_URL"].rpartition(":")[2]
+    for host in ("localhost", "127.0.0.1", "127.0.0.2", gethostname()):
+        assert mapping.concerns(CouchBackend(f"http://{host}:{port}").server_key), host
+    for address in (f"http://192.0.2.1:{port}", "http://localhost:1"):
+        assert not mapping.concerns(CouchBackend(address).server_key)
 
 
 @pytest.fixture

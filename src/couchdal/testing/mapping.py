@@ -24,7 +24,7 @@ from couchdal.testing.listings import Listings
 from couchdal.testing.live import LiveDatabases
 from couchdal.testing.names import is_legal
 from couchdal.testing.protection import is_write, keep_server, keep_system, refuse
-from couchdal.testing.replications import Replications, addresses_of, port_of
+from couchdal.testing.replications import Replications, is_same_host, port_of
 from couchdal.testing.rewriting import rewritten
 from couchdal.testing.system import SYSTEM_DATABASES
 
@@ -185,4 +185,4 @@ def _is_same(one: CouchServer, other: CouchServer) -> bool:
         return True
     if one.prefix != other.prefix or port_of(str(one.url)) != port_of(str(other.url)):
         return False
-    return bool(addresses_of(one.url.host) & addresses_of(other.url.host))
+    return is_same_host(one.url.host, other.url.host)

@@ -87,9 +87,10 @@ class Replications:
             self._server.url.netloc.decode("ascii"),
         ):
             return True
-        host = parts.hostname or ""
-        near = addresses_of(host) & (addresses_of(self._server.url.host) | addresses_of("localhost"))
-        return bool(near or host.startswith("127.")) and port_of(address) in (port_of(str(self._server.url)), _PORT)
+        if port_of(address) not in (port_of(str(self._server.url)), _PORT):
+            return False
+        # CouchDB may run in a container, and call itself by its name there.
+        return any(is_same_host(parts.hostname or "", name) for name in (self._server.url.host, "localhost"))
 
     def _name_in(self, address: str) -> str:
         return unquote(urlsplit(address).path.removeprefix(self._server.prefix).strip("/"))
@@ -204,6 +205,15 @@ def addresses_of(host: str) -> frozenset[str]:
         return frozenset(str(found[4][0]) for found in socket.getaddrinfo(host, None))
     except OSError:
         return frozenset((host,))
+
+
+def is_same_host(one: str, other: str) -> bool:
+    """Return whether two names are of one host, such as the names and addresses of this machine."""
+    found = addresses_of(one), addresses_of(other)
+    if found[0] & found[1]:
+        return True
+    own = addresses_of("localhost") | addresses_of(socket.gethostname())
+    return all(own & each or any(address.startswith("127.") for address in each) for each in found)
 
 
 def _is_intercepted(parts: SplitResult) -> bool:
