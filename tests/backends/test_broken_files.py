@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 from random import Random
+from tempfile import gettempdir
 
 import pytest
 from disk_workload import WRITES, ask, state_of
@@ -256,7 +257,7 @@ def as_nobody(act: Callable[[], int]) -> int:
 def shared(sound: Path, tmp_path: Path) -> Path:
     """A copy of a file, in a folder that everybody reaches."""
     for folder in (tmp_path, *tmp_path.parents):
-        if folder.stat().st_uid == os.geteuid() and str(folder).startswith(str(tmp_path.parents[1])):
+        if folder.stat().st_uid == os.geteuid() and Path(gettempdir()) in folder.parents:
             folder.chmod(0o755)
     folder = tmp_path / "shared"
     folder.mkdir()
