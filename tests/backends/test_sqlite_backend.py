@@ -190,6 +190,22 @@ def test_a_snapshot_that_the_file_has_left_is_restored_in_memory_only(db: CouchD
     again.close()
 
 
+def test_a_state_with_changes_of_another_one_is_restored_in_memory_only(db: CouchDAL) -> None:
+    early = db.emulator.snapshot()
+    before = db.emulator.snapshot()
+    db.put_document("carried", {})
+    carried = early.with_changes_since(before)
+    carried.restore()
+    db.put_document("lost", {})
+    assert [row["id"] for row in db.get("/_all_docs")["rows"]] == ["carried", "lost"]
+    early.restore()
+    db.put_document("kept", {})
+    again = CouchDAL(reopened(db))
+    assert [row["id"] for row in again.get("/_all_docs")["rows"]] == ["kept"]
+    assert again.emulator.check() == []
+    again.close()
+
+
 # --- compaction -------------------------------------------------------------------------------------------------------
 
 

@@ -81,7 +81,8 @@ def _carry_over(server: Server, before: ServerState, onto: ServerState) -> Serve
         carry_over(server, before.config[0], now.config[0])
     server.generations.update(now.generations)
     server.provided |= now.provided - before.provided
-    carried = keep(server)._replace(keeper=onto.keeper)
+    # It is not on the disk, even if ``onto`` is.
+    carried = keep(server)
     restore(server, now)
     server.journal.pending = back.outer
     return carried
