@@ -26,7 +26,8 @@ class Docstrings(griffe.Extension):
     def on_class_members(self, *, cls: griffe.Class, **_: Any) -> None:
         """Move the keys of a typed dictionary from its members into its docstring, after those of its bases."""
         inherited = [self._keys[str(base)] for base in cls.bases if str(base) in self._keys]
-        if not inherited or cls.docstring is None:
+        # Another class may have the name of a typed dictionary, and be the base of a class with methods.
+        if not inherited or cls.docstring is None or "__slots__" in cls.members:
             return
         keys = list(cls.attributes.values())
         listed = "".join([*inherited, *(f"- `{key.name}`: `{key.annotation}`\n" for key in keys)])

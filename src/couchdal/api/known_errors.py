@@ -15,7 +15,7 @@ ERRORS: Mapping[str, tuple[str, ...]] = {
         "/_uuids": "400 bad_request",
         "/_session": "400 bad_request; 401 unauthorized; 403 forbidden; 415 bad_content_type",
         "/_all_dbs": "400 bad_request query_parse_error; 401 unauthorized",
-        "/_dbs_info": "400 bad_request",
+        "/_dbs_info": "400 bad_request query_parse_error",
         "/_active_tasks": "401 unauthorized",
         "/_node/{node}/_stats": "401 unauthorized; 404 not_found; 412 nodedown",
         "/_node/{node}/_prometheus": "401 unauthorized; 404 not_found; 412 nodedown",
@@ -47,7 +47,7 @@ ERRORS: Mapping[str, tuple[str, ...]] = {
         "/{db}": "400 bad_request database_name_too_long doc_validation illegal_database_name illegal_docid; 401"
         " unauthorized; 403 forbidden; 404 not_found; 409 conflict; 412 file_exists; 413 document_too_large; 415"
         " bad_content_type",
-        "/{db}/_security": "400 bad_request; 413 too_large",
+        "/{db}/_security": "400 bad_request; 403 forbidden; 413 too_large",
         "/{db}/_revs_limit": "400 bad_request",
         "/{db}/_purge": "400 bad_request; 401 unauthorized; 415 bad_content_type",
         "/{db}/_purged_infos_limit": "400 bad_request; 401 unauthorized",
@@ -93,11 +93,11 @@ ERRORS: Mapping[str, tuple[str, ...]] = {
         "/{db}/_design/{name}/_view/{view}/queries": "400 bad_request query_parse_error; 404 not_found",
         "/{db}/_design/{name}/_list/{function}/{view...}": "400 query_parse_error; 404 not_found; 406 not_acceptable",
         "/{db}/_design/{name}/_info": "404 not_found",
-        "/{db}/{doc_id}": "400 bad_request doc_validation illegal_docid; 401 unauthorized; 403 forbidden; 404"
-        " not_found; 409 conflict; 412 missing_stub; 413 attachment_too_large document_too_large too_large;"
-        " 415 bad_content_type",
+        "/{db}/{doc_id}": "400 bad_request doc_validation illegal_docid; 401 unauthorized; 403 forbidden"
+        " partition_overflow; 404 not_found; 409 conflict; 412 missing_stub; 413 attachment_too_large"
+        " document_too_large too_large; 415 bad_content_type",
         "/{db}/_design/{design}/{name...}": "404 not_found",
-        "/{db}/{doc_id}/{name...}": "400 bad_request; 403 forbidden; 404 not_found; 409 conflict not_found; 413"
-        " attachment_too_large",
+        "/{db}/{doc_id}/{name...}": "400 bad_request; 403 forbidden partition_overflow; 404 not_found; 409 conflict"
+        " not_found; 413 attachment_too_large",
     }.items()
 }
