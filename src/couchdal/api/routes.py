@@ -231,7 +231,7 @@ _PARTITION_ROUTES = (
     Route("/{db}/_partition", {"*": "partitions.refuse_nameless"}),
     Route(PARTITION, {"GET": "partitions.read", "POST": "partitions.post"}, "GET"),
     *map(_in_partition, _QUERY_ROUTES),
-    Route(PARTITION + "/_all_docs/{rest...}", unsupported="attachments are not read within a partition"),
+    Route(PARTITION + "/_all_docs/{rest...}", {"*": "partitions.attachment"}),
     Route(PARTITION + "/{rest...}", {"*": "partitions.not_found"}),
 )
 

@@ -5,9 +5,11 @@ Paths below a partition have routes to the endpoints of the whole database.
 
 from __future__ import annotations
 
+from couchdal.emulator.endpoints import attachments
+from couchdal.emulator.engine.documents.document import validate_doc_id
 from couchdal.emulator.engine.documents.partition import validate_partition
 from couchdal.emulator.http.call import Call
-from couchdal.errors import BadRequest, MethodNotAllowed, NotFound, NotSupported
+from couchdal.errors import BadRequest, MethodNotAllowed, NotFound
 from couchdal.http.answers import json_response
 from couchdal.http.messages import Response
 
@@ -33,9 +35,32 @@ def post(call: Call) -> Response:
     raise MethodNotAllowed("Only GET allowed", headers={"allow": "GET"})
 
 
-def not_found(call: Call) -> Response:
-    """Any other path below a partition."""
-    below = call.args["rest"].split("/")
-    if below[0] == "_design" and len(below) > 2 and below[2].startswith("_"):
-        raise NotSupported("attachments of design documents are not read within a partition")
+def attachment(call: Call) -> Response:
+    """What follows ``_all_docs``. CouchDB takes it for an attachment of a document with this id, which cannot exist."""
+    _check_method(call)
+    if call.method == "PUT":
+        validate_doc_id("_all_docs")
     raise NotFound("missing")
+
+
+def not_found(call: Call) -> Response:
+    """Any other path below a partition. Below a design document, CouchDB takes some for attachments."""
+    below = call.args["rest"].split("/", 2)
+    if below[0] != "_design" or len(below) < 3 or not below[2].startswith("_"):
+        raise NotFound("missing")
+    _check_method(call)
+    args = {"db": call.args["db"], "design": below[1], "name": below[2]}
+    return _ATTACHMENT[call.method](Call(call.request, call.server, args, call.user, call.db))
+
+
+_ATTACHMENT = {
+    "GET": attachments.read,
+    "HEAD": attachments.read,
+    "PUT": attachments.write,
+    "DELETE": attachments.delete,
+}
+
+
+def _check_method(call: Call) -> None:
+    if call.method not in _ATTACHMENT:
+        raise MethodNotAllowed("Only DELETE,GET,HEAD,PUT allowed", headers={"allow": "DELETE,GET,HEAD,PUT"})

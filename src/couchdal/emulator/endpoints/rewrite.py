@@ -30,7 +30,8 @@ def answer(call: Call) -> Response:
     record = open_winner(call.db, f"_design/{call.args['name']}")[0]
     rules = record.body.get("rewrites")
     if isinstance(rules, list):
-        parts = split_path(call.request.path)[4:]
+        # A path within a partition has two more segments. The rules do not see them.
+        parts = split_path(call.request.path)[6 if "partition" in call.args else 4 :]
         target = normalized(_prefix(call), target_of(rules, call.method, parts, call.params))
         path, _, query = target.partition("?")
         raise Rewritten(_request(call, call.request.method, path, query, headers=call.request.headers))

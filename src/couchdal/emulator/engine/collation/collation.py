@@ -6,8 +6,10 @@ there is one, otherwise a bundled table. Source: ``couch_ejson_compare``.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+if TYPE_CHECKING:
+    from couchdal.emulator.engine.collation.icu import Collator
 
 Key: TypeAlias = "tuple[Any, ...]"
 
@@ -31,7 +33,7 @@ def string_key(text: str) -> bytes:
     """Return bytes that compare as the strings do in the collation."""
     key = _keys.get(text)
     if key is None:
-        key = _collator()(text)
+        key = _collator().sort_key(text)
         if len(_keys) >= _KEYS_LIMIT:
             _keys.clear()
         if len(text) <= _LONGEST_KEPT:
@@ -68,24 +70,26 @@ def json_key(value: object) -> Key:
 
 def collator_name() -> str:
     """Return the name and version of the collation in use."""
-    _collator()
-    return _name
+    return _collator().name
 
 
-_sort_key: Callable[[str], bytes] | None = None
-_name = ""
+def collator_version() -> str:
+    """Return the version of the collation in use, as ICU numbers it."""
+    return _collator().version
 
 
-def _collator() -> Callable[[str], bytes]:
-    global _sort_key, _name
-    if _sort_key is None:
+_kept: Collator | None = None
+
+
+def _collator() -> Collator:
+    global _kept
+    if _kept is None:
         # Both modules are slow to import, and most processes do not compare strings.
         from couchdal.emulator.engine.collation.icu import find_icu
 
-        found = find_icu()
-        if found is None:
-            from couchdal.emulator.engine.collation.root_collation import load_sort_key
+        _kept = find_icu()
+        if _kept is None:
+            from couchdal.emulator.engine.collation.root_collation import load_collator
 
-            found = load_sort_key()
-        _name, _sort_key = found
-    return _sort_key
+            _kept = load_collator()
+    return _kept

@@ -7,7 +7,16 @@ import glob
 import re
 import sys
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
+
+
+class Collator(NamedTuple):
+    """A collation: its name, its version as ICU numbers it, and a function that returns sort keys."""
+
+    name: str
+    version: str
+    sort_key: Callable[[str], bytes]
+
 
 _UTF16 = f"utf-16-{sys.byteorder[:1]}e"
 _FOLDERS = (
@@ -20,8 +29,8 @@ _FOLDERS = (
 )
 
 
-def find_icu() -> tuple[str, Callable[[str], bytes]] | None:
-    """Return the name of the system's ICU and a function that returns sort keys, or None without ICU."""
+def find_icu() -> Collator | None:
+    """Return the collator of the system's ICU, or None without ICU."""
     for name in _candidates():
         if name:
             try:
@@ -45,8 +54,8 @@ def _candidates() -> Iterator[str | None]:
     yield "libicucore.dylib"
 
 
-def _bind(library: Any, path: str) -> tuple[str, Callable[[str], bytes]] | None:
-    """Return the sort-key function of an ICU library. The names of its functions can end with its version."""
+def _bind(library: Any, path: str) -> Collator | None:
+    """Return the collator of an ICU library. The names of its functions can end with its version."""
     version = re.search(r"(\d+)(?:\.\d+)*$", path)
     for suffix in ("", *([f"_{version.group(1)}"] if version else []), *(f"_{number}" for number in range(90, 48, -1))):
         if hasattr(library, f"ucol_open{suffix}"):
@@ -73,4 +82,7 @@ def _bind(library: Any, path: str) -> tuple[str, Callable[[str], bytes]] | None:
                 return buffer.raw[: needed - 1]
             size = needed
 
-    return f"ICU{suffix.replace('_', ' ')}", sort_key
+    numbers = (ctypes.c_uint8 * 4)()
+    getattr(library, f"ucol_getVersion{suffix}")(collator, numbers)
+    shown = re.sub(r"(\.0)+$", "", ".".join(map(str, numbers)))
+    return Collator(f"ICU{suffix.replace('_', ' ')}", shown, sort_key)

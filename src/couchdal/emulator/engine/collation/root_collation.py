@@ -10,9 +10,11 @@ from __future__ import annotations
 import struct
 import unicodedata
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TypeAlias
+
+from couchdal.emulator.engine.collation.icu import Collator
 
 # The weights of a collation element on the three levels. 0 means no weight.
 Element: TypeAlias = tuple[int, int, int]
@@ -39,10 +41,14 @@ _BY_CODE_POINT = (
 )
 
 
-def load_sort_key() -> tuple[str, Callable[[str], bytes]]:
-    """Return the name of the table and a function that returns sort keys."""
+# How ICU numbers the collator of its release with the same data.
+_VERSION = "153.120"
+
+
+def load_collator() -> Collator:
+    """Return the collator of the table."""
     version, ideographs, table = zlib.decompress(_TABLE.read_bytes()).decode().split("\n", 2)
-    return f"CLDR root of Unicode {version}, bundled", _Collator(ideographs, table).sort_key
+    return Collator(f"CLDR root of Unicode {version}, bundled", _VERSION, _Collator(ideographs, table).sort_key)
 
 
 def spread(text: str) -> Iterator[str]:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, TypeAlias, cast
 from couchdal.emulator.engine.documents.document import DocumentRecord
 from couchdal.emulator.engine.erlang.term_text import pretty_term, print_reason
 from couchdal.emulator.engine.javascript.runtime import InProcess, Runtime, Stopped
-from couchdal.emulator.engine.views.view_definition import JAVASCRIPT
+from couchdal.emulator.engine.views.view_definition import JAVASCRIPT, is_javascript
 from couchdal.errors import BadRequest, Conflict, CouchError, NotFound, ServerError, thrown
 from couchdal.http.json_text import encode_json, parse_float
 from couchdal.pace import begin_long, waiting
@@ -87,7 +87,7 @@ class QueryServer:
         names: Mapping[str, str] | None = None,
     ) -> None:
         language = design.get("language", JAVASCRIPT)
-        if language != JAVASCRIPT:
+        if not is_javascript(language):
             raise thrown("unknown_query_language", str(language))
         begin_long()
         self._tell = tell

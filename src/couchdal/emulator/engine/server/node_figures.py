@@ -10,7 +10,7 @@ import hashlib
 import re
 import threading
 
-from couchdal.emulator.engine.collation.collation import collator_name
+from couchdal.emulator.engine.collation.collation import collator_name, collator_version
 from couchdal.emulator.engine.server.server import Server
 from couchdal.emulator.engine.server.statistics import head, metric
 from couchdal.http.json_text import JSON
@@ -63,7 +63,7 @@ def versions_of() -> dict[str, JSON]:
         "collation_driver": {
             "name": "libicu",
             "library_version": version,
-            "collator_version": version,
+            "collator_version": collator_version(),
             "collation_algorithm_version": version,
         },
     }

@@ -137,7 +137,7 @@ def _check_functions(body: Mapping[str, object], javascript: Runtime | None) -> 
     from couchdal.emulator.engine.javascript.javascript import QueryServer  # most databases have no design documents
     from couchdal.emulator.engine.javascript.runtime import is_installed
     from couchdal.emulator.engine.views.reduction import is_builtin
-    from couchdal.emulator.engine.views.view_definition import JAVASCRIPT, view_group
+    from couchdal.emulator.engine.views.view_definition import is_javascript, view_group
 
     if not is_installed():
         # Without JavaScript, a stored function would never validate anything.
@@ -146,7 +146,11 @@ def _check_functions(body: Mapping[str, object], javascript: Runtime | None) -> 
             NotSupported("validate_doc_update needs JavaScript: pip install 'couchdal[views]'") if validates else None
         )
     group = view_group(body)
-    if group.language != JAVASCRIPT or not group.views:
+    try:
+        if not is_javascript(group.language) or not group.views:
+            return None
+    except NotSupported:
+        # Whoever only stores the document needs no compiler.
         return None
     server = QueryServer({}, javascript)
     for view in group.views:

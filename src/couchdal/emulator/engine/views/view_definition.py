@@ -10,7 +10,7 @@ from hashlib import md5
 from typing import Any, NamedTuple, cast
 
 from couchdal.emulator.engine.erlang.term_order import Term, term_key
-from couchdal.errors import NotFound
+from couchdal.errors import NotFound, NotSupported
 from couchdal.http.json_text import encode_json
 
 #: The language of functions, and the default of a design document.
@@ -73,6 +73,17 @@ class ViewGroup(NamedTuple):
             if name in view.names or view.reduce_of(name) is not None:
                 return place, view
         raise NotFound("missing_named_view")
+
+
+def is_javascript(language: object) -> bool:
+    """Return whether a design document is written in JavaScript. CouchDB ignores the case of the language.
+
+    Raise ``NotSupported`` for CoffeeScript, which CouchDB runs, too.
+    """
+    name = language.lower() if isinstance(language, str) else ""
+    if name == "coffeescript":
+        raise NotSupported("the emulator does not run CoffeeScript; compile it to JavaScript")
+    return name == JAVASCRIPT
 
 
 def view_group(body: Mapping[str, object]) -> ViewGroup:

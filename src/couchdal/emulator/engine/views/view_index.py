@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple, TypeAlias, TypeVar
 
-from couchdal.emulator.engine.collation.collation import Key, json_key
+from couchdal.emulator.engine.collation.collation import Key, collator_version, json_key
 from couchdal.emulator.engine.documents.document import DocumentRecord
 from couchdal.emulator.engine.documents.document_read import Shown, show
 from couchdal.emulator.engine.documents.document_store import DocumentStore
@@ -22,7 +22,7 @@ from couchdal.emulator.engine.mango.index_definition import IndexDefinition
 from couchdal.emulator.engine.mango.json_index import JsonIndex
 from couchdal.emulator.engine.views.block_reduction import Reducer, ViewRow
 from couchdal.emulator.engine.views.reduction import can_fail, is_builtin
-from couchdal.emulator.engine.views.view_definition import JAVASCRIPT, MANGO, MapView, ViewGroup
+from couchdal.emulator.engine.views.view_definition import MANGO, MapView, ViewGroup, is_javascript
 from couchdal.errors import ServerError
 from couchdal.http.json_text import is_same
 from couchdal.pace import paced
@@ -99,7 +99,7 @@ class ViewIndex(FollowingIndex[_Rows]):
             "purge_seq": self.purge_seq,
             "language": self.group.language,
             "compact_running": False,
-            "collator_versions": [],
+            "collator_versions": [collator_version()],
         }
 
     def sizes(self) -> dict[str, int]:
@@ -116,7 +116,7 @@ class ViewIndex(FollowingIndex[_Rows]):
     def query_server(self) -> QueryServer:
         """Return the engine that runs the functions. Raise ``ServerError`` for an unknown language."""
         if self._server is None:
-            if self.group.language != JAVASCRIPT:
+            if not is_javascript(self.group.language):
                 raise ServerError(self.group.language, error="unknown_query_language")
             self._server = QueryServer(
                 {"views": {"lib": self.group.lib}}, self.javascript, self.tell, function_names(self.group)
