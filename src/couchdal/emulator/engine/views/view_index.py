@@ -170,7 +170,7 @@ class ViewIndex(FollowingIndex[_Rows]):
         ]
         db.count("couchdb/mrview/map_doc", len(mapped))
         db.count("couchdb/mrview/emits", sum(len(rows) for _, views in found for rows in views or ()))
-        if self.group.language == JAVASCRIPT:
+        if is_javascript(self.group.language):
             db.count("couchdb/query_server/calls/map", len(mapped))
         return found
 
