@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import sqlite3
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 from stored_kept import FileStorage, Kept
 
-from couchdal.emulator.storage import sqlite_counts, sqlite_documents
+from couchdal.emulator.storage import sqlite_connection, sqlite_counts, sqlite_documents
 from couchdal.emulator.storage.base import Storage
 from couchdal.emulator.storage.memory import MemoryStorage
 from couchdal.emulator.storage.overlay import OverlayStorage, flattened
@@ -113,6 +114,21 @@ def test_a_state_that_nobody_needs_holds_no_connection(file: DataFile, path: str
     file.close()
     # SQLite removes its log when it closes the last connection.
     assert [one.name for one in Path(path).parent.iterdir()] == ["data.db"]
+
+
+def test_the_log_shrinks_when_nobody_reads_an_earlier_state(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sqlite_connection, "_LOG_BYTES", 100_000)
+    with closing(DataFile(path, synchronous="OFF")) as file:
+        stored = FileStorage(file)
+        state = stored.steady()
+        for batch in range(5):
+            stored.write_all([(None, Kept("x" * 2000 + f"{n}", n)) for n in range(batch * 300 + 1, batch * 300 + 301)])
+        assert state.get("a") is None
+        assert os.path.getsize(path + "-wal") > 5_000_000
+        del state
+        for seq in (2000, 2001):
+            stored.write(None, Kept(f"{seq}", seq))
+        assert os.path.getsize(path + "-wal") <= 100_000
 
 
 def test_a_large_listing_reads_few_rows_at_once(file: DataFile) -> None:

@@ -11,6 +11,8 @@ from couchdal.emulator.storage.sqlite_schema import APPLICATION_ID, FORMAT, MIGR
 from couchdal.errors import NotConfigured
 
 _BUSY_TIMEOUT_S = 10
+# The log grows while long requests read earlier states. When it is used anew, so much of it stays.
+_LOG_BYTES = 16 << 20
 _HEADER = b"SQLite format 3\0"
 
 
@@ -88,6 +90,7 @@ def prepare(connection: sqlite3.Connection, path: str, version: int, synchronous
     if connection.execute("PRAGMA journal_mode = WAL").fetchone()[0] != "wal":
         raise NotConfigured(f"{path} is on a file system that SQLite's write-ahead log does not work on")
     connection.execute(f"PRAGMA synchronous = {synchronous}")
+    connection.execute(f"PRAGMA journal_size_limit = {_LOG_BYTES}")
     while version < FORMAT:
         connection.execute("BEGIN IMMEDIATE")
         for statement in MIGRATIONS[version]:
