@@ -1,4 +1,4 @@
-"""Servers to compare with couchdal: a trivial one, and a pass-through made of Starlette and httpx2.
+"""Servers to compare with couchdal: a trivial one, and a pass-through made of Starlette and httpx2; how to start any.
 
     python bench/servers.py upstream
     python bench/servers.py bare URL
@@ -9,12 +9,36 @@ Prints the port.
 from __future__ import annotations
 
 import asyncio
+import json
+import subprocess
 import sys
+import urllib.request
+from contextlib import ExitStack
+from typing import Any
 
 import httptools
 
 _BODY = b'{"_id":"doc","_rev":"1-967a00dff5e02add41819138abb3284d","text":"' + b"x" * 250 + b'"}\n'
 _ANSWER = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%s" % (len(_BODY), _BODY)
+
+
+class Started:
+    """A server process that prints its port."""
+
+    def __init__(self, opened: ExitStack, *command: str) -> None:
+        process = opened.enter_context(
+            subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        )
+        opened.callback(process.kill)
+        assert process.stdout
+        self.port = process.stdout.readline().partition(" for ")[0].rpartition(":")[2].strip()
+        assert self.port.isdigit()
+        self.address = f"http://127.0.0.1:{self.port}"
+
+    def post(self, path: str, body: Any, method: str = "POST") -> None:
+        content = None if body is None else json.dumps(body).encode()
+        headers = {"content-type": "application/json"}
+        urllib.request.urlopen(urllib.request.Request(self.address + path, content, headers, method=method)).read()
 
 
 class Trivial(asyncio.Protocol):

@@ -6,7 +6,6 @@ import json
 import shutil
 import subprocess
 import sys
-import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 
 import pytest
 from samples import make_documents
+from servers import Started
 
 HERE = Path(__file__).parent
 CONNECTIONS = (1, 32)
@@ -33,25 +33,6 @@ SERVED = {
     "_revs_diff of 500": ["POST", "/found/_revs_diff", json.dumps(ASKED)],
 }
 Figures = dict[tuple[str, str, int], dict[str, float]]
-
-
-class Started:
-    """A server process that prints its port."""
-
-    def __init__(self, opened: ExitStack, *command: str) -> None:
-        process = opened.enter_context(
-            subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        )
-        opened.callback(process.kill)
-        assert process.stdout
-        self.port = process.stdout.readline().partition(" for ")[0].rpartition(":")[2].strip()
-        assert self.port.isdigit()
-        self.address = f"http://127.0.0.1:{self.port}"
-
-    def post(self, path: str, body: Any, method: str = "POST") -> None:
-        content = None if body is None else json.dumps(body).encode()
-        headers = {"content-type": "application/json"}
-        urllib.request.urlopen(urllib.request.Request(self.address + path, content, headers, method=method)).read()
 
 
 def measured(servers: dict[str, Started], requests: dict[str, list[Any]], wait: str) -> Figures:

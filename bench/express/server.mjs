@@ -1,4 +1,5 @@
-// express-pouchdb over PouchDB's memory adapter, on a free port: prints the port, and serves until its input ends.
+// express-pouchdb on a free port, over PouchDB's memory adapter or the one that is named: prints the port, and serves until
+// its input ends.
 import express from "express";
 import expressPouchdb from "express-pouchdb";
 import PouchDB from "pouchdb";
@@ -11,7 +12,7 @@ PouchDB.plugin(memory);
 process.chdir(mkdtempSync(join(tmpdir(), "express-pouchdb-")));
 const app = express();
 // What documents and queries need, without what would slow each request down: log file, sessions, validation.
-app.use(expressPouchdb(PouchDB.defaults({ adapter: "memory" }), {
+app.use(expressPouchdb(PouchDB.defaults({ adapter: process.argv[2] ?? "memory" }), {
   inMemoryConfig: true,
   mode: "minimumForPouchDB",
   overrideMode: { include: ["routes/find"] },
