@@ -91,3 +91,13 @@ def test_distinct_keys_are_estimated(count: int) -> None:
     found = reduce_rows("_approx_count_distinct", rows)
     assert isinstance(found, int)
     assert abs(found - count) <= count * 0.05
+
+
+@pytest.mark.parametrize("source", ["_sum", "_stats"])
+@pytest.mark.parametrize(
+    "values", [[1e308, 1e308], [10**400, 1.5], [[1e308], [1e308]], [1e308, 1e308, -1e308]], ids=repr
+)
+def test_sum_beyond_doubles_is_erlangs_error(source: str, values: list[object]) -> None:
+    with pytest.raises(ServerError) as failed:
+        reduced(source, *values)
+    assert failed.value.error == "badarith"

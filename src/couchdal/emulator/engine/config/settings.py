@@ -148,7 +148,9 @@ class Settings(AnswerSettings):
         if not version.has(WIDE_LIMITS):
             self.query_limit = self.partition_query_limit = OLDER_LIMIT
         if not version.has(BLOG_FRAMES):
-            self.utils_csp = self.older_utils_csp = self.utils_csp.partition(" frame-src")[0]
+            older_csp = self.utils_csp.partition(" frame-src")[0]
+            self.utils_csp: str = older_csp
+            self.older_utils_csp: str = older_csp
         if not version.has(SHA256_PASSWORDS):
             self.pbkdf2_prf, self.iterations = "", 10
         if not version.has(EXPIRING_TOKENS):

@@ -5,12 +5,13 @@ This module does not know views. Source: ``couch_query_servers:builtin_reduce``,
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from functools import reduce
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from functools import partial, reduce
 from hashlib import sha1
 from itertools import groupby, islice
-from math import log
-from operator import add, itemgetter
+from math import isfinite, log
+from operator import add, itemgetter, mul
 from typing import Any, NamedTuple, Protocol, TypeAlias, TypeGuard, cast
 
 from couchdal.emulator.engine.collation.collation import Key, json_key
@@ -63,6 +64,15 @@ def _crash(word: str, reason: str = "") -> ServerError:
     return ServerError(reason, error=word)
 
 
+def _finite(compute: Callable[[], Number]) -> Number:
+    """Return a number, or raise Erlang's error if it is beyond the range of doubles."""
+    with suppress(OverflowError):
+        found = compute()
+        if isfinite(found):
+            return found
+    raise _crash("badarith")
+
+
 # --- _sum and _count -------------------------------------------------------------------------------------------------
 
 
@@ -77,7 +87,7 @@ def _all_numbers(values: Iterable[object]) -> TypeGuard[Sequence[Number]]:
 def _sum(values: Sequence[object]) -> object:
     if _all_numbers(values):
         # From the first to the last: Python's sum() corrects the errors of floats, CouchDB does not.
-        return reduce(add, values, 0)
+        return _finite(partial(reduce, add, values, 0))
     total: object = 0
     for value in values:
         try:
@@ -90,7 +100,7 @@ def _sum(values: Sequence[object]) -> object:
 
 def _add(value: Any, total: Any) -> Any:
     if _is_number(value) and _is_number(total):
-        return total + value
+        return _finite(partial(add, total, value))
     if type(value) is dict:
         return _add_object(value, total)
     if type(value) is list and (type(total) is list or _is_number(total)):
@@ -127,7 +137,7 @@ def _add_arrays(total: list[Any], values: list[Any]) -> list[Any]:
     for place, (one, other) in enumerate(zip(total, values, strict=False)):
         if not (_is_number(one) and _is_number(other)):
             raise _sum_failed(total[place:])
-        added.append(one + other)
+        added.append(_finite(partial(add, one, other)))
     longer = total if len(total) > len(values) else values
     return added + longer[len(added) :]
 
@@ -164,7 +174,7 @@ def _first_stats(value: Any) -> Any:
     if type(value) is list:
         return [_first_stats(item) for item in value]
     if _is_number(value):
-        return _Stats(value, 1, value, value, value * value)
+        return _Stats(value, 1, value, value, _finite(partial(mul, value, value)))
     if type(value) is dict:
         return _unpacked(value)
     raise _crash("invalid_value", f"non-numeric _stats input: {print_term(value)}")
@@ -179,11 +189,11 @@ def _add_stats(value: Any, found: Any) -> Any:
         value = _first_stats(value)
     if isinstance(value, _Stats) and isinstance(found, _Stats):
         return _Stats(
-            value.sum + found.sum,
+            _finite(partial(add, value.sum, found.sum)),
             value.number + found.number,
             min(value.min, found.min),
             max(value.max, found.max),
-            value.sumsqr + found.sumsqr,
+            _finite(partial(add, value.sumsqr, found.sumsqr)),
         )
     reason = "The _stats function requires that map values be numbers or arrays of numbers, not '"
     shown = (
