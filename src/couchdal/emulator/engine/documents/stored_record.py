@@ -123,8 +123,8 @@ class StoredRecord(DocumentRecord):
         self.doc_id = doc_id
         self.tree = tree
         self.seq = seq
-        self.winner = winner(tree)
-        self.deleted = self.winner.deleted
+        self.winner: Node = winner(tree)
+        self.deleted: bool = self.winner.deleted
 
     @property
     def body(self) -> dict[str, object]:  # type: ignore[override]

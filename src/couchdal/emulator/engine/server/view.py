@@ -81,7 +81,7 @@ class View(Database):
             self._pinned.unpin()
             self._pinned = None
             # A state of a file that nobody references costs nothing.
-            self.storage = self._source
+            self.storage: Storage[DocumentRecord] = self._source
 
     def close(self) -> None:
         """Release what the view pins. The caller holds the lock."""

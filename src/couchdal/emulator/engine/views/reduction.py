@@ -160,8 +160,8 @@ def _stats(values: Sequence[object]) -> object:
     if _all_numbers(values):
         # Of equal numbers, CouchDB shows the last one.
         latest = values[::-1]
-        squares = reduce(add, [value * value for value in values])
-        return _Stats(reduce(add, values), len(values), min(latest), max(latest), squares)
+        squares = _finite(lambda: reduce(add, [value * value for value in values]))
+        return _Stats(_finite(partial(reduce, add, values)), len(values), min(latest), max(latest), squares)
     found = _first_stats(values[0])
     for value in values[1:]:
         found = _add_stats(value, found)
