@@ -126,6 +126,33 @@ def test_flipped_bit_is_found_or_changes_nothing(
     figure("flipped bits that were found", found)
 
 
+# Values that are read as well as before, and values of another type.
+CHANGES = (
+    "UPDATE databases SET settings = replace(settings, '1', '2')",
+    "UPDATE meta SET value = replace(value, '1', '2') WHERE value LIKE '%1%'",
+    "UPDATE meta SET value = '[' || value",
+    "UPDATE purges SET revisions = replace(revisions, '1', '2')",
+    "UPDATE docs SET body = 5",
+    "UPDATE docs SET id = x'ff'",
+    "UPDATE locals SET body = 'text'",
+)
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_changed_value_is_found(change: str, sound: Path, tmp_path: Path) -> None:
+    path = tmp_path / "a.db"
+    shutil.copy(sound, path)
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute(change).rowcount > 0
+        connection.commit()
+    try:
+        wrong = opened_state(path)["wrong"]
+    except (NotConfigured, CouchError) as error:
+        wrong = [str(error)]
+    assert wrong
+    assert all(str(path) in one for one in wrong)
+
+
 # --- files of another kind --------------------------------------------------------------------------------------------
 
 

@@ -6,7 +6,6 @@ a connection of its own when the next transaction begins.
 
 from __future__ import annotations
 
-import json
 import os
 import sqlite3
 from collections.abc import Iterable, Iterator
@@ -27,7 +26,7 @@ from couchdal.emulator.storage.sqlite_connection import (
     prepare,
 )
 from couchdal.emulator.storage.sqlite_schema import FORMAT
-from couchdal.emulator.storage.sqlite_values import Row, Values
+from couchdal.emulator.storage.sqlite_values import Row, Values, sealed, unsealed
 from couchdal.errors import NotConfigured, ServerError
 
 SYNCHRONOUS = ("OFF", "NORMAL", "FULL", "EXTRA")
@@ -213,11 +212,11 @@ class DataFile:
     def get_meta(self, name: str) -> Any:
         """Return a setting of the server; None if it was never set."""
         rows = self.rows("SELECT value FROM meta WHERE name = ?", (name,))
-        return json.loads(rows[0][0]) if rows else None
+        return unsealed(self, rows[0][0]) if rows else None
 
     def set_meta(self, name: str, value: object) -> None:
         """Set a setting of the server to a JSON value."""
-        self.run("INSERT OR REPLACE INTO meta VALUES (?, ?)", (name, json.dumps(value)))
+        self.run("INSERT OR REPLACE INTO meta VALUES (?, ?)", (name, sealed(value)))
 
     def copy(self, path: str) -> None:
         """Write the present state to a new file."""
@@ -252,6 +251,11 @@ class DataFile:
             yield
         except OSError as error:
             raise NotConfigured(f"{self.path} cannot be opened: {error.strerror or error}") from None
+        except UnicodeDecodeError:
+            # SQLite's message has a part of a damaged schema.
+            if opening:
+                raise NotConfigured(f"{self.path} is damaged: a text is not UTF-8") from None
+            raise self.damaged("a text is not UTF-8") from None
         except sqlite3.Error as error:
             code = getattr(error, "sqlite_errorcode", 0) & 0xFF
             if opening:

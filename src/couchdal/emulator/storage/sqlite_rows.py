@@ -12,7 +12,7 @@ from couchdal.emulator.storage.base import Record
 from couchdal.emulator.storage.sqlite import DataFile
 from couchdal.emulator.storage.sqlite_counts import count_ids, count_keys
 from couchdal.emulator.storage.sqlite_schema import SEQ_BITS, SEQ_BLOCK_BITS
-from couchdal.emulator.storage.sqlite_values import Source, StoredRow, Values, as_bytes, as_text, checksum
+from couchdal.emulator.storage.sqlite_values import Source, StoredRow, Values, as_bytes, checksum, fits, wrong_checksum
 
 #: The record that a row replaces, the row, and whether its document is live. Without a row, the document is removed.
 RowChange: TypeAlias = "tuple[Record | None, StoredRow | None, bool]"
@@ -70,8 +70,7 @@ def remove_documents(file: DataFile, db: int) -> None:
 def damaged_documents(file: DataFile) -> list[str]:
     """Return what is wrong with rows whose data does not fit their checksum, with the name of the file."""
     found = (doc_id for table in _CHECKED for doc_id in _damaged_in(file, table))
-    names = dict.fromkeys(as_text(doc_id) for doc_id in found)
-    return [f"{file.path} is damaged: the checksum of document {name!r} is wrong" for name in names]
+    return [f"{file.path} is damaged: {what}" for what in dict.fromkeys(map(wrong_checksum, found))]
 
 
 def _damaged_in(source: Source, table: str) -> Iterator[bytes]:
@@ -88,6 +87,6 @@ def _damaged_in(source: Source, table: str) -> Iterator[bytes]:
             return
         for row in rows:
             doc_id, summed, *data = row[width:]
-            if checksum(doc_id, *data) != summed:
+            if not fits(summed, doc_id, *data):
                 yield doc_id
         place = rows[-1][:width]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any, NamedTuple, Protocol, TypeAlias
 from zlib import crc32
 
@@ -11,6 +13,7 @@ from zlib import crc32
 Row: TypeAlias = "tuple[Any, ...]"
 Values: TypeAlias = Sequence[object]
 
+_SEALED = re.compile("(.*) #([0-9a-f]{8})")
 _ENCODER = json.JSONEncoder(separators=(",", ":"), check_circular=False)
 
 
@@ -51,17 +54,51 @@ def checksum(*data: bytes) -> int:
     return found
 
 
+def sealed(value: object) -> str:
+    """Return a JSON value as text with a checksum."""
+    text = encode(value)
+    return f"{text.decode()} #{checksum(text):08x}"
+
+
+def unsealed(source: Source, text: str) -> Any:
+    """Return the value that ``sealed`` got. Raise ``ServerError`` if the text was changed since.
+
+    Early files have JSON without a checksum. Removing one takes more than a changed character.
+    """
+    found = _SEALED.fullmatch(text)
+    with suppress(ValueError):
+        if found is None or f"{checksum(found[1].encode()):08x}" == found[2]:
+            return json.loads(text if found is None else found[1])
+    raise source.damaged(f"the checksum of {text:.40} is wrong")
+
+
 def as_bytes(doc_id: str) -> bytes:
     """Return an id as a file has it. A path can name ids that UTF-8 cannot express."""
     return doc_id.encode("utf-8", "surrogatepass")
 
 
 def as_text(doc_id: bytes) -> str:
-    """Return the id that ``as_bytes`` got."""
-    return doc_id.decode("utf-8", "surrogatepass")
+    """Return the id that ``as_bytes`` got. A damaged one becomes an id that does not fit its document's checksum."""
+    try:
+        return doc_id.decode("utf-8", "surrogatepass")
+    except UnicodeDecodeError:
+        return doc_id.decode("utf-8", "backslashreplace")
+
+
+def fits(summed: object, *data: object) -> bool:
+    """Return whether data fits its checksum. A damaged value may have any type."""
+    with suppress(TypeError):
+        return checksum(*data) == summed  # type: ignore[arg-type]
+    return False
 
 
 def check(source: Source, summed: int, doc_id: bytes, *data: bytes) -> None:
     """Raise ``ServerError`` if data of a document does not fit its checksum."""
-    if checksum(doc_id, *data) != summed:
-        raise source.damaged(f"the checksum of document {as_text(doc_id)!r} is wrong")
+    if not fits(summed, doc_id, *data):
+        raise source.damaged(wrong_checksum(doc_id))
+
+
+def wrong_checksum(doc_id: object) -> str:
+    """Return what is wrong with a document."""
+    shown = as_text(doc_id) if isinstance(doc_id, bytes) else str(doc_id)
+    return f"the checksum of document {shown!r} is wrong"

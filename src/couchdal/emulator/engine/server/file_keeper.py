@@ -29,8 +29,9 @@ from couchdal.emulator.storage.sqlite_values import (
     as_text,
     check,
     checksum,
-    decode,
     encode,
+    sealed,
+    unsealed,
 )
 from couchdal.errors import Forbidden
 
@@ -117,7 +118,7 @@ class FileKeeper(Keeper):
             "INSERT INTO databases"
             " (db, name, settings, update_seq, doc_count, doc_del_count, design_version, purge_seq,"
             " external, trees, old) VALUES (?, ?, ?, 0, 0, 0, 0, 0, 0, 0, 0)",
-            (storage.db, name, encode(settings).decode()),
+            (storage.db, name, sealed(settings)),
         )
 
     def delete(self, name: str) -> None:
@@ -128,7 +129,7 @@ class FileKeeper(Keeper):
         self.file.run("DELETE FROM databases WHERE db = ?", (db,))
 
     def set_settings(self, name: str, settings: Mapping[str, object]) -> None:
-        values = (encode(settings).decode(), self._number(name))
+        values = (sealed(settings), self._number(name))
         self.file.run("UPDATE databases SET settings = ? WHERE db = ?", values)
 
     def set_numbers(self, name: str, numbers: Numbers) -> None:
@@ -210,7 +211,7 @@ class FileKeeper(Keeper):
         self.file.run("DELETE FROM purges WHERE db = ? AND purge_seq < ?", (db, first))
         ((last,),) = self.file.rows("SELECT coalesce(max(purge_seq), 0) FROM purges WHERE db = ?", (db,))
         rows = [
-            (db, seq, as_bytes(doc_id), encode([[position, rev_id.hex()] for position, rev_id in revisions]).decode())
+            (db, seq, as_bytes(doc_id), sealed([[position, rev_id.hex()] for position, rev_id in revisions]))
             for seq, doc_id, revisions in purges
             if seq > last
         ]
@@ -224,7 +225,7 @@ class FileKeeper(Keeper):
             "SELECT db, name, settings, update_seq, doc_count, doc_del_count, design_version, purge_seq FROM databases"
         )
         for db, name, settings, *numbers in rows:
-            yield KeptDatabase(db, name, decode(settings), Numbers(*numbers))
+            yield KeptDatabase(db, name, unsealed(self.file, settings), Numbers(*numbers))
 
     def storage(self, db: int) -> SqliteStorage[DocumentRecord]:
         """Return the documents of a database."""
@@ -235,7 +236,7 @@ class FileKeeper(Keeper):
         for seq, doc_id, revisions in self.file.rows(
             "SELECT purge_seq, id, revisions FROM purges WHERE db = ? ORDER BY purge_seq", (db,)
         ):
-            named = tuple((position, bytes.fromhex(rev_id)) for position, rev_id in decode(revisions))
+            named = tuple((position, bytes.fromhex(rev_id)) for position, rev_id in unsealed(self.file, revisions))
             yield PurgeInfo(seq, as_text(doc_id), named)
 
 
