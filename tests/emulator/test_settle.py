@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from couchdal import CouchBackend, CouchDAL, MemoryBackend, MemoryOnly, ServerError
@@ -25,7 +27,13 @@ def dal() -> CouchDAL:
 def test_queries_after_it_read_no_document(dal: CouchDAL, monkeypatch: pytest.MonkeyPatch) -> None:
     dal.emulator.settle()
     added = []
-    monkeypatch.setattr(FollowingIndex, "add", lambda index, found, seq: added.append(found))
+    add = FollowingIndex.add
+
+    def count(index: FollowingIndex, found: Any, seq: int) -> None:
+        added.append(found)
+        add(index, found, seq)
+
+    monkeypatch.setattr(FollowingIndex, "add", count)
     for name in ("settling", "other"):
         assert len(dal.database(name).find({"n": {"$gte": 0}})["docs"]) == 5
         assert len(dal.database(name).view("d", "by-n")["rows"]) == 5
