@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
-import resource
 import shutil
-import signal
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from itertools import count
@@ -24,7 +22,10 @@ Figure = Callable[[str, int], None]
 
 
 class Way(NamedTuple):
-    """A way to fail: the kind of the call, what SQLite is told, and whether all later calls fail, too."""
+    """How a disk fails: which kind of call fails, and with which error of SQLite.
+
+    If it is ``lasting``, all later calls fail, too. If it is ``half``, a write stores its first half.
+    """
 
     kind: str
     code: int
@@ -230,17 +231,3 @@ def test_disk_without_any_space_is_named(tmp_path: Path, is_new: bool, file_size
     file_size(None)
     assert (path.read_bytes() if path.exists() else b"") == before
     SqliteBackend(path).close()
-
-
-@pytest.fixture
-def file_size() -> Iterator[Callable[[int | None], None]]:
-    """A function that limits the size of files, or ends the limit."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    handled = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-
-    def limit(size: int | None) -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before if size is None else (size, before[1]))
-
-    yield limit
-    limit(None)
-    signal.signal(signal.SIGXFSZ, handled)

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import os
-import resource
 import shutil
-import signal
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -301,25 +299,13 @@ def test_looking_creates_no_file(path: str) -> None:
 # --- failing disks ----------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def full_disk(db: CouchDAL) -> Iterator[object]:
-    """A function that lets files grow no more, or grow again."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    handled = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-
-    def limit(size: int | None) -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before if size is None else (size, before[1]))
-
-    yield limit
-    limit(None)
-    signal.signal(signal.SIGXFSZ, handled)
-
-
-def test_a_write_that_fails_changes_nothing_and_work_goes_on(db: CouchDAL, full_disk: object) -> None:
+def test_a_write_that_fails_changes_nothing_and_work_goes_on(
+    db: CouchDAL, file_size: Callable[[int | None], None]
+) -> None:
     db.put_document("before", {})
     server = db.backend.server_key
     state = state_of(server)  # type: ignore[arg-type]
-    full_disk(150_000)  # type: ignore[operator]
+    file_size(150_000)
     answers: list[Response] = [
         db.request("PUT", "/big", json={"text": "x" * 400_000}),
         db.request("POST", "/_bulk_docs", json={"docs": [{"text": "x" * 2000} for _ in range(400)]}),
@@ -329,7 +315,7 @@ def test_a_write_that_fails_changes_nothing_and_work_goes_on(db: CouchDAL, full_
         assert answer.value()["error"] == "file_error"
         assert "data.db" in answer.value()["reason"]
     assert state_of(server) == state  # type: ignore[arg-type]
-    full_disk(None)  # type: ignore[operator]
+    file_size(None)
     assert db.request("PUT", "/big", json={"text": "x" * 400_000}).status == 201
     again = CouchDAL(reopened(db))
     assert [row["id"] for row in again.get("/_all_docs")["rows"]] == ["before", "big"]

@@ -23,7 +23,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:(BasicAuth|The 'auth' parameter)
 @pytest.fixture(autouse=True)
 def _not_a_proxy(server: Any) -> None:
     if server.url != server.behind:
-        pytest.skip("a proxy does not allow these requests unless it is told to")
+        pytest.skip("by default, a proxy refuses these requests")
 
 
 def cloudant(server: Any, user: str, password: str) -> CloudantV1:

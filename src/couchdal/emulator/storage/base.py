@@ -68,7 +68,7 @@ class Storage(ABC, Generic[R]):
         """Return a document, deleted or not; None if there never was one."""
 
     def on_disk(self) -> tuple[Storage[R], set[str]] | None:
-        """Return the storage on the disk under this one, and the ids that may differ; None if there is none."""
+        """Return the storage on disk that this one builds on, and the ids that may differ; None if all is in memory."""
         return None
 
     def kept_sizes(self) -> tuple[int, int, int] | None:
