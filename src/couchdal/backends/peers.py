@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from urllib.parse import urlsplit
 
+from couchdal.backends.base import BaseBackend
 from couchdal.config import read_settings
 from couchdal.emulator.engine.replication.endpoint import Endpoint
 from couchdal.emulator.engine.replication.peer import Peer, Send
@@ -28,24 +29,18 @@ class LocalAndRemote:
         self._closing: dict[Peer, Callable[[], None]] = {}
 
     def open(self, side: Endpoint, *, retries: int, timeout_s: float) -> Peer:
+        others = _Others(timeout_s)
         if side.is_local or self._is_own(side):
             # What fails here would fail again.
-            return Peer(side, self._answer, self._pause, 0, is_own=True)
-        from couchdal.backends.couch import CouchBackend  # only replications with other servers need an HTTP client
-
-        backend = CouchBackend(side.origin, timeout=timeout_s)
-
-        def send(request: Request) -> Response:
-            with waiting():
-                return backend.send(request)
-
-        def pause(seconds: float) -> None:
-            with waiting():
-                self._pause(seconds)
-
-        peer = Peer(side, send, pause, retries)
-        self._closing[peer] = backend.close
+            peer = Peer(side, self._answer, self._pause, 0, connect=others.connect, is_own=True)
+        else:
+            peer = Peer(side, others.connect(side.origin), self._pause_waiting, retries, connect=others.connect)
+        self._closing[peer] = others.close
         return peer
+
+    def _pause_waiting(self, seconds: float) -> None:
+        with waiting():
+            self._pause(seconds)
 
     def close(self, peer: Peer) -> None:
         close = self._closing.pop(peer, None)
@@ -74,3 +69,28 @@ class LocalAndRemote:
             return False
         with self._server.lock:
             return str(side.port) == setting(self._server, "chttpd", "port")
+
+
+class _Others:
+    """Connections to other servers, by origin."""
+
+    def __init__(self, timeout_s: float) -> None:
+        self._timeout_s = timeout_s
+        self._backends: dict[str, BaseBackend] = {}
+
+    def connect(self, origin: str) -> Send:
+        from couchdal.backends.couch import CouchBackend  # only replications with other servers need an HTTP client
+
+        backend = self._backends.get(origin)
+        if backend is None:
+            backend = self._backends[origin] = CouchBackend(origin, timeout=self._timeout_s)
+
+        def send(request: Request) -> Response:
+            with waiting():
+                return backend.send(request)
+
+        return send
+
+    def close(self) -> None:
+        for backend in self._backends.values():
+            backend.close()

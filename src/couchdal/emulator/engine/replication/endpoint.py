@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from base64 import b64decode, b64encode
 from binascii import Error as NotBase64
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from couchdal.api import VERSION
@@ -18,6 +18,8 @@ from couchdal.http.urls import unquote_userinfo
 
 # The scheme, the credentials, the host, the port and the path.
 _URL = re.compile(r"(https?)://(?:([^/?#]*)@)?(\[[^\]/]+\]|[^:/?#@\[\]]+)(?::([0-9]{1,5}))?(/[^#]*)?\Z")
+# Spaces and other letters would break the line of the next request.
+_LOCATION = re.compile(_URL.pattern.replace("[^#]*", "[!-~]*"))
 _DEFAULT_PORTS: Final = {"http": (80, 5984), "https": (443,)}
 _DEFAULTS: Final = (("Accept", "application/json"), ("User-Agent", f"CouchDB-Replicator/{VERSION}"))
 _CREDENTIALS = re.compile(r"//[^/@]*@")
@@ -88,6 +90,25 @@ def parse_endpoint(value: JSON, *, is_local: bool = False) -> Endpoint:
     none: tuple[str | None, str | None] = None, None
     user, password = _from_auth(properties.get("auth")) or _from_userinfo(userinfo) or from_headers or none
     return Endpoint(origin + path, origin, host, number, path, user, password, headers, is_local)
+
+
+def redirected(side: Endpoint, location: str) -> Endpoint | None:
+    """Return where a redirect leads; None for an address that CouchDB cannot read.
+
+    Headers and credentials stay with their origin, and with the same host over HTTPS. CouchDB never leaves the
+    connection to the first server.
+    """
+    found = _LOCATION.match(location.partition("#")[0])
+    if found is None:
+        return None
+    scheme, _, host, port, path = found.groups()
+    number = int(port) if port else _DEFAULT_PORTS[scheme][0]
+    there = Endpoint(f"{scheme}://{host}", f"{scheme}://{host}:{number}", host, number, path or "/")
+    is_same = (scheme, host, number) == (side.origin.partition(":")[0], side.host, side.port)
+    is_secured = side.host == host and (side.port, number) == (80, 443) and scheme == "https"
+    if not (is_same or is_secured):
+        return there
+    return replace(there, user=side.user, password=side.password, headers=side.headers)
 
 
 def _headers(value: JSON) -> tuple[tuple[tuple[str, str], ...], tuple[str, str] | None]:

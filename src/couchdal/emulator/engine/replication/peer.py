@@ -10,7 +10,7 @@ from typing import Final, TypeAlias
 
 from couchdal.emulator.engine.erlang.term_text import Atom, TupleTerm, pretty_term
 from couchdal.emulator.engine.replication.checkpoint import Log
-from couchdal.emulator.engine.replication.endpoint import Endpoint, without_credentials
+from couchdal.emulator.engine.replication.endpoint import Endpoint, redirected, without_credentials
 from couchdal.emulator.engine.replication.replication import failed, term_failure
 from couchdal.errors import BackendError, CouchError, HostRefused, ServerError, TimedOut, Unreachable
 from couchdal.http.json_text import JSON, decode_json, encode_json
@@ -19,11 +19,18 @@ from couchdal.http.urls import quote
 
 #: Answers a request. It raises ``Unreachable`` if no answer came.
 Send: TypeAlias = Callable[[Request], Response]
+#: Returns what answers the requests to an origin.
+Connect: TypeAlias = Callable[[str], Send]
 #: Waits for some seconds before a request is repeated.
 Pause: TypeAlias = Callable[[float], None]
 
 _FIRST_PAUSE_S = 0.25
 _REPEATED: Final = frozenset((408, 429))
+# CouchDB takes 307 and 308 for answers that it does not expect.
+_REDIRECTS: Final = frozenset((301, 302, 303))
+_SEE_OTHER: Final = 303
+# CouchDB follows redirects without a limit.
+_MOST_REDIRECTS: Final = 10
 # What the system says of a host that nobody knows.
 _NO_ADDRESS: Final = ("Name or service not known", "nodename nor servname", "name resolution", "getaddrinfo failed")
 _REFUSED: Final = TupleTerm((Atom("conn_failed"), TupleTerm((Atom("error"), Atom("econnrefused")))))
@@ -53,11 +60,14 @@ class _RequestFailed(ServerError):
 class Peer:
     """One side of a replication."""
 
-    def __init__(self, side: Endpoint, send: Send, pause: Pause, retries: int, *, is_own: bool = False) -> None:
+    def __init__(
+        self, side: Endpoint, send: Send, pause: Pause, retries: int, *, connect: Connect, is_own: bool = False
+    ) -> None:
         self.side = side
         self._is_own = is_own
         #: Sends one request.
         self.send: Send = send
+        self._connect = connect
         self._pause = pause
         self._retries = retries
         self._headers = side.request_headers()
@@ -83,15 +93,13 @@ class Peer:
 
         Raise ``CouchError`` in the end.
         """
-        sent = {**self._headers, **(headers or {})}
-        if json is not ABSENT:
-            sent["content-type"] = "application/json"
+        given = {**(headers or {}), **({} if json is ABSENT else {"content-type": "application/json"})}
         query = "&".join(filter(None, (self._query, query)))
-        request = Request(method, self._path + path, query, sent, body, json=json)
+        request = Request(method, self._path + path, query, {**self._headers, **given}, body, json=json)
         pause_s = _FIRST_PAUSE_S
         for left in range(self._retries, -1, -1):
             try:
-                response = self.send(request)
+                response = self._follow(request, given)
             except HostRefused as error:
                 raise failed("host_refused", error.message) from None
             except (Unreachable, TimedOut) as error:
@@ -105,6 +113,25 @@ class Peer:
             self._pause(pause_s)
             pause_s *= 2
         raise AssertionError("the last attempt returns or raises")
+
+    def _follow(self, request: Request, headers: Mapping[str, str]) -> Response:
+        """Return the answer to a request, after redirects. ``headers`` are those that go to any server."""
+        send, there, asked = self.send, self.side, request
+        for _ in range(_MOST_REDIRECTS):
+            response = send(request)
+            if response.status not in _REDIRECTS:
+                return response
+            found = redirected(there, response.headers.get("location", ""))
+            if found is None:
+                raise failed("badmatch", "{error,invalid_uri}")
+            if found.origin != there.origin:
+                send = self._connect(found.origin)
+            there = found
+            path, _, query = there.path.partition("?")
+            request = request.with_head(request.method, path, query, {**there.request_headers(), **headers})
+            if response.status == _SEE_OTHER:
+                request = Request("GET", path, query, request.headers)
+        raise _RequestFailed(self.side, asked, (Atom("error"), Atom("too_many_redirects")))
 
     def _unreachable(self, request: Request, error: BackendError) -> CouchError:
         if any(words in str(error) for words in _NO_ADDRESS):
