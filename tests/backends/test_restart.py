@@ -9,16 +9,19 @@ import sqlite3
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sized
 from contextlib import closing
+from hashlib import md5
 from pathlib import Path
 
 import pytest
 from disk_workload import WRITES, ask, state_of
 
 from couchdal import CouchDAL, SqliteBackend
+from couchdal.emulator.engine.server.server import Server
 from couchdal.emulator.storage.sqlite import copy_file
 from couchdal.emulator.storage.sqlite_schema import FORMAT
+from couchdal.emulator.storage.sqlite_values import sealed
 from couchdal.http.messages import Request
 
 DATA = Path(__file__).parents[1] / "data"
@@ -188,6 +191,63 @@ def test_file_of_each_format_is_read_and_brought_up_to_date(file: Path, tmp_path
         backend.close()
     with closing(sqlite3.connect(path)) as connection:
         assert connection.execute("PRAGMA user_version").fetchone() == (FORMAT,)
+
+
+def test_deleted_databases_leave_nothing_in_the_server_or_the_file(tmp_path: Path) -> None:
+    """A database that is created again has other sequences, also after a restart."""
+    path = tmp_path / "a.db"
+
+    def sizes(backend: SqliteBackend) -> dict[str, int]:
+        with closing(sqlite3.connect(path)) as connection:
+            rows = connection.execute(
+                "SELECT name FROM meta WHERE length(value) > 100 UNION SELECT name FROM databases"
+            )
+            found = {"long values and databases in the file": len(rows.fetchall())}
+        server = backend.server
+        values = {name: getattr(server, name) for name in Server.__slots__ if name != "__weakref__"}
+        found |= {name: len(value) for name, value in values.items() if isinstance(value, Sized)}
+        assert server.announced is not None
+        return found | {"announced": sum(map(len, server.announced))}
+
+    def seq_of_new(backend: SqliteBackend, name: str) -> str:
+        ask(backend, "PUT", f"/{name}")
+        seq: str = ask(backend, "GET", f"/{name}")["update_seq"]
+        ask(backend, "DELETE", f"/{name}")
+        return seq
+
+    backend = SqliteBackend(path)
+    ask(backend, "PUT", "/_global_changes")
+    seqs = {seq_of_new(backend, "again")}
+    ask(backend, "GET", "/_db_updates")
+    before = sizes(backend)
+    for number in range(40):
+        seq_of_new(backend, f"deleted-{number}")
+        ask(backend, "GET", "/_db_updates")
+    after = sizes(backend)
+    seqs.add(seq_of_new(backend, "again"))
+    backend.close()
+    backend = SqliteBackend(path)
+    seqs.add(seq_of_new(backend, "again"))
+    assert len(seqs) == 3
+    assert after == before
+    backend.close()
+
+
+def test_database_that_an_earlier_version_deleted_gets_other_sequences(tmp_path: Path) -> None:
+    path = tmp_path / "a.db"
+    backend = SqliteBackend(path)
+    ask(backend, "PUT", "/other")
+    backend.close()
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("DELETE FROM meta WHERE name = 'generation'")
+        counts = sealed({"_replicator": 1, "_users": 1, "again": 7})
+        connection.execute("INSERT INTO meta VALUES ('generations', ?)", (counts,))
+    backend = SqliteBackend(path)
+    ask(backend, "PUT", "/again")
+    assert backend.server.database("again").seq_text == md5(b"again/8").hexdigest()
+    backend.close()
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("SELECT count(*) FROM meta WHERE name = 'generations'").fetchone() == (0,)
 
 
 def test_each_format_has_a_kept_file() -> None:

@@ -80,7 +80,7 @@ def find(backend: MemoryBackend) -> list[str]:
 def dump(backend: MemoryBackend) -> dict[str, object]:
     """Return all data of the server. Generated ids, caches and time are not data."""
     server = backend.server
-    found: dict[str, object] = {"admins": dict(server.admins), "generations": dict(server.generations)}
+    found: dict[str, object] = {"admins": dict(server.admins), "generation": server.generation}
     for name, db in server.databases.items():
         records = [(one.doc_id, one.seq, [trace_of(leaf) for leaf in one.tree]) for one in db.storage.changes()]
         found[name] = (

@@ -16,7 +16,7 @@ def state_of(server: Server) -> dict[str, object]:
         "databases": {name: _database(database) for name, database in server.databases.items()},
         "admins": {name: value for name, value in server.admins.items() if is_hashed(value)},
         "config": configuration_of(server).saved,
-        "generations": server.generations,
+        "generation": server.generation,
         "secret": server.ids.named("secret"),
     }
 

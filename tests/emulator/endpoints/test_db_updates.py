@@ -41,6 +41,32 @@ def test_database_that_lived_between_two_looks_is_told_in_full(send):
 
 
 @pytest.mark.usefixtures("recorded")
+def test_database_that_is_created_again_is_deleted_created_and_updated(send):
+    send("PUT", "/db")
+    send("PUT", "/db/a", {})
+    seen = send("GET", "/_db_updates").value()["last_seq"]
+    send("DELETE", "/db")
+    send("PUT", "/db")
+    send("PUT", "/db/a", {})
+    assert events(send, f"?since={seen}") == [
+        ("created", "db"),
+        ("deleted", "db"),
+        ("updated", "_dbs"),
+        ("updated", "db"),
+    ]
+
+
+def test_events_of_an_earlier_database_of_events_are_forgotten(send, backend: MemoryBackend):
+    for name in ("_global_changes", "db"):
+        send("PUT", f"/{name}")
+    send("DELETE", "/_global_changes")
+    send("DELETE", "/db")
+    assert backend.server.announced is None
+    send("PUT", "/_global_changes")
+    assert events(send) == [("updated", "_dbs")]
+
+
+@pytest.mark.usefixtures("recorded")
 def test_settings_and_local_documents_are_no_events(send):
     send("PUT", "/db")
     send("PUT", "/db/a", {})

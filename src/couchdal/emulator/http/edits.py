@@ -116,7 +116,7 @@ def _salt_name(call: Call, document: Document) -> str:
     Equal salts would make the old user's cookies valid again.
     """
     db, record = call.db, call.db.get(document.doc_id)
-    history = (record and record.winner.rev, db.purge_seq, call.server.generations.get(db.name, 1))
+    history = (record and record.winner.rev, db.purge_seq, call.server.generation)
     name = f"salt/{document.doc_id}/{document.position}"
     return name if history == (None, 0, 1) else f"{name}/{history}"
 

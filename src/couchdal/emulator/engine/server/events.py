@@ -6,7 +6,7 @@ with the present state, so that writes cost nothing more.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Final, NamedTuple, TypeAlias
 
 from couchdal.emulator.engine.server.database import Database
@@ -14,63 +14,43 @@ from couchdal.emulator.engine.server.database import Database
 GLOBAL_CHANGES: Final = "_global_changes"
 # CouchDB's list of databases is a database itself, and every creation and deletion updates it.
 _LIST = "_dbs"
+# The last sequences of a database's documents and of its purges.
+_Sequences: TypeAlias = tuple[int, int]
 
 
-class Known(NamedTuple):
-    """How often a database was created and deleted, and the last sequences of its documents and of its purges.
+class Announced(NamedTuple):
+    """The databases of a moment, by name, and the events of those that were deleted since then."""
 
-    ``updated`` is True if it was updated since, and then deleted.
-    """
-
-    created: int
-    deleted: int
-    documents: tuple[int, int] = (0, 0)
-    updated: bool = False
+    databases: Mapping[str, _Sequences]
+    events: frozenset[str] = frozenset()
 
 
-#: By the names of databases, those included that were deleted.
-Announced: TypeAlias = Mapping[str, Known]
-_NEVER = Known(0, 0)
-
-
-def announced(databases: Mapping[str, Database], generations: Mapping[str, int]) -> Announced:
+def announced(databases: Mapping[str, Database]) -> Announced:
     """Return the present state."""
-    return {name: _known(databases.get(name), count) for name, count in generations.items()}
+    return Announced({name: _sequences(database) for name, database in databases.items()})
 
 
-def events_between(before: Announced, now: Announced) -> Iterator[str]:
-    """Yield the ids of the events that lead from one state to another."""
-    is_listed = False
-    for name, known in now.items():
-        old = before.get(name, _NEVER)
-        created, deleted = known.created > old.created, known.deleted > old.deleted
-        is_listed = is_listed or created or deleted
-        if name == GLOBAL_CHANGES:
-            continue
-        if created:
-            yield f"created:{name}"
-        if deleted:
-            yield f"deleted:{name}"
-        if old.updated or _is_updated(old, known):
-            yield f"updated:{name}"
-    if is_listed:
-        yield f"updated:{_LIST}"
+def events_between(before: Announced, now: Announced) -> list[str]:
+    """Return the ids of the events that lead from one state to another."""
+    events = set(before.events)
+    for name, sequences in now.databases.items():
+        events |= _events(name, before.databases.get(name), sequences)
+    return sorted(events)
 
 
-def before_deletion(before: Announced, database: Database, created: int) -> Announced:
-    """Return what is announced, with a note if a database that is about to be deleted was updated since."""
-    old = before.get(database.name, _NEVER)
-    if not _is_updated(old, _known(database, created)):
-        return before
-    return {**before, database.name: old._replace(updated=True)}
+def after_deletion(before: Announced, database: Database) -> Announced:
+    """Return what is announced, with the events of a database that is about to be deleted."""
+    others = dict(before.databases)
+    events = _events(database.name, others.pop(database.name, None), _sequences(database))
+    return Announced(others, before.events | events | {f"deleted:{database.name}", f"updated:{_LIST}"})
 
 
-def _is_updated(old: Known, now: Known) -> bool:
-    documents = (0, 0) if now.created > old.created else old.documents
-    return now.created > now.deleted and now.documents != documents
+def _events(name: str, before: _Sequences | None, now: _Sequences) -> set[str]:
+    events = set() if before is not None else {f"created:{name}", f"updated:{_LIST}"}
+    if now != (before or (0, 0)):
+        events.add(f"updated:{name}")
+    return events if name != GLOBAL_CHANGES else events & {f"updated:{_LIST}"}
 
 
-def _known(database: Database | None, created: int) -> Known:
-    if database is None:
-        return Known(created, created)
-    return Known(created, created - 1, (database.last_document_seq(), database.purge_seq))
+def _sequences(database: Database) -> _Sequences:
+    return database.last_document_seq(), database.purge_seq

@@ -26,7 +26,7 @@ def record_events(server: Server) -> None:
     db = server.databases.get(GLOBAL_CHANGES)
     if db is None or db.writer is not None or server.announced is None:
         return
-    now = announced(server.databases, server.generations)
+    now = announced(server.databases)
     documents = [_next_edit(db, event) for event in events_between(server.announced, now)]
     if documents:
         # An interruption between the two writes records an event twice, which CouchDB may do as well.

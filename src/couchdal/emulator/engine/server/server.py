@@ -17,7 +17,7 @@ from couchdal.emulator.engine.config.settings import Settings
 from couchdal.emulator.engine.server.clock import Clock
 from couchdal.emulator.engine.server.database import Database
 from couchdal.emulator.engine.server.database_name import check_name
-from couchdal.emulator.engine.server.events import GLOBAL_CHANGES, Announced, announced, before_deletion
+from couchdal.emulator.engine.server.events import GLOBAL_CHANGES, Announced, after_deletion, announced
 from couchdal.emulator.engine.server.forks import remember
 from couchdal.emulator.engine.server.ids import Ids
 from couchdal.emulator.engine.server.journal import Action, Assignment, Changes, Journal
@@ -75,7 +75,7 @@ class Server:
         "config",
         "databases",
         "failures",
-        "generations",
+        "generation",
         "ids",
         "javascript",
         "journal",
@@ -117,6 +117,9 @@ class Server:
         self.lock: RLock = RLock()
         # Whoever takes the lock to read or write calls ``journal.settle()`` first.
         self.journal: Journal = Journal()
+        # It grows with each deletion. A database that is created again must not accept the update sequences of the one
+        # before, and this tells them apart.
+        self.generation: int = 1
         self.databases: dict[str, Database] = self._system_databases()
         # The databases that were created because a handle used them.
         self.provided: set[object] = set()
@@ -124,8 +127,6 @@ class Server:
         self.announced: Announced | None = None
         # They are called after a database was created.
         self.watchers: dict[object, Callable[[], None]] = {}
-        # How often a database of each name was created.
-        self.generations: dict[str, int] = dict.fromkeys(self.databases, 1)
         # Which shards were split, once a request asked for it.
         self.resharding: Resharding | None = None
         # Failed logins by address, name and salt: their number, and the time of the first.
@@ -252,7 +253,7 @@ class Server:
         assignments: list[Assignment] = [(database, "deleted", True) for database in old]
         assignments += (
             (self, "databases", databases),
-            (self, "generations", dict.fromkeys(databases, 1)),
+            (self, "generation", 1),
             (self, "failures", {}),
             (self, "provided", set()),
             (self, "resharding", None),
@@ -260,7 +261,7 @@ class Server:
             (self, "known_passwords", {}),
             (self, "replications", None),
         )
-        keep = partial(_keep_new, list(self.databases), databases, dict.fromkeys(databases, 1))
+        keep = partial(_keep_new, list(self.databases), databases, 1)
         woken = [database.changed for database in old]
         self.journal.publish(Changes(assignments, actions, woken=woken, keep=keep))
 
@@ -277,18 +278,13 @@ class Server:
     def create(self, name: str, *, shards: int = 1, replicas: int = 1, partitioned: bool = False) -> Database:
         """Create a database. Raise ``IllegalDatabaseName``, ``BadRequest`` or ``FileExists``."""
         self.check_new_name(name, partitioned=partitioned)
-        # A database that is created again must not accept the update sequences of the one before.
-        generation = self.generations.get(name, 0) + 1
-        created = self.new_database(name, generation, shards=shards, replicas=replicas, partitioned=partitioned)
-        actions = (
-            partial(self.generations.__setitem__, name, generation),
-            partial(self.databases.__setitem__, name, created),
-        )
+        created = self.new_database(name, self.generation, shards=shards, replicas=replicas, partitioned=partitioned)
+        insert = partial(self.databases.__setitem__, name, created)
         assignments: list[Assignment] = []
         if name == GLOBAL_CHANGES:
-            assignments.append((self, "announced", announced(self.databases, self.generations)))
-        keep = partial(_keep_new, (), {name: created}, {**self.generations, name: generation})
-        self.journal.publish(Changes(assignments, actions, woken=list(self.watchers.values()), keep=keep))
+            assignments.append((self, "announced", announced(self.databases)))
+        keep = partial(_keep_new, (), {name: created}, self.generation)
+        self.journal.publish(Changes(assignments, [insert], woken=list(self.watchers.values()), keep=keep))
         return created
 
     def new_database(
@@ -326,19 +322,18 @@ class Server:
         """Delete a database and end the feeds that follow it. Raise ``NotFound``."""
         found = self.database(name)
         remove = partial(self.databases.pop, name, None)
-        assignments: list[Assignment] = [(found, "deleted", True)]
+        generation = self.generation + 1
+        assignments: list[Assignment] = [(found, "deleted", True), (self, "generation", generation)]
         if self.announced is not None:
-            known = before_deletion(self.announced, found, self.generations[name])
+            known = None if name == GLOBAL_CHANGES else after_deletion(self.announced, found)
             assignments.append((self, "announced", known))
-        keep = partial(_keep_new, [name], {}, self.generations)
+        keep = partial(_keep_new, [name], {}, generation)
         self.journal.publish(Changes(assignments, [remove], woken=[found.changed], keep=keep))
 
 
-def _keep_new(
-    gone: Iterable[str], made: Mapping[str, Database], generations: Mapping[str, int], keeper: Keeper
-) -> None:
+def _keep_new(gone: Iterable[str], made: Mapping[str, Database], generation: int, keeper: Keeper) -> None:
     for name in gone:
         keeper.delete(name)
     for name, database in made.items():
         keeper.create(name, database.settings(), database.storage)
-    keeper.set_value("generations", generations)
+    keeper.set_value("generation", generation)

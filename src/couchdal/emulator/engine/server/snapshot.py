@@ -64,6 +64,8 @@ def _carry_over(server: Server, before: ServerState, onto: ServerState) -> Serve
     for name, (database, state) in now.databases.items():
         known = before.databases.get(name)
         if known is None or known[0] is not database:
+            if name in server.databases:
+                server.delete(name)
             server.databases[name] = database
             restore_database(database, state)
             continue
@@ -79,7 +81,7 @@ def _carry_over(server: Server, before: ServerState, onto: ServerState) -> Serve
         from couchdal.emulator.engine.server.configured import carry_over  # most fixtures configure nothing
 
         carry_over(server, before.config[0], now.config[0])
-    server.generations.update(now.generations)
+    server.generation = max(server.generation, now.generation)
     server.provided |= now.provided - before.provided
     # It is not on the disk, even if ``onto`` is.
     carried = keep(server)

@@ -67,7 +67,7 @@ class ServerState(NamedTuple):
     databases: dict[str, tuple[Database, DatabaseState]]
     admins: dict[str, str]
     config: tuple[Configuration | None, Settings]
-    generations: dict[str, int]
+    generation: int
     failures: dict[tuple[str, str, str], tuple[int, float]]
     provided: set[object]
     resharding: Resharding | None
@@ -89,7 +89,7 @@ def keep(server: Server) -> ServerState:
         databases={name: (database, keep_database(database)) for name, database in server.databases.items()},
         admins=server.admins.copy(),
         config=(server.config, server.settings),
-        generations=server.generations.copy(),
+        generation=server.generation,
         failures=server.failures.copy(),
         provided=server.provided.copy(),
         resharding=server.resharding,
@@ -128,7 +128,7 @@ def fork(server: Server) -> Server:
     other.tell = server.tell
     other.config, other.settings = server.config, server.settings
     other.databases = {name: fork_database(database, other.journal) for name, database in server.databases.items()}
-    other.generations, other.failures = server.generations.copy(), server.failures.copy()
+    other.generation, other.failures = server.generation, server.failures.copy()
     if server.replications is not None:
         other.replications = _resumed(other, server.replications.state)
     other.provided, other.party_admin = server.provided.copy(), server.party_admin
@@ -248,7 +248,7 @@ class _ServerRestoration(_Restoration):
             database.deleted = True
         server.databases = databases
         server.config, server.settings = state.config
-        server.admins, server.generations = state.admins.copy(), state.generations.copy()
+        server.admins, server.generation = state.admins.copy(), state.generation
         server.failures, server.provided = state.failures.copy(), state.provided.copy()
         server.resharding, server.announced = state.resharding, state.announced
         server.ids.position = state.ids

@@ -16,6 +16,9 @@ from couchdal.emulator.engine.server.journal import Assignment, Changes, Commit
 from couchdal.emulator.engine.server.server import Server
 from couchdal.emulator.storage.sqlite import DataFile
 
+# The name of a value that files of earlier versions have.
+_OLDER_GENERATIONS = "generations"
+
 
 def attach(server: Server, file: DataFile) -> FileKeeper:
     """Let a new server have the data of a file, and keep its data there from now on.
@@ -76,20 +79,23 @@ def _load(server: Server, keeper: FileKeeper) -> None:
     # Ids of documents must not be those that were given before.
     ids.begin(ids.seed + openings)
     server.ids = ids
-    generations: dict[str, int] = file.get_meta("generations") or {}
+    generation = _generation(file)
     databases = {kept.name: _database(server, keeper, kept) for kept in keeper.databases()}
     assignments: list[Assignment] = [(database, "deleted", True) for database in server.databases.values()]
-    assignments += [(server, "databases", databases), (server, "generations", generations)]
+    assignments += [(server, "databases", databases), (server, "generation", generation)]
     server.config = None
     config = Configuration.begin(configuration_of(server).base, file.get_meta("config"))
     assignments += [(server, "config", config), (server, "settings", parse_settings(config.values, server.version))]
     assignments.append((server, "admins", {**server.admins, **(file.get_meta("admins") or {})}))
     if GLOBAL_CHANGES in databases:
-        assignments.append((server, "announced", announced(databases, generations)))
+        assignments.append((server, "announced", announced(databases)))
     # A file that cannot be read must stay as it is.
     if not file.read_only:
         with file.transaction():
             file.set_meta("openings", openings)
+            if file.get_meta(_OLDER_GENERATIONS) is not None:
+                file.set_meta("generation", generation)
+                file.run("DELETE FROM meta WHERE name = ?", (_OLDER_GENERATIONS,))
     Changes(assignments).apply()
     if any(database.system == "_replicator" and database.doc_count for database in databases.values()):
         from couchdal.emulator.engine.replication.scheduler import scheduler_of  # few programs have replications
@@ -97,10 +103,19 @@ def _load(server: Server, keeper: FileKeeper) -> None:
         scheduler_of(server)
 
 
+def _generation(file: DataFile) -> int:
+    """Return the server's generation. Earlier versions kept how often a database of each name was created."""
+    generation: int | None = file.get_meta("generation")
+    if generation is not None:
+        return generation
+    creations: dict[str, int] = file.get_meta(_OLDER_GENERATIONS) or {}
+    return max(creations.values(), default=0) + 1
+
+
 def _begin(server: Server, keeper: FileKeeper) -> None:
     new = Server(clock=server.clock)
     keeper.set_value("ids", server.ids.seed)
-    keeper.set_value("generations", new.generations)
+    keeper.set_value("generation", new.generation)
     for name, database in new.databases.items():
         keeper.create(name, database.settings(), keeper.new_storage())
 
