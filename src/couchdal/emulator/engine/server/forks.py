@@ -32,12 +32,8 @@ _FORK_PAUSE_S = 1.0
 
 def remember(server: Server) -> None:
     """Make a server usable in forked processes, as long as it exists."""
-    _servers[id(server)] = ref(server, partial(_forget, id(server)))
-
-
-def _forget(key: int, dead: ref[Server]) -> None:
-    if _servers.get(key) is dead:
-        del _servers[key]
+    # The callback is a method of the dictionary, too. It gets the dead reference as the default, and removes it.
+    _servers[id(server)] = ref(server, partial(_servers.pop, id(server)))
 
 
 def _before_fork() -> None:
