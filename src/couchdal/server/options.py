@@ -70,17 +70,17 @@ def _setting(text: str) -> str:
     return text
 
 
-def _whole(text: str) -> int:
-    if not text.isdecimal():
-        raise ValueError("must be a whole number")
-    return int(text)
+def _between(least: int, most: int = 10**15) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        # The first digits decide, because Python refuses to read very long numbers.
+        if not text.isdecimal() or not least <= int(text[:20]) <= most:
+            raise ValueError(f"must be a whole number from {least} to {most}")
+        return int(text)
+
+    return parse
 
 
-def _port(text: str) -> int:
-    port = _whole(text)
-    if port > 65535:
-        raise ValueError("must be a port number, 0 to 65535")
-    return port
+_count, _limit = _between(0), _between(1)
 
 
 def _seconds(text: str) -> float:
@@ -127,7 +127,7 @@ OPTIONS = (
     Option("data", _text, None, "the SQLite file that keeps the data of the embedded CouchDB; created if it does not"
            " exist", metavar="FILE"),
     Option("host", _text, "127.0.0.1", "address to listen on"),
-    Option("port", _port, 5984, "port to listen on; 0 takes a free one"),
+    Option("port", _between(0, 65535), 5984, "port to listen on; 0 takes a free one"),
     Option("admin", _credentials, None, "an admin of the embedded CouchDB; without one, every client is an admin",
            secret=True, metavar="USER:PASSWORD"),
     Option("set", _setting, (), "a value of the embedded CouchDB's configuration", secret=True, several=True,
@@ -144,13 +144,13 @@ OPTIONS = (
     Option("cors-credentials", _switch, False, "allow browsers to send cookies and passwords"),
     Option("cors-headers", _item, (), "a header that browsers may send; replaces CouchDB's list", several=True),
     Option("cors-methods", _item, (), "a method that browsers may use; replaces CouchDB's list", several=True),
-    Option("cors-max-age", _whole, 600, "how long browsers may cache the answer to a preflight", metavar="SECONDS"),
-    Option("max-http-request-size", _whole, 4_294_967_296, "largest request body", metavar="BYTES"),
-    Option("max-header-size", _whole, 65536, "largest request head", metavar="BYTES"),
-    Option("max-requests", _whole, 1000, "how many requests may be open at once"),
-    Option("max-client-requests", _whole, 500, "how many requests one address may have open at once"),
-    Option("max-client-feeds", _whole, 500, "how many feeds one address may have open at once"),
-    Option("max-feeds", _whole, 1000, "how many feeds may be open at once"),
+    Option("cors-max-age", _count, 600, "how long browsers may cache the answer to a preflight", metavar="SECONDS"),
+    Option("max-http-request-size", _limit, 4_294_967_296, "largest request body", metavar="BYTES"),
+    Option("max-header-size", _limit, 65536, "largest request head", metavar="BYTES"),
+    Option("max-requests", _limit, 1000, "how many requests may be open at once"),
+    Option("max-client-requests", _limit, 500, "how many requests one address may have open at once"),
+    Option("max-client-feeds", _limit, 500, "how many feeds one address may have open at once"),
+    Option("max-feeds", _limit, 1000, "how many feeds may be open at once"),
     Option("header-timeout", _seconds, 30.0, "time limit for receiving the head of a request", metavar="SECONDS"),
     Option("body-timeout", _seconds, 300.0, "time limit for receiving a body, plus a second for each 10 kB",
            metavar="SECONDS"),
@@ -175,11 +175,11 @@ OPTIONS = (
     Option("timeout", _seconds, 30.0, "time limit for an answer from CouchDB", variable="COUCHDB_TIMEOUT",
            metavar="SECONDS"),
     Option("connect-timeout", _seconds, 5.0, "time limit for connecting to CouchDB", metavar="SECONDS"),
-    Option("max-connections", _whole, 100, "how many requests to send to each node at once, and how many long bodies;"
+    Option("max-connections", _limit, 100, "how many requests to send to each node at once, and how many long bodies;"
            " feeds do not count"),
     Option("upstream-ca", _text, None, "file of CA certificates to trust instead of the system's", metavar="FILE"),
-    Option("retries", _whole, 2, "how often to resend a request that is safe to repeat"),
-    Option("breaker-failures", _whole, 5, "after this many failures in a row, a node gets no requests for a while"),
+    Option("retries", _count, 2, "how often to resend a request that is safe to repeat"),
+    Option("breaker-failures", _limit, 5, "after this many failures in a row, a node gets no requests for a while"),
     Option("breaker-pause", _seconds, 5.0, "how long such a node gets no requests", metavar="SECONDS"),
     Option("health-interval", _seconds, 10.0, "time between health checks of the nodes", metavar="SECONDS"),
     Option("allow", _text, (), "allow more than documents, queries and replication, such as 'PUT /{db}'",
