@@ -180,12 +180,13 @@ class AsyncCouchDAL(
         longest_pause_s: float = 30.0,
         **options: Unpack[FollowOptions],
     ) -> AsyncChangesFollower:
-        """Return an iterator over all changes that goes on until it is stopped, and in the next run of the program.
+        """Return an iterator over all changes. It continues until it is stopped, and in the next run of the program.
 
         It opens the feed again when it breaks off, after a pause that doubles up to ``longest_pause_s``. ``name`` is
         the id of its checkpoint, a local document of the database. ``since`` is where the first run begins; ``"now"``
-        skips what exists. The checkpoint is saved at the latest when ``checkpoint_every`` changes were processed. If
-        the database is made anew or goes back to an older state, changes come again. ``heartbeat`` is in milliseconds.
+        skips all earlier changes. The checkpoint is saved after ``checkpoint_every`` processed changes at the latest.
+        If the database is created again or returns to an older state, changes are delivered again. ``heartbeat`` is in
+        milliseconds.
 
         >>> written = await db.put_document("a", {})
         >>> async with db.follow_changes("mailer") as changes:

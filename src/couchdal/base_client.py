@@ -96,7 +96,9 @@ class BaseClient(Generic[B]):
         return self.backend.require_emulator("clock").clock
 
     def seed_ids(self, seed: int) -> None:
-        """Restart the emulator's generated ids; the same seed gives the same ids. Raise ``MemoryOnly`` elsewhere.
+        """Restart the emulator's generated ids. The same seed gives the same ids.
+
+        Raise ``MemoryOnly`` for a real server.
 
         >>> db.seed_ids(1)
         """

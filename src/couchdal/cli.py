@@ -230,7 +230,7 @@ SUBCOMMANDS = {
         "print the data of a data file as JSON lines", _add_file_argument, partial(_on_data_file, "dump")
     ),
     "load": Subcommand(
-        "make a new data file of a dump on the standard input", _add_file_argument, partial(_on_data_file, "load")
+        "create a data file from a dump on standard input", _add_file_argument, partial(_on_data_file, "load")
     ),
 }
 

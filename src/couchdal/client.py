@@ -36,11 +36,13 @@ T = TypeVar("T")
 class CouchDAL(UpdateOperations, DatabaseOperations, BaseClient[BaseBackend]):
     """One database of a CouchDB or of the built-in emulator. Threads may share a handle.
 
-    ``backend`` is ``"couch"``, ``"memory"`` or a backend object. Without it, ``DAL_BACKEND`` decides; without that, the
-    emulator is used under pytest and CouchDB otherwise. All ``"memory"`` handles of a process share one server.
+    ``backend`` is ``"couch"``, ``"memory"``, the address of a data file such as ``"sqlite:///tasks.db"``, or a backend
+    object. Without it, ``DAL_BACKEND`` decides; without that, the emulator is used under pytest and CouchDB otherwise.
+    All ``"memory"`` handles of a process share one server.
 
-    ``database`` defaults to ``COUCHDB_DATABASE``. In tests, that default database exists. Any other is created by
-    ``create_database``, or before its first use with ``create=True``. Otherwise it is 404 ``NotFound``.
+    ``database`` defaults to ``COUCHDB_DATABASE``. In tests, that default database exists. ``create_database`` creates
+    any other one, and ``create=True`` creates it before its first use. Requests to a missing database raise
+    ``NotFound``.
 
     With ``indexes="require"``, a query that no index serves fails. With ``indexes="watch"`` it is recorded for
     ``suggest_indexes``.
@@ -167,7 +169,7 @@ class CouchDAL(UpdateOperations, DatabaseOperations, BaseClient[BaseBackend]):
         """Return the changes after ``since``, the oldest first. ``ChangesOptions`` lists the other options.
 
         ``"longpoll"`` waits for the first change. ``"continuous"`` and ``"eventsource"`` return a feed that yields
-        changes as they happen. It ends when none came for ``timeout`` milliseconds; with ``heartbeat``, it goes on
+        changes as they happen. It ends when none came for ``timeout`` milliseconds; with ``heartbeat``, it continues
         until it is closed.
 
         >>> written = db.put_document("a", {})
@@ -192,12 +194,13 @@ class CouchDAL(UpdateOperations, DatabaseOperations, BaseClient[BaseBackend]):
         longest_pause_s: float = 30.0,
         **options: Unpack[FollowOptions],
     ) -> ChangesFollower:
-        """Return an iterator over all changes that goes on until it is stopped, and in the next run of the program.
+        """Return an iterator over all changes. It continues until it is stopped, and in the next run of the program.
 
         It opens the feed again when it breaks off, after a pause that doubles up to ``longest_pause_s``. ``name`` is
         the id of its checkpoint, a local document of the database. ``since`` is where the first run begins; ``"now"``
-        skips what exists. The checkpoint is saved at the latest when ``checkpoint_every`` changes were processed. If
-        the database is made anew or goes back to an older state, changes come again. ``heartbeat`` is in milliseconds.
+        skips all earlier changes. The checkpoint is saved after ``checkpoint_every`` processed changes at the latest.
+        If the database is created again or returns to an older state, changes are delivered again. ``heartbeat`` is in
+        milliseconds.
 
         >>> written = db.put_document("a", {})
         >>> with db.follow_changes("mailer") as changes:

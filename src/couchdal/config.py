@@ -1,6 +1,6 @@
 """Settings and the choice of backend. No other module reads the environment.
 
-It opens nothing, and knows backends only by name.
+This module opens nothing, and knows backends only by name.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def data_file(environ: Mapping[str, str] | None = None) -> str:
 
 
 def couchdb_version(environ: Mapping[str, str] | None = None) -> str | None:
-    """Return ``COUCHDAL_COUCHDB_VERSION``: the version of CouchDB that the emulator of this process is, or None."""
+    """Return ``COUCHDAL_COUCHDB_VERSION``: the version of CouchDB that the emulator answers as, or None."""
     return (os.environ if environ is None else environ).get("COUCHDAL_COUCHDB_VERSION") or None
 
 

@@ -33,7 +33,7 @@ _SETTINGS = ("_security", "_revs_limit", "_purged_infos_limit")
 
 
 def load(path: str) -> int:
-    """Make a new file of a dump from the standard input. If that fails, there is no file."""
+    """Create a file from a dump on standard input. If that fails, no file is left."""
     if os.path.exists(path):
         return _fail("load", f"{path} exists; name a new file")
     is_loaded = False
@@ -134,7 +134,7 @@ def _read(backend: SqliteBackend, base: str, wanted: list[object]) -> Iterator[L
 
 
 def read_dump(backend: SqliteBackend, lines: Iterable[bytes]) -> None:
-    """Load a dump into a new file. Raise ``ValueError`` for a line that does not belong into a dump."""
+    """Load a dump into a new file. Raise ``ValueError`` for a line that is not part of a dump."""
     config: Mapping[str, Mapping[str, str]] = {}
     base, waiting = "", list[Line]()
     for number, text in enumerate(lines, 1):
@@ -156,7 +156,7 @@ def read_dump(backend: SqliteBackend, lines: Iterable[bytes]) -> None:
         elif "config" in line:
             config = line["config"]
         elif number > 1:
-            raise ValueError(f"line {number} is no line of a dump")
+            raise ValueError(f"line {number} is not a line of a dump")
     if not base:
         raise ValueError("it holds no database")
     _write(backend, base, waiting)

@@ -1,7 +1,7 @@
 """CouchDB's errors as exceptions: one class per error word, with CouchDB's status and reason texts.
 
 CouchError                  any answer with a status >= 400
-  BadRequest                400 bad_request and its relatives
+  BadRequest                400 bad_request, and other errors of invalid requests
     DocValidation           400 doc_validation
     IllegalDocId            400 illegal_docid
     IllegalDatabaseName     400 illegal_database_name
@@ -30,9 +30,9 @@ BackendError                no answer from CouchDB
       ConnectionRefused     one that a fault refused, and so NotConnected too
       ConnectionReset       one that a fault reset
   TimedOut                  no answer in time
-  NotJSON                   an answer that CouchDB does not give
-  MemoryOnly                a feature of the emulator, asked of a real server
-    ResetRefused            reset() of a real server
+  NotJSON                   an answer that is not JSON
+  MemoryOnly                a feature of the emulator, used on a real server
+    ResetRefused            reset() on a real server
 """
 
 # This module knows nothing about requests, backends or documents.

@@ -33,7 +33,7 @@ class FailedRequest(NamedTuple):
 
 
 class Failure:
-    """Base class, beside ``Exception``, of errors with a request. It is ``None`` if nothing was asked."""
+    """Base class, beside ``Exception``, of errors that name their ``request``. It is ``None`` if none was sent."""
 
     request: FailedRequest | None = None
 

@@ -20,9 +20,9 @@ caller_timeout_s: ContextVar[float | None] = ContextVar("couchdal_caller_timeout
 T = TypeVar("T")
 D = TypeVar("D")
 
-# Between two steps, so many items take some hundred microseconds at most.
+# Work on this many items, between two steps, takes a few hundred microseconds at most.
 _EVERY = 32
-# What is done with more items takes long.
+# Work on more items than these takes long.
 _MANY = 5000
 # A list that is longer is sorted in pieces, because nobody else can work while Python sorts a list.
 _LONGEST_SORTED = 4096
@@ -33,7 +33,7 @@ class Pace(ABC):
 
     #: Whether the request holds the server's lock.
     holds_lock: bool = False
-    #: Whether the request has written something. Then it has no deadline any more.
+    #: Whether the request has written something. After that it has no deadline.
     has_written: bool = False
 
     @abstractmethod
@@ -42,7 +42,7 @@ class Pace(ABC):
 
     @abstractmethod
     def begin_long(self) -> None:
-        """Prepare for something that takes long, such as a call of JavaScript. Raise if that is impossible here."""
+        """Prepare for a step that takes long, such as a call of JavaScript. Raise if that is impossible here."""
 
     @abstractmethod
     def unlocked(self) -> AbstractContextManager[None]:
@@ -56,7 +56,7 @@ class Pace(ABC):
     def computing(self) -> AbstractContextManager[None]:
         """Let others work and have the server's lock while the caller computes without the interpreter's lock.
 
-        Only a few compute at once. Raise if none of them ends in time.
+        Only a few callers compute at once. Raise an exception if none of them ends in time.
         """
 
     @abstractmethod
@@ -65,7 +65,7 @@ class Pace(ABC):
 
     @abstractmethod
     def view(self, db: D) -> AbstractContextManager[D] | None:
-        """Return a database as this request reads it without the server's lock; ``None`` if it needs the lock."""
+        """Return a view of a database for reads without the server's lock; ``None`` if the request needs the lock."""
 
 
 class _Here(threading.local):
@@ -84,7 +84,7 @@ def give_way() -> None:
 
 
 def give_way_for(items: Sized) -> None:
-    """Let others work if it is their turn, before something is done with all items."""
+    """Let others work if it is their turn, before one step that works on all items."""
     pace = here.pace
     if pace is not None:
         if len(items) > _MANY:
@@ -94,7 +94,7 @@ def give_way_for(items: Sized) -> None:
 
 
 def begin_long() -> None:
-    """Call this before something that takes long and has no steps, and before anything is changed."""
+    """Prepare for a step that takes long. Call this before the step, and before anything is changed."""
     pace = here.pace
     if pace is not None:
         pace.begin_long()
@@ -113,7 +113,7 @@ def unlocked() -> AbstractContextManager[None]:
 
 
 def computing() -> AbstractContextManager[None]:
-    """Return a context for one long computation that lets the interpreter go: others work meanwhile."""
+    """Return a context for one long computation that releases the interpreter's lock: others work meanwhile."""
     pace = here.pace
     return nullcontext() if pace is None else pace.computing()
 
@@ -125,7 +125,7 @@ def seconds_left() -> float | None:
 
 
 def view_of(db: D) -> AbstractContextManager[D] | None:
-    """Return a database as the running request reads it without the server's lock; ``None`` if it needs the lock."""
+    """Return a view of a database for reads without the server's lock; ``None`` if the request needs the lock."""
     pace = here.pace
     return None if pace is None else pace.view(db)
 

@@ -1,7 +1,7 @@
 """The pytest plugin: its options, settings, marks and hooks.
 
-On the memory server, a test finds only what its fixtures wrote, also through handles made at import. The
-plugin does not import the emulator, so that it costs next to nothing in test runs that do not use it.
+On the memory server, a test finds only what its fixtures wrote, even through handles created on import. The
+plugin does not import the emulator, so it costs next to nothing in test runs that do not use it.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="append",
         default=[],
         metavar="NAME",
-        help="let tests at this database of the live server as it is; all others have private names",
+        help="a database of the live server that tests use as it is; all others get private names",
     )
     group.addoption(
         "--dal-admin",

@@ -13,7 +13,7 @@ from couchdal.http.json_text import JSON
 if TYPE_CHECKING:
 
     class Document(dict[str, Any]):
-        """A document that CouchDB returned: a ``dict`` whose ``_id`` and ``_rev`` are text.
+        """A document that CouchDB returned: a ``dict`` whose ``_id`` and ``_rev`` are strings.
 
         Its other members are ``Any``, because only the caller knows what the documents of a database hold.
         To write a document, pass any mapping: a ``dict``, a ``TypedDict`` or a changed ``Document``.
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
         def __getitem__(self, key: str, /) -> Any: ...
 
 else:
-    # No class of its own: decoding makes plain dictionaries, and nobody has to convert them.
+    # A plain ``dict`` at run time: JSON is decoded to plain dictionaries, and nobody has to convert them.
     Document = dict
 
 #: A query in Mango's language, such as ``{"type": "task", "due": {"$lt": "2030"}}``.
@@ -217,7 +217,7 @@ class BulkGetError(TypedDict):
 
 
 class BulkGetDoc(TypedDict):
-    """One revision that was asked for: ``ok`` has the document, ``error`` says why it is missing."""
+    """One requested revision: ``ok`` has the document, ``error`` says why it is missing."""
 
     ok: NotRequired[Document]
     error: NotRequired[BulkGetError]
@@ -231,7 +231,7 @@ class BulkGetItem(TypedDict):
 
 
 class BulkGetResult(TypedDict):
-    """One item for each document that was asked for, in that order."""
+    """One item for each requested document, in the order of the request."""
 
     results: list[BulkGetItem]
 

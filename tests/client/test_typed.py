@@ -188,7 +188,7 @@ def test_class_without_a_place_for_the_id_is_refused(dal: CouchDAL) -> None:
         id: str = Field(alias="_id")
 
     for cls in (Without, OnlyId):
-        with pytest.raises(TypeError, match=f"{cls.__name__} has no place for _id and _rev"):
+        with pytest.raises(TypeError, match=f"{cls.__name__} has no fields for _id and _rev"):
             dal.typed(cls)
     for wrong in (dict, str, 5):
         with pytest.raises(TypeError, match="is not a pydantic model, a msgspec struct or a dataclass"):
@@ -234,7 +234,7 @@ def test_dataclasses_nest(dal: CouchDAL) -> None:
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        ({"steps": [{"name": 5}]}, "steps[0].name: expected text, not 5"),
+        ({"steps": [{"name": 5}]}, "steps[0].name: expected a string, not 5"),
         ({"steps": {}}, "steps: expected a list, not {}"),
         ({"by_name": {"a": {}}}, "by_name.a.name: is missing"),
         ({"state": "lost"}, "'lost' is not a valid State"),

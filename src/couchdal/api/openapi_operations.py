@@ -34,15 +34,15 @@ OPERATIONS: Mapping[str, Operation] = {
     "GET server.membership": Operation(
         "Return the nodes of the cluster.", {200: obj({"all_nodes": _NAMES, "cluster_nodes": _NAMES})}
     ),
-    "POST server.reload_query_servers": Operation("Let query servers read functions anew.", {200: _DONE}, ANY),
+    "POST server.reload_query_servers": Operation("Let query servers read the functions again.", {200: _DONE}, ANY),
     "GET cluster.shards": Operation("Return the shards of a database.", {200: obj({"shards": by_name(_NAMES)})}),
     "GET cluster.document_shard": Operation(
         "Return the shard that holds a document.", {200: obj({"range": TEXT, "nodes": _NAMES})}
     ),
     "POST cluster.sync_shards": Operation("Synchronize the shards of a database.", _ACCEPTED, ANY),
-    "GET cluster.state": Operation("Return how far the cluster is set up.", {200: obj({"state": TEXT})}),
+    "GET cluster.state": Operation("Return the state of the cluster's setup.", {200: obj({"state": TEXT})}),
     "POST cluster.set_up": Operation("Set up a node, or finish the cluster.", {201: _DONE}, ref("ClusterSetup")),
-    "GET reshard.summary": Operation("Return how many jobs that split shards there are.", {200: obj({"total": COUNT})}),
+    "GET reshard.summary": Operation("Return the number of jobs that split shards.", {200: obj({"total": COUNT})}),
     "GET reshard.read_state": Operation("Return whether jobs that split shards may run.", {200: ref("ReshardState")}),
     "PUT reshard.write_state": Operation(
         "Let jobs that split shards run, or stop them.", {200: _DONE}, ref("ReshardState")
@@ -54,16 +54,14 @@ OPERATIONS: Mapping[str, Operation] = {
     "GET reshard.read_job_state": Operation("Return the state of a job.", {200: obj({"state": TEXT})}),
     "PUT reshard.write_job_state": Operation("Run a job, or stop it.", {200: _DONE}, ref("ReshardState")),
     "POST replication.run": Operation(
-        "Replicate a database to another one. A side is a name, an address, or an object with a `url`.",
+        "Replicate a database to another one. Each of the two is a name, an address, or an object with a `url`.",
         {200: obj({"ok": OK}), 202: obj({"ok": OK, "_local_id": TEXT})},
         ref("Replication"),
     ),
     "GET replication.list_jobs": Operation("Return the replications that run or wait.", {200: ref("Jobs")}),
     "GET replication.read_job": Operation("Return a replication that runs or waits.", {200: obj({"id": TEXT})}),
-    "GET replication.read_docs": Operation(
-        "Return the replications that documents ask for.", {200: {"type": "object"}}
-    ),
-    "GET db_updates.read": Operation("Return what happened to databases, once or as a feed.", {200: ref("Events")}),
+    "GET replication.read_docs": Operation("Return the replications that documents define.", {200: {"type": "object"}}),
+    "GET db_updates.read": Operation("Return the events of databases, once or as a feed.", {200: ref("Events")}),
     "GET session.read": Operation("Return who is logged in.", {200: ref("Session")}),
     "POST session.log_in": Operation(
         "Log in with a name and a password. The answer sets a cookie.", {200: ref("LoggedIn"), 302: ANY}, ref("Login")
@@ -96,9 +94,9 @@ OPERATIONS: Mapping[str, Operation] = {
     "GET node.stats": Operation("Return what the server counted.", {200: ANY}),
     "GET node.prometheus": Operation("Return what the server counted, for Prometheus.", {200: TEXT}),
     "GET node.system": Operation("Return figures of the process.", {200: obj({"uptime": COUNT})}),
-    "GET node.versions": Operation("Return the versions of what the server uses.", {200: by_name(ANY)}),
+    "GET node.versions": Operation("Return the versions of the server's components.", {200: by_name(ANY)}),
     "GET node.smoosh_status": Operation("Return the queues of compactions.", {200: obj({"channels": ANY})}),
-    "POST node.restart": Operation("Begin anew as after a restart.", {200: _DONE}, ANY),
+    "POST node.restart": Operation("Restart the node.", {200: _DONE}, ANY),
     "GET security.read": Operation("Return the security object of a database.", {200: ref("Security")}),
     "PUT security.write": Operation("Replace the security object.", {200: _DONE}, ref("Security")),
     "GET security.read_revs_limit": Operation(
@@ -173,9 +171,9 @@ OPERATIONS: Mapping[str, Operation] = {
         "Delete the indexes of several design documents.", {200: ref("IndexesDeleted")}, ref("DesignDocuments")
     ),
     "DELETE index.delete": Operation("Delete a Mango index.", {200: _DONE}),
-    "GET changes.read": Operation("Return what changed.", {200: ref("Changes"), 304: ANY}),
+    "GET changes.read": Operation("Return the changes.", {200: ref("Changes"), 304: ANY}),
     "POST changes.read": Operation(
-        "Return what changed, for chosen documents.", {200: ref("Changes"), 304: ANY}, ref("Filter")
+        "Return the changes of chosen documents.", {200: ref("Changes"), 304: ANY}, ref("Filter")
     ),
     "GET documents.read": Operation(
         "Return a document: the winning revision, a given one, or several leaves.",

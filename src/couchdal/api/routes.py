@@ -23,9 +23,9 @@ class Route(NamedTuple):
     other. ``allow`` is CouchDB's wording of the allowed methods. ``unsupported`` is the reason of a 501, for the
     methods in ``allow`` or, if ``allow`` is empty, for all methods.
 
-    Two fields serve proxies. ``reading`` lists the methods other than GET that change no data. ``withheld`` lists the
-    methods that only administrators need, or that run functions of design documents. ``since`` is the switch of a
-    route that older versions do not have.
+    Two fields are for proxies. ``reading`` lists the methods other than GET that change no data. ``withheld`` lists the
+    methods that only administrators need, or that run functions of design documents. ``since`` is set if older versions
+    do not have the route: the switch of the version that introduced it.
     """
 
     pattern: str

@@ -1,4 +1,4 @@
-"""The versions of CouchDB that the emulator can be, and one table of what differs between them.
+"""The versions of CouchDB that the emulator can answer as, and one table of their differences.
 
 The emulator answers as the last patch release of a version does. Each ``Switch`` names its proof: a folder of
 recordings in ``tests/parity``, or the release notes of CouchDB, by the number of the change.
@@ -15,7 +15,7 @@ _FORM = re.compile(r"(3\.[0-9]+)(?:\.[0-9]+)?\Z")
 
 
 class Switch(NamedTuple):
-    """A behaviour that ``since`` is the first version to have."""
+    """A behaviour that differs between versions. ``since`` is the first version that has it."""
 
     since: str
     summary: str
@@ -23,7 +23,7 @@ class Switch(NamedTuple):
 
 
 class Version(NamedTuple):
-    """A version of CouchDB: its ``series``, such as ``3.4``, and the ``number`` that it names, such as ``3.4.3``."""
+    """A version of CouchDB: its ``series``, such as ``3.4``, and the ``number`` that it answers, such as ``3.4.3``."""
 
     series: str
     number: str
@@ -51,7 +51,7 @@ def parse_version(text: str) -> Version:
     return Version(found[1], RELEASES[text.strip()] if text.strip() in RELEASES else text.strip())
 
 
-#: What the emulator is unless something else is asked for.
+#: The version that the emulator answers as by default.
 NEWEST: Final = Version("3.5", RELEASES["3.5"])
 
 RANKED_REDUCES: Final = Switch(
@@ -59,8 +59,8 @@ RANKED_REDUCES: Final = Switch(
 )
 WIDE_LIMITS: Final = Switch(
     "3.5",
-    "`query_limit` and `partition_query_limit` may be `infinity`, are so unless they are set (before: 268435456), and"
-    " also limit `_all_docs`",
+    "`query_limit` and `partition_query_limit` may be `infinity`, which is the default (before: 268435456), and also"
+    " limit `_all_docs`",
     "listings; #5515",
 )
 FIND_CHECKS_PARTITION: Final = Switch(
@@ -82,9 +82,9 @@ COVERING_INDEXES: Final = Switch(
     "find_operators; #4512, #4569",
 )
 TEXT_KEYS: Final = Switch(
-    "3.4", "`_all_docs` has no rows for a key that is not a text; before, it ignored the key", "listings; #4524"
+    "3.4", "`_all_docs` has no rows for a key that is not a string; before, it ignored the key", "listings; #4524"
 )
-DESIGN_KEYS: Final = Switch("3.4", "`_design_docs` with `keys` answers design documents only", "listings; #4682")
+DESIGN_KEYS: Final = Switch("3.4", "`_design_docs` with `keys` returns design documents only", "listings; #4682")
 EXACT_PENDING: Final = Switch(
     "3.4", "`pending` of a descending feed counts the changes that are left; before, it was negative",
     "changes_pending; #4716",

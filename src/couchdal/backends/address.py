@@ -50,7 +50,7 @@ def find_address(
     if settings.url is None:
         raise NotConfigured(
             'no CouchDB is named: set COUCHDB_URL, or pass a backend, as in CouchDAL(CouchBackend("http://localhost:5984",'
-            ' user="admin", password="..."), database="tasks")'
+            ' user="admin", password="..."), database="tasks"); CouchDAL("memory") uses the emulator'
         )
     parts = _split_url(settings.url)
     host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname

@@ -49,9 +49,9 @@ class Coverage:
 
 
 def summary(coverage: Coverage) -> dict[str, Any]:
-    """Return what was used of each endpoint, with counts, what was not, and the totals.
+    """Return what tests used of each endpoint, with counts, what they did not use, and the totals.
 
-    ``unlisted`` was used but is not in the API's tables: a refused method, or a misspelt parameter.
+    ``unlisted`` has the used names that the API's tables do not have: a refused method, or a misspelt parameter.
     """
     listed: dict[str, Any] = {}
     seen = total = 0

@@ -38,7 +38,7 @@ class Discard(NamedTuple):
 
 
 class Waiting(Protocol):
-    """How a caller with a time-out of its own waits."""
+    """How a caller with its own time-out waits."""
 
     def sleep(self, seconds: float) -> None:
         """Wait for some seconds, or raise."""
@@ -47,14 +47,14 @@ class Waiting(Protocol):
         """Wait for some seconds, or raise, and let other tasks run."""
 
     def watch(self, feed: Feed) -> Feed:
-        """Return a feed that raises when the caller would not wait longer."""
+        """Return a feed that raises an exception when the caller's time-out has passed."""
 
 
 Step: TypeAlias = "Request | Delay | Discard"
 Steps: TypeAlias = "Generator[Step, Response, Response]"
 
-# The outermost middleware first: that of all servers, that of one server, and that of one backend object. Innermost is
-# what sees the requests as the server does.
+# The order is: middleware of all servers (outermost), of one server, of one backend object, and innermost the
+# middleware that sees requests as the server does.
 _innermost: list[Middleware] = []
 _everywhere: list[Middleware] = []
 _of_server: WeakKeyDictionary[object, list[Middleware]] = WeakKeyDictionary()

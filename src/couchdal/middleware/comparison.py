@@ -1,8 +1,8 @@
 """Comparison: sends each request of a live CouchDB to the emulator too, and finds the first answer that differs.
 
-The caller gets CouchDB's answer. Values that only CouchDB can choose (generated ids, update sequences, bookmarks,
-cookies) are carried over: the emulator generates the same ids, and the rest is replaced in later requests by what
-the emulator answered in the same place.
+The caller gets CouchDB's answer. Some of its values only CouchDB can choose: generated ids, update sequences, bookmarks
+and cookies. The emulator generates the same ids. In later requests to the emulator, the other values are replaced by
+those that its own answer had in the same place.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ _CHOSEN = frozenset(
 )
 # The salt is part of a user's document, so its revisions differ, too.
 _REVISIONS = frozenset(("rev", "_rev"))
-# What answers say of the server itself and of the moment. It is not compared.
+# Members that describe the server itself, or the moment of the answer. They are not compared.
 _OWN = {
     "/": ("body.version", "body.git_sha", "body.features", "body.vendor"),
     "/{db}/_design/{name}/_info": tuple(
@@ -87,7 +87,7 @@ class Difference(NamedTuple):
 
 
 class GivenIds(Ids):
-    """Ids that CouchDB generated, for the emulator to generate them again; afterwards ids of its own."""
+    """Ids that CouchDB generated, for the emulator to generate them again. After them it generates its own."""
 
     def __init__(self) -> None:
         self._given: list[str] = []

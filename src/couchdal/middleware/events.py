@@ -27,10 +27,10 @@ _ROWS = ("rows", "docs", "results", "indexes")
 class RequestEvent(NamedTuple):
     """One request.
 
-    ``endpoint`` is the pattern of the route, or ``None`` if no route has the path. ``status`` is ``None`` if there was
-    no answer. ``error`` is CouchDB's error word or the name of the exception. ``parameters`` are the names of those in
-    the query and, for endpoints that have some there, in the body. ``operators`` are those of the body's selectors.
-    ``rows`` and ``docs_examined`` are ``None`` if the answer does not say.
+    ``endpoint`` is the pattern of the route, or ``None`` if no route has the path. ``status`` is ``None`` if no answer
+    came. ``error`` is CouchDB's error word or the name of the exception. ``parameters`` are the names of the parameters
+    in the query, and in the body if the endpoint takes some there. ``operators`` are the operators of the body's
+    selectors. ``rows`` and ``docs_examined`` are ``None`` if the answer does not have these numbers.
     """
 
     endpoint: str | None

@@ -15,7 +15,7 @@ from couchdal.http.json_text import decode_request
 from couchdal.http.messages import Request, Response
 from couchdal.middleware.chain import Steps, with_middleware
 
-# A server's clients may name any field.
+# The limit bounds memory: clients of a server may name any field.
 _MOST_NEEDED = 1000
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""Streams that are read by their receiver, and judged at their end."""
+"""Streams that call a function with all of their content when they end."""
 
 from __future__ import annotations
 

@@ -102,9 +102,9 @@ class AsyncBulkOperations(AsyncOperations):
         return await self._run(Operation("POST", path, {"keys": as_list(keys)}))
 
     async def load(self, path: str | PathLike[str]) -> int:
-        """Write the documents of a file, and return how many.
+        """Write the documents of a file, and return their number.
 
-        The file is a JSON array, one object a line, a body of ``_bulk_docs``, an answer of ``_all_docs`` with its
+        The file is a JSON array, one object per line, a body of ``_bulk_docs``, an answer of ``_all_docs`` with its
         documents, or a backup. Documents with a ``_rev`` keep it, as in a replication. Raise ``ValueError`` for any
         other file before anything is written, and ``CouchError`` for the first document that is refused.
 
@@ -122,7 +122,7 @@ class AsyncBulkOperations(AsyncOperations):
         return len(documents)
 
     async def dump(self, path: str | PathLike[str]) -> int:
-        """Write every leaf of every document to a file, one a line, and return how many.
+        """Write every leaf of every document to a file, one per line, and return their number.
 
         Revisions, histories and attachments are kept: ``load`` into an empty database restores the same documents.
 

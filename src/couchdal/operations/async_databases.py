@@ -93,7 +93,7 @@ class AsyncDatabaseOperations(AsyncOperations):
         >>> await db.compact()
         {'ok': True}
         """
-        # CouchDB insists on the content type although the request has no body.
+        # CouchDB requires the content type although the request has no body.
         return await self._run(Operation("POST", "/_compact", headers={"content-type": "application/json"}))
 
     async def all_dbs(self) -> list[str]:

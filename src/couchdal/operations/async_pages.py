@@ -2,8 +2,8 @@
 
 Generated from ``pages.py`` by ``tools/make_async_operations.py``: edit that module instead.
 
-Each iteration is made of ordinary requests, so it sees what others write meanwhile. A document or row that stays as it
-is comes exactly once. One that changes its place may come twice or not at all.
+Each iteration is made of ordinary requests, so it sees what others write meanwhile. A document or row that does not
+change is returned exactly once. One whose place changes may be returned twice or not at all.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class AsyncPageOperations(AsyncBulkOperations, AsyncQueryOperations):
     async def count(self, selector: Selector, *, use_index: str | Iterable[str] | None = None) -> int:
         """Return how many documents match a selector. Design documents do not count.
 
-        The query asks for ids only. CouchDB then reads no document if an index has all fields of the selector.
+        The query requests only ids. So CouchDB reads no document if an index has all fields of the selector.
 
         >>> rows = await db.bulk_docs([{"_id": "a", "type": "task"}, {"_id": "b", "type": "note"}])
         >>> await db.count({"type": "task"})

@@ -1,4 +1,4 @@
-"""Calls that change a document whatever others do: updates that are tried again, and conflicts.
+"""Calls that change a document while others write: updates that are tried again, and conflicts.
 
 Generated from ``updates.py`` by ``tools/make_async_operations.py``: edit that module instead.
 
@@ -33,7 +33,7 @@ class AsyncUpdateOperations(AsyncDocumentOperations, AsyncPageOperations):
         default: Mapping[str, object] | None = None,
         tries: int = TRIES,
     ) -> Document:
-        """Read a document, call ``change`` with it, write the result, and begin again on a conflict.
+        """Read a document, call ``change`` with it and write the result. Repeat this after a conflict.
 
         ``change`` may change its argument, or return another document. A document with ``_deleted`` is deleted. If
         nothing changed, nothing is written. Return the document as it is stored, with its new ``_rev``.
@@ -92,10 +92,10 @@ class AsyncUpdateOperations(AsyncDocumentOperations, AsyncPageOperations):
 
         ``choose`` gets the live leaves, the winner first. It returns one of them, or a merged document. A merged
         document becomes a new revision of the leaf that its ``_rev`` names, or of the winner. It is written before the
-        other leaves are deleted, so nothing is lost if somebody else edits the document at the same moment: then
-        ``choose`` is called again. ``_deleted`` deletes the document.
+        other leaves are deleted. If somebody else edits the document at the same moment, ``choose`` is called again, so
+        no edit is lost. A document with ``_deleted`` is deleted.
 
-        Return the document as it is stored. A document without conflicts stays as it is. Raise ``NotFound`` if the
+        Return the document as it is stored. A document without conflicts does not change. Raise ``NotFound`` if the
         document does not exist, and ``Conflict`` after ``tries`` conflicts.
 
         >>> edits = [{"_id": "a", "_rev": "1-aa", "n": 1}, {"_id": "a", "_rev": "1-bb", "n": 2}]

@@ -1,4 +1,4 @@
-"""What an update does between two requests: the caller's function, its result, and the pauses after conflicts."""
+"""The part of an update between two requests: the caller's function, its result, and the pauses after conflicts."""
 
 from __future__ import annotations
 

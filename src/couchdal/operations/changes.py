@@ -1,7 +1,7 @@
-"""The changes feed: its request, and the lines of a feed that goes on.
+"""The changes feed: its request, and the lines of a continuous feed.
 
-A feed comes in chunks, cut anywhere by the network. Both of CouchDB's notations are parsed: one JSON object a line, and
-server-sent events. Heartbeats are skipped.
+A feed arrives in chunks that the network cuts anywhere. Both of CouchDB's formats are parsed: one JSON object per line,
+and server-sent events. Heartbeats are skipped.
 """
 
 from __future__ import annotations

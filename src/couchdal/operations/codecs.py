@@ -1,6 +1,7 @@
 """Documents as objects of a class: pydantic models, msgspec structs and dataclasses.
 
-Each is converted by its own calls. Nothing is imported here: who passes a class has loaded its library.
+Each is converted by the functions of its own library. No library is imported here: a caller that passes a class has
+loaded it.
 """
 
 from __future__ import annotations
@@ -55,12 +56,12 @@ class Codec(Generic[T]):
         self._library = _library_of(cls)
         self._members = self._library.members()
         attributes = {member: attribute for attribute, member in self._members.items()}
-        # Attributes named id and rev stand for _id and _rev if the class has nothing nearer.
+        # Attributes named id and rev stand for _id and _rev if the class has no field for these.
         self._renamed = "_id" not in attributes and {"id", "rev"} <= attributes.keys()
         names = ("id", "rev") if self._renamed else ("_id", "_rev")
         if not attributes.keys() >= {*names}:
             raise TypeError(
-                f"{cls.__name__} has no place for _id and _rev: give it fields that are called _id and _rev in a"
+                f"{cls.__name__} has no fields for _id and _rev: add fields that are called _id and _rev in a"
                 " document, or fields called id and rev; both must be optional"
             )
         self.id_attribute: str = attributes[names[0]]

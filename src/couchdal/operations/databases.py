@@ -89,7 +89,7 @@ class DatabaseOperations(Operations):
         >>> db.compact()
         {'ok': True}
         """
-        # CouchDB insists on the content type although the request has no body.
+        # CouchDB requires the content type although the request has no body.
         return self._run(Operation("POST", "/_compact", headers={"content-type": "application/json"}))
 
     def all_dbs(self) -> list[str]:

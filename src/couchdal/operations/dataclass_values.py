@@ -10,7 +10,13 @@ from typing import Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 C = TypeVar("C")
 
-_PLAIN: Mapping[type, str] = {str: "text", bool: "a boolean", int: "an integer", float: "a number", NoneType: "null"}
+_PLAIN: Mapping[type, str] = {
+    str: "a string",
+    bool: "a boolean",
+    int: "an integer",
+    float: "a number",
+    NoneType: "null",
+}
 
 
 def build(hint: object, value: object, at: str) -> object:
@@ -31,7 +37,7 @@ def build(hint: object, value: object, at: str) -> object:
         return {name: build(args[-1], member, f"{at}.{name}") for name, member in members.items()}
     if isinstance(origin, type) and issubclass(origin, (Sequence, set, frozenset)):
         items = _expect(value, list, "a list", at)
-        # The annotation tuple[int, str] has an item for each place; all others have one for all.
+        # The annotation tuple[int, str] has a type for each place; all others have one type for all items.
         hints = args if origin is tuple and args[-1] is not ... else [args[0]] * len(items)
         if len(hints) != len(items):
             raise ValueError(f"{at}: expected {len(hints)} items, not {len(items)}")
@@ -45,7 +51,7 @@ def _build_dataclass(cls: type, value: object, at: str) -> object:
     try:
         hints: Mapping[str, object] = get_type_hints(cls)
     except NameError:
-        # A class inside a function, with annotations that only this function understands.
+        # A class defined inside a function: its annotations may name types that only this function knows.
         hints = {}
     given = {}
     for field in dataclasses.fields(cls):

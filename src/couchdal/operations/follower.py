@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from couchdal.operations.following import Progress
     from couchdal.types import Change, DatabaseInfo, Document
 
-# While so many changes wait for the caller, the feed is not read further.
+# While this many changes wait for the caller, the feed is not read further.
 MOST_WAITING = 100
 
 
@@ -35,9 +35,9 @@ class _Calls(DocumentOperations, DatabaseOperations):
 class ChangesFollower:
     """An iterator over all changes of a database, made by ``CouchDAL.follow_changes``.
 
-    A change counts as processed when the next one is asked for. The checkpoint is saved after that, so each change
-    comes at least once. Read it in one thread, in a ``with`` block. A second thread reads the feed, so ``stop`` takes
-    effect at once on every backend.
+    A change counts as processed when the caller asks for the next one. The checkpoint is saved after that, so each
+    change is delivered at least once. Use the iterator in one thread, in a ``with`` block. A second thread reads the
+    feed, so ``stop`` takes effect at once on every backend.
 
     >>> rows = db.bulk_docs([{"_id": "a"}, {"_id": "b"}])
     >>> with db.follow_changes("mailer") as changes:
@@ -93,7 +93,9 @@ class ChangesFollower:
         raise StopIteration
 
     def stop(self) -> None:
-        """End the iteration, from any thread. The change that the caller has now counts if it asks for the next one.
+        """End the iteration, from any thread.
+
+        The caller's current change counts as processed if the caller asks for the next one.
 
         >>> with db.follow_changes("mailer") as changes:
         ...     changes.stop()
@@ -109,7 +111,7 @@ class ChangesFollower:
             response.close()
 
     def checkpoint(self) -> None:
-        """Save now which changes were processed. The next run begins after them.
+        """Save the checkpoint now. The next run begins after the changes that were processed.
 
         >>> with db.follow_changes("mailer") as changes:
         ...     changes.checkpoint()
@@ -143,7 +145,7 @@ class ChangesFollower:
         self.close()
 
     def _read(self) -> None:
-        """Put the changes where the caller gets them, until stopped: the second thread."""
+        """Read changes into the queue of the caller, until stopped. This runs in the second thread."""
         while not self._stopped:
             try:
                 self._resume()
@@ -163,7 +165,7 @@ class ChangesFollower:
         with self._saving:
             info, checkpoint = self._state()
             with self._changed:
-                # What the caller has not got yet comes again.
+                # The new feed delivers these changes again.
                 self._waiting.clear()
                 if not self._progress.resume(info, checkpoint):
                     return
@@ -185,13 +187,13 @@ class ChangesFollower:
                 return self._progress.went_back(info, checkpoint)
 
     def _read_feed(self) -> None:
-        """Read the feed until it ends, or until a heartbeat finds that the database went back."""
+        """Read the feed until it ends, or until a heartbeat shows that the database returned to an older state."""
         response = open_feed(self._calls.backend, self._progress.feed())
         with self._changed:
             self._response = response
         lines = ChangeLines(response.name_error)
         try:
-            # An empty chunk first: it ends at once what was stopped meanwhile.
+            # Begin with an empty chunk: if the follower was stopped meanwhile, the loop ends at once.
             for chunk in chain([b""], response.chunks()):
                 changes = lines.feed(chunk)
                 with self._changed:

@@ -1,7 +1,8 @@
 """What followers of a changes feed decide: where to continue, when to save, and which errors they survive.
 
-The checkpoint is a local document of the followed database. So it is gone when the database is deleted and made again,
-and it goes back when the database goes back to an older state. In both cases, changes come again.
+The checkpoint is a local document of the followed database. If the database is deleted and created again, the
+checkpoint is gone. If the database returns to an older state, so does the checkpoint. In both cases, changes are
+delivered again.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ _TRANSIENT = frozenset((408, 423, 429))
 
 
 class Progress:
-    """How far a follower has come. ``name`` is the id of its checkpoint."""
+    """The progress of one follower. ``name`` is the id of its checkpoint."""
 
     def __init__(
         self,
@@ -51,7 +52,7 @@ class Progress:
         self._failures = 0
         self._was_connected = False
         self._instance: str | None = None
-        # Sequences: of the change that the caller has now, of the last one it got, processed, and saved.
+        # Four sequences: of the caller's current change, of the last change it received, processed, and saved.
         self._current: str | None = None
         self._received = self._processed = self._saved = "0"
         self._unsaved = 0
@@ -60,17 +61,17 @@ class Progress:
         self.feed()
 
     def feed(self) -> Operation[ChangesResult]:
-        """Return the call that opens the feed after the last change that the caller got."""
+        """Return the call that opens the feed after the last change that the caller received."""
         return changes("continuous", since=self._received, heartbeat=self._heartbeat, **self._options)
 
     def went_back(self, info: DatabaseInfo, checkpoint: Document | None) -> bool:
-        """Return whether the database is not the one that this follower has read, or is older."""
+        """Return whether the database is another one than this follower has read, or in an older state."""
         if checkpoint is None or checkpoint.get("since") != self._saved:
             return True
         return info["instance_start_time"] != self._instance or _number(info["update_seq"]) < _number(self._received)
 
     def resume(self, info: DatabaseInfo, checkpoint: Document | None) -> bool:
-        """Decide where the feed begins, before a connection. Return whether the checkpoint has to be saved."""
+        """Decide where the feed begins, before each connection. Return whether the checkpoint must be saved."""
         begins = self._instance is None
         if not begins and not self.went_back(info, checkpoint):
             return not self.is_saved
@@ -78,7 +79,7 @@ class Progress:
         if begins:
             start = info["update_seq"] if self._first == "now" else self._first
         else:
-            _LOG.warning("%s: the database is new or went back; changes come again", self.name)
+            _LOG.warning("%s: the database is new or in an older state; changes are delivered again", self.name)
         self._instance = info["instance_start_time"]
         if checkpoint is not None and checkpoint.get("instance_start_time") == self._instance:
             stored = str(checkpoint.get("since"))
@@ -87,7 +88,7 @@ class Progress:
         return True
 
     def deliver(self, change: Change) -> None:
-        """Note the change that the caller gets."""
+        """Note the change that the caller receives."""
         self._current = self._received = change["seq"]
 
     def processed(self) -> None:
@@ -129,7 +130,7 @@ class Progress:
     def survives(self, error: BackendError | CouchError) -> bool:
         """Return whether another attempt may succeed.
 
-        A database or a filter that is missing at the start is an error. Later, somebody may be making it anew.
+        A database or a filter that is missing at the start is an error. Later, somebody may be creating it again.
         """
         if isinstance(error, CouchError):
             final = 400 <= error.status < 500 and error.status not in _TRANSIENT

@@ -111,9 +111,9 @@ async def open_async_feed(backend: AsyncBackend, operation: Operation[T]) -> Res
 
 
 def document_path(doc_id: str) -> str:
-    """Return the path of a document. The id may have any characters: the path names no other document.
+    """Return the path of a document. The id is percent-encoded, so the path cannot name another document.
 
-    Raise ``IllegalDocId`` for an id that no document can have: its path would name something else.
+    Raise ``IllegalDocId`` for an id that CouchDB does not allow: its path would name something else.
     """
     if not isinstance(doc_id, str):
         raise TypeError(f"a document id must be a str, not {type(doc_id).__name__}")
@@ -174,9 +174,9 @@ def index_name(use_index: str | Iterable[str] | None) -> object:
 
 
 def as_list(values: Iterable[Item]) -> list[Item]:
-    """Return the values as a list. Raise ``TypeError`` for a single text, which would become its letters."""
+    """Return the values as a list. Raise ``TypeError`` for a single string, which would become a list of letters."""
     if isinstance(values, str):
-        raise TypeError(f"expected a list of values, not the text {values!r}")
+        raise TypeError(f"expected a list of values, not the string {values!r}")
     return list(values)
 
 

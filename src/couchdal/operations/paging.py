@@ -63,8 +63,8 @@ class FindPages:
     def new_documents(self, docs: list[Document], bookmark: str) -> list[Document]:
         """Return the documents to yield before the next request.
 
-        The last document of a page waits for the next page. The bookmark stands for it, and CouchDB skips one row
-        there. If the caller had deleted that document already, CouchDB would skip another one.
+        The last document of a page is yielded with the next page. The bookmark points to this document, and CouchDB
+        skips one row there. If the caller had deleted the document already, CouchDB would skip another one.
         """
         self._ended = len(docs) < self._budget.page()
         self._budget.take(docs)
@@ -79,7 +79,7 @@ class FindPages:
 class RowPages(Generic[R]):
     """The pages of a view or of ``_all_docs``. ``parameters`` are those of its first request, without skip and limit.
 
-    The rows of a view may repeat a key, also for one document. Those of ``_all_docs`` and of groups have
+    The rows of a view may repeat a key, even for one document. The rows of ``_all_docs`` and of groups have
     ``unique_keys``.
     """
 
@@ -115,7 +115,7 @@ class RowPages(Generic[R]):
         if new:
             self._continue_after(new)
         elif rows:
-            # A document emitted keys that sort alike, such as "a" and "a\u0001", more often than a page has rows.
+            # A document emitted more keys that sort alike, such as "a" and "a\u0001", than a page has rows.
             self._overlap += self._budget.page_size
         return self._budget.take(new)
 
@@ -132,7 +132,7 @@ class RowPages(Generic[R]):
             if len(run) == len(rows):
                 run += takewhile(lambda place: place[1] == last[1], reversed(self._run))
             if self._skip and len(run) == len(rows):
-                # Some of the skipped rows may belong to this document, too, so nobody knows where it begins.
+                # Some of the skipped rows may belong to this document too, so its first row is not known.
                 self._skip += len(rows)
                 return
             self._parameters["startkey_docid"] = last[1]
@@ -145,7 +145,7 @@ class RowPages(Generic[R]):
 
 
 class KeyPages(Generic[R]):
-    """The pages of a request with ``keys``. A page that was too long is asked for again with fewer keys."""
+    """The pages of a request with ``keys``. A page that was too long is requested again with fewer keys."""
 
     def __init__(
         self, keys: Sequence[object], skip: int | None, limit: int | None, page_size: int, *, descending: bool | None

@@ -25,7 +25,7 @@ _BATCH = 500
 
 
 def batches_of(documents: list[Document]) -> Iterator[tuple[list[Document], bool | None]]:
-    """Yield documents in batches, each with the ``new_edits`` that it is to be written with."""
+    """Yield documents in batches, each with the value of ``new_edits`` to write it with."""
     kept = [document for document in documents if "_rev" in document]
     new = [document for document in documents if "_rev" not in document]
     return chain(((batch, False) for batch in _batches(kept)), ((batch, None) for batch in _batches(new)))
@@ -46,7 +46,7 @@ def leaf_batches(changes: ChangesResult) -> Iterator[list[Mapping[str, object]]]
 
 
 class Dump:
-    """A file of documents, one a line. It replaces an older file when it is complete, never before."""
+    """A file of documents, one per line. It replaces an older file when it is complete, never before."""
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.count: int = 0
@@ -82,8 +82,8 @@ def _batches(items: list[Item]) -> Iterator[list[Item]]:
 def read_documents(path: str | os.PathLike[str]) -> Iterator[Document]:
     """Yield the documents of a file. Raise ``ValueError`` with the file's name and the line.
 
-    A file holds an array, one object a line, ``{"docs": [...]}``, an answer of ``_all_docs`` with its documents, or a
-    backup of one array a line.
+    A file holds an array, one object per line, ``{"docs": [...]}``, an answer of ``_all_docs`` with its documents, or a
+    backup of one array per line.
     """
     text = Path(path).read_text("utf-8")
     for line, value in _values(text, path):

@@ -48,7 +48,7 @@ class TypedDocuments(Generic[T]):
     def put(self, value: T) -> T:
         """Create or update the document of an object, and set its id and revision. Raise ``Conflict``.
 
-        The server generates an id if the object has none. A frozen object stays as it is: the result is a copy.
+        The server generates an id if the object has none. A frozen object does not change: the result is a copy.
         """
         doc = self._codec.encode(value)
         doc_id = doc.get("_id")
@@ -61,7 +61,7 @@ class TypedDocuments(Generic[T]):
         return self._dal.delete_document(doc["_id"], doc["_rev"])
 
     def bulk(self, values: Iterable[T]) -> list[BulkRow]:
-        """Write many objects. Each has its own outcome. Those that are not frozen get their ids and revisions."""
+        """Write many objects. Each has its own outcome. Objects that are not frozen get their ids and revisions."""
         given = list(values)
         rows = self._dal.bulk_docs([self._codec.encode(value) for value in given])
         for value, row in zip(given, rows, strict=True):
@@ -110,7 +110,7 @@ class TypedDocuments(Generic[T]):
     def update(
         self, doc_id: str, change: Callable[[T], T | None], *, default: T | None = None, tries: int = TRIES
     ) -> T:
-        """Read a document, call ``change`` with its object, write the result, and begin again on a conflict.
+        """Read a document, call ``change`` with its object and write the result. Repeat this after a conflict.
 
         ``change`` changes its argument or returns another object. Members that the class does not know are kept.
         ``default`` is what ``change`` gets if the document does not exist; without it, raise ``NotFound``.

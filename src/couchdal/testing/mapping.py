@@ -40,7 +40,7 @@ def start(config: pytest.Config, existing: Collection[str]) -> LiveDatabases:
         backend = CouchBackend()
     except NotConfigured as error:
         # One error at the start, not one for each test.
-        raise pytest.UsageError(f"the tests are to run on a CouchDB, but {error}") from None
+        raise pytest.UsageError(f"the tests need a CouchDB to run on, but {error}") from None
     databases = LiveDatabases(
         backend,
         default=str(backend.database),

@@ -55,7 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace, version: str) -> int:
-    """Write a report, or check one. Return 1 if there are differences or the report is not good enough."""
+    """Write a report, or check one. Return 1 if answers differ, or if the report does not certify the requests."""
     try:
         requests = arguments.requests.read_bytes()
         if arguments.check:
@@ -84,7 +84,7 @@ def certify(
 ) -> dict[str, JSON]:
     """Replay recorded requests on both servers and return the report.
 
-    Raise ``ValueError`` for a file that is not of requests. Every database is new and deleted afterwards.
+    Raise ``ValueError`` if ``content`` is not a file of requests. Every database is new and deleted afterwards.
     """
     recorded = as_object(json.loads(content))
     welcome = backend.send(Request("GET", "/", headers={"authorization": basic_credentials(*admin)})).result()

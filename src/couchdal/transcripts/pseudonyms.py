@@ -1,6 +1,7 @@
-"""Pseudonyms: what replaces the texts and numbers of a test.
+"""Pseudonyms: the replacements for the strings and numbers of a test.
 
-Texts become ``s1``, ``s2`` and so on, numbers become small numbers. Both keep their order, and equal values stay equal.
+Strings become ``s1``, ``s2`` and so on, numbers become small numbers. Both keep their order, and equal values stay
+equal.
 """
 
 from __future__ import annotations
@@ -10,15 +11,15 @@ from typing import Final
 
 from couchdal.http.json_text import JSON
 
-#: What the ids of users begin with.
+#: The prefix of the ids of users.
 USER: Final = "org.couchdb.user:"
-# What ranges of keys end with.
+# Characters that ranges of keys often end with.
 _LIMITS = "\ufff0\ufff8\uffff\U0010ffff"
 _PIECES = re.compile("([:/])")
 
 
 class Pseudonyms:
-    """Texts and numbers of one test, and what replaces them. All have to be ``seen`` before the first is replaced."""
+    """The strings and numbers of one test, with their replacements. Mark all as ``seen`` before replacing the first."""
 
     def __init__(self) -> None:
         self._texts: set[str] = set()

@@ -11,10 +11,10 @@ from couchdal.transcripts.pseudonyms import USER
 
 
 class NotRecorded(Exception):
-    """A request whose data cannot be taken out, such as a multipart body, or whose changes a replay cannot undo."""
+    """A request whose data cannot be removed, such as a multipart body, or whose changes a replay cannot undo."""
 
 
-# What changes the server itself, or databases that a replay shares with others.
+# These change the server itself, or databases that a replay shares with others.
 _LASTING = frozenset(
     ("_node", "_cluster_setup", "_reshard", "_restart", "_dbs", "_nodes", "_replicator", "_global_changes")
 )
@@ -26,7 +26,7 @@ def check_replayable(request: Request, segments: list[str], route: Route) -> Non
     if method in ("GET", "HEAD", "OPTIONS") or method in route.reading:
         return
     if first in _LASTING or (first == "_users" and not _writes_users(request, segments)):
-        raise NotRecorded(f"{method} {request.path} changes what a server has only once")
+        raise NotRecorded(f"{method} {request.path} changes something that a server has only once")
 
 
 def _writes_users(request: Request, segments: list[str]) -> bool:
@@ -48,8 +48,8 @@ def local_sides(body: Mapping[str, JSON]) -> dict[str, str]:
     """Return the databases of a replication, by side. Raise ``NotRecorded`` if it leaves the databases of a test."""
     sides = {side: body.get(side) for side in ("source", "target")}
     if body.get("continuous") is True or body.get("cancel") is True:
-        raise NotRecorded("a continuous replication goes on after its test")
+        raise NotRecorded("a continuous replication continues after its test")
     named = {side: name for side, name in sides.items() if isinstance(name, str)}
     if len(named) < len(sides) or any("://" in name or name.startswith("_") for name in named.values()):
-        raise NotRecorded("a replication with another server, or with a database that all share")
+        raise NotRecorded("a replication with another server, or with a database that all tests share")
     return named

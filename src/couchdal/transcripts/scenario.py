@@ -63,7 +63,7 @@ class Step:
     wait_ms: int
     ignore: tuple[str, ...]
     unordered: tuple[str, ...]
-    #: Headers that are compared beside ``SHOWN_HEADERS``.
+    #: Headers that are compared as well as ``SHOWN_HEADERS``.
     also: tuple[str, ...]
     response: Mapping[str, JSON] | None
     source: Mapping[str, JSON]

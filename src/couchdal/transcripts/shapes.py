@@ -1,7 +1,7 @@
-"""Shapes: what the requests of a test look like, as a scenario without the test's data.
+"""Shapes: the requests of a test as a scenario without the test's data.
 
-Texts and numbers of documents, selectors and keys are replaced (``pseudonyms.py``). Field names, parameters, operators
-and design documents stay as they are. Revisions, sequences, bookmarks and generated ids become references to the
+Strings and numbers of documents, selectors and keys are replaced (``pseudonyms.py``). Field names, parameters,
+operators and design documents do not change. Revisions, sequences, bookmarks and generated ids become references to the
 answers that they came from.
 """
 
@@ -39,7 +39,7 @@ _FEED_MS = "100"
 
 
 class Exchange(NamedTuple):
-    """A request of a test, and what is needed of its answer.
+    """A request of a test, and the values of its answer that are needed later.
 
     ``referable`` has the values that later requests may refer to, with their dotted paths. ``lacks_database`` is true
     for CouchDB's 404 about a database.
@@ -51,7 +51,7 @@ class Exchange(NamedTuple):
 
     @classmethod
     def of(cls, request: Request, response: Response) -> Exchange:
-        """Take what is needed of an answer, which its receiver may change afterwards. A stream is not read."""
+        """Copy the needed values of an answer, because its receiver may change it later. A stream is not read."""
         value = None if response.stream is not None else response.value()
         lacks = response.status == 404 and isinstance(value, dict) and value.get("reason") == _NO_DATABASE
         return cls(request, tuple(_referable(value)), lacks)
