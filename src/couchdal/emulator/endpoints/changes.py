@@ -24,6 +24,7 @@ from couchdal.emulator.engine.changes.changes import (
 from couchdal.emulator.engine.changes.changes_feed import FRAMINGS, MAX_WAIT_MS, ChangesFeed, sent_before_failure
 from couchdal.emulator.engine.documents.document_read import Shown, open_winner
 from couchdal.emulator.engine.erlang.integers import parse_integer
+from couchdal.emulator.engine.erlang.term_text import Atom, pretty_term
 from couchdal.emulator.engine.mango.field_path import compile_projection
 from couchdal.emulator.engine.mango.find_query import parse_fields
 from couchdal.emulator.engine.mango.selector import normalize_selector
@@ -241,9 +242,18 @@ def _function(call: Call, kind: str, design_name: str, name: str) -> Filter:
         try:
             return cast("list[bool]", call.db.indexes.query_server(record).call(path, [document], *args))[0]
         except CouchError as error:
-            raise FilterError(error, f"{error.error},{error.reason}") from None
+            raise FilterError(error, _as_term(error)) from None
 
     return Filter(matches=matches, is_function=True)
+
+
+def _as_term(error: CouchError) -> str:
+    """Return what a function threw, without the braces. The stack trace in Erlang, which CouchDB adds, is empty."""
+    if error.error != "unknown_error":
+        return f"{error.error},{error.reason}"
+    # The function threw no message.
+    word = Atom(error.reason) if error.reason == "internal_error" else error.reason
+    return f"{pretty_term(word)},null,[]"
 
 
 def _doc_ids(call: Call) -> tuple[str, ...]:

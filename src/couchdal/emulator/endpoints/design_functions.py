@@ -20,7 +20,7 @@ from couchdal.emulator.http.function_answers import function_response, list_resp
 from couchdal.emulator.http.listings import list_documents
 from couchdal.emulator.http.request_object import request_object
 from couchdal.emulator.http.view_rows import view_rows
-from couchdal.errors import CouchError, MethodNotAllowed, NotFound, NotSupported, ServerError
+from couchdal.errors import BadRequest, CouchError, MethodNotAllowed, NotFound, NotSupported, ServerError
 from couchdal.http.json_text import encode_json
 from couchdal.http.messages import Response
 from couchdal.http.urls import quote_like_couchdb
@@ -89,13 +89,9 @@ def list_rows(call: Call) -> Response:
             raise ServerError(f"{{not_found,{error.reason}}}", error="badmatch") from None
     call.db.count("couchdb/query_server/calls/ddoc_other")
     server = call.db.indexes.query_server(record)
-    head = (
-        list_documents(call, "all", for_list=True)
-        if view == "_all_docs"
-        else _view_answer(call, design or call.args["name"], view)
-    )
+    head = _documents(call) if view == "_all_docs" else _view_answer(call, design or call.args["name"], view)
     rows = head.pop("rows")
-    answer = cast("Mapping[str, object]", server.call(("lists", name), head, request_object(call), rows))
+    answer = cast("Mapping[str, object]", server.call(("lists", name), head, _request_of_list(call), rows))
     return list_response(answer, call.server.settings.functions_policy)
 
 
@@ -107,6 +103,28 @@ def _check_list_body(call: Call) -> None:
         raise ServerError("" if body == [] else pretty_term(body), error="badmatch")
 
 
+def _documents(call: Call) -> dict[str, object]:
+    """Return the rows of ``_all_docs`` as a list function gets them: a row without a document has the id ``error``."""
+    found = list_documents(call, "all", for_list=True)
+    rows = cast("list[dict[str, object]]", found["rows"])
+    found["rows"] = [
+        {"id": "error", "key": row["key"], "value": row["error"]} if "error" in row else row for row in rows
+    ]
+    return found
+
+
+def _request_of_list(call: Call) -> dict[str, object]:
+    """Return the request object, whose body is a JSON value if it was posted.
+
+    Raise ``ServerError`` if it cannot be built: CouchDB has begun to run the function by now.
+    """
+    try:
+        request = request_object(call)
+    except BadRequest:
+        raise ServerError("", error="{invalid_ejson,{nocatch,{invalid_json,{1,invalid_json}}}}") from None
+    return request | {"body": call.json()} if call.method == "POST" else request
+
+
 def _view_answer(call: Call, design: str, view: str) -> dict[str, object]:
     try:
         return view_rows(call, design, view, for_list=True)
@@ -114,7 +132,7 @@ def _view_answer(call: Call, design: str, view: str) -> dict[str, object]:
         raise
     except ServerError as error:
         # CouchDB passes the error to the list function in place of rows, and crashes.
-        raise (ServerError("function_clause", error="unknown_error") if error.is_traced else error) from None
+        raise ServerError("function_clause", error="unknown_error") from error
 
 
 def refuse_show(call: Call) -> Response:

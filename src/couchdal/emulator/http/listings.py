@@ -33,7 +33,8 @@ def list_documents(call: Call, namespace: Namespace, *, for_list: bool = False) 
         text = call.param("keys")
         keys = ABSENT
         if text is not None:
-            keys = _keys(decode_request(text.encode("utf-8", "surrogateescape")), "parameter")
+            given = decode_request(text.encode("utf-8", "surrogateescape"))
+            keys = given if for_list else _keys(given, "parameter")
         query = ViewQuery(keys=keys)
     query = parse_parameters(query, call.params, decoded=False)
     return _rows(call, namespace, validate_listing(query, call.server.settings, partitioned=db.partitioned))

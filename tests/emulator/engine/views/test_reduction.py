@@ -56,12 +56,16 @@ def test_stats_accepts_numbers_and_earlier_stats() -> None:
     ]
 
 
+_FURTHER = ",\n" + " " * 84
+
+
 @pytest.mark.parametrize(
     ("values", "error", "reason"),
     [
         (["s"], "invalid_value", "non-numeric _stats input: <<115>>"),
         ([1, None], "invalid_value", "or arrays of numbers, not 'null'"),
-        ([[1], 7], "invalid_value", "or arrays of numbers, not '{7,1,7,7,49}'"),
+        # Erlang breaks a tuple into lines at column 80.
+        ([[1], 7], "invalid_value", f"or arrays of numbers, not '{{{_FURTHER.join(('7', '1', '7', '7', '49'))}}}'"),
         ([{"sum": 1}], "invalid_value", 'user _stats input missing required field count ([{<<"sum">>,1}])'),
         # It just fits on one line. With the braces of an object it would not.
         ([{"x": 18446744073709552000}], "invalid_value", 'required field sum ([{<<"x">>,18446744073709552000}])'),

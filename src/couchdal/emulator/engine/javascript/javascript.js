@@ -313,8 +313,12 @@
   }
 
   function getRow() {
-    // Elsewhere, CouchDB does not expect the head that this sends.
-    if (list === null) throw failure(UNEXPECTED, parse(stringify(["start", chunks, withContentType(started || {})])));
+    if (list === null) {
+      // CouchDB does not expect this answer, and ends the process.
+      const answer = parse(stringify(["start", chunks, withContentType(started || {})]));
+      reset();
+      throw failure(UNEXPECTED, answer);
+    }
     if (list.turn === "end") return null;
     answerTurn(list.turn === "head" ? "start" : "chunks");
     list.turn = list.place < list.rows.length ? "row" : "end";

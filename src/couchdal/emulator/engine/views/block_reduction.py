@@ -56,37 +56,44 @@ class Reducer(NamedTuple):
     is_limited: bool
 
     def of_block(self, block: Block[ViewRow]) -> Any:
-        """Return the reduction of a block that is not empty."""
-        name = (self.source, self.is_limited)
-        if name in block.reductions:
-            return block.reductions[name]
-        if block.blocks:
-            found = self._again([self.of_block(child) for child in block.blocks])
-        else:
-            found = self._reduced(block.rows)
-        block.reductions[name] = found
-        return found
+        """Return the reduction of a block that is not empty, as CouchDB stores it: from the first row to the last."""
+        return self._kept(block, "stored", lambda: block.rows)
 
-    def of_range(self, root: Block[ViewRow], low: int, high: int) -> Any:
+    def of_range(self, root: Block[ViewRow], low: int, high: int, *, descending: bool) -> Any:
         """Return the result for the rows between two places."""
         rows: list[ViewRow] = []
         blocks: list[Block[ViewRow]] = []
         root.parts(low, high, rows, blocks)
-        return self.of_parts(rows, blocks)
+        if not rows and len(blocks) == 1 and not blocks[0].blocks:
+            # CouchDB does not use the stored reduction of a block whose rows it reads.
+            block = blocks[0]
+            return self._shown(self._kept(block, _order(descending), lambda: _collected(block.rows, descending)))
+        return self.of_parts(rows, blocks, descending=descending)
 
-    def of_parts(self, rows: Sequence[ViewRow], blocks: Sequence[Block[ViewRow]] = ()) -> Any:
+    def of_parts(self, rows: Sequence[ViewRow], blocks: Sequence[Block[ViewRow]] = (), *, descending: bool) -> Any:
         """Return the same for some rows and blocks, which together are a range."""
-        values = [self._reduced(rows)] if rows else []
+        values = [self._reduced(_collected(rows, descending))] if rows else []
         # CouchDB collects reductions by prepending.
-        values += [self.of_block(block) for block in reversed(blocks)]
-        value = values[0] if len(values) == 1 else self._again(values)
+        values += [self.of_block(block) for block in (blocks if descending else reversed(blocks))]
+        return self._shown(values[0] if len(values) == 1 else self._again(values))
+
+    def _shown(self, value: Any) -> Any:
         # CouchDB reduces the results of its shards once more.
         value = self._again([value])
         return result_of(self.source, value) if is_builtin(self.source) else value
 
+    def _kept(self, block: Block[ViewRow], order: str, rows: Callable[[], Sequence[ViewRow]]) -> Any:
+        """Return the reduction of a block with its rows in an order. It is computed once.
+
+        The order matters to functions that fail: it decides which value they meet first.
+        """
+        name = (self.source, self.is_limited, order)
+        if name not in block.reductions:
+            children = [self.of_block(child) for child in block.blocks]
+            block.reductions[name] = self._again(children) if children else self._reduced(rows())
+        return block.reductions[name]
+
     def _reduced(self, rows: Sequence[ViewRow]) -> Any:
-        # CouchDB collects rows by prepending.
-        rows = list(ascending_values(reversed(rows))) if any(row.place[3] for row in rows) else rows[::-1]
         source, server = self.source, self.server
         if is_builtin(source):
             value = reduce_block(source, rows)
@@ -133,6 +140,20 @@ class Reducer(NamedTuple):
 
 def _reason(given: int, length: int) -> str:
     return f"Reduce output must shrink more rapidly: input size: {given} output size: {length}"
+
+
+def _order(descending: bool) -> str:
+    return "read backwards" if descending else "read"
+
+
+def _collected(rows: Sequence[ViewRow], descending: bool) -> Sequence[ViewRow]:
+    """Return rows as a query collects them, by prepending: from the last to the first, unless it reads backwards.
+
+    Rows of one key and document always stay in their order, because CouchDB stores them as one.
+    """
+    if descending:
+        return rows
+    return list(ascending_values(reversed(rows))) if any(row.place[3] for row in rows) else rows[::-1]
 
 
 def _document_of(row: ViewRow) -> tuple[Any, ...]:

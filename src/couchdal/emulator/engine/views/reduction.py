@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, Protocol, TypeAlias, TypeGuard, cast
 from couchdal.emulator.engine.collation.collation import Key, json_key
 from couchdal.emulator.engine.erlang.external_term import encode_term
 from couchdal.emulator.engine.erlang.integers import parse_integer
-from couchdal.emulator.engine.erlang.term_text import pretty_members, pretty_term, print_term
+from couchdal.emulator.engine.erlang.term_text import TupleTerm, pretty_members, pretty_term, print_term
 from couchdal.errors import ServerError
 
 Number: TypeAlias = "int | float"
@@ -118,11 +118,11 @@ def _add_object(value: dict[str, Any], total: Any) -> dict[str, Any]:
     if "error" in value:
         if value["error"] == "builtin_reduce_error":
             raise _SumFailed(value)
-        raise _crash("case_clause")
+        raise _crash("case_clause", pretty_term(TupleTerm(("error", value["error"]))))
     if type(total) is int and total == 0:
         return value
     if type(total) is not dict:
-        raise _crash("case_clause")
+        raise _crash("case_clause", pretty_term(total))
     added: dict[str, Any] = {}
     for name in sorted({*value, *total}, key=str.encode):
         if name in value and name in total:
@@ -196,10 +196,13 @@ def _add_stats(value: Any, found: Any) -> Any:
             _finite(partial(add, value.sumsqr, found.sumsqr)),
         )
     reason = "The _stats function requires that map values be numbers or arrays of numbers, not '"
-    shown = (
-        f"{{{','.join(map(print_term, value))}}}" if isinstance(value, _Stats) else pretty_term(value, len(reason) + 1)
-    )
-    raise _crash("invalid_value", f"{reason}{shown}'")
+    raise _crash("invalid_value", f"{reason}{pretty_term(_as_term(value), len(reason) + 1)}'")
+
+
+def _as_term(value: object) -> object:
+    if isinstance(value, _Stats):
+        return TupleTerm(value)
+    return [_as_term(item) for item in value] if isinstance(value, list) else value
 
 
 def _unpacked(value: Mapping[str, object]) -> _Stats:

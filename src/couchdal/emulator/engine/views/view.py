@@ -33,7 +33,7 @@ from couchdal.emulator.engine.views.row_range import (
     read_ranges,
 )
 from couchdal.emulator.engine.views.view_index import ViewIndex, key_function
-from couchdal.errors import CouchError, NotFound, NotSupported
+from couchdal.errors import CouchError, NotFound, NotSupported, ServerError
 from couchdal.http.json_text import copy_json
 from couchdal.pace import paced
 
@@ -99,7 +99,7 @@ class View:
         """Return ``rows``, one for each group. Raise ``QueryParseError`` for a reversed range, or ``ServerError``."""
         groups = (group for one in self._ranges(query) for group in paced(self._groups(one, query)))
         shown = islice(groups, min(query.skip, maxsize), min(query.skip + query.limit, maxsize))
-        return {"rows": [self._reduced(group, query.group_level) for group in shown]}
+        return {"rows": [self._reduced(group, query, place) for place, group in enumerate(shown)]}
 
     def _ranges(self, query: RowQuery) -> list[RowRange]:
         if query.keys is not None and query.descending and self._reduce is None:
@@ -165,11 +165,20 @@ class View:
                 yield low, stop, row, None if whole else leaf[first:end]
                 low = stop
 
-    def _reduced(self, group: _Group, level: int | None) -> _Json:
+    def _reduced(self, group: _Group, query: RowQuery, place: int) -> _Json:
         low, high, first, rows = group
+        level, backwards = query.group_level, query.descending
         key = None if level == 0 else copy_json(_cut(first.key, level))
         reducer = self._index.reducer(self._reduce or "")
-        value = reducer.of_range(self._rows.root, low, high) if rows is None else reducer.of_parts(rows)
+        try:
+            if rows is None:
+                value = reducer.of_range(self._rows.root, low, high, descending=backwards)
+            else:
+                value = reducer.of_parts(rows, descending=backwards)
+        except ServerError as error:
+            # Behind the first row, CouchDB shows no trace.
+            error.is_traced = error.is_traced and not place
+            raise
         if isinstance(value, Overflow):
             return {"key": key, "error": "reduce_overflow_error", "reason": value.reason}
         return {"key": key, "value": copy_json(value)}

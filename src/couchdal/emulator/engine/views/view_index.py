@@ -6,7 +6,7 @@ This module does not know queries. Source: ``couch_mrview_updater``, ``couch_mrv
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import NamedTuple, TypeAlias, TypeVar
+from typing import NamedTuple, TypeAlias, TypeVar, cast
 
 from couchdal.emulator.engine.collation.collation import Key, collator_version, json_key
 from couchdal.emulator.engine.documents.document import DocumentRecord
@@ -15,7 +15,7 @@ from couchdal.emulator.engine.documents.document_store import DocumentStore
 from couchdal.emulator.engine.erlang.external_term import encode_term
 from couchdal.emulator.engine.erlang.term_order import term_key
 from couchdal.emulator.engine.indexes.following_index import FollowingIndex
-from couchdal.emulator.engine.indexes.row_blocks import RowBlocks
+from couchdal.emulator.engine.indexes.row_blocks import Block, RowBlocks
 from couchdal.emulator.engine.javascript.javascript import Emitted, Message, QueryServer
 from couchdal.emulator.engine.javascript.runtime import Runtime
 from couchdal.emulator.engine.mango.index_definition import IndexDefinition
@@ -34,6 +34,15 @@ _Rows: TypeAlias = "list[list[ViewRow]]"
 # What CouchDB's files have without rows, and what a replaced row leaves behind. Measured.
 _EMPTY_FILE = 4_264
 _OF_ROW = 24
+# Errors of Erlang itself.
+_CRASHES = frozenset(("badarith", "case_clause", "function_clause"))
+# Built-in functions cannot leave the range of doubles with smaller numbers, not even with their squares.
+_LARGE = 1e140
+
+
+def _is_harmless(value: object) -> bool:
+    """Return whether no built-in function fails for a value."""
+    return type(value) in (int, float) and -_LARGE < cast("int | float", value) < _LARGE
 
 
 def _are_same(rows: list[ViewRow], others: list[ViewRow]) -> bool:
@@ -41,10 +50,10 @@ def _are_same(rows: list[ViewRow], others: list[ViewRow]) -> bool:
 
 
 class _Prepared(NamedTuple):
-    """The rows of each view after a change, and whether all their values are numbers."""
+    """The rows of each view after a change, and whether built-in functions cannot fail for its values."""
 
     rows: list[RowBlocks[ViewRow]]
-    has_numbers: list[bool]
+    harmless: list[bool]
 
 
 class ViewIndex(FollowingIndex[_Rows]):
@@ -68,8 +77,8 @@ class ViewIndex(FollowingIndex[_Rows]):
         self.rows: list[RowBlocks[ViewRow]] = [RowBlocks() for _ in group.views]
         # For each view, the update sequence at which its rows last changed.
         self.changed_at: list[int] = [0] * len(group.views)
-        # For each view, True if all values were numbers. Built-in functions do not fail for numbers.
-        self._has_numbers = [True] * len(group.views)
+        # For each view, whether all values were harmless.
+        self._harmless = [True] * len(group.views)
         self._of_document: dict[str, _Rows] = {}
         #: How many rows were replaced or removed since the last compaction.
         self.replaced: int = 0
@@ -153,7 +162,7 @@ class ViewIndex(FollowingIndex[_Rows]):
     def _take_copies(self) -> None:
         self.rows = list(self.rows)
         self.changed_at = list(self.changed_at)
-        self._has_numbers = list(self._has_numbers)
+        self._harmless = list(self._harmless)
         self._of_document = dict(self._of_document)
 
     def read(self, db: DocumentStore, record: DocumentRecord) -> _Rows | None:
@@ -213,12 +222,12 @@ class ViewIndex(FollowingIndex[_Rows]):
                     gone += before
                     new += after
         updated = [rows.updated(*one) for rows, *one in zip(self.rows, removed, added, strict=True)]
-        has_numbers = [
-            were and all(type(row.value) in (int, float) for row in new)
-            for were, new in zip(self._has_numbers, added, strict=True)
+        harmless = [
+            were and all(_is_harmless(row.value) for row in new)
+            for were, new in zip(self._harmless, added, strict=True)
         ]
-        self._check_reductions(updated, has_numbers)
-        return _Prepared(updated, has_numbers)
+        self._check_reductions(updated, harmless)
+        return _Prepared(updated, harmless)
 
     def _replace(self, changed: Sequence[tuple[str, _Rows | None]], seq: int, prepared: object) -> None:
         assert isinstance(prepared, _Prepared)
@@ -231,9 +240,9 @@ class ViewIndex(FollowingIndex[_Rows]):
         for place, rows in enumerate(prepared.rows):
             if rows is not self.rows[place]:
                 self.changed_at[place] = seq
-        self.rows, self._has_numbers = prepared.rows, prepared.has_numbers
+        self.rows, self._harmless = prepared.rows, prepared.harmless
 
-    def _check_reductions(self, updated: Sequence[RowBlocks[ViewRow]], has_numbers: Sequence[bool]) -> None:
+    def _check_reductions(self, updated: Sequence[RowBlocks[ViewRow]], harmless: Sequence[bool]) -> None:
         """Raise ``CouchError`` if a reduce function fails for the rows. CouchDB reduces rows when it stores them."""
         for place, view in enumerate(self.group.views):
             for _, source in view.reduces:
@@ -241,8 +250,8 @@ class ViewIndex(FollowingIndex[_Rows]):
                 if rows is self.rows[place] or not rows:
                     continue
                 if is_builtin(source):
-                    if can_fail(source) and not has_numbers[place]:
-                        self.reducer(source).of_block(rows.root)
+                    if can_fail(source) and not harmless[place]:
+                        self._store(source, rows.root)
                 elif self.partitioned:
                     # CouchDB passes keys that contain the partition, and cannot encode them as JSON.
                     raise ServerError(
@@ -251,6 +260,16 @@ class ViewIndex(FollowingIndex[_Rows]):
                     )
                 else:
                     self.reducer(source).of_block(rows.root)
+
+    def _store(self, source: str, root: Block[ViewRow]) -> None:
+        try:
+            self.reducer(source).of_block(root)
+        except ServerError as error:
+            if error.error not in _CRASHES:
+                raise
+            # The process that writes the index ends. Its reason is a stack trace in Erlang.
+            word = f"{{{error.error},{error.reason}}}" if error.reason else error.error
+            raise ServerError("", error=word) from None
 
 
 def _placed(
