@@ -132,6 +132,10 @@ CHANGES = (
     "UPDATE meta SET value = replace(value, '1', '2') WHERE value LIKE '%1%'",
     "UPDATE meta SET value = '[' || value",
     "UPDATE purges SET revisions = replace(revisions, '1', '2')",
+    "UPDATE databases SET update_seq = update_seq + 64",
+    "UPDATE databases SET doc_count = doc_count + 1",
+    "UPDATE databases SET purge_seq = purge_seq + 1, checksum = checksum + 1",
+    "UPDATE databases SET external = external + 1",
     "UPDATE docs SET body = 5",
     "UPDATE docs SET id = x'ff'",
     "UPDATE locals SET body = 'text'",
@@ -151,6 +155,23 @@ def test_changed_value_is_found(change: str, sound: Path, tmp_path: Path) -> Non
         wrong = [str(error)]
     assert wrong
     assert all(str(path) in one for one in wrong)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "UPDATE seq_counts SET n = n + 1 WHERE level = 1",
+        "UPDATE id_counts SET live = live + 1 WHERE level = 0",
+        "UPDATE id_counts SET first = x'62' WHERE first = x''",
+    ],
+)
+def test_wrong_count_of_a_block_is_found(change: str, sound: Path, tmp_path: Path) -> None:
+    path = tmp_path / "a.db"
+    shutil.copy(sound, path)
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute(change).rowcount > 0
+        connection.commit()
+    assert "differ from the documents" in str(opened_state(path)["wrong"])
 
 
 # --- files of another kind --------------------------------------------------------------------------------------------

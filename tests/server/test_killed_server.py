@@ -6,7 +6,9 @@ import http.client
 import json
 import os
 import random
+import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -18,7 +20,7 @@ from urllib.parse import quote, urlsplit
 import pytest
 from processes import ask, couchdal_serve, environment
 
-from couchdal import CouchDAL
+from couchdal import CouchDAL, SqliteBackend
 
 WRITERS = 8
 # A new file from time to time, so that the rounds take the same time.
@@ -150,6 +152,61 @@ def kill_under(writers: list[Writer], path: Path, choose: random.Random) -> None
         stop.set()
         for client in clients:
             client.join()
+
+
+HOUSE_KEEPING = {"compaction": ("POST", "/big/_compact", 202), "deletion": ("DELETE", "/big", 200)}
+
+
+@pytest.fixture(scope="module")
+def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file with many documents of two revisions each, and a second database."""
+    path = tmp_path_factory.mktemp("large") / "a.db"
+    with closing(SqliteBackend(path, synchronous="OFF")) as backend:
+        for name, count in (("big", 8000), ("kept", 10)):
+            db = CouchDAL(backend, database=name, create=True)
+            docs: list[dict[str, object]] = [{"_id": f"{n:05}", "text": "x" * 200} for n in range(count)]
+            for _ in range(2):
+                rows = db.get("/_bulk_docs", "POST", {"docs": docs})
+                docs = [{**doc, "_rev": row["rev"]} for doc, row in zip(docs, rows, strict=True)]
+    return path
+
+
+@pytest.mark.parametrize("kind", HOUSE_KEEPING)
+@pytest.mark.parametrize("rounds", [2, pytest.param(100, marks=pytest.mark.soak)])
+def test_server_killed_while_it_keeps_house_harms_nothing(
+    kind: str, rounds: int, large: Path, tmp_path: Path, figure: object
+) -> None:
+    method, target, status = HOUSE_KEEPING[kind]
+    path, choose = tmp_path / "a.db", random.Random(1)
+    unanswered = 0
+    for _ in range(rounds):
+        shutil.copy(large, path)
+        with couchdal_serve("--data", str(path)) as (address, process):
+            client = http.client.HTTPConnection(urlsplit(address).netloc, timeout=30)
+            client.request(method, target, "{}", {"content-type": "application/json"})
+            killer = threading.Timer(choose.random() * 0.2, process.kill)
+            killer.start()
+            try:
+                assert client.getresponse().status == status
+            except (OSError, http.client.HTTPException):
+                unanswered += 1
+            killer.join()
+            client.close()
+            process.wait()
+        with CouchDAL(f"sqlite:///{path}", database="big") as db:
+            assert db.emulator.check() == []
+            found = db.request("GET", "/")
+            if found.status == 404:
+                assert kind == "deletion"
+            else:
+                assert found.value()["doc_count"] == 8000  # type: ignore[index,call-overload]
+            assert CouchDAL(db.backend, database="kept").get("/")["doc_count"] == 10
+        with closing(sqlite3.connect(path)) as connection:
+            assert connection.execute("SELECT count(*) FROM leftovers").fetchone() == (0,)
+            if found.status == 404:
+                assert connection.execute("SELECT count(*) FROM docs").fetchone() == (10,)
+    figure(f"servers killed during a {kind}", rounds)  # type: ignore[operator]
+    figure("of them without an answer", unanswered)  # type: ignore[operator]
 
 
 @pytest.mark.parametrize("rounds", [3, pytest.param(60, marks=pytest.mark.soak)])

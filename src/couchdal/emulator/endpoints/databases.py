@@ -8,7 +8,7 @@ from couchdal.emulator.engine.documents.attachment import check_names
 from couchdal.emulator.engine.documents.document import parse_document
 from couchdal.emulator.engine.documents.partition import check_new_id
 from couchdal.emulator.engine.erlang.integers import parse_integer
-from couchdal.emulator.http.call import Call
+from couchdal.emulator.http.call import Call, WithoutLock
 from couchdal.emulator.http.edits import acknowledged, batched, edit, location
 from couchdal.emulator.http.listings import to_listing
 from couchdal.emulator.http.view_query import ViewQuery, parse_parameters, validate_listing
@@ -16,6 +16,7 @@ from couchdal.errors import BadRequest, CouchError, ServerError
 from couchdal.http.answers import json_response
 from couchdal.http.messages import ABSENT, Response
 from couchdal.http.urls import quote_like_couchdb
+from couchdal.pace import here
 
 _MAX_DATABASES = 100
 
@@ -64,7 +65,17 @@ def delete(call: Call) -> Response:
             "You tried to DELETE a database with a ?=rev parameter. Did you mean to DELETE a document instead?"
         )
     call.server.delete(call.args["db"])
-    return json_response({"ok": True})
+    keeper = call.server.journal.keeper
+    if keeper is None:
+        return json_response({"ok": True})
+
+    def tidied(peers: object) -> Response:
+        if here.pace is not None:
+            here.pace.has_written = True
+        keeper.tidy()
+        return json_response({"ok": True})
+
+    raise WithoutLock(call, tidied)
 
 
 def read(call: Call) -> Response:

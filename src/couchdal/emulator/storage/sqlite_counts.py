@@ -103,6 +103,27 @@ def count_ids(file: DataFile, db: int, changes: list[tuple[bytes, int, int]]) ->
             _split(file, db, level, first)
 
 
+def wrong_blocks(source: Source, db: int) -> int:
+    """Return how many blocks of a database have counts that differ from its rows."""
+    wrong = 0
+    for level, bits in enumerate(SEQ_BLOCK_BITS):
+        first, last = db << SEQ_BITS >> bits, ((db + 1) << SEQ_BITS) - 1 >> bits
+        ((blocks,),) = source.rows(
+            "SELECT count(*) FROM seq_counts WHERE level = ? AND block BETWEEN ? AND ? AND"
+            f" n <> (SELECT count(*) FROM docs WHERE key >= block << {bits} AND key < (block + 1) << {bits})",
+            (level, first, last),
+        )
+        wrong += blocks
+    ((blocks,),) = source.rows(
+        "SELECT count(*) FROM (SELECT first, live, entries,"
+        " lead(first, 1, x'ff') OVER (PARTITION BY level ORDER BY first) AS following"
+        " FROM id_counts WHERE db = ?1) WHERE (live, entries) <>"
+        " (SELECT coalesce(sum(ids.live), 0), count(*) FROM ids WHERE db = ?1 AND id >= first AND id < following)",
+        (db,),
+    )
+    return int(wrong + blocks)
+
+
 def _split(file: DataFile, db: int, level: int, first: bytes) -> None:
     """Split a block of ids where smaller blocks begin, or ids."""
     ((following,),) = file.rows(

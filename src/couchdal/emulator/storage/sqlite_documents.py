@@ -12,9 +12,19 @@ from typing import Protocol, TypeVar
 
 from couchdal.emulator.storage.base import LocalDocument, R, Record, Storage
 from couchdal.emulator.storage.sqlite import DataFile
-from couchdal.emulator.storage.sqlite_counts import ids_before, rows_after
+from couchdal.emulator.storage.sqlite_counts import ids_before, rows_after, wrong_blocks
 from couchdal.emulator.storage.sqlite_schema import SEQ_BITS
-from couchdal.emulator.storage.sqlite_values import Row, Source, StoredRow, as_bytes, as_text, check, decode
+from couchdal.emulator.storage.sqlite_values import (
+    NUMBERS,
+    Row,
+    Source,
+    StoredRow,
+    as_bytes,
+    as_text,
+    check,
+    checked_numbers,
+    decode,
+)
 
 _RECORD = TypeVar("_RECORD", bound=Record, covariant=True)
 
@@ -89,8 +99,10 @@ class SqliteStorage(Storage[R]):
         return self, set()
 
     def kept_sizes(self) -> tuple[int, int, int] | None:
-        rows = self._source.rows("SELECT external, trees, old FROM databases WHERE db = ?", (self.db,))
-        external, trees, old = rows[0] if rows else (None, None, None)
+        rows = self._source.rows(f"SELECT checksum, {NUMBERS} FROM databases WHERE db = ?", (self.db,))
+        if not rows:
+            return None
+        external, trees, old = checked_numbers(self._source, self.db, *rows[0])[-3:]
         return None if external is None else (external, trees, old)
 
     def getter(self, doc_ids: Iterable[str]) -> Callable[[str], R | None]:
@@ -188,6 +200,8 @@ class SqliteStorage(Storage[R]):
             found.append("the table of ids differs from the documents")
         if (rows_after(self._source, base), ids_before(self._source, self.db, _AFTER_ALL)) != (stored, live):
             found.append("the counts of documents differ from the documents")
+        elif wrong_blocks(self._source, self.db):
+            found.append("the counts of blocks of documents differ from the documents")
         return found
 
     # --- local documents ----------------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from typing import TypeAlias
 from couchdal.emulator.storage.base import Record
 from couchdal.emulator.storage.sqlite import DataFile
 from couchdal.emulator.storage.sqlite_counts import count_ids, count_keys
-from couchdal.emulator.storage.sqlite_schema import SEQ_BITS, SEQ_BLOCK_BITS
+from couchdal.emulator.storage.sqlite_schema import SEQ_BITS
 from couchdal.emulator.storage.sqlite_values import Source, StoredRow, Values, as_bytes, checksum, fits, wrong_checksum
 
 #: The record that a row replaces, the row, and whether its document is live. Without a row, the document is removed.
@@ -55,16 +55,6 @@ def write_rows(file: DataFile, db: int, changes: Sequence[RowChange]) -> None:
         file.run_many("DELETE FROM ids WHERE db = ? AND id = ?", gone)
     count_keys(file, added, removed)
     count_ids(file, db, counted)
-
-
-def remove_documents(file: DataFile, db: int) -> None:
-    """Remove the rows of ``docs`` of a database, with their counts."""
-    first, last = db << SEQ_BITS, ((db + 1) << SEQ_BITS) - 1
-    file.run("DELETE FROM docs WHERE key BETWEEN ? AND ?", (first, last))
-    for level, bits in enumerate(SEQ_BLOCK_BITS):
-        file.run(
-            "DELETE FROM seq_counts WHERE level = ? AND block BETWEEN ? AND ?", (level, first >> bits, last >> bits)
-        )
 
 
 def damaged_documents(file: DataFile) -> list[str]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 #: Marks SQLite files that couchdal made: "couc".
 APPLICATION_ID = 0x636F7563
 #: The version of the format. A file of a later version is refused; an earlier one is changed by ``MIGRATIONS``.
-FORMAT = 2
+FORMAT = 3
 SEQ_BITS = 40
 #: How many update sequences the blocks of each level have, as powers of two.
 SEQ_BLOCK_BITS = (6, 13)
@@ -27,6 +27,14 @@ _COUNTS = (
         entries INTEGER NOT NULL, PRIMARY KEY (db, level, first)) WITHOUT ROWID""",
 )
 
+_LEFTOVERS = (
+    # What nobody needs any more, and is removed in steps: attachments at an address, or with an empty address all rows
+    # of a database.
+    """CREATE TABLE leftovers (
+        db INTEGER NOT NULL, id BLOB NOT NULL, address TEXT NOT NULL,
+        PRIMARY KEY (db, id, address)) WITHOUT ROWID""",
+)
+
 TABLES = (
     # One row for each value of the server: its name, and the value as JSON.
     "CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID",
@@ -34,7 +42,7 @@ TABLES = (
         db INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL UNIQUE, settings TEXT NOT NULL,
         update_seq INTEGER NOT NULL, doc_count INTEGER NOT NULL, doc_del_count INTEGER NOT NULL,
         design_version INTEGER NOT NULL, purge_seq INTEGER NOT NULL,
-        external INTEGER, trees INTEGER, old INTEGER)""",
+        external INTEGER, trees INTEGER, old INTEGER, checksum INTEGER)""",
     # ``head`` is the revision tree, ``body`` the body of the winner.
     """CREATE TABLE docs (
         key INTEGER PRIMARY KEY, id BLOB NOT NULL, head BLOB NOT NULL, body BLOB NOT NULL,
@@ -57,6 +65,7 @@ TABLES = (
         db INTEGER NOT NULL, purge_seq INTEGER NOT NULL, id BLOB NOT NULL, revisions TEXT NOT NULL,
         PRIMARY KEY (db, purge_seq)) WITHOUT ROWID""",
     *_COUNTS,
+    *_LEFTOVERS,
 )
 #: The tables whose rows belong to a database.
 OF_DATABASES = ("ids", "id_counts", "bodies", "attachments", "locals", "purges")
@@ -79,4 +88,6 @@ MIGRATIONS: dict[int, tuple[str, ...]] = {
             for level, size in enumerate(ID_BLOCKS)
         ),
     ),
+    # Format 3 has a checksum of counts and sequences, which follows with the next write, and a list of leftovers.
+    2: ("ALTER TABLE databases ADD COLUMN checksum INTEGER", *_LEFTOVERS),
 }

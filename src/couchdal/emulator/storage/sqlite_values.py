@@ -13,6 +13,9 @@ from zlib import crc32
 Row: TypeAlias = "tuple[Any, ...]"
 Values: TypeAlias = Sequence[object]
 
+#: The counts, sequences and sizes of a database: columns of ``databases`` that have one checksum.
+NUMBERS = "update_seq, doc_count, doc_del_count, design_version, purge_seq, external, trees, old"
+
 _SEALED = re.compile("(.*) #([0-9a-f]{8})")
 _ENCODER = json.JSONEncoder(separators=(",", ":"), check_circular=False)
 
@@ -96,6 +99,19 @@ def check(source: Source, summed: int, doc_id: bytes, *data: bytes) -> None:
     """Raise ``ServerError`` if data of a document does not fit its checksum."""
     if not fits(summed, doc_id, *data):
         raise source.damaged(wrong_checksum(doc_id))
+
+
+def checksum_of_numbers(db: int, numbers: Sequence[object]) -> int:
+    """Return the checksum of the numbers of a database."""
+    return checksum(encode([db, *numbers]))
+
+
+def checked_numbers(source: Source, db: int, summed: int | None, *numbers: Any) -> tuple[Any, ...]:
+    """Return the numbers of a database. Raise ``ServerError`` if they do not fit their checksum, if they have one."""
+    with suppress(TypeError):
+        if summed is None or checksum_of_numbers(db, numbers) == summed:
+            return numbers
+    raise source.damaged(f"the checksum of the counts of database {db} is wrong")
 
 
 def wrong_checksum(doc_id: object) -> str:

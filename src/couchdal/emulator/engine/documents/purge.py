@@ -69,6 +69,7 @@ def compact(db: Database) -> None:
         some = list(islice(bare, _AT_ONCE))
     db.replace_records(some, db.purges[-db.purged_infos_limit :])
     if keeper is not None:
+        keeper.tidy()
         # Without it the file stays as large as it is.
         with suppress(ServerError):
             while keeper.shrink():

@@ -157,6 +157,10 @@ class Database(DocumentStore):
         keeper.set_settings(self.name, settings)
         keeper.set_numbers(self.name, self.numbers(update_seq=self.update_seq + 1))
 
+    def _keep_compacted(self, writes: DocumentWrites, settings: Mapping[str, object], keeper: Keeper) -> None:
+        _keep_documents(self.name, writes, self.numbers(), keeper)
+        keeper.set_settings(self.name, settings)
+
     def keep_whole(self, storage: Storage[DocumentRecord], keeper: Keeper) -> None:
         """Keep a database whose documents are in another storage."""
         keeper.create(self.name, self.settings(), self.storage)
@@ -272,7 +276,7 @@ class Database(DocumentStore):
         assignments: list[Assignment] = [(self, "purges", purges), (self, "compacted_seq", self.update_seq)]
         writes: list[Write] = [(storage.get(record.doc_id), record) for record in records]
         settings = {**self.settings(), "compacted_seq": self.update_seq}
-        keep = partial(_keep_compacted, self.name, DocumentWrites(writes, (), purges), settings)
+        keep = partial(self._keep_compacted, DocumentWrites(writes, (), purges), settings)
         self.journal.publish(Changes(assignments, actions, recover=[partial(storage.recover, ())], keep=keep))
 
     def add_layer(self) -> None:
@@ -290,11 +294,6 @@ class Database(DocumentStore):
 def _keep_documents(name: str, writes: DocumentWrites, numbers: Numbers, keeper: Keeper) -> None:
     keeper.write(name, writes)
     keeper.set_numbers(name, numbers)
-
-
-def _keep_compacted(name: str, writes: DocumentWrites, settings: Mapping[str, object], keeper: Keeper) -> None:
-    keeper.write(name, writes)
-    keeper.set_settings(name, settings)
 
 
 class _DatabaseCommit(Commit):

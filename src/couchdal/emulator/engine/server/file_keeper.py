@@ -19,16 +19,20 @@ from couchdal.emulator.engine.server.keeper import DocumentWrites, Keeper, Numbe
 from couchdal.emulator.storage.base import LocalDocument, Storage
 from couchdal.emulator.storage.sqlite import DataFile
 from couchdal.emulator.storage.sqlite_documents import SqliteStorage
-from couchdal.emulator.storage.sqlite_rows import RowChange, remove_documents, write_rows
-from couchdal.emulator.storage.sqlite_schema import OF_DATABASES, SEQ_BITS
+from couchdal.emulator.storage.sqlite_leftovers import remove_database, remove_leftovers
+from couchdal.emulator.storage.sqlite_rows import RowChange, write_rows
+from couchdal.emulator.storage.sqlite_schema import SEQ_BITS
 from couchdal.emulator.storage.sqlite_values import (
+    NUMBERS,
     Row,
     Source,
     StoredRow,
     as_bytes,
     as_text,
     check,
+    checked_numbers,
     checksum,
+    checksum_of_numbers,
     encode,
     sealed,
     unsealed,
@@ -97,6 +101,13 @@ class FileKeeper(Keeper):
             # The last transaction may have failed.
             self._begun = self.applied = self.count()
 
+    def remove_leftovers(self) -> bool:
+        file = self.file
+        if not file.rows("SELECT 1 FROM leftovers LIMIT 1"):
+            return False
+        with file.transaction():
+            return remove_leftovers(file)
+
     def shrink(self) -> bool:
         return self.file.shrink(_PAGES_AT_ONCE)
 
@@ -117,15 +128,13 @@ class FileKeeper(Keeper):
         self.file.run(
             "INSERT INTO databases"
             " (db, name, settings, update_seq, doc_count, doc_del_count, design_version, purge_seq,"
-            " external, trees, old) VALUES (?, ?, ?, 0, 0, 0, 0, 0, 0, 0, 0)",
-            (storage.db, name, sealed(settings)),
+            " external, trees, old, checksum) VALUES (?, ?, ?, 0, 0, 0, 0, 0, 0, 0, 0, ?)",
+            (storage.db, name, sealed(settings), checksum_of_numbers(storage.db, [0] * 8)),
         )
 
     def delete(self, name: str) -> None:
         db = self._number(name)
-        remove_documents(self.file, db)
-        for table in OF_DATABASES:
-            self.file.run(f"DELETE FROM {table} WHERE db = ?", (db,))
+        remove_database(self.file, db)
         self.file.run("DELETE FROM databases WHERE db = ?", (db,))
 
     def set_settings(self, name: str, settings: Mapping[str, object]) -> None:
@@ -133,10 +142,11 @@ class FileKeeper(Keeper):
         self.file.run("UPDATE databases SET settings = ? WHERE db = ?", values)
 
     def set_numbers(self, name: str, numbers: Numbers) -> None:
+        ((db, *sizes),) = self.file.rows("SELECT db, external, trees, old FROM databases WHERE name = ?", (name,))
         self.file.run(
-            "UPDATE databases SET update_seq = ?, doc_count = ?, doc_del_count = ?, design_version = ?, purge_seq = ?"
-            " WHERE name = ?",
-            (*numbers, name),
+            "UPDATE databases SET update_seq = ?, doc_count = ?, doc_del_count = ?, design_version = ?, purge_seq = ?,"
+            " checksum = ? WHERE db = ?",
+            (*numbers, checksum_of_numbers(db, [*numbers, *sizes]), db),
         )
 
     def write(self, name: str, writes: DocumentWrites) -> None:
@@ -221,11 +231,11 @@ class FileKeeper(Keeper):
 
     def databases(self) -> Iterator[KeptDatabase]:
         """Yield the databases, without their documents."""
-        rows = self.file.rows(
-            "SELECT db, name, settings, update_seq, doc_count, doc_del_count, design_version, purge_seq FROM databases"
-        )
-        for db, name, settings, *numbers in rows:
-            yield KeptDatabase(db, name, unsealed(self.file, settings), Numbers(*numbers))
+        for db, name, settings, *found in self.file.rows(
+            f"SELECT db, name, settings, checksum, {NUMBERS} FROM databases"
+        ):
+            numbers = Numbers(*checked_numbers(self.file, db, *found)[: len(Numbers._fields)])
+            yield KeptDatabase(db, name, unsealed(self.file, settings), numbers)
 
     def storage(self, db: int) -> SqliteStorage[DocumentRecord]:
         """Return the documents of a database."""

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from typing import NamedTuple, TypeAlias
 
 from couchdal.emulator.engine.documents.document import DocumentRecord
 from couchdal.emulator.engine.documents.document_store import PurgeInfo
 from couchdal.emulator.storage.base import LocalDocument, Storage
+from couchdal.errors import ServerError
+from couchdal.pace import give_way
 
 #: The old and the new state of a document. One of them is not None.
 Write: TypeAlias = "tuple[DocumentRecord | None, DocumentRecord | None]"
@@ -55,12 +57,22 @@ class Keeper(ABC):
         """Note that the server has applied all that was kept."""
 
     @abstractmethod
+    def remove_leftovers(self) -> bool:
+        """Remove something that was deleted and still takes space. Return whether there may be more."""
+
+    def tidy(self) -> None:
+        """Remove what was deleted, in short steps. What fails is left to the next time."""
+        with suppress(ServerError):
+            while self.remove_leftovers():
+                give_way()
+
+    @abstractmethod
     def shrink(self) -> bool:
         """Give some unused space back to the file system. Return whether there may be more."""
 
     @abstractmethod
     def write(self, name: str, writes: DocumentWrites) -> None:
-        """Keep documents, local documents and purges of a database."""
+        """Keep documents, local documents and purges of a database. Afterwards ``set_numbers`` is called."""
 
     @abstractmethod
     def set_numbers(self, name: str, numbers: Numbers) -> None:

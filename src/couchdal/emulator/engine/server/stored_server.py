@@ -96,6 +96,7 @@ def _load(server: Server, keeper: FileKeeper) -> None:
             if file.get_meta(_OLDER_GENERATIONS) is not None:
                 file.set_meta("generation", generation)
                 file.run("DELETE FROM meta WHERE name = ?", (_OLDER_GENERATIONS,))
+        keeper.tidy()
     Changes(assignments).apply()
     if any(database.system == "_replicator" and database.doc_count for database in databases.values()):
         from couchdal.emulator.engine.replication.scheduler import scheduler_of  # few programs have replications

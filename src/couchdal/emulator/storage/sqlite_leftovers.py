@@ -1,0 +1,67 @@
+"""What a data file holds and nobody needs: it is noted at once, and removed in short steps.
+
+A process that ends between two steps leaves a note, and the next one goes on. The caller has begun a transaction for
+what writes.
+"""
+
+from __future__ import annotations
+
+from couchdal.emulator.storage.sqlite import DataFile
+from couchdal.emulator.storage.sqlite_schema import OF_DATABASES, SEQ_BITS, SEQ_BLOCK_BITS
+from couchdal.emulator.storage.sqlite_values import Values
+
+# How many rows one step removes. A part of an attachment is as long as many other rows.
+_ROWS = 2000
+_ROWS_OF_A_PART = 128
+
+
+def remove_database(file: DataFile, db: int) -> None:
+    """Remove the rows of a database. Leave those that take too long to later steps."""
+    if _remove_some(file, db) <= 0:
+        file.run("INSERT INTO leftovers VALUES (?, x'', '')", (db,))
+
+
+def remove_leftovers(file: DataFile) -> bool:
+    """Make one step. Return whether there may be more to remove."""
+    rows = file.rows("SELECT db, id, address FROM leftovers LIMIT 1")
+    for db, doc_id, address in rows:
+        chosen = "db = ? AND id = ? AND address = ?"
+        if address:
+            left = _remove(file, "attachments", chosen, (db, doc_id, address), key="part", most=_ROWS)
+        else:
+            left = _remove_some(file, db)
+        if left > 0:
+            file.run(f"DELETE FROM leftovers WHERE {chosen}", (db, doc_id, address))
+    return bool(rows)
+
+
+def _remove_some(file: DataFile, db: int) -> int:
+    """Remove rows of a database. Return how many more this step could remove: if none, some may be left."""
+    first, last = db << SEQ_BITS, ((db + 1) << SEQ_BITS) - 1
+    left = _remove(file, "docs", "key >= ?", (first,), key="key", last=last, most=_ROWS)
+    for level, bits in enumerate(SEQ_BLOCK_BITS):
+        start = level, first >> bits
+        left = _remove(file, "seq_counts", "level = ? AND block >= ?", start, key="block", last=last >> bits, most=left)
+    for table in OF_DATABASES:
+        names = file.rows("SELECT name FROM pragma_table_info(?) WHERE pk AND name <> 'db' ORDER BY pk", (table,))
+        left = _remove(file, table, "db = ?", (db,), key=", ".join(name for (name,) in names), most=left)
+    return left
+
+
+def _remove(
+    file: DataFile, table: str, chosen: str, values: Values, *, key: str, most: int, last: int | None = None
+) -> int:
+    """Remove the first of some rows, whose keys end with ``last``. Return how many more could be removed."""
+    if most <= 0:
+        return 0
+    weight = _ROWS_OF_A_PART if table == "attachments" else 1
+    # A range of keys is removed several times faster than a set of them. SQLite uses one upper bound only.
+    ends = file.rows(
+        f"SELECT {key} FROM {table} WHERE {chosen} ORDER BY {key} LIMIT 1 OFFSET ?", (*values, most // weight)
+    )
+    if last is not None:
+        ends.append((last,))
+    if ends:
+        end = min(ends)
+        chosen, values = f"{chosen} AND ({key}) <= ({', '.join('?' * len(end))})", (*values, *end)
+    return most - weight * file.run(f"DELETE FROM {table} WHERE {chosen}", values)
