@@ -35,7 +35,7 @@ BackendError                no answer from CouchDB
     ResetRefused            reset() on a real server
 """
 
-# This module knows nothing about requests, backends or documents.
+# This module does not know requests, backends or documents.
 
 from __future__ import annotations
 

@@ -92,7 +92,7 @@ def test_proxy_answers_502_when_couchdb_is_unreachable() -> None:
     ("arguments", "said"),
     [
         (["serve", "--backend", "couch"], "COUCHDB_URL"),
-        (["serve", "--backend", "couch", "--admin", "a:b"], "--admin is for the embedded CouchDB"),
+        (["serve", "--backend", "couch", "--admin", "a:b"], "--admin is for the emulator"),
         (["serve", "--upstream", "http://h:1"], "--upstream is for --backend couch: add --backend couch, or remove"),
         (["serve", "--read-only"], "--read-only is for --backend couch: add --backend couch, or remove --read-only"),
         (["serve", "--backend", "memory", "--databases", "a"], "--databases is for --backend couch"),
@@ -127,7 +127,7 @@ def test_serve_reports_a_problem_in_one_line(
         (
             ["--backend", "couch", "--upstream", "http://h:1"],
             {"COUCHDAL_ADMIN": "a:b"},
-            "COUCHDAL_ADMIN is for the emb",
+            "COUCHDAL_ADMIN is for the emu",
         ),
         # A backend that is named on purpose need not use the variables that other programs use too.
         (["--backend", "memory"], {"COUCHDB_URL": "http://h:1", "COUCHDB_USER": "u"}, None),

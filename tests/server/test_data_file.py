@@ -52,7 +52,7 @@ def wait_for(db: CouchDAL, doc_id: str) -> None:
     [
         ({"backend": "sqlite"}, "add --data FILE"),
         ({"backend": "memory", "data": "a.db"}, "--backend memory keeps no data"),
-        ({"backend": "couch", "data": "a.db"}, "--data is for the embedded CouchDB"),
+        ({"backend": "couch", "data": "a.db"}, "--data is for the emulator"),
     ],
 )
 def test_option_that_makes_no_sense_is_refused(flags: dict[str, str], said: str) -> None:

@@ -1,6 +1,6 @@
 """A CouchDB's address and credentials: arguments and environment become one checked value.
 
-No message repeats what may be a password.
+No message repeats a text that may be a password.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ def _complete(
 
 
 def _split_url(url: str) -> SplitResult:
-    """Return the parts of a server's address. Raise ``NotConfigured``, without quoting what may be a password."""
+    """Return the parts of a server's address. Raise ``NotConfigured`` without the text, which may hold a password."""
     try:
         parts = urlsplit(url)
         usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0

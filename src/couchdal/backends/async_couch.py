@@ -18,7 +18,7 @@ from couchdal.backends.slots import Slot, Slots
 from couchdal.errors import NotConfigured, Unavailable
 from couchdal.http.messages import Request, Response, is_feed
 
-# If the backend streams, it passes longer answers on as they come.
+# A backend that streams passes on longer answers in chunks, as they arrive.
 _COLLECTED = 65536
 
 
@@ -120,8 +120,8 @@ class AsyncCouchBackend(AsyncBackend):
                 size += len(chunk)
                 if self.streams and size > _COLLECTED:
                     if not slot.become_transfer() and request.method == "GET":
-                        # Another answer that waits for its client would take the place of an ordinary request. Only a
-                        # write has to say what it did.
+                        # A further long answer would occupy the slot of an ordinary request until its client has read
+                        # it. Only the answer to a write is needed, because it says what was written.
                         name = self._server.name
                         raise Unavailable(f"too many long answers of {name} are being downloaded", name)
                     response.stream = _AsyncStream(self._server, answer, parts, slot, chunks)
@@ -134,7 +134,7 @@ class AsyncCouchBackend(AsyncBackend):
                 await answer.aclose()
 
     async def _slot(self, clients: _Clients, request: Request, feed: bool) -> Slot:
-        """Return a place for the request. Raise ``Unavailable`` if none becomes free in time."""
+        """Return a slot for the request. Raise ``Unavailable`` if none becomes free in time."""
         server = self._server
         timeout_s = server.connections.connect_timeout_s or server.timeout_s
         try:
@@ -182,7 +182,7 @@ class _Clients(dict[bool, httpx2.AsyncClient]):
         self.slots = Slots(limit)
 
     async def open(self) -> None:
-        # An event loop that ends closes its open generators. There is no other notice of its end.
+        # An event loop that ends closes its open generators. It gives no other notice of its end.
         self.until_closed = self._live()
         await anext(self.until_closed)
 
@@ -202,7 +202,7 @@ class _Clients(dict[bool, httpx2.AsyncClient]):
 
 
 class _AsyncStream:
-    """The chunks of a long answer; ``parts`` are the chunks that were read before. It frees ``slot`` at its end."""
+    """The chunks of a long answer; ``parts`` are the chunks that were read already. It frees ``slot`` at its end."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""The replications of an emulator behind a web server: a task of the event loop lets them advance in threads."""
+"""The replications of a served emulator: a task on the event loop starts the work that is due, in threads."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 
-# How often a server with replications looks what is due.
+# How often a server with replications looks for work that is due.
 _LOOKS_S = 0.05
-# A write that asks for a replication may still be computed when the server hears of it.
+# A write that starts a replication may still be computed when the server is notified of it.
 _IDLE_LOOKS = 100
 
 
@@ -28,10 +28,10 @@ class InThread(Protocol):
 
 
 async def attend(server: Server, in_thread: InThread) -> None:
-    """Let replications advance until cancelled. Without any, nothing happens until one is asked for."""
+    """Let replications advance until cancelled. If the server has none, wait until one is requested."""
     loop, asked = asyncio.get_running_loop(), asyncio.Event()
     advancing: dict[str, asyncio.Task[None]] = {}
-    # A data file may hold documents that ask for replications.
+    # A data file may hold documents that start replications.
     looks = _IDLE_LOOKS
 
     def wake() -> None:

@@ -50,7 +50,7 @@ class Drivers:
 
 
 class Backend:
-    """What blocking and asynchronous backends share: a name, a database, paths and results."""
+    """Base class of blocking and asynchronous backends: a name, a database, paths and results."""
 
     #: The database that relative paths mean; ``None`` if none was named.
     database: str | None = None
@@ -94,7 +94,7 @@ class Backend:
 
     @property
     def provided(self) -> set[object]:
-        """What was created on first use. All views of the server share the set, and a rollback restores it."""
+        """The databases that were created on first use. All views of the server share it; a rollback restores it."""
         found: set[object] = self.__dict__.setdefault("_provided", set())
         return found
 
@@ -104,7 +104,7 @@ class Backend:
         return self.require_emulator("emulator")
 
     def require_emulator(self, asked: str, refusal: type[MemoryOnly] = MemoryOnly) -> Emulator:
-        """Return the emulator, or raise ``refusal`` with a message that names what was asked for."""
+        """Return the emulator, or raise ``refusal`` with a message that names the feature ``asked``."""
         raise refusal(
             f"{self.name} does not support {asked}; only the memory backend does."
             " Use CouchDAL('memory'), or mark the test with @pytest.mark.dal(emulator=True).",
@@ -112,7 +112,7 @@ class Backend:
         )
 
     def check_large(self, request: Request) -> None:
-        """Raise ``CouchError`` if the client may not send a body over ``ANONYMOUS_BODY``. The body is still to come."""
+        """Raise ``CouchError``, before the body arrives, if the client may not send over ``ANONYMOUS_BODY`` bytes."""
 
     def relative_request(
         self,
@@ -124,9 +124,9 @@ class Backend:
     ) -> Request:
         """Return the request for a path that is relative to this backend's database.
 
-        ``/_find`` becomes ``/{db}/_find`` and ``/`` becomes ``/{db}``; ``/_session`` stays as it is. The path may have
+        ``/_find`` becomes ``/{db}/_find`` and ``/`` becomes ``/{db}``; ``/_session`` does not change. The path may have
         a query string. The payload is copied and checked here, so later changes by the caller have no effect. Raise
-        ``NotConfigured`` if no database was named, and ``TypeError`` or ``ValueError`` for what cannot be sent.
+        ``NotConfigured`` if no database was named, and ``TypeError`` or ``ValueError`` for a payload that is not JSON.
         """
         method, path, query = method.upper(), quote_unsendable(path.lstrip("/")), ""
         if payload is not ABSENT:
@@ -207,7 +207,7 @@ class BaseBackend(Backend, ABC):
         """Release connections and threads. Sending again afterwards is allowed."""
 
     def for_event_loop(self) -> AsyncBackend | None:
-        """Return this server's asynchronous backend. ``None`` means that ``send`` has to be called in threads."""
+        """Return this server's asynchronous backend. ``None`` means that ``send`` must be called in threads."""
         return None
 
     def for_server(self, request_timeout_s: float | None = None) -> AsyncBackend | None:
@@ -218,7 +218,7 @@ class BaseBackend(Backend, ABC):
 class AsyncBackend(Backend, ABC):
     """The seam for callers on an event loop. The ``stream`` of its answers is an asynchronous iterator."""
 
-    #: If true, bodies pass through as they come: requests may have a ``stream``, and long answers have one.
+    #: If true, bodies are passed on as they arrive: requests may have a ``stream``, and long answers have one.
     streams = False
     #: If true, ``send`` usually awaits nothing. Then its coroutine ends at the first step.
     answers_at_once = False
@@ -228,7 +228,7 @@ class AsyncBackend(Backend, ABC):
         """Answer one request, as ``BaseBackend.send`` does."""
 
     async def check_large_later(self, request: Request) -> None:
-        """Do what ``check_large`` does, and let others work meanwhile."""
+        """Check as ``check_large`` does, and let other tasks run meanwhile."""
         self.check_large(request)
 
     async def handle_request(self, path: str, method: str = "GET", payload: object = None) -> JSON:
@@ -259,7 +259,7 @@ class AsyncBackend(Backend, ABC):
 
 
 class Emulator(BaseBackend):
-    """A backend that emulates CouchDB in this process. It can do what no real server can: time, ids, snapshots."""
+    """A backend that emulates CouchDB in this process. Only emulators have a clock, seeded ids and snapshots."""
 
     @property
     @abstractmethod
@@ -301,7 +301,7 @@ class Emulator(BaseBackend):
 
     @abstractmethod
     def fork(self) -> Emulator:
-        """Return another server with the same state. Later changes to one do not show in the other."""
+        """Return another server with the same state. Later changes to one do not affect the other."""
 
     @abstractmethod
     def check(self) -> list[str]:
@@ -318,9 +318,9 @@ class Emulator(BaseBackend):
 
     @abstractmethod
     def settle(self) -> None:
-        """Run all background work that is due, and return: replications, and indexes that documents have outrun.
+        """Run all background work that is due, then return: replications, and updates of indexes.
 
-        The next query finds its index up to date, so a test can tell the time of a query from that of its index.
+        The next query finds its index up to date, so a test can measure a query without the update of its index.
 
         >>> dal = CouchDAL("memory", database="settled", create=True)
         >>> dal.create_index(["n"])["result"]

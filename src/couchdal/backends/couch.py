@@ -24,7 +24,7 @@ class CouchBackend(BaseBackend):
     """A CouchDB over HTTP. It pools its connections, and threads may share it.
 
     Without ``url``, server and credentials come from ``COUCHDB_URL``, ``COUCHDB_USER`` and ``COUCHDB_PASSWORD``. The
-    database and the timeout fall back to ``COUCHDB_DATABASE`` and ``COUCHDB_TIMEOUT`` in any case. With
+    database defaults to ``COUCHDB_DATABASE``, and ``timeout``, in seconds, to ``COUCHDB_TIMEOUT`` or 30. With
     ``auth="basic"`` each request carries the credentials; with ``auth="cookie"`` a session cookie replaces them. Raise
     ``NotConfigured`` if something is missing.
 
@@ -116,7 +116,7 @@ class _Pool:
 
     def client(self) -> httpx2.Client:
         if self._process != os.getpid():
-            # Not closed: the parent goes on with its connections.
+            # Do not close it: the parent process still uses its connections.
             self._inherited.append(self._client)
             self._begin()
         with self._lock:

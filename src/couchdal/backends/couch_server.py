@@ -1,4 +1,4 @@
-"""``CouchServer``: what ``CouchBackend`` and ``AsyncCouchBackend`` share to talk to one CouchDB.
+"""``CouchServer``: one CouchDB, as ``CouchBackend`` and ``AsyncCouchBackend`` both reach it.
 
 Requests are sent unchanged, and an answer is returned for every status.
 """
@@ -46,9 +46,9 @@ _KEPT = 10
 class Connections:
     """How connections are made and kept.
 
-    At most ``limit`` connections are in use at once, not counting those of feeds. A backend that streams has as many
-    more for long bodies. ``ca`` is a file of certificates to
-    trust instead of the system's. With ``streams``, long answers are passed on as they come.
+    At most ``limit`` connections are in use at once, not counting those of feeds. A backend that streams has the same
+    number again for long bodies. ``ca`` is a file of certificates to trust instead of the system's. With ``streams``,
+    long answers are passed on as they arrive.
     """
 
     limit: int | None = None
@@ -90,7 +90,8 @@ _identities_lock = Lock()
 class CouchServer:
     """One CouchDB and how to talk to it. All backend objects for that server share it."""
 
-    #: What handles created on first use, on any server: see ``Backend.provided``. Live test runs put it back.
+    #: The databases that handles created on first use, on any server: see ``Backend.provided``. Live test runs restore
+    #: it.
     provided: ClassVar[set[object]] = set()
 
     def __init__(self, address: Address, connections: Connections = PLAIN) -> None:
@@ -102,7 +103,7 @@ class CouchServer:
         self.connections = connections
         self.verify: ssl.SSLContext | bool = connections.verify(address.origin)
         with _identities_lock:
-            #: What middleware is installed for, so that it sees every handle of the server.
+            #: Middleware is installed for this object, so it sees every handle of the server.
             self.identity: Identity = _identities.setdefault((address.origin, address.prefix), Identity())
 
     def flow(self, request: Request) -> AuthFlow:
@@ -131,8 +132,8 @@ class CouchServer:
         if (limit := caller_timeout_s.get()) is not None:
             timeout = {what: limit if seconds is None else min(limit, seconds) for what, seconds in timeout.items()}
         if is_feed(request) or request.path.endswith("/queries"):
-            # CouchDB 3.5 ends an event source twice, and a failed list of queries too. The second end would be taken
-            # for the answer to the next request.
+            # CouchDB 3.5 ends an event source twice, and a failed list of queries too. The HTTP client would take the
+            # second end for the answer to the next request.
             sent.append(("connection", "close"))
         content: bytes | AsyncIterable[bytes] | None = request.content() or None
         if request.stream is not None:
@@ -151,14 +152,14 @@ class CouchServer:
             },
         )
         if not request.announces_body:
-            # The client announces an empty body on its own if the method usually has one.
+            # If the method usually has a body, the client announces an empty one by itself.
             made.headers.pop("content-length", None)
         return made
 
     def _feed_timeout_s(self, request: Request) -> float | None:
         """Return how long a feed may be silent, or ``None`` if the client leaves that to CouchDB's configuration.
 
-        Otherwise a feed would wait for ever for a server whose machine or network has gone without a word.
+        Without this limit, a feed would wait forever if the server's machine or network fails silently.
         """
         # CouchDB ignores case in the names of these parameters.
         parameters = {name.lower(): value for name, value in parse_query(request.query)}
@@ -189,7 +190,7 @@ def headers_of(answer: httpx2.Response, request: Request) -> dict[str, str]:
     """Return the headers of an answer without those that concern only its connection."""
     kept = {name.lower(): value for name, value in answer.headers.items() if name.lower() not in HOP_BY_HOP}
     if request.method == "HEAD" and "content-length" in answer.headers:
-        # For HEAD, this is the only place that gives the length of the body.
+        # In an answer to HEAD, only this header gives the length of the body.
         kept["content-length"] = answer.headers["content-length"]
     return kept
 

@@ -1,6 +1,6 @@
-"""What differs between asyncio and trio: which one runs, threads, and events that other threads set.
+"""One interface for asyncio and trio: which one runs, threads, and events that other threads set.
 
-asyncio is the default. trio is only touched if the program has imported it.
+asyncio is the default. trio is used only if the program has imported it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ class Signal(Protocol):
     """An event that any thread may set, and that one task waits for."""
 
     def set(self) -> None:
-        """Wake the task, from any thread, perhaps after its event loop has ended."""
+        """Wake the task. Any thread may call this, even after the event loop has ended."""
 
     def clear(self) -> None:
         """Forget that the event was set."""

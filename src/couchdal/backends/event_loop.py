@@ -42,7 +42,7 @@ class Rest(Generic[T]):
     def __await__(self) -> Generator[Any, Any, T]:
         return cast("Generator[Any, Any, T]", self)
 
-    # What ``await`` asks of a generator.
+    # The methods that ``await`` needs from a generator.
 
     def __iter__(self) -> Rest[T]:
         return self
@@ -113,7 +113,7 @@ class InlineBackend(AsyncBackend):
         return response if response.stream is None else self._awaited(response)
 
     def _awaited(self, response: Response) -> Response:
-        """Return a response whose stream can be awaited, for one with a blocking stream."""
+        """Return a response with an asynchronous stream in place of its blocking one."""
         feed = response.stream
         chunks = self._feed_chunks(feed) if isinstance(feed, Feed) else _chunks(response)
         return _with_chunks(response, chunks)
@@ -142,7 +142,7 @@ def _with_chunks(response: Response, chunks: AsyncGenerator[bytes, None]) -> Res
 
 
 class _Chunks:
-    """The chunks of a blocking stream. Closing them closes the stream, even if nobody has begun to read."""
+    """The chunks of a blocking stream. ``aclose`` closes the stream, even if nobody has begun to read."""
 
     def __init__(self, chunks: AsyncGenerator[bytes, None], response: Response) -> None:
         self._chunks = chunks
@@ -153,7 +153,7 @@ class _Chunks:
 
     async def aclose(self) -> None:
         await self._chunks.aclose()
-        # A generator that has not begun does not do this.
+        # A generator that was never started does not run its own cleanup.
         self._response.close()
 
 
@@ -161,7 +161,7 @@ async def _chunks(response: Response) -> AsyncGenerator[bytes, None]:
     try:
         for chunk in response.chunks():
             yield chunk
-            # Others have their turn.
+            # Let other tasks run.
             await pause(0)
     finally:
         response.close()
@@ -172,7 +172,7 @@ async def feed_chunks(
 ) -> AsyncGenerator[bytes, None]:
     """Yield the chunks of a feed. Sleep until a write wakes it or its next poll is due; close it at the end.
 
-    ``poll`` replaces the feed's own poll if that may take long.
+    ``poll`` replaces the feed's own poll, for a feed whose poll may take long.
     """
     woken = new_signal()
     feed.subscribe(woken.set)

@@ -98,13 +98,13 @@ class MemoryBackend(Emulator):
         from couchdal.backends.peers import LocalAndRemote  # few requests send requests
 
         try:
-            # In a program's own process, nobody waits before a repetition: the answer would be the same.
+            # In process, a repeated request gets the same answer, so do not wait before it.
             return rest.answer(LocalAndRemote(self.send, self.server, pause=lambda _: None))
         except CouchError as error:
             return error_response(error, request)
 
     def _await_others(self) -> None:
-        """Wait for what other threads do for replications: those of a web server, for example."""
+        """Wait until other threads, such as those of a web server, have ended their work on replications."""
         from couchdal.emulator.engine.replication.scheduler import known_scheduler  # few programs have replications
 
         scheduler = known_scheduler(self.server)
@@ -113,7 +113,7 @@ class MemoryBackend(Emulator):
             self._replicate()
 
     def _replicate(self, *, at_once: bool = False) -> None:
-        """Do all that is due for the replications of the server. A program's own process has nobody else for it."""
+        """Do all work that is due for the replications of the server. In process, no background task does it."""
         from couchdal.backends.peers import LocalAndRemote  # few programs have replications
         from couchdal.emulator.engine.replication.scheduler import known_scheduler
 
@@ -143,7 +143,7 @@ class MemoryBackend(Emulator):
             check_large(self.server, request)
 
     def provide(self, database: str, method: str, path: str) -> None:
-        # Only once: a database that was deleted since stays missing, as on a real server.
+        # Create it only once: a database that was deleted since stays missing, as on a real server.
         if database in self.server.provided:
             return
         explicit = not path and method in ("PUT", "DELETE")
@@ -183,7 +183,7 @@ class MemoryBackend(Emulator):
         return other
 
     def adopt(self, database: Database) -> None:
-        """Copy another server's database into this one. Later changes to one do not show in the other."""
+        """Copy another server's database into this one. Later changes to one do not affect the other."""
         from couchdal.emulator.engine.server.state import adopt_database  # only programs that go back need it
 
         with self.server.lock:
@@ -214,7 +214,7 @@ class MemoryBackend(Emulator):
         work = work_of(self.server)
         due = True
         while due:
-            # The lock is free between two pieces of work, as CouchDB answers its other clients meanwhile.
+            # Release the lock between two pieces of work, so that other requests are answered meanwhile, as on CouchDB.
             with self.server.lock:
                 self.server.journal.settle()
                 due = next(work, _ENDED) is not _ENDED
@@ -252,7 +252,7 @@ _default_lock = Lock()
 
 
 def _after_fork() -> None:
-    """Replace the lock, which a thread may have held that does not exist in this process."""
+    """Replace the lock: the thread that held it may not exist in the forked process."""
     global _default_lock
     _default_lock = Lock()
 
@@ -262,7 +262,7 @@ if hasattr(os, "register_at_fork"):
 
 
 def default_backend() -> MemoryBackend:
-    """Return the memory server that all handles of this process share, as they would share one CouchDB."""
+    """Return the memory server that all handles of this process share, as if it were one CouchDB."""
     global _default
     with _default_lock:
         if _default is None:

@@ -1,4 +1,4 @@
-"""The databases that a replication opens: those of the emulator itself, and those of other servers over HTTP."""
+"""The databases that a replication opens: the emulator's own, and those of other servers over HTTP."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class LocalAndRemote:
     def open(self, side: Endpoint, *, retries: int, timeout_s: float) -> Peer:
         others = _Others(timeout_s)
         if side.is_local or self._is_own(side):
-            # What fails here would fail again.
+            # Do not retry: a request that fails here would fail again.
             peer = Peer(side, self._answer, self._pause, 0, connect=others.connect, is_own=True)
         else:
             peer = Peer(side, others.connect(side.origin), self._pause_waiting, retries, connect=others.connect)
@@ -54,9 +54,9 @@ class LocalAndRemote:
         return segments[0] if len(segments) == 1 else None
 
     def _is_own(self, side: Endpoint) -> bool:
-        """Return whether an address is that of the emulator itself: the one in its configuration.
+        """Return whether an address is the emulator's own, which its configuration names.
 
-        ``COUCHDB_URL`` or an interception may say that it is another server's.
+        ``COUCHDB_URL`` or an interception may give the address to another server.
         """
         scheme = side.origin.partition(":")[0]
         if ANSWERED and ANSWERED.find(scheme, side.host, side.port) is not None:

@@ -1,8 +1,8 @@
 """The emulator behind a web server: the event loop answers short requests itself, and threads answer long ones.
 
-A request begins on the event loop. If it is not answered within some milliseconds, or somebody else holds the server's
-lock, it begins anew in a thread. There it works on a view of its database, without the lock, until its time is over or
-its client has disconnected. A request that was given up has changed nothing, because a write is made in one step.
+A request begins on the event loop. If it is not answered within a few milliseconds, or another thread has the server's
+lock, it starts again in a thread. There it works on a view of its database, without the lock, until its time is over or
+its client has disconnected. A request that was given up has changed nothing: a write is made in one step.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class OutOfTime(Exception):
 
 
 class Stopped(Exception):
-    """Nobody waits for the answer: the client has disconnected, or the server stops."""
+    """Nobody waits for the answer any more: the client has disconnected, or the server stops."""
 
 
 class _AtOnce(Pace):
@@ -60,7 +60,7 @@ class _AtOnce(Pace):
 
     def __init__(self, server: Server) -> None:
         self._journal, self.holds_lock = server.journal, True
-        #: When the request has to end, and how many writes there were at its beginning.
+        #: When the request must end, and how many writes had been made when it began.
         self.until: float = 0.0
         self.commits: int = 0
 
@@ -69,7 +69,7 @@ class _AtOnce(Pace):
             self.begin_long()
 
     def begin_long(self) -> None:
-        # What has been written cannot begin anew.
+        # A request that has written cannot start again.
         if self._journal.commits == self.commits:
             raise TooLong
 
@@ -106,7 +106,7 @@ class Task(Pace):
         self._turn_ends = self._turns.begin(new=True)
 
     def end(self) -> None:
-        """Let others work."""
+        """Give the turn back, so that other threads work."""
         self._turns.end()
 
     def step(self) -> None:
@@ -192,7 +192,7 @@ class ServedBackend(InlineBackend):
         return response if response.stream is None else self._awaited(response)
 
     async def attend(self) -> None:
-        from couchdal.backends.attendance import attend  # while a server starts, it answers nobody yet
+        from couchdal.backends.attendance import attend  # deferred to the server's start, when no request waits
 
         await attend(self._server, self._with_peers)
 
@@ -211,7 +211,7 @@ class ServedBackend(InlineBackend):
         return is_free
 
     async def check_large_later(self, request: Request) -> None:
-        """Do what ``check_large`` does. Checking a password takes long."""
+        """Check as ``check_large`` does, in a thread if needed: checking a password takes long."""
         if self._try(self._checked, request) is None:
             await self._in_thread(self._check_in_thread, request, self._timeout_s)
 
@@ -227,7 +227,7 @@ class ServedBackend(InlineBackend):
             raise _too_late() from None
 
     def _try(self, work: Callable[[_A], _T], argument: _A) -> _T | None:
-        """Return the result of work that is done at once, or None."""
+        """Return the result of work, or None if it cannot be done at once."""
         server, pace = self._server, self._at_once
         if not server.lock.acquire(blocking=False):
             return None
@@ -261,7 +261,7 @@ class ServedBackend(InlineBackend):
             try:
                 done = partial(result.set_result, work(task, argument))
             except Exception as error:
-                # The edge of a thread: whatever failed, the event loop has to know.
+                # This is the edge of a thread: the event loop must learn of any failure.
                 done = partial(result.set_exception, error)
             finally:
                 here.pace = None
@@ -297,7 +297,7 @@ class ServedBackend(InlineBackend):
             return rest.answer(self._peers(task))
 
     def _inner_answer(self, task: Task, request: Request) -> Response:
-        """Return the answer to a request that another one sends."""
+        """Return the answer to a request that another request sends."""
         try:
             return self._locked_answer(task, request)
         except CouchError as error:
@@ -326,7 +326,7 @@ class ServedBackend(InlineBackend):
             self._threads.run(partial(self._sink, live))
 
     def _sink(self, db: Database) -> None:
-        """Move what was written beside a pinned storage into it, in short steps under the lock."""
+        """Move the documents of a layer into the storage below, in short steps under the lock."""
         goes_on = True
         while goes_on:
             with self._turns.taken(), self._server.exclusively():

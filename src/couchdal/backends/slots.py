@@ -1,7 +1,7 @@
 """Limit the requests to one server that are in progress.
 
-Ordinary requests, long bodies and feeds have places of their own, so that none of them keeps the others waiting. So do
-clients: a few of them never have all places.
+Each request takes a slot. Ordinary requests, long bodies and feeds have separate slots, so none of the three keeps the
+others waiting. A few clients never get all slots.
 """
 
 from __future__ import annotations
@@ -10,27 +10,27 @@ import asyncio
 
 
 def has_room(limit: int, taken: int, held: int) -> bool:
-    """Return whether a client that holds ``held`` of ``limit`` places may take one more.
+    """Return whether a client that holds ``held`` of ``limit`` slots may take one more; ``taken`` slots are in use.
 
-    One client has at most three quarters. The last quarter is for clients that hold few places: each may have a quarter
-    of those that are still free, and at least one.
+    One client gets at most three quarters. The last quarter is for clients that hold few slots: each may have a quarter
+    of the free ones, and at least one.
     """
     free = limit - taken
     return free > limit // 4 or (free > 0 and held < max(1, free // 4))
 
 
-class _Places:
-    """``limit`` places. Requests that come from no client, but from this program, may have all."""
+class _Pool:
+    """``limit`` slots. Requests of this program itself, which have no client, may take all of them."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._taken = 0
-        # For each client, how many places it holds.
+        # For each client, how many slots it holds.
         self._held: dict[str, int] = {}
         self._waiting: list[tuple[str, asyncio.Future[None]]] = []
 
     def take_now(self, client: str) -> bool:
-        """Take a place if one is free for a client."""
+        """Take a slot if one is free for the client. Return whether it was."""
         held = self._held.get(client, 0)
         if not (has_room(self._limit, self._taken, held) if client else self._taken < self._limit):
             return False
@@ -39,20 +39,20 @@ class _Places:
         return True
 
     async def take(self, client: str) -> None:
-        """Wait for a place."""
-        place = asyncio.get_running_loop().create_future()
-        self._waiting.append((client, place))
+        """Wait for a slot."""
+        slot = asyncio.get_running_loop().create_future()
+        self._waiting.append((client, slot))
         try:
-            await place
+            await slot
         except asyncio.CancelledError:
-            if place.cancelled():
-                self._waiting.remove((client, place))
+            if slot.cancelled():
+                self._waiting.remove((client, slot))
             else:
                 self.free(client)
             raise
 
     def free(self, client: str) -> None:
-        """Free a place of a client. The clients that hold the fewest places are the next."""
+        """Free a slot of a client, and give free slots to those waiting clients that hold the fewest."""
         self._taken -= 1
         held = self._held.pop(client) - 1
         if held:
@@ -66,47 +66,47 @@ class _Places:
 
 
 class Slots:
-    """The places of one event loop: ``limit`` for requests, and as many for long bodies. Feeds need none.
+    """The slots of one event loop: ``limit`` for requests, and as many for long bodies. Feeds need none.
 
-    Without a limit, there are enough for everything.
+    Without a limit, a slot is always free.
     """
 
     def __init__(self, limit: int | None) -> None:
-        self.requests: _Places | None = None if limit is None else _Places(limit)
-        self.transfers: _Places | None = None if limit is None else _Places(limit)
+        self.requests: _Pool | None = None if limit is None else _Pool(limit)
+        self.transfers: _Pool | None = None if limit is None else _Pool(limit)
 
     async def take(self, client: str, timeout_s: float, *, feed: bool, transfer: bool) -> Slot:
-        """Return a place. Raise ``TimeoutError`` if none becomes free in time."""
-        places = None if feed else self.transfers if transfer else self.requests
-        if places is not None and not places.take_now(client):
+        """Return a slot. Raise ``TimeoutError`` if none becomes free in time."""
+        pool = None if feed else self.transfers if transfer else self.requests
+        if pool is not None and not pool.take_now(client):
             async with asyncio.timeout(timeout_s):
-                await places.take(client)
-        return Slot(self, places, client)
+                await pool.take(client)
+        return Slot(self, pool, client)
 
 
 class Slot:
-    """The place of one request."""
+    """The slot of one request."""
 
-    __slots__ = ("_client", "_places", "_slots")
+    __slots__ = ("_client", "_pool", "_slots")
 
-    def __init__(self, slots: Slots, places: _Places | None, client: str) -> None:
+    def __init__(self, slots: Slots, pool: _Pool | None, client: str) -> None:
         self._slots = slots
-        self._places = places
+        self._pool = pool
         self._client = client
 
     def become_transfer(self) -> bool:
-        """Move to a place for long bodies. Return whether one is free; this never waits."""
+        """Exchange this slot for one for long bodies. Return whether one is free; this never waits."""
         transfers = self._slots.transfers
-        if self._places is not self._slots.requests or transfers is None:
+        if self._pool is not self._slots.requests or transfers is None:
             return True
         if not transfers.take_now(self._client):
             return False
         self.release()
-        self._places = transfers
+        self._pool = transfers
         return True
 
     def release(self) -> None:
-        """Free the place. Freeing it twice is safe."""
-        places, self._places = self._places, None
-        if places is not None:
-            places.free(self._client)
+        """Free the slot. Freeing it twice is safe."""
+        pool, self._pool = self._pool, None
+        if pool is not None:
+            pool.free(self._client)

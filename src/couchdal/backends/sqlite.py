@@ -28,13 +28,13 @@ SCHEME = "sqlite:///"
 class SqliteBackend(MemoryBackend):
     """An emulated CouchDB whose data is in the file ``path``, which is created if it does not exist.
 
-    ``synchronous`` is SQLite's: with ``"NORMAL"`` a loss of power can undo the last writes, with ``"OFF"`` it can
-    damage the file. With ``read_only``, the file must exist, another process may own it, and every write is refused.
-    ``version`` is the version of CouchDB, as for ``MemoryBackend``.
-    Raise ``NotConfigured`` if the file cannot be used: it is damaged, of a later format, or another process owns it.
+    ``synchronous`` is SQLite's setting: with ``"NORMAL"`` a loss of power can undo the last writes, with ``"OFF"`` it
+    can damage the file. With ``read_only``, the file must exist, another process may own it, and every write is
+    refused. ``version`` is the version of CouchDB, as for ``MemoryBackend``. Raise ``NotConfigured`` if the file cannot
+    be used: it is damaged, a later version of couchdal wrote it, or another process owns it.
 
-    What is written after ``snapshot()`` or in a ``rollback()`` stays in memory, and so does all that a fork writes.
-    After the snapshot was restored, writes go to the file again.
+    Writes after ``snapshot()`` or in a ``rollback()`` stay in memory, and so do the writes of a fork. After the
+    snapshot is restored, writes go to the file again.
 
     >>> backend = SqliteBackend("tasks.db")
     >>> CouchDAL(backend, database="tasks", create=True).put_document("a", {"n": 1})["ok"]
@@ -43,7 +43,7 @@ class SqliteBackend(MemoryBackend):
     """
 
     name: str = "the sqlite backend"
-    # What the views of a shared backend keep.
+    # The views of a shared backend keep this object alive.
     _opened: _Opened | None = None
 
     def __init__(
@@ -60,7 +60,7 @@ class SqliteBackend(MemoryBackend):
         #: The file.
         self.path: str = os.path.realpath(path)
         file = DataFile(self.path, read_only=read_only, synchronous=synchronous)
-        # Nobody may know the secret that signs cookies.
+        # The secret that signs cookies must not be predictable.
         ids = Ids(int.from_bytes(os.urandom(16)))
         server = Server(clock=Clock(monotonic=monotonic, date=time), ids=ids, javascript=javascript)
         is_loaded = False
@@ -86,12 +86,12 @@ class SqliteBackend(MemoryBackend):
             return [*file.check(), *damaged_documents(file)] or super().check()
 
     def kept_configuration(self) -> dict[str, dict[str, str]]:
-        """Return the configuration in the file: what was set, and the administrators with their hashed passwords."""
+        """Return the configuration in the file: the values that were set, and the administrators' password hashes."""
         file = self._keeper.file
         return {**(file.get_meta("config") or {}), "admins": file.get_meta("admins") or {}}
 
     def announce(self, address: str) -> None:
-        """Let the error that other processes get name the address at which this one serves the file."""
+        """Publish the address at which this process serves the file, for the error that other processes get."""
         self._keeper.file.announce(address)
 
     def close(self) -> None:

@@ -1,6 +1,6 @@
-"""Threads for long requests, and the turns that they take: only a few work at once, so that the event loop gets on.
+"""Threads for long requests, and the turns that they take: only a few work at once, so the event loop keeps running.
 
-This module does not know requests.
+This module does not know what a request is.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from queue import Empty, SimpleQueue
 from time import monotonic
 
-# How many threads work at once. A second one works while the first is in a call that needs no interpreter.
+# How many threads work at once. A second one works while the first is in a call that releases the interpreter's lock.
 _AT_ONCE = 2
 # How long a thread works before the next one has its turn.
 _TURN_S = 0.005
@@ -25,7 +25,7 @@ class Turns:
     """Lets a few threads work at once. Those that have not worked yet come first; the others take turns."""
 
     def __init__(self, at_once: int = _AT_ONCE) -> None:
-        #: Taken for computations that need no turn. Otherwise they would take all processors.
+        #: Bounds the computations that need no turn, because they could use all processors.
         self.processors: threading.BoundedSemaphore = threading.BoundedSemaphore(max(1, (os.cpu_count() or 1) - 1))
         self._lock = threading.Lock()
         self._free = at_once

@@ -1,4 +1,4 @@
-"""Dispatch: a request to the endpoint that answers it.
+"""Dispatch: finds the endpoint that answers a request, and calls it.
 
 CouchDB checks a request in a fixed order, and the first check that fails decides the error: the encoding of the query
 and the path, credentials, rights, the path, the database, the partition, the design document, the method. Sources:
@@ -37,8 +37,8 @@ def dispatch(server: Server, request: Request) -> Response:
 def prepare(server: Server, request: Request, writer: object = None) -> tuple[Endpoint, Call]:
     """Return the endpoint of a request, and its call. Raise ``CouchError``. The caller holds the server's lock.
 
-    For a request that writes to a database, wait until no other computes a write of it. The database is then reserved
-    for ``writer``.
+    For a request that writes to a database, wait until no other request computes a write to it. Then reserve the
+    database for ``writer``.
     """
     method = effective_method(request.method, request.headers)
     if request.query:
@@ -79,7 +79,7 @@ def prepare(server: Server, request: Request, writer: object = None) -> tuple[En
 def _without_credentials(endpoint: Endpoint, call: Call) -> Response:
     """Return an answer without the credentials in replication documents of other users.
 
-    Raise ``NotSupported`` for answers other than JSON: they cannot be searched.
+    Raise ``NotSupported`` for answers other than JSON, in which credentials cannot be found.
     """
     from couchdal.emulator.engine.replication.documents import without_credentials  # few programs have replications
 
@@ -112,7 +112,7 @@ def _check_path(call: Call, segments: Sequence[str]) -> Call:
 
 
 def _in_partition(call: Call) -> Call:
-    """Return the call with the partition as a parameter: endpoints know partitions only so."""
+    """Return the call with the partition as a parameter. Endpoints know partitions only in this form."""
     partition = call.args["partition"]
     if not call.db.partitioned:
         raise BadRequest("database is not partitioned")

@@ -13,7 +13,7 @@ from couchdal.api.routes import Pattern, Route, find_route
 from couchdal.errors import Forbidden, NotConfigured, NotFound
 
 _RULE = re.compile(r"(?:([A-Z]+|\*) )?(/\S*)")
-# Prefixes of document ids. Other names that begin with an underscore are endpoints, whether we know them or not.
+# Prefixes of document ids. All other names that begin with an underscore are endpoints, including unknown ones.
 _DOCUMENTS = ("_design/", "_local/")
 
 
@@ -73,7 +73,8 @@ class AllowList:
         if route.unsupported or _is_unknown_endpoint(args):
             return False
         if method == "OPTIONS":
-            # A browser's preflight, which CouchDB answers from its CORS settings. But an update function runs for it.
+            # CouchDB answers a browser's preflight from its CORS settings. But an endpoint for all methods would run
+            # an update function.
             return "*" not in route.endpoints
         return method in route.endpoints and method != "*" and method not in route.withheld
 
@@ -103,8 +104,8 @@ def _is_system_database(name: str) -> bool:
 def only_reads(method: str, route: Route) -> bool:
     """Return whether a request changes no data.
 
-    Functions of design documents that may write run for every method that CouchDB does not refuse, and a rewrite makes
-    any request of any other.
+    Functions of design documents that may write run for every method that CouchDB does not refuse, and a rewrite can
+    turn any request into any other.
     """
     if "/_update/" in route.pattern or "/_rewrite" in route.pattern:
         return False

@@ -25,7 +25,7 @@ class Breaker:
         return max(0.0, self._retry_at - self._monotonic()) if self.is_open else 0.0
 
     def begin(self) -> None:
-        """Note that a request is sent. While the breaker is open, it is the only one in a pause."""
+        """Note that a request is sent. While the breaker is open, this allows one request per pause."""
         if self.is_open:
             self._retry_at = self._monotonic() + self._pause_s
 

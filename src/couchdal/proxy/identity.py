@@ -18,7 +18,7 @@ from couchdal.http.messages import Request, Response
 class Identity(Protocol):
     """Puts credentials into requests, and removes from answers what the client must not get.
 
-    ``needed`` are the client's headers that it depends on.
+    ``needed`` are the headers of the client that the identity depends on.
     """
 
     @property
@@ -79,7 +79,8 @@ class Vouched(OfProxy):
         user = self.user
         if self.user_header is not None:
             user = headers.pop(self.user_header.lower(), None)
-            # A header that comes twice arrives as one, with a comma: a client's own must not become part of a name.
+            # A header that was sent twice arrives as one, with a comma. A header of the client's own must not become a
+            # part of the name.
             if not user or "," in user:
                 raise Unauthorized("the gateway in front of the proxy must name one user, without a comma")
         if user:

@@ -20,7 +20,7 @@ _HEALTH_TIMEOUT_S = 5.0
 
 
 class State(Enum):
-    """What is known about a node. Any answer brings an ``UNREACHABLE`` node up, only a health check a ``DOWN`` one."""
+    """The state of a node. Any answer marks an ``UNREACHABLE`` node as up; a ``DOWN`` one needs a health check."""
 
     UNKNOWN = "unknown"
     UP = "up"
@@ -64,7 +64,7 @@ class Nodes:
 
     @property
     def is_starting(self) -> bool:
-        """Whether nothing is known yet about any node."""
+        """Whether the state of every node is still unknown."""
         return all(node.state is State.UNKNOWN for node in self.nodes)
 
     async def send(self, request: Request, is_repeatable: Callable[[], bool]) -> Response:

@@ -29,7 +29,7 @@ def open_proxy(options: Mapping[str, Any]) -> Proxy:
             Node(
                 _open_node(url, auth, options),
                 Breaker(options["breaker_failures"], options["breaker_pause"]),
-                # Whatever clients do, a health check finds a free connection. It needs no session.
+                # Health checks have their own connection, so clients cannot delay them. They need no session.
                 _open_node(url, "basic" if auth == "cookie" else auth, options),
             )
             for url in options["upstream"]

@@ -64,7 +64,7 @@ def _headers(request: Request, needed: Collection[str]) -> Mapping[str, str]:
     if "connection" in headers:
         named = {name.strip().lower() for name in headers["connection"].split(",")}
         if not named.isdisjoint(needed):
-            # Without the header, the request would be somebody else's.
+            # Without the header, the request would have another user.
             raise BadRequest("Connection must not name a header that says who the user is")
         dropped = _DROPPED | named
     sent = {

@@ -18,7 +18,7 @@ from couchdal.proxy.retries import is_repeatable
 
 _log = logging.getLogger("couchdal.proxy")
 
-# What clients read. The log has the whole message, which names the server.
+# The reasons that clients get. The log has the whole message, which names the server.
 _REASONS: dict[type[BackendError], str] = {
     Unavailable: "CouchDB cannot be asked now: it failed repeatedly, or too many requests are open",
     NotConnected: "CouchDB cannot be reached",
@@ -60,9 +60,9 @@ class Proxy(AsyncBackend):
         return self._identity.clear(response)
 
     def _show_own_address(self, request: Request, response: Response) -> None:
-        """Put the host that the client asked in place of CouchDB's own.
+        """Replace CouchDB's own host in ``Location`` by the host that the client used.
 
-        CouchDB would do so itself for ``X-Forwarded-Host``. But it also chooses a virtual host by that header, and a
+        With ``X-Forwarded-Host``, CouchDB would do so itself. But it also chooses a virtual host by that header, and a
         virtual host replaces the path that was checked. Source: couch_httpd_vhost:host.
         """
         location, host = response.headers.get("location"), request.headers.get("host")
@@ -82,6 +82,6 @@ class Proxy(AsyncBackend):
 
 
 def _without_address(error: BackendError) -> BackendError:
-    """Return an error of the same kind that clients may read: it does not say where CouchDB is."""
+    """Return an error of the same kind for clients: it does not say where CouchDB is."""
     reason = next(text for kind, text in _REASONS.items() if isinstance(error, kind))
     return type(error)(reason) if type(error) in _REASONS else BackendError(reason)

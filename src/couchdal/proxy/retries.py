@@ -1,4 +1,4 @@
-"""Decide which requests the proxy may repeat, and how long it waits before."""
+"""Decide which requests the proxy may repeat, and how long it waits before it does."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Retries:
     longest_s: float = 2.0
 
     def pause_s(self, made: int, response: Response | None) -> float:
-        """Return the seconds to wait after ``made`` requests: at least what the server asks for, within bounds."""
+        """Return the seconds to wait after ``made`` requests: at least the answer's ``Retry-After``, within bounds."""
         asked = "" if response is None else response.headers.get("retry-after", "")
         least = float(asked) if asked.isdigit() else 0.0
         return min(self.longest_s, max(least, random() * self.first_s * 2.0**made))
@@ -34,7 +34,7 @@ class Retries:
 def is_repeatable(request: Request, route: Route) -> bool:
     """Return whether a request that is sent twice has the effect and the answer of one that is sent once.
 
-    Reads are repeatable, and so are writes of existing revisions (``new_edits: false``) where CouchDB honours them: a
+    Reads are repeatable, and so are writes of existing revisions (``new_edits: false``) where CouchDB obeys them: a
     PUT of a document, and ``_bulk_docs``. A streamed body can be sent only once.
     """
     if request.stream is not None:
@@ -68,7 +68,7 @@ def _stores_revisions(request: Request) -> bool:
 
 
 def _is_replicated(doc_id: object) -> bool:
-    # Local documents have no revision tree: a second write may undo another client's.
+    # Local documents have no revision tree, so a second write may overwrite another client's.
     return isinstance(doc_id, str) and not doc_id.startswith("_local/")
 
 

@@ -24,15 +24,15 @@ from couchdal.server.transfer import Connection, Disconnected, Incoming, Outgoin
 # A backend that streams gets bodies up to this size in one piece, so that it can send them twice.
 _COLLECTED = 65536
 
-# uvicorn's own protocol class on httptools puts the trailers of a chunked body among the headers, where nothing tells
-# them apart. ``couchdal serve`` has another class, which does not come here.
+# uvicorn's own protocol class on httptools puts the trailers of a chunked body among the headers, where they cannot be
+# told apart. ``couchdal serve`` has its own class, which is not affected.
 _UNSAFE_PARSER = "uvicorn.protocols.http.httptools_impl"
 _NO_CHUNKS = "send a Content-Length; the server accepts chunked bodies with uvicorn's option --http h11"
 _CLOSE = {"connection": "close"}
 
 
 class RequestCycle:
-    """One request while it is answered, and what the access log says about it."""
+    """One request while it is answered, with the figures for the access log."""
 
     __slots__ = (
         "admitted",
@@ -51,7 +51,7 @@ class RequestCycle:
         self.request: Request = request
         #: Whether the request holds its whole body.
         self.complete: bool = complete
-        #: Whether it came over one connection too many. Then only probes of the server are answered.
+        #: Whether the server has more connections than allowed. Then only health checks are answered.
         self.crowded: bool = crowded
         self.feed: bool = is_feed(request)
         #: Whether the request counts as open.
@@ -68,11 +68,10 @@ class Application:
     """The ASGI application of one backend; without a backend, it is chosen as ``CouchDAL`` chooses.
 
     ``service`` answers the paths that are not CouchDB's. ``access_log`` gets a line for each answer. ``cors`` has
-    the origins that browsers may send requests from; without it, there are none. ``interface`` answers below
-    ``/_utils/``.
+    the origins that browsers may send requests from; without it, none may. ``interface`` answers below ``/_utils/``.
 
-    ``answer`` takes a request through all steps: admission, answer, sending, access log. ``answer_at_once`` takes the
-    first two for a server that has the whole request and can send the answer itself.
+    ``answer`` takes a request through all steps: admission, answer, sending, access log. ``answer_at_once`` does the
+    first two, for a server that has the whole request and can send the answer itself.
     """
 
     def __init__(
@@ -88,7 +87,7 @@ class Application:
         backend = backend or open_backend()
         self.limits: Limits = limits or Limits()
         self.backend: AsyncBackend = self._served(backend) if isinstance(backend, BaseBackend) else backend
-        #: Longer bodies are checked first, and so they are not answered at once.
+        #: Requests with longer bodies are checked first, so they are not answered at once.
         self._at_once = min(ANONYMOUS_BODY, self.limits.max_http_request_size)
         self.service = service
         self.access_log = access_log
@@ -98,7 +97,7 @@ class Application:
         self.most_connections: int = self.limits.connections
         #: How many requests and feeds are open.
         self.requests: int = 0
-        # Only requests that wait for something are counted here.
+        # Counts only requests that could not be answered at once.
         self._clients = Clients(self.limits.client_requests, self.limits.requests, self.limits)
         self._feed_clients = Clients(self.limits.client_feeds, self.limits.feeds, self.limits)
         self.feeds: int = 0
@@ -163,7 +162,7 @@ class Application:
             try:
                 await self._send(cycle.request, response, incoming, outgoing)
             finally:
-                # Also if the client went before the first chunk: a stream holds a connection to CouchDB.
+                # A stream holds a connection to CouchDB, even if the client disconnects before the first chunk.
                 await response.aclose()
         except BrokenOff as broken:
             await self._break_off(cycle.request, broken, incoming, outgoing)
@@ -171,14 +170,14 @@ class Application:
             cycle.response = None
         finally:
             if response is not None and response.stream is not None:
-                # Whoever should have read it may never have begun, and so never closes it.
+                # The reader of the stream may never have started, and then it does not close the stream.
                 await response.aclose()
             clients.close(request.peer, unread)
             cycle.received, cycle.sent = incoming.size, outgoing.sent
             self.end(cycle)
 
     def answer_at_once(self, cycle: RequestCycle) -> Response | None:
-        """Return the answer to a complete request, or ``None`` if it has to be awaited by ``answer``.
+        """Return the answer to a complete request, or ``None`` if ``answer`` must await it.
 
         After the answer is sent, the caller calls ``end``.
         """
@@ -238,7 +237,7 @@ class Application:
         except (BrokenOff, Disconnected):
             raise
         except Exception as error:
-            # The edge: whatever failed, this client gets an answer, and the server goes on.
+            # This is the edge: after any failure, the client gets an answer and the server continues.
             response = failure(error)
         cycle.response = response
         return response
@@ -317,7 +316,7 @@ class Application:
             await outgoing.start(broken.received.status, headers_of(request, broken.received, content, self.cors))
             await outgoing.send(content[: len(content) // 2], more=True)
         if isinstance(broken, (ConnectionRefused, ConnectionReset)):
-            # The client is connected already, so it cannot be refused any more.
+            # The client is connected already, so its connection cannot be refused, only reset.
             reset(outgoing.connection)
         else:
             outgoing.connection.close()
@@ -325,7 +324,7 @@ class Application:
 
 
 def _mixes_trailers(receive: Receive) -> bool:
-    """Return whether the web server may take trailers for headers. Middleware hides which server it is."""
+    """Return whether the web server may take trailers for headers, as far as its ``receive`` function shows."""
     server = type(getattr(receive, "__self__", None)).__module__
     return server == _UNSAFE_PARSER or (server == "builtins" and _UNSAFE_PARSER in sys.modules)
 

@@ -36,7 +36,7 @@ def build_application(settings: Mapping[str, Setting], write_log: Callable[[str]
     nodes: Nodes | None = None
     server: Server | None = None
     if options["backend"] != "couch":
-        # A backend that is named on purpose may ignore the variable of others.
+        # A backend that is named explicitly may ignore the variables of the others.
         is_kept = options["backend"] == "sqlite" or settings["backend"].origin == "default"
         backend = embedded = _embedded(
             options["admin"], options["data"] if is_kept else None, options["couchdb_version"]
@@ -91,7 +91,7 @@ def _embedded(admin: tuple[str, str] | None, data: str | None, version: str | No
         return SqliteBackend(data, admin=admin, version=version, javascript=javascript)
     if admin is None:
         return MemoryBackend(server=Server(clock=Clock(monotonic=monotonic), javascript=javascript), version=version)
-    # Where credentials count, cookies must expire, and nobody may know the secret that signs them.
+    # With an administrator, cookies must expire, and the secret that signs them must not be predictable.
     from secrets import randbits
 
     server = Server(clock=Clock(monotonic=monotonic, date=time), ids=Ids(randbits(128)), javascript=javascript)
@@ -99,7 +99,7 @@ def _embedded(admin: tuple[str, str] | None, data: str | None, version: str | No
 
 
 def keeping(application: Application, address: str) -> str:
-    """Return what the line at the start says about data. The owner of a data file tells others its address."""
+    """Return the part of the first line that says where data is kept. Publish the address of a data file's owner."""
     memory = sys.modules.get("couchdal.backends.memory")
     backend = getattr(application.backend, "wrapped", None)
     if memory is None or not isinstance(backend, memory.MemoryBackend):
@@ -147,7 +147,7 @@ def _interface(folder: str | None, server: Server | None) -> Interface | None:
 
 
 def _health(application: Application, nodes: Nodes | None) -> tuple[str, Mapping[str, JSON]]:
-    # The request for the health itself does not count.
+    # Do not count the request for the health itself.
     figures: dict[str, JSON] = {"requests": application.requests - 1, "feeds": application.feeds}
     if nodes is None:
         return "ok", figures

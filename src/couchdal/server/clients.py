@@ -1,4 +1,4 @@
-"""The open requests and feeds of each client, so that a few clients cannot use up what all share."""
+"""The open requests and feeds of each client, so that a few clients cannot take all of the server's capacity."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from couchdal.server.operational import PREFIX
 
 
 class Clients:
-    """Counts the open requests and the unread answers of each client, by its address; or else its open feeds.
+    """Counts the open requests and unread answers of each client, by its address. Another object counts open feeds.
 
-    ``most`` limits those of one client, and ``most_of_all`` those of all clients.
+    ``most`` limits the requests of one client, and ``most_of_all`` those of all clients.
     """
 
     def __init__(self, most: int | None, most_of_all: int | None, limits: Limits) -> None:
@@ -51,14 +51,14 @@ class Clients:
         if self._most is not None and requests >= self._most:
             return True
         most = self._most_of_all
-        # If nobody may begin one, the application says so.
+        # If no client may begin one, the application refuses it.
         if most is not None and self._open < most and not has_room(most, self._open, requests):
             return True
         return unread > self._limits.client_unread or not has_room(self._limits.unread, self._unread, unread)
 
 
 def check_room(request: Request, what: str, *, closes: bool = False) -> None:
-    """Raise ``CouchError`` 503 for a request that is one too many. Probes of the server are always answered."""
+    """Raise ``CouchError`` 503 for a request over the limit. Health checks are always answered."""
     if request.path != "/_up" and not request.path.startswith(PREFIX):
         headers = {"retry-after": "1", "connection": "close"} if closes else {"retry-after": "1"}
         raise ServerError(f"the server allows {what}", status=503, error="service_unavailable", headers=headers)

@@ -32,7 +32,7 @@ _DEFAULT_HEADERS = {
 _JSON_HEADERS = {"cache-control": "must-revalidate", **_DEFAULT_HEADERS}
 # CouchDB takes the id that a client gives, if it has these characters only.
 _is_request_id = re.compile("[0-9A-Za-z_-]{0,36}\\Z").match
-# Numbers requests, from which ids are made that look as random as CouchDB's.
+# Numbers requests. Ids that look as random as CouchDB's are made from these numbers.
 _numbers = itertools.count(1)
 _SPREAD = 0x9E3779B97F
 _goes_alone = re.compile(rb'\{"results":\[\n|event: heartbeat\ndata: \n\n|\n').match
@@ -50,9 +50,9 @@ class Limits:
 
     ``requests`` and ``feeds`` limit how many are open at once, ``client_requests`` and ``client_feeds`` those of one
     address; ``None`` means no limit. ``unread`` limits the bytes of whole answers that clients have yet to read,
-    ``client_unread`` those of one address. Over more than ``connections``, only probes are answered. A body
-    must arrive within ``body_timeout_s``, plus a second for each 10,000 bytes that have arrived. The emulator answers
-    within ``request_timeout_s``, or gives up the request and answers 500 ``timeout``. The default of
+    ``client_unread`` those of one address. If there are more than ``connections``, only health checks are answered. A
+    body must arrive within ``body_timeout_s``, plus a second for each 10,000 bytes that have arrived. The emulator
+    answers within ``request_timeout_s``, or gives up the request and answers 500 ``timeout``. The default of
     ``max_http_request_size`` is CouchDB's. ``couchdal serve`` applies all limits. Other ASGI servers have their own
     limits in place of ``max_header_size``, ``header_timeout_s``, ``shutdown_timeout_s`` and ``connections``.
     """
@@ -132,9 +132,9 @@ def headers_of(request: Request, response: Response, content: bytes | None, cors
 
 
 def chunks_of(text: bytes) -> tuple[bytes, ...]:
-    """Return a part of a stream in the chunks that CouchDB sends: a heartbeat and the start of a feed go alone.
+    """Return a part of a stream in the chunks that CouchDB sends: heartbeats and a feed's start are separate chunks.
 
-    couchdb-python ignores what follows an empty line in the same chunk.
+    The client couchdb-python ignores any data after an empty line in the same chunk.
     """
     chunks, at = list[bytes](), 0
     while match := _goes_alone(text, at):

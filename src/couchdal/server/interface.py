@@ -20,9 +20,9 @@ INTERFACE: Final = "/_utils"
 
 
 class Interface:
-    """Answers requests for the files of a folder. Nothing outside of it is ever read.
+    """Answers requests for the files of a folder. It never reads a file outside the folder.
 
-    ``settings`` returns the current settings of the server. Raise ``NotADirectoryError`` if there is no such folder.
+    ``settings`` returns the current settings of the server. Raise ``NotADirectoryError`` if the folder does not exist.
     """
 
     def __init__(self, folder: str, settings: Callable[[], AnswerSettings] = AnswerSettings) -> None:
@@ -53,7 +53,7 @@ class Interface:
     def _file(self, path: str) -> Path | None:
         """Return the file for a percent-encoded path, or None. A folder has an ``index.html``."""
         try:
-            # Links are followed first, so one that leads out of the folder is refused, too.
+            # Links are followed first, so a link that leads out of the folder is refused, too.
             file = (self._folder / unquote(path).lstrip("/")).resolve()
             if file.is_dir():
                 file = (file / "index.html").resolve()

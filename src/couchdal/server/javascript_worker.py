@@ -1,6 +1,6 @@
 """The program of a worker process: runs JavaScript for a server, and ends with it.
 
-It speaks with the server over the socket that is its standard input. Each message is a kind, a length, and a text.
+It talks to the server over the socket that is its standard input. Each message is a kind, a length, and a text.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from contextlib import suppress
 from couchdal.emulator.engine.javascript.runtime import Run, Stopped, new_context
 
 HEAD = struct.Struct(">cI")
-#: From the server: forget the last engine and run this command in a new one; run these commands.
+#: Kinds of messages from the server: forget the last engine and run this command in a new one; run these commands.
 START, ASK = b"s", b"a"
-#: To the server: the answer to a command; what a list function has sent; the reason why the engine was stopped.
+#: Kinds to the server: the answer to a command; the output of a list function; the reason why the engine was stopped.
 ANSWER, TURN, STOPPED = b"r", b"t", b"x"
 
-# The interpreter and the JSON texts need some room beside the memory of the JavaScript engine.
+# The interpreter and the JSON texts need memory besides that of the JavaScript engine.
 _ADDRESS_SPACE = 1024 * 1024 * 1024
-# Answers are sent together, but not later than this.
+# Answers are collected and sent together, but not later than this.
 _LONGEST_HELD_S = 0.05
 
 
@@ -55,7 +55,7 @@ class _Worker:
 
     def _tell_turn(self, turn: str) -> None:
         self._send(TURN, turn)
-        # The function may never return.
+        # Send now: the function may never return.
         self._sent.flush()
 
     def _ask(self, commands: str) -> None:
@@ -76,7 +76,7 @@ class _Worker:
 
 
 def _end_with_server(connection: socket.socket) -> None:
-    """End this process when the server has gone, whatever a function does meanwhile."""
+    """End this process when the server has ended, even while a function runs."""
     waiting = select.poll()
     # Without events, this reports only that the other side is closed.
     waiting.register(connection, 0)
@@ -97,7 +97,7 @@ def _limit_memory() -> None:
 
 def main() -> None:
     """Run the worker."""
-    # Signals to the whole group are for the server, which ends its workers.
+    # Ignore signals to the whole process group: the server handles them and ends its workers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     _limit_memory()

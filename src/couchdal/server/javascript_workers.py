@@ -1,7 +1,7 @@
-"""JavaScript in worker processes that can be killed, as CouchDB's query servers.
+"""JavaScript in worker processes that can be killed, as CouchDB's query servers can.
 
-A function that does not end costs the server only its request. Workers start when they are needed, and serve one design
-document after another. They end with the server.
+If a function does not end, only its request fails. Workers start when they are needed, and serve one design document
+after another. They end with the server.
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ from couchdal.errors import NotSupported
 from couchdal.pace import seconds_left
 from couchdal.server.javascript_worker import ASK, HEAD, START, STOPPED, TURN
 
-#: How many workers there are at most. CouchDB has up to 100.
+#: The most workers. CouchDB has up to 100.
 MOST_WORKERS = 8
-# With so many idle workers, an engine starts in one of them. Otherwise it starts in a new worker, so that engines that
-# are used in turns do not replace one another.
+# If this many workers are idle, an engine starts in one of them. Otherwise it starts in a new worker, so that engines
+# which are used in turns do not replace one another.
 _WARM = 2
-# No function returns more: its memory is smaller.
+# A function cannot return more than this, because its memory is smaller.
 _LONGEST_ANSWER = 256 * 1024 * 1024
 _READ_SIZE = 256 * 1024
 _STARTING_S = 30.0
-# What a worker needs of the environment. It gets no passwords.
+# The variables that a worker gets. None of them holds a password.
 _KEPT_VARIABLES = ("PATH", "LD_LIBRARY_PATH", "LANG", "LC_ALL", "SYSTEMROOT", "TMPDIR")
 
 
 class Workers:
-    """A pool of worker processes. ``time_limit_s`` is how long one function may run, by the clock on the wall."""
+    """A pool of worker processes. ``time_limit_s`` is how long one function may run, in real time."""
 
     def __init__(self, most: int = MOST_WORKERS, time_limit_s: float = TIME_LIMIT_S) -> None:
         self.most = most
@@ -132,7 +132,7 @@ class _Engine:
             return answers
         finally:
             if not is_done and worker.engine is not None:
-                # Nobody reads the rest of its answers.
+                # The rest of its answers will not be read.
                 worker.kill()
             self._workers.release(worker)
 
@@ -141,7 +141,7 @@ class Worker:
     """One worker process, which one thread uses at a time."""
 
     def __init__(self) -> None:
-        #: The number of the engine that it has; None if it has none.
+        #: The number of the engine that it runs; None if it runs none.
         self.engine: int | None = None
         self.is_alive: bool = True
         self._connection, theirs = socket.socketpair()
@@ -166,7 +166,7 @@ class Worker:
     def start(self, load: str, limit_s: float) -> None:
         """Run a command in a new engine. Raise ``Stopped``."""
         self.engine = None
-        # Starting an interpreter on a busy machine may take longer than a function may run.
+        # On a busy machine, starting an interpreter may take longer than the time limit of a function.
         limit_s += _STARTING_S if self._is_new else 0
         self._send(START, load, limit_s)
         self._answer(limit_s)
@@ -194,7 +194,7 @@ class Worker:
             while kind == TURN:
                 turns.append(text)
                 left_s = seconds_left()
-                # As on CouchDB, each turn of a list function has the whole time.
+                # As on CouchDB, the time limit applies to each turn of a list function.
                 kind, text = self._message(limit_s if left_s is None else min(limit_s, left_s))
         except Stopped as stopped:
             stopped.turns = turns
@@ -235,7 +235,7 @@ class Worker:
         """Kill the process and raise ``Stopped``. Without a reason, the process has ended by itself."""
         if reason is None:
             with suppress(subprocess.TimeoutExpired):
-                # A shell reports a signal in this way, and so does CouchDB.
+                # Report a signal as a shell does. CouchDB does so too.
                 status = self._process.wait(1)
                 reason = f"{{exit_status,{status if status >= 0 else 128 - status}}}"
         self.kill()

@@ -21,11 +21,11 @@ from couchdal.server.protocol import HttpProtocol
 if TYPE_CHECKING:
     from couchdal.server.systemd import Notifier
 
-# CouchDB's limit for an idle connection. A shorter one would race with clients that reuse theirs.
+# CouchDB's limit for an idle connection. With a shorter one, clients would reuse connections that are being closed.
 _KEEP_ALIVE_S = 300
-# After an interrupt nobody wants to wait: unfinished uploads end at once, everything else soon.
+# After Ctrl-C the user does not want to wait: unfinished uploads end at once, everything else soon.
 _GRACE_S = 1.0
-# How often uvicorn looks whether connections are open.
+# How often uvicorn checks whether connections are open.
 _PAUSE_S = 0.1
 _BACKLOG = 1024
 # The part of the file descriptors that is left for everything but connections.
@@ -53,7 +53,7 @@ class _Server(uvicorn.Server):
         self._ready = ready
         self._stopped = stopped
         self._interrupted = False
-        # How long open requests have, and since when.
+        # How many seconds open requests have to end, and since when.
         self._grace_s = application.limits.shutdown_timeout_s
         self._told: float | None = None
         self._is_stopping = False
@@ -166,7 +166,7 @@ def serve(
 
     Call ``ready`` when serving starts, and ``stopped`` when the last request has ended. After SIGTERM, open requests
     have ``shutdown_timeout_s`` to end; after SIGINT, at most one second. ``alone`` means that the process does nothing
-    else. Then it ends within that time whatever happens, and an emulator tunes its threads and its garbage collection.
+    else. Then the process always ends within that time, and an emulator tunes its threads and its garbage collection.
     ``notifier`` sends the server's state to systemd.
     """
     if alone and not application.backend.streams:
@@ -187,7 +187,7 @@ def new_server(
     limits, backend = application.limits, application.backend
     application.most_connections = _room_for_connections(limits.connections, forwards=backend.streams)
     if hasattr(socket, "TCP_USER_TIMEOUT"):
-        # The system drops clients that do not read what they were sent, also after the server has closed.
+        # The system drops clients that do not read their answers, even after the server has closed the connection.
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, ceil(limits.send_timeout_s * 1000))
     config = uvicorn.Config(
         application,

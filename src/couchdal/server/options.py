@@ -121,18 +121,18 @@ def _version(text: str) -> str:
 
 
 OPTIONS = (
-    Option("backend", _one_of(*BACKENDS), "memory", "memory: an embedded CouchDB that starts empty;"
-           " sqlite: one with its data in --data; couch: a proxy for the servers in --upstream",
+    Option("backend", _one_of(*BACKENDS), "memory", "memory: the emulator, empty at the start;"
+           " sqlite: the emulator with its data in --data; couch: a proxy for the servers in --upstream",
            metavar="|".join(BACKENDS)),
-    Option("data", _text, None, "the SQLite file that keeps the data of the embedded CouchDB; created if it does not"
-           " exist", metavar="FILE"),
+    Option("data", _text, None, "the SQLite file that keeps the data of the emulator; created if it does not exist",
+           metavar="FILE"),
     Option("host", _text, "127.0.0.1", "address to listen on"),
     Option("port", _between(0, 65535), 5984, "port to listen on; 0 takes a free one"),
-    Option("admin", _credentials, None, "an admin of the embedded CouchDB; without one, every client is an admin",
+    Option("admin", _credentials, None, "an administrator of the emulator; without one, every client is one",
            secret=True, metavar="USER:PASSWORD"),
-    Option("set", _setting, (), "a value of the embedded CouchDB's configuration", secret=True, several=True,
+    Option("set", _setting, (), "a value of the emulator's configuration", secret=True, several=True,
            metavar="SECTION/KEY=VALUE"),
-    Option("couchdb-version", _version, None, "the version of CouchDB that the embedded one answers as (default: 3.5)",
+    Option("couchdb-version", _version, None, "the version of CouchDB that the emulator answers as (default: 3.5)",
            metavar="|".join(RELEASES)),
     Option("indexes", _one_of(*INDEX_MODES), None, "require: refuse queries that no index serves, and name the index"
            " they need", variable="DAL_INDEXES", metavar="watch|require"),
@@ -140,23 +140,23 @@ OPTIONS = (
            metavar="DIR"),
     Option("access-log", _switch, False, "write one line of JSON per answer to standard error"),
     Option("metrics", _switch, False, "answer GET /_couchdal/metrics in the format of Prometheus"),
-    Option("cors-origins", _item, (), "an allowed CORS origin (`*` for any)", several=True),
+    Option("cors-origins", _item, (), "an allowed CORS origin (`*` for any)", several=True, metavar="ORIGIN"),
     Option("cors-credentials", _switch, False, "allow browsers to send cookies and passwords"),
     Option("cors-headers", _item, (), "a header that browsers may send; replaces CouchDB's list", several=True),
     Option("cors-methods", _item, (), "a method that browsers may use; replaces CouchDB's list", several=True),
     Option("cors-max-age", _count, 600, "how long browsers may cache the answer to a preflight", metavar="SECONDS"),
     Option("max-http-request-size", _limit, 4_294_967_296, "largest request body", metavar="BYTES"),
     Option("max-header-size", _limit, 65536, "largest request head", metavar="BYTES"),
-    Option("max-requests", _limit, 1000, "how many requests may be open at once"),
-    Option("max-client-requests", _limit, 500, "how many requests one address may have open at once"),
-    Option("max-client-feeds", _limit, 500, "how many feeds one address may have open at once"),
-    Option("max-feeds", _limit, 1000, "how many feeds may be open at once"),
+    Option("max-requests", _limit, 1000, "how many requests may be open at once", metavar="COUNT"),
+    Option("max-client-requests", _limit, 500, "how many requests one address may have open at once", metavar="COUNT"),
+    Option("max-client-feeds", _limit, 500, "how many feeds one address may have open at once", metavar="COUNT"),
+    Option("max-feeds", _limit, 1000, "how many feeds may be open at once", metavar="COUNT"),
     Option("header-timeout", _seconds, 30.0, "time limit for receiving the head of a request", metavar="SECONDS"),
     Option("body-timeout", _seconds, 300.0, "time limit for receiving a body, plus a second for each 10 kB",
            metavar="SECONDS"),
     Option("send-timeout", _seconds, 60.0, "time limit for a client that does not read its answer",
            metavar="SECONDS"),
-    Option("request-timeout", _seconds, 60.0, "time limit for the embedded CouchDB to answer a request",
+    Option("request-timeout", _seconds, 60.0, "time limit for the emulator to answer a request",
            metavar="SECONDS"),
     Option("shutdown-timeout", _seconds, 10.0, "how long open requests may take to end after SIGTERM",
            metavar="SECONDS"),
@@ -176,10 +176,11 @@ OPTIONS = (
            metavar="SECONDS"),
     Option("connect-timeout", _seconds, 5.0, "time limit for connecting to CouchDB", metavar="SECONDS"),
     Option("max-connections", _limit, 100, "how many requests to send to each node at once, and how many long bodies;"
-           " feeds do not count"),
+           " feeds do not count", metavar="COUNT"),
     Option("upstream-ca", _text, None, "file of CA certificates to trust instead of the system's", metavar="FILE"),
-    Option("retries", _count, 2, "how often to resend a request that is safe to repeat"),
-    Option("breaker-failures", _limit, 5, "after this many failures in a row, a node gets no requests for a while"),
+    Option("retries", _count, 2, "how often to resend a request that is safe to repeat", metavar="COUNT"),
+    Option("breaker-failures", _limit, 5, "after this many failures in a row, a node gets no requests for a while",
+           metavar="COUNT"),
     Option("breaker-pause", _seconds, 5.0, "how long such a node gets no requests", metavar="SECONDS"),
     Option("health-interval", _seconds, 10.0, "time between health checks of the nodes", metavar="SECONDS"),
     Option("allow", _text, (), "allow more than documents, queries and replication, such as 'PUT /{db}'",
@@ -207,7 +208,8 @@ def read_options(
 ) -> dict[str, Setting]:
     """Return the setting of every option by its key. Raise ``NotConfigured``.
 
-    ``flags`` holds the options of the command line, as text or lists of texts. ``file`` is the path of a TOML file.
+    ``flags`` holds the options of the command line, as strings or lists of strings. ``file`` is the path of a TOML
+    file.
     """
     found = {option.key: Setting(option.default, "default") for option in OPTIONS}
     if file is not None:
@@ -239,13 +241,13 @@ def check_backend(settings: Mapping[str, Setting]) -> None:
         origin = settings[option.key].origin
         if origin == "default" or not is_misplaced:
             continue
-        # Other programs use these variables too. A backend that is named on purpose may ignore them.
+        # Other programs use these variables too. A backend that is named explicitly may ignore them.
         shared = option.env.startswith("COUCHDB_") and origin == "environment"
         if shared and backend.origin != "default":
             continue
         name = {"flag": f"--{option.name}", "environment": option.env}.get(origin, option.key)
         if not embedded:
-            raise NotConfigured(f"{name} is for the embedded CouchDB; {_OF_EMULATOR[option.key]}: remove {name}")
+            raise NotConfigured(f"{name} is for the emulator; {_OF_EMULATOR[option.key]}: remove {name}")
         way = "--backend memory to ignore it" if shared else f"remove {name}"
         raise NotConfigured(f"{name} is for --backend couch: add --backend couch, or {way}")
 

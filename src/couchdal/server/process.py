@@ -1,8 +1,8 @@
 """The process that ``couchdal serve`` runs: how its threads switch, when it collects garbage, and how it ends in time.
 
-Python's collector of reference cycles looks at every object from time to time, and nobody can work meanwhile: with a
-million documents, that takes seconds. The emulator's data has no cycles. So what has lived long is set aside without
-being looked at, and is looked at only when the server is idle.
+From time to time, Python's garbage collector looks at every object for reference cycles, and no thread can work
+meanwhile: with a million documents, that takes seconds. The emulator's data has no cycles. So old objects are frozen:
+the collector looks at them only when the server is idle.
 """
 
 from __future__ import annotations
@@ -18,22 +18,23 @@ from collections.abc import Callable
 from contextlib import suppress
 from time import sleep
 
-# How long a thread works before another one may: the event loop waits so long for its turn, more than once a request.
+# How long a thread runs before another one may. The event loop waits this long for its turn, more than once per
+# request.
 _SWITCH_INTERVAL_S = 0.0005
 _NEVER = 1_000_000_000
 _PERIOD_S = 0.5
-# After so many collections of younger objects, the survivors are set aside.
+# After this many collections of younger objects, the survivors are frozen.
 _MOST_COLLECTIONS = 20
-# Looking at so many objects takes some ten milliseconds.
+# A collection of this many objects takes tens of milliseconds.
 _QUICKLY_CHECKED = 200_000
 _IDLE_PERIODS = 4
 _LONG_IDLE_PERIODS = 600
-# How long after its time a process that does not end by itself is ended: by a thread, by faulthandler, by the system.
+# A process that does not end in time is ended this much later: by a thread, by faulthandler, by the system's alarm.
 _LATE_S, _LATER_S, _LATEST_S = 0.25, 0.35, 0.45
 
 
 def tune() -> None:
-    """Let threads switch often, and never look at all objects at once."""
+    """Let threads switch often, and never collect the oldest generation automatically."""
     sys.setswitchinterval(_SWITCH_INTERVAL_S)
     young, middle, _ = gc.get_threshold()
     gc.set_threshold(young, middle, _NEVER)
@@ -41,10 +42,10 @@ def tune() -> None:
 
 
 async def collect_garbage(count_open: Callable[[], int]) -> None:
-    """Set aside what has lived long, until cancelled. Collect all garbage when no request was open for a while."""
+    """Freeze old objects, until cancelled. Collect all garbage when no request was open for a while."""
     idle = 0
     is_clean = False
-    # How long the server must be idle. Counting what was set aside takes long, so it is done only when it is idle.
+    # How long the server must be idle. Counting the frozen objects takes long, so do that only when it is idle.
     needed = _IDLE_PERIODS
     while True:
         await asyncio.sleep(_PERIOD_S)
@@ -68,9 +69,9 @@ async def collect_garbage(count_open: Callable[[], int]) -> None:
 def end_within(grace_s: float, describe: Callable[[], str]) -> None:
     """End this process after ``grace_s`` seconds if it has not ended by itself. Another signal ends it at once.
 
-    A thread writes ``describe()`` to standard error and ends the process. If it cannot work, because a native call
-    keeps the interpreter's lock, faulthandler writes where the threads are. If nobody reads standard error, so that
-    both have to wait, the system's alarm ends the process.
+    A thread writes ``describe()`` to standard error and ends the process. If a native call holds the interpreter's
+    lock, so that the thread cannot run, faulthandler writes where all threads are and ends the process. If nobody reads
+    standard error, so that both must wait, the system's alarm ends the process.
     """
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
@@ -84,7 +85,7 @@ def end_within(grace_s: float, describe: Callable[[], str]) -> None:
             os.write(2, f"couchdal: the server did not end within {grace_s:g} s; {describe()}\n".encode())
         os._exit(1)
 
-    # Without the memory for another thread, the alarm is left.
+    # If memory does not suffice for another thread, the alarm remains.
     with suppress(RuntimeError):
         faulthandler.dump_traceback_later(grace_s + _LATER_S, exit=True, file=2)
         threading.Thread(target=end, name="last resort", daemon=True).start()

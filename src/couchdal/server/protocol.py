@@ -34,7 +34,7 @@ _PIPELINED = 16
 
 _TOO_LARGE_HEAD = "The head of the request is too large."
 
-# Functions of design documents may answer with any status. CouchDB has one phrase for those without a meaning.
+# Functions of design documents may answer with any status. CouchDB sends one phrase for all that HTTP does not define.
 STATUS_LINE.update({status: b"HTTP/1.1 %d Internal Server Error\r\n" % status for status in range(600, 1000)})
 
 _log = logging.getLogger("couchdal.server")
@@ -45,7 +45,7 @@ class _TooLargeHead(Exception):
 
 
 class HttpProtocol(HttpToolsProtocol):
-    """One connection: limits request heads, answers in CouchDB's form to what is not HTTP, and speaks HTTP/1.0."""
+    """One connection: limits request heads, refuses malformed HTTP in CouchDB's form, and supports HTTP/1.0."""
 
     # uvicorn's attributes, which it does not annotate.
     app: Callable[[Scope, Receive, Send], Awaitable[None]]
@@ -73,7 +73,7 @@ class HttpProtocol(HttpToolsProtocol):
         self._has_ended = False
         # The body so far of a request that may be answered at once.
         self._body: bytes | None = None
-        # Why the rest is refused, once the requests before it are answered.
+        # The reason for refusing the rest of the data, once the requests before it are answered.
         self._refusal: str | None = None
         #: Orders the connections that were made in one turn of the event loop.
         self.made: int = perf_counter_ns()
@@ -82,7 +82,7 @@ class HttpProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        # uvicorn waits for the first request without a limit, and CouchDB as long as for the next ones.
+        # uvicorn waits for the first request without a limit. CouchDB has the same limit for it as for the next ones.
         self.timeout_keep_alive_task: asyncio.TimerHandle | None = self.loop.call_later(
             self.timeout_keep_alive, self.timeout_keep_alive_handler
         )
@@ -177,7 +177,7 @@ class HttpProtocol(HttpToolsProtocol):
         return b"".join((b"%b %b HTTP/%b\r\n" % (parser.get_method(), self.url, version), *headers, b"\r\n", rest))
 
     def on_message_begin(self) -> None:
-        # Not earlier: empty lines between two requests are not the beginning of one.
+        # Stop the timer only now: empty lines between two requests do not begin a request.
         self._unset_keepalive_if_required()
         self.url = b""
         self.headers = []
@@ -257,7 +257,7 @@ class HttpProtocol(HttpToolsProtocol):
         self.headers += headers
         self.app = partial(self._answer, request_cycle)
         super().on_headers_complete()
-        # The task has it now. Kept here, it would keep the answer as long as the connection.
+        # The task holds the cycle now. A reference from here would keep its answer in memory as long as the connection.
         self.app = self.application
         if len(self.pipeline) < _PIPELINED:
             # uvicorn stops reading while requests wait, but only a reader learns that a client disconnects.
@@ -315,7 +315,7 @@ class HttpProtocol(HttpToolsProtocol):
         elif waits or not cycle.more_body:
             self._refusal = msg
             return
-        # Otherwise this very request's answer is on its way, and a client could not tell them apart.
+        # Otherwise an answer is being sent, and the client could not tell the two apart.
         self.transport.close()
 
 

@@ -35,7 +35,7 @@ class StandardError:
                 self._dropped += 1
 
     def close(self, timeout_s: float = 1.0) -> None:
-        """Write what waits, unless that takes too long."""
+        """Write the waiting pieces, unless that takes longer than ``timeout_s``."""
         if self._process != os.getpid():
             return
         try:
@@ -52,7 +52,7 @@ class StandardError:
                 self._write(data or b"")
                 self._write(self._report())
             except OSError:
-                # Standard error is closed. The server goes on without it.
+                # Standard error is closed. The server continues without it.
                 continue
 
     def _report(self) -> bytes:

@@ -1,7 +1,7 @@
 """Send the server's state to systemd: ready, alive or stopping. This is the protocol of ``sd_notify``.
 
-The server is alive while its event loop turns and its backend responds. systemd restarts a server that does not say so
-within ``WatchdogSec``. Nothing imports this module unless the environment names systemd's socket.
+The server is alive while its event loop turns and its backend responds. systemd restarts a server that does not report
+this within ``WatchdogSec``. The module is imported only if the environment names systemd's socket.
 """
 
 from __future__ import annotations
@@ -34,19 +34,19 @@ class Notifier:
         self.interval_s: float | None = _interval_s(variables)
 
     def start(self, loop: asyncio.AbstractEventLoop, responds: Callable[[float], bool]) -> None:
-        """Say that the server is ready, and from now on that it is alive.
+        """Report that the server is ready, and from then on that it is alive.
 
         ``responds`` returns whether the backend responds within some seconds. It is called in a thread.
         """
         self._send("READY=1")
         if self.interval_s is not None:
-            # systemd ends a silent server by SIGABRT. Standard error then says where it was.
+            # systemd ends a silent server by SIGABRT. Then the stacks of all threads are written to standard error.
             faulthandler.enable(file=2)
             watching = (loop, responds, self.interval_s / 2)
             threading.Thread(target=self._watch, args=watching, name="watchdog", daemon=True).start()
 
     def stop(self) -> None:
-        """Say that the server is stopping."""
+        """Report that the server is stopping."""
         self._send("STOPPING=1")
 
     def _watch(self, loop: asyncio.AbstractEventLoop, responds: Callable[[float], bool], period_s: float) -> None:
@@ -64,7 +64,7 @@ class Notifier:
 
 
 def _interval_s(variables: Mapping[str, str]) -> float | None:
-    # Another process of the service may be the one to watch.
+    # systemd may watch another process of the service.
     if variables.get("WATCHDOG_PID", str(os.getpid())) != str(os.getpid()):
         return None
     text = variables.get("WATCHDOG_USEC", "")
@@ -72,7 +72,7 @@ def _interval_s(variables: Mapping[str, str]) -> float | None:
 
 
 def _turns(loop: asyncio.AbstractEventLoop, within_s: float) -> bool:
-    """Return whether an event loop works within some seconds on what it is given."""
+    """Return whether an event loop runs a callback within some seconds."""
     turned = threading.Event()
     try:
         loop.call_soon_threadsafe(turned.set)

@@ -17,7 +17,7 @@ _T = TypeVar("_T")
 
 #: How many bytes the web server gets at once. Between two parts it waits until the client has read enough.
 PART = 262144
-# How many bytes of a body have to arrive each second, after the first ``body_timeout_s``.
+# How many bytes of a body must arrive each second, after the first ``body_timeout_s``.
 _SLOWEST = 10_000
 
 
@@ -26,7 +26,7 @@ class Disconnected(Exception):
 
 
 class Connection(Protocol):
-    """What a server's own connection can do and ASGI has no message for."""
+    """The operations of a server's own connection for which ASGI has no message."""
 
     transport: asyncio.Transport
 
@@ -44,7 +44,7 @@ def reset(connection: Connection) -> None:
     """Close a connection now, with an error for the client."""
     connected = connection.transport.get_extra_info("socket")
     if connected is not None:
-        # Whoever closes a socket that may not linger resets its connection.
+        # Closing a socket with a linger time of 0 resets its connection.
         connected.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     connection.abort()
 
@@ -78,7 +78,7 @@ class Incoming:
         self.size: int = len(request.body)
 
     async def collect(self, most: int | None = None) -> bytes | None:
-        """Return the whole body, or ``None`` if it is longer than ``most`` bytes; iterating then yields all of it.
+        """Return the whole body, or ``None`` if it is longer than ``most`` bytes. Iterating then yields all of it.
 
         Raise ``TooLarge``, ``CouchError`` 408 or ``Disconnected``.
         """
@@ -128,7 +128,7 @@ class Incoming:
         return part
 
     def _deadline(self) -> float:
-        """Return when the next part of the body has to be here: a client that sends single bytes runs out of time."""
+        """Return the time by which the next part of the body must arrive. Clients that send single bytes miss it."""
         now, limit = asyncio.get_running_loop().time(), self._limits.body_timeout_s
         if self._begun is None:
             self._begun = now
@@ -152,7 +152,7 @@ class Incoming:
 
     async def _disconnection_after_body(self) -> None:
         if not self._ended:
-            # Whoever reads the body receives the messages until then.
+            # Until the end of the body, its reader receives the messages.
             self._end = self._end or asyncio.Event()
             await self._end.wait()
         await self.disconnection()

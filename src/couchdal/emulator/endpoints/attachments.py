@@ -43,7 +43,7 @@ def _find(attachments: tuple[Attachment, ...], name: str) -> Attachment:
 
 
 def read(call: Call) -> Response:
-    """GET and HEAD: the bytes, or ranges of them. They are gzipped if they are stored so and the client accepts it."""
+    """GET and HEAD: the bytes, or ranges of them. Gzipped ones stay gzipped if the client accepts that."""
     if call.args.get("doc_id", "").startswith("_design/"):
         return redirect_to_design_path(call)
     call.db.count("couchdb/database_reads")
@@ -85,7 +85,7 @@ def read(call: Call) -> Response:
 
 
 def _inflated(attachment: Attachment) -> tuple[bytes, Iterator[bytes] | None]:
-    """Return the original bytes; of a long attachment, the first ones and the others in pieces.
+    """Return the original bytes. For a long attachment, return the first ones, and an iterator over the others.
 
     A small attachment may inflate to a thousand times its size. Raise ``ServerError`` if it is not gzip.
     """
@@ -151,7 +151,7 @@ def _quality(parameters: list[str]) -> float | None:
 
 
 def _unacceptable(reason: str) -> Response:
-    # Erlang throws this instead of failing, so CouchDB adds no reference to a stack trace.
+    # CouchDB throws this instead of raising an error, so the answer has no reference to a stack trace.
     return json_response({"error": "unknown_error", "reason": reason}, 500)
 
 

@@ -54,7 +54,7 @@ def read(call: Call) -> Response:
     shown = query.shown.of_revision()
     if _in_parts(call):
         if db.system == "_users" and not is_db_admin(call.user, db.security):
-            raise NotSupported("the multipart form of users' documents is for administrators")
+            raise NotSupported("only administrators get users' documents in multipart form")
         return _multipart(call, wanted, shown, query.latest)
     indexes = _indexes(wanted)
     results: list[object] = []
@@ -130,21 +130,24 @@ def _missing(doc_id: str, revision: Revision | None) -> _Error:
 
 
 def _indexes(wanted: Sequence[_Wanted | _Error]) -> dict[str, TreeIndex] | None:
-    """Return where to keep the indexes of trees if one document is wanted more than once, as replicators do."""
+    """Return a place for the indexes of trees, if the request names a document more than once, as replicators do."""
     return {} if len({member[0] for member in wanted if isinstance(member, tuple)}) < len(wanted) else None
 
 
 def _open(
     db: Database, doc_id: str, revision: Revision | None, latest: bool, indexes: dict[str, TreeIndex] | None
 ) -> tuple[DocumentRecord | None, Sequence[Node | Revision | None]]:
-    """Return what a member asks for. A missing revision is bare, and a missing document has None."""
+    """Return the record and the leaves that a member asks for.
+
+    A missing revision stands for itself. A missing document has None as its record.
+    """
     revisions = None if revision is None else (revision,)
     record, found = open_leaves(db, doc_id, revisions, latest=latest, in_bulk=True, indexes=indexes)
     return record, found or (None,)
 
 
 def _newer_than(since: tuple[Revision, ...], shown: Shown) -> Shown:
-    """Return the same details, with the data of attachments that a reader of these revisions does not have."""
+    """Return the same details, with the data of attachments that are newer than these revisions."""
     return replace(shown, attachments=True, atts_since=since)
 
 

@@ -165,7 +165,7 @@ def _normal(call: Call, query: ChangesQuery, since: int, headers: dict[str, str]
 
 
 def _broken_off(rows: list[dict[str, object]], failure: CouchError, headers: dict[str, str]) -> Response:
-    """Return the answer of a filter that failed after some rows. Raise the failure if CouchDB has sent none of them."""
+    """Return the answer for a filter that failed after some rows. Raise the failure if CouchDB has sent none yet."""
     from couchdal.emulator.http.function_answers import cut_off  # few filters fail
 
     framing = FRAMINGS["longpoll"]

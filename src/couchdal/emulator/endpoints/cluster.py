@@ -35,12 +35,12 @@ def fail(call: Call) -> Response:
 
 
 def sync_shards(call: Call) -> Response:
-    """POST: one node has nobody to synchronize with."""
+    """POST: there is no other node to synchronize with."""
     return json_response({"ok": True}, 202)
 
 
 def state(call: Call) -> Response:
-    """GET ``_cluster_setup``: how far the cluster is set up, by the configuration and the databases that exist."""
+    """GET ``_cluster_setup``: the state of the setup. It follows from the configuration and the existing databases."""
     text = call.param("ensure_dbs_exist")
     wanted = _SYSTEM if text is None else decode_request(text.encode("utf-8", "surrogateescape"))
     config = configuration_of(call.server)
@@ -145,7 +145,7 @@ def _create_missing(call: Call, setup: dict[str, JSON]) -> None:
             try:
                 call.server.create(name)
             except CouchError:
-                # CouchDB ignores names that no database can have.
+                # CouchDB ignores names that are not allowed for a database.
                 continue
 
 

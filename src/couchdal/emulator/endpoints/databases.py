@@ -23,7 +23,7 @@ _MAX_DATABASES = 100
 
 def create(call: Call) -> Response:
     """PUT: create a database. The body and the content type do not matter."""
-    # With one node, there is one copy, whatever ``n`` asks for.
+    # On one node, there is one copy, so only the form of ``n`` is checked.
     _positive(call, "n", 1)
     shards = _positive(call, "q", 1)
     placement = call.param("placement")
@@ -59,7 +59,7 @@ def _check_placement(text: str | None) -> None:
 
 
 def delete(call: Call) -> Response:
-    """DELETE: delete the database. A ``rev`` shows that a document was meant."""
+    """DELETE: delete the database. A ``rev`` is refused, because the client probably means a document."""
     if call.param("rev") is not None:
         raise BadRequest(
             "You tried to DELETE a database with a ?=rev parameter. Did you mean to DELETE a document instead?"

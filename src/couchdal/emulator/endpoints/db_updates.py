@@ -1,4 +1,4 @@
-"""``_db_updates``: what happens to databases, once or as a feed. Source: ``global_changes_httpd``."""
+"""``_db_updates``: the events of databases, once or as a feed. Source: ``global_changes_httpd``."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from couchdal.http.messages import Response
 
 
 def read(call: Call) -> Response:
-    """GET: the events so far, or a feed. They are documents of ``_global_changes``, which has to exist."""
+    """GET: the events so far, or a feed. They are documents of ``_global_changes``, which must exist."""
     options = _options(call)
     feed = call.param("feed") or "normal"
     call.require_server_admin()

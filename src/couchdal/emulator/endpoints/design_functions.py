@@ -157,7 +157,7 @@ def _check_list_method(call: Call) -> None:
 
 
 def _answer_of(call: Call, design: DocumentRecord, kind: str, name: str, document: object) -> object:
-    """Return what a show or an update returned. Raise ``ServerError`` if it sent the head of a list."""
+    """Return the result of a show or update function. Raise ``ServerError`` if it sent the head of a list."""
     request = request_object(call, call.args.get("doc"))
     call.db.count("couchdb/query_server/calls/ddoc_other")
     try:

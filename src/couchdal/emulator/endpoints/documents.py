@@ -42,7 +42,7 @@ from couchdal.http.json_text import JSON, decode_request, encode_json
 from couchdal.http.messages import Response
 from couchdal.http.urls import unquote_form
 
-# What changes without a new revision. An answer with one of these members has no ETag.
+# Members that change without a new revision. An answer with one of them has no ETag.
 _UNVERSIONED = ("_revs_info", "_conflicts", "_deleted_conflicts", "_local_seq")
 
 
@@ -83,7 +83,7 @@ def read(call: Call) -> Response:
 
 
 def _read_local(call: Call, doc_id: str, query: DocumentQuery) -> Response:
-    """Answer for a local document. Of the parameters, only ``revs`` adds to it."""
+    """Answer for a local document. Only the parameter ``revs`` adds members to it."""
     if query.rev is not None and not query.latest:
         # CouchDB looks for revisions in trees, and local documents have none.
         raise NotFound("missing")
@@ -110,7 +110,7 @@ def _read_leaves(call: Call, doc_id: str, query: DocumentQuery) -> Response:
         return Response(200, {"content-type": write_mixed(call.server.next_id(), ())[0] if in_parts else JSON_TYPE})
     shown = query.shown.of_revision().following() if in_parts else query.shown.of_revision()
     try:
-        # CouchDB crashes at a leaf of which the user may read nothing.
+        # CouchDB crashes at a leaf that the user may not read.
         documents = [readable(call, doc_id, show(call.db, record, leaf, shown)) for leaf in leaves if record]
     except NotFound:
         raise ServerError("function_clause", error="unknown_error") from None

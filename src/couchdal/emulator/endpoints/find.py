@@ -23,7 +23,7 @@ def query(call: Call) -> Response:
     if "partition" in call.args:
         call.db.count("couchdb/httpd/partition_find_requests")
     if call.db.system == "_users" and not is_db_admin(call.user, call.db.security):
-        raise NotSupported("_find in the users database is for administrators")
+        raise NotSupported("only administrators can use _find in the users database")
     body, version = _body(call), call.server.version
     prepared = prepare(body)
     if version is NEWEST:

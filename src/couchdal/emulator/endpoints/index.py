@@ -38,7 +38,7 @@ def _bad_bounds() -> CouchError:
 
 
 def create(call: Call) -> Response:
-    """POST ``{"index": ...}``: write the index into its design document, unless it already has it."""
+    """POST ``{"index": ...}``: write the index into its design document, unless it is there already."""
     call.require_json_type()
     if call.server.version is not NEWEST:
         from couchdal.emulator.http.older_versions import check_selector  # few servers are older

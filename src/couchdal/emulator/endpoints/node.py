@@ -1,4 +1,4 @@
-"""``_node/{name}``: what a node says about itself, and its configuration. Source: ``chttpd_node``."""
+"""``_node/{name}``: information about a node, and its configuration. Source: ``chttpd_node``."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def refuse_nameless(call: Call) -> Response:
 
 
 def read_name(call: Call) -> Response:
-    """Any method: the name of this node. CouchDB answers with its welcome if the path has the name itself."""
+    """Any method: the name of this node for ``_local``, or CouchDB's welcome if the path has the name itself."""
     if call.args["node"] == "_local":
         return json_response({"name": NODE})
     check_node(call)
@@ -107,7 +107,7 @@ def forget_value(call: Call) -> Response:
 
 
 def stats(call: Call) -> Response:
-    """GET: what was counted, all or below a path."""
+    """GET: the statistics, all of them or those below a path."""
     check_node(call)
     found: JSON = statistics_tree(call.server)
     for name in call.args.get("path", "").split("/"):
@@ -117,7 +117,7 @@ def stats(call: Call) -> Response:
 
 
 def prometheus(call: Call) -> Response:
-    """GET: what was counted, in the text format of Prometheus."""
+    """GET: the statistics, in the text format of Prometheus."""
     check_node(call)
     text = exposition(call.server) + system_metrics(call.server)
     return Response(200, {"content-type": "text/plain; version=2.0"}, body=text.encode())
@@ -130,7 +130,7 @@ def system(call: Call) -> Response:
 
 
 def versions(call: Call) -> Response:
-    """GET: the versions of what the server uses. Here these are hashes, ICU and QuickJS, but no Erlang."""
+    """GET: the versions of the server's components: hashes, ICU and QuickJS. The emulator has no Erlang."""
     check_node(call)
     return json_response(versions_of())
 
@@ -141,7 +141,7 @@ def smoosh_status(call: Call) -> Response:
 
 
 def restart(call: Call) -> Response:
-    """POST: begin anew as after a restart: counters are 0, and values that were not saved are forgotten."""
+    """POST: do what a restart does: set counters to 0, and forget configuration values that were not saved."""
     check_node(call)
     reload(call.server)
     call.server.journal.counts.clear()

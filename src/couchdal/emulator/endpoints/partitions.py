@@ -36,7 +36,7 @@ def post(call: Call) -> Response:
 
 
 def attachment(call: Call) -> Response:
-    """What follows ``_all_docs``. CouchDB takes it for an attachment of a document with this id, which cannot exist."""
+    """Any method below ``_all_docs``. CouchDB looks for an attachment of a document with that id, and finds none."""
     _check_method(call)
     if call.method == "PUT":
         validate_doc_id("_all_docs")
@@ -44,7 +44,7 @@ def attachment(call: Call) -> Response:
 
 
 def not_found(call: Call) -> Response:
-    """Any other path below a partition. Below a design document, CouchDB takes some for attachments."""
+    """Any other path below a partition. Below a design document, CouchDB takes some paths for attachments."""
     below = call.args["rest"].split("/", 2)
     if below[0] != "_design" or len(below) < 3 or not below[2].startswith("_"):
         raise NotFound("missing")

@@ -27,7 +27,7 @@ from couchdal.http.urls import quote
 from couchdal.pace import begin_long
 
 _REPLICATOR: Final = "_replicator"
-# CouchDB tells unknown states from words that are no atom in it. These words are.
+# CouchDB answers differently for words that are atoms in its code but not states, and for other words. These are atoms.
 _ATOMS: Final = frozenset(
     (
         *(
@@ -51,7 +51,7 @@ _STATES: Final = ("initializing", "error", "running", "pending", "crashing", "co
 
 
 def run(call: Call) -> Response:
-    """POST: replicate a database to another one, and answer when all is done."""
+    """POST: replicate a database to another one, and answer when the replication is complete."""
     body = call.json_object()
     call.require_json_type()
     replication = parse_replication(body, lambda name: _local(call, name))
@@ -84,7 +84,7 @@ def refuse(call: Call) -> Response:
 
 
 def _cancelled(call: Call, job_id: str) -> Response:
-    """Cancel a replication. Users other than administrators may cancel only what they began."""
+    """Cancel a replication. Users other than administrators may cancel only those that they started."""
     scheduler = known_scheduler(call.server)
     job = scheduler.state.jobs.get(job_id) if scheduler is not None else None
     if scheduler is None or job is None:
@@ -103,7 +103,7 @@ def fail(call: Call) -> Response:
 
 
 def list_jobs(call: Call) -> Response:
-    """GET ``_scheduler/jobs``: what runs, and what waits to run."""
+    """GET ``_scheduler/jobs``: the replications that run or wait to run."""
     limit, skip = _number(call, "limit", 100), _number(call, "skip", 0)
     jobs = sorted(_state(call).jobs.values(), key=lambda job: job.id)
     chosen = [job.shown() for job in jobs[skip : skip + limit]]
@@ -119,7 +119,7 @@ def read_job(call: Call) -> Response:
 
 
 def read_docs(call: Call) -> Response:
-    """GET ``_scheduler/docs`` and what is below: the replications that documents ask for, or one of them."""
+    """GET ``_scheduler/docs`` and paths below it: the replications that documents define, or one of them."""
     segments = call.args.get("below", "_replicator").split("/")
     if segments[-1] != _REPLICATOR and segments[-2:-1] != [_REPLICATOR]:
         raise BadRequest("Invalid path")
@@ -138,7 +138,7 @@ def _list_docs(call: Call, name: str) -> Response:
     query = parse_parameters(ViewQuery(include_docs=True), parameters, decoded=False)
     query = validate_listing(query, None, partitioned=False)
     db, wanted = call.server.database(name), to_listing(query)
-    # CouchDB limits the documents before it chooses among them.
+    # CouchDB applies the limit before it selects documents by state.
     most = None if wanted.limit is None else wanted.skip + wanted.limit
     listed = list_range(db, replace(wanted, skip=0, limit=most, shown=PLAIN))
     state, docs = _state(call), []
@@ -190,6 +190,6 @@ def _local(call: Call, name: JSON) -> Endpoint:
 
 
 def _session(call: Call) -> str:
-    """Return the session cookie of the request, or an empty text."""
+    """Return the session cookie of the request, or an empty string."""
     pairs = (pair.strip() for pair in (call.header("cookie") or "").split(";"))
     return next((pair for pair in pairs if pair.startswith(f"{SESSION_COOKIE}=")), "")

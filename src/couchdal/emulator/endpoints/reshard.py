@@ -126,7 +126,7 @@ def read_job(call: Call) -> Response:
 
 
 def delete_job(call: Call) -> Response:
-    """DELETE: forget a job. Shards that were split stay so."""
+    """DELETE: forget a job. Shards that were split stay split."""
     remove_job(call.server, call.args["job"])
     return json_response(_OK)
 

@@ -1,4 +1,4 @@
-"""``/{db}/_revs_diff`` and ``/{db}/_missing_revs``: the revisions that a replicator still has to send."""
+"""``/{db}/_revs_diff`` and ``/{db}/_missing_revs``: the revisions that a replicator must still send."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def _revisions(value: object) -> list[Revision]:
 
 
 def _revision(rev: object) -> Revision:
-    # CouchDB takes an array of bytes for text, and crashes on anything else.
+    # CouchDB takes an array of bytes for a string, and crashes on any other value.
     if type(rev) is not list:
         raise ServerError("function_clause")
     return parse_revision(rev)

@@ -1,4 +1,4 @@
-"""``_rewrite``: another request in place of the one that was sent, by a design document's rules or its function.
+"""``_rewrite``: answers another request in place of the one that was sent, as a design document describes it.
 
 Source: ``chttpd_rewrite``, ``couch_query_servers:rewrite``.
 """
@@ -24,7 +24,7 @@ _HIDDEN = ("info", "form", "uuid", "id")
 
 
 def answer(call: Call) -> Response:
-    """Any method: the answer to the request that the rules or the function give."""
+    """Any method: the answer to the request that the design document's rules or function produce."""
     if call.request.rewrites >= int(setting(call.server, "chttpd", "rewrite_limit") or _DEFAULT_LIMIT):
         raise BadRequest("Exceeded rewrite recursion limit")
     record = open_winner(call.db, f"_design/{call.args['name']}")[0]
@@ -43,7 +43,7 @@ def answer(call: Call) -> Response:
 
 
 def _by_function(call: Call, record: DocumentRecord) -> Response:
-    """Return the answer that the function gives, or raise ``Rewritten`` with the request that it describes."""
+    """Return the function's own answer, or raise ``Rewritten`` with the request that it returns."""
     described = request_object(call)
     for name in _HIDDEN:
         del described[name]

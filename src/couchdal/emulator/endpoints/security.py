@@ -34,12 +34,12 @@ def write(call: Call) -> Response:
 
 
 def read_revs_limit(call: Call) -> Response:
-    """GET: the number of revisions that are kept of a branch."""
+    """GET: the number of revisions that a branch keeps."""
     return json_response(call.db.revs_limit)
 
 
 def write_revs_limit(call: Call) -> Response:
-    """PUT: set that number. CouchDB crashes on anything but a positive integer, and on a user without the right."""
+    """PUT: set that number. CouchDB crashes on other values than positive integers, and on a user without the right."""
     limit = call.json()
     if type(limit) is not int or limit <= 0:
         raise ServerError("function_clause", error="unknown_error")

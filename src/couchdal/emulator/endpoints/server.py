@@ -71,13 +71,13 @@ def membership(call: Call) -> Response:
 
 
 def reload_query_servers(call: Call) -> Response:
-    """POST: query servers read each design document anew anyway."""
+    """POST: nothing to do, because functions are always read from the current design document."""
     call.require_json_type()
     return json_response({"ok": True})
 
 
 def icon(call: Call) -> Response:
-    """GET: the icon of a web interface, which does not exist. Browsers may remember that for a year."""
+    """GET: 404, because the emulator has no web interface with an icon. Browsers may cache that for a year."""
     if call.method not in ("GET", "HEAD"):
         raise MethodNotAllowed("Only GET,HEAD allowed", headers={"allow": "GET,HEAD"})
     expires = formatdate(call.server.clock.now() + _YEAR_S, usegmt=True)
@@ -86,7 +86,7 @@ def icon(call: Call) -> Response:
 
 
 def interface(call: Call) -> Response:
-    """Any method: a web interface that does not exist. ``couchdal serve --utils`` answers before the emulator does."""
+    """GET and HEAD: 404, as the emulator has no web interface. ``couchdal serve --utils`` answers before it does."""
     if call.method not in ("GET", "HEAD"):
         raise MethodNotAllowed("Only GET,HEAD allowed", headers={"allow": "GET,HEAD"})
     if call.request.path == "/_utils":

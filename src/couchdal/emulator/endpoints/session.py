@@ -78,7 +78,7 @@ def _form(call: Call) -> dict[str, str]:
         return _fields(call.request.content().decode("utf-8", "surrogateescape"))
     if not kind.startswith(JSON_TYPE):
         raise BadContentType(f"Content-Type must be '{_FORM_TYPE}' or '{JSON_TYPE}'")
-    # Of the configured limits, none applies here.
+    # None of the configured size limits applies here.
     value = decode_request(
         decompress(call.request.content(), call.header("content-encoding") or "identity", ANONYMOUS_BODY)
     )
@@ -101,7 +101,7 @@ def _fields(text: str) -> dict[str, str]:
 
 
 def _erlang_text(value: JSON) -> str:
-    """Return a JSON value as CouchDB shows it in a reason. Text, and lists of text and bytes, stay as they are."""
+    """Return a JSON value as CouchDB shows it in a reason. Strings, and lists of strings and bytes, do not change."""
     text = _flattened(value) if isinstance(value, (list, str)) else None
     return pretty_term(value) if text is None else text.decode("utf-8", "replace")
 

@@ -32,6 +32,6 @@ def refuse(call: Call) -> Response:
 
 
 def info(call: Call) -> Response:
-    """GET: the state of the index."""
+    """GET: the state of the index of a design document's views."""
     name = call.args["name"]
     return json_response({"name": name, "view_index": view_info(call, name)})

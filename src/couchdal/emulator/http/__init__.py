@@ -1,1 +1,1 @@
-"""What endpoints share: the call, credentials, options, multipart bodies."""
+"""Code that endpoints share: the call, credentials, parameters, multipart bodies."""

@@ -26,7 +26,7 @@ def refuse(settings: Settings, request: Request, error: CouchError) -> Response:
 
 
 def configured_answer(settings: Settings, request: Request, response: Response) -> Response:
-    """Return an answer as the configuration changes it."""
+    """Return an answer with the changes that the configuration makes."""
     if settings.version is not NEWEST:
         response.headers = {**response.headers, "server": f"CouchDB/{settings.version.number} (couchdal)"}
     if settings.allow_jsonp:
@@ -58,7 +58,7 @@ def configured_cors(request: Request, settings: Settings) -> Cors:
     def listed(key: str, default: tuple[str, ...]) -> tuple[str, ...]:
         if key not in values:
             return default
-        # In Erlang, an empty text has one empty item, which is not trimmed.
+        # In Erlang, an empty string has one empty item, which is not trimmed.
         return trimmed(_COMMA.split(values[key])) if values[key] else ("",)
 
     return Cors(

@@ -24,10 +24,10 @@ WRONG_PASSWORD = "Name or password is incorrect."
 
 
 def identify(server: Server, request: Request) -> UserContext:
-    """Return the user of a request, as the first handler finds it, or anonymous.
+    """Return the user of a request: the one that the first handler finds, or an anonymous user.
 
-    On a server without administrators, an anonymous user is one. Raise ``Unauthorized`` for wrong credentials,
-    ``Forbidden`` after too many attempts, and ``BadRequest`` for malformed credentials.
+    On a server without administrators, an anonymous user is an administrator. Raise ``Unauthorized`` for wrong
+    credentials, ``Forbidden`` after too many attempts, and ``BadRequest`` for malformed credentials.
     """
     settings = server.settings
     if settings.authentication_handlers is not HANDLERS:
@@ -77,7 +77,7 @@ def _by_anybody(server: Server, request: Request) -> UserContext:
 
 
 def _by_proxy(server: Server, request: Request) -> UserContext | None:
-    """Return the user that a proxy names in headers. With a secret, the proxy has to sign the name."""
+    """Return the user that a proxy names in headers. If a secret is configured, the proxy must sign the name."""
     from hmac import compare_digest, digest  # few servers are behind such a proxy
 
     from couchdal.emulator.engine.auth.tokens import split_list
@@ -112,7 +112,8 @@ def _by_token(server: Server, request: Request) -> UserContext | None:
 def check_large(server: Server, request: Request) -> None:
     """Raise ``CouchError`` if a client may not send a body over ``ANONYMOUS_BODY``, before the body is received.
 
-    Everybody may log in, and so logins are never large. Anything else needs valid credentials, if any exist.
+    Everybody may try to log in, so a login's body must be small. Other large bodies need valid credentials, if any
+    exist.
     """
     try:
         anonymous = server.is_closed and identify(server, request).name is None
@@ -132,7 +133,7 @@ def roles_of(properties: Mapping[str, object]) -> tuple[str, ...]:
 def user_properties(server: Server, name: str) -> Mapping[str, object] | None:
     """Return the properties of a user: those of an administrator, or those in the user's document.
 
-    Raise ``Unauthorized`` for a document in conflict, because it is undefined which password counts.
+    Raise ``Unauthorized`` for a document in conflict, because its revisions may have different passwords.
     """
     from couchdal.emulator.engine.auth.users import ID_PREFIX, USERS
 

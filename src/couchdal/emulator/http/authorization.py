@@ -29,7 +29,7 @@ def authorize(server: Server, user: UserContext, method: str, segments: Sequence
     elif below is None and method in ("PUT", "DELETE"):
         raise _not_server_admin()
     elif first.startswith("_"):
-        # Only administrators may list users and replications, but every member may read the settings.
+        # Only administrators may list users and replications, but every member may read the database's settings.
         if below in ("_all_docs", "_changes"):
             raise _not_server_admin()
         _require_member(server, user, first)

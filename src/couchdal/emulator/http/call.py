@@ -58,7 +58,7 @@ class Call:
 
     @property
     def method(self) -> str:
-        """The method that counts, which a header may override."""
+        """The method of the request. A header may override the one in the request line."""
         return effective_method(self.request.method, self.request.headers)
 
     @property
@@ -108,13 +108,13 @@ class Call:
         return self.decoded_body()
 
     def decoded_body(self, most: int = INFLATED_BODY) -> JSON:
-        """Return the decoded body. Raise ``BadRequest("invalid UTF-8 JSON")``, also for an empty body.
+        """Return the decoded body. Raise ``BadRequest("invalid UTF-8 JSON")`` for other texts and for an empty body.
 
         Raise ``TooLarge`` for a body that is larger than the configuration allows, or one that inflates to more than
         ``most`` bytes.
         """
         if self.request.json is not ABSENT:
-            # Only a low limit is worth the encoding of the value.
+            # Encoding the value to measure it takes time, so do that only for a low limit.
             if self.server.settings.max_http_request_size < INFLATED_BODY:
                 self.content()
             return cast(JSON, self.request.json)
@@ -168,7 +168,7 @@ class Call:
 class WithoutLock(Exception):
     """An endpoint ends with work that must not hold the server's lock, because it sends requests itself.
 
-    ``work`` gets the databases that it may open, and returns the answer.
+    ``work`` takes an object that opens databases (``Peers``), and returns the answer.
     """
 
     def __init__(self, call: Call, work: Callable[[Peers], Response]) -> None:

@@ -29,7 +29,7 @@ _FLAGS = {
 
 
 class DocumentQuery:
-    """The query parameters of a document request. CouchDB parses them in order, and the last of a name counts."""
+    """The query parameters of a document request. CouchDB parses them in order; the last value of a name counts."""
 
     __slots__ = ("atts_since", "copies", "deleted", "latest", "new_edits", "open_revs", "rev", "shown")
 
@@ -79,7 +79,7 @@ def document_query(call: Call) -> DocumentQuery:
 
 
 def parse_revisions(text: str) -> list[Revision]:
-    """Return the revisions of a JSON array of texts. Raise ``BadRequest``."""
+    """Return the revisions of a JSON array of strings. Raise ``BadRequest``."""
     value = decode_request(text.encode("utf-8", "surrogateescape"))
     if type(value) is not list:
         raise BadRequest("Invalid list of revisions")
@@ -89,7 +89,7 @@ def parse_revisions(text: str) -> list[Revision]:
 def readable(call: Call, doc_id: str, document: Mapping[str, object]) -> Mapping[str, object]:
     """Return the part of a document that the caller may read: in the users database, others see public members only.
 
-    Raise ``NotFound`` if that is nothing, and ``Forbidden`` for a design document of the users database.
+    Raise ``NotFound`` if the caller may read no part, and ``Forbidden`` for a design document of the users database.
     """
     db = call.db
     if db.system != "_users" or call.user.is_admin:
@@ -100,7 +100,7 @@ def readable(call: Call, doc_id: str, document: Mapping[str, object]) -> Mapping
 
 
 def redirect_to_design_path(call: Call) -> Response:
-    """Return the redirection for a design document whose slash was escaped: to the path with a plain slash."""
+    """Return the redirection to the path with a plain slash, for a design document whose slash was escaped."""
     head, *tail = re.split("_design%2F", call.request.path, flags=re.IGNORECASE)
     query = f"?{call.request.query}" if call.request.query else ""
     return Response(301, {"location": call.absolute_uri(head + "_design/" + "".join(tail) + query)})

@@ -111,9 +111,9 @@ def _prepared(call: Call, documents: Sequence[Document]) -> Sequence[Document]:
 
 
 def _salt_name(call: Call, document: Document) -> str:
-    """Return the name of a new salt: another one for a user who was deleted and is made anew.
+    """Return the name of a new salt. A user who was deleted and is created again gets another one.
 
-    Equal salts would make the old user's cookies valid again.
+    With an equal salt, the old user's cookies would be valid again.
     """
     db, record = call.db, call.db.get(document.doc_id)
     history = (record and record.winner.rev, db.purge_seq, call.server.generation)

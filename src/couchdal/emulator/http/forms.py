@@ -10,7 +10,7 @@ from couchdal.errors import CouchError, ServerError
 
 FORM_TYPE = "multipart/form-data"
 _LINE = b"\r\n"
-# CouchDB reads a body in chunks of this size, and prints the first one if it does not begin with the boundary.
+# CouchDB reads a body in chunks of this size. If the first chunk does not begin with the boundary, the error shows it.
 _CHUNK = 4096
 
 _Header = tuple[str, dict[str, str]]
@@ -100,7 +100,7 @@ def _parameters(value: str) -> _Header:
 
 
 def _lower(text: str) -> str:
-    # Erlang takes a byte for a character of Latin-1.
+    # Erlang treats each byte as a character of Latin-1.
     return "".join(one.lower() if len(one.lower().encode("latin-1", "ignore")) == 1 else one for one in text)
 
 

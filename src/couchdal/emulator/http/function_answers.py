@@ -1,4 +1,4 @@
-"""Turn what shows, updates and lists return into responses.
+"""Turn the results of show, update and list functions into responses.
 
 Sources: ``chttpd_external:parse_external_response``, ``couch_mrview_show:list_cb``, ``mochiweb_headers``.
 """
@@ -21,7 +21,7 @@ _WITHOUT_BODY = (204, 304)
 
 
 def with_headers(answer: Mapping[str, object], new: Iterable[tuple[str, str]]) -> dict[str, object]:
-    """Return an answer with these headers in place of its own ones that are spelled the same.
+    """Return an answer with these headers in place of its own headers of the same spelling.
 
     Raise ``ServerError`` if its headers are not an object, as CouchDB crashes there.
     """
@@ -47,7 +47,7 @@ def function_response(answer: object, policy: str | None) -> Response:
     if head.json is not ABSENT:
         headers = head.headers
         if "Content-Type" not in dict(headers):
-            # Only this spelling replaces the one that CouchDB adds to JSON.
+            # Only this spelling replaces the header that CouchDB adds to JSON.
             headers = [("Content-Type", "application/json"), *headers]
         return Response(head.status(), merged(headers), body=encode_json(head.json) + b"\n")
     body = head.data if isinstance(head.data, bytes) else _bytes(head.data)
@@ -56,7 +56,7 @@ def function_response(answer: object, policy: str | None) -> Response:
 
 
 class _Head:
-    """The description of an answer, parsed in its own order: the last member that has a content type decides it."""
+    """The description of an answer, parsed in its own order: the last member that sets a content type decides."""
 
     __slots__ = ("code", "data", "headers", "json")
 
@@ -110,7 +110,7 @@ def _with_policy(headers: list[tuple[str, str]], policy: str | None) -> list[tup
 
 
 def list_response(answer: Mapping[str, object], policy: str | None) -> Response:
-    """Return what a list function sent, turn by turn. Raise the error of a function that fails before it sends."""
+    """Return the response that a list function sent, turn by turn. Raise its error if it fails before it sends."""
     sending = _Sending(policy)
     try:
         for chunks, head in cast("Sequence[tuple[object, object]]", answer["turns"]):
@@ -128,7 +128,7 @@ def list_response(answer: Mapping[str, object], policy: str | None) -> Response:
 
 
 class _Sending:
-    """An answer on its way: CouchDB sends the head with the first chunks, and cannot take it back afterwards."""
+    """An answer that is being sent: CouchDB sends the head with the first chunks, and cannot change it afterwards."""
 
     def __init__(self, policy: str | None) -> None:
         self.status: int | None = None
@@ -157,7 +157,7 @@ class _Sending:
         return Response(self.status, self._headers(), body=b"".join(self._sent))
 
     def broken_off(self, problem: Exception) -> Response:
-        """Return a response that breaks off after what was sent."""
+        """Return a response that breaks off after the chunks that were sent."""
         return Response(self.status or 200, self._headers(), stream=cut_off(b"".join(self._sent), str(problem)))
 
     def failed_at_row(self, error: CouchError) -> Response:

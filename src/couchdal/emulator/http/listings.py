@@ -1,4 +1,4 @@
-"""Listings of documents: the parameters of ``_all_docs`` and its relatives, and the rows that they choose.
+"""Listings of documents: the parameters of ``_all_docs`` and similar endpoints, and the rows that they choose.
 
 Sources: ``chttpd_db:multi_all_docs_view``, ``couch_mrview_http:parse_body_and_query``.
 """
@@ -81,7 +81,7 @@ def to_listing(query: ViewQuery, *, design: bool = False) -> Listing:
     """Return the range of ids for a query's range of keys."""
     start = query.start_key if query.start_key is not ABSENT else query.start_key_docid
     end = query.end_key if query.end_key is not ABSENT else query.end_key_docid
-    # A key that is not text sorts before every id. As a lower bound it excludes nothing, as an upper one everything.
+    # A key that is not a string sorts before every id. A lower bound of this kind excludes nothing, an upper one all.
     upper, key = (start, query.start_key) if query.descending else (end, query.end_key)
     empty = type(upper) is not str and key is not ABSENT
     start, end = (start if type(start) is str else None), (end if type(end) is str else None)
@@ -108,7 +108,7 @@ def _in_partition(query: ViewQuery, start: str | None, end: str | None) -> tuple
 
 
 def shown_documents(query: ViewQuery) -> Shown | None:
-    """Return what a query shows of documents, or None without ``include_docs``."""
+    """Return which parts of documents a query shows, or None without ``include_docs``."""
     if not query.include_docs:
         return None
     if not (query.conflicts or query.attachments or query.att_encoding_info):

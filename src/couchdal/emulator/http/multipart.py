@@ -66,7 +66,7 @@ def write_related(
 ) -> tuple[str, bytes]:
     """Return the content type and the text of a document with the attachments that it says follow.
 
-    Without such an attachment, it is the document alone, as JSON.
+    Without such an attachment, return the document alone, as JSON.
     """
     members = cast("Mapping[str, Mapping[str, object]]", document.get("_attachments", {}))
     delimiter = b"\r\n--" + boundary.encode()

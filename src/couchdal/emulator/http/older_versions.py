@@ -1,4 +1,4 @@
-"""What older versions of CouchDB answer differently around Mango. ``api.versions`` has the table of all differences."""
+"""Answers about Mango that differ in older versions of CouchDB. ``api.versions`` has the table of all differences."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def explained(version: Version, answer: dict[str, JSON]) -> dict[str, JSON]:
 
 
 def counted(version: Version, answer: dict[str, object]) -> dict[str, object]:
-    """Return the answer of ``_find`` with its statistics as a version counts: without keys, but with each document."""
+    """Return the answer of ``_find`` with the version's own statistics: it counts documents, but not keys."""
     stats = answer.get("execution_stats")
     if version.has(COVERING_INDEXES) or not isinstance(stats, dict):
         return answer

@@ -51,7 +51,7 @@ def _value(name: str, text: str) -> object:
 
 
 def _text(text: str) -> str:
-    """Return a text with a replacement character for what is not UTF-8, as JavaScript gets it from CouchDB."""
+    """Return a text with replacement characters for bytes that are not UTF-8, as JavaScript gets it from CouchDB."""
     return text if text.isascii() else text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 

@@ -1,4 +1,4 @@
-"""The rules of ``rewrites`` in a design document: which path and query a request gets.
+"""The rules of ``rewrites`` in a design document: they give a request another path and query.
 
 This module does not know requests or databases. Source: ``chttpd_rewrite``.
 """
@@ -17,7 +17,7 @@ from couchdal.http.json_text import decode_request, encode_json
 Bindings: TypeAlias = "list[tuple[str, object]]"
 
 _JSON = frozenset(("key", "startkey", "start_key", "endkey", "end_key", "keys"))
-# CouchDB refuses rules that lead out of the database: more steps up than these.
+# CouchDB refuses rules with more steps up (``..``) than these: they would lead out of the database.
 _MOST_UP = 2
 
 
@@ -175,7 +175,7 @@ def _text(value: object) -> str:
     try:
         return iolist(value).decode("utf-8", "surrogateescape")
     except ValueError:
-        # CouchDB crashes at numbers here, even at those that ``formats`` makes.
+        # CouchDB crashes at numbers here, even at those that come from its own ``formats``.
         raise ServerError("badarg", error="unknown_error") from None
 
 

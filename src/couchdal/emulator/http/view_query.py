@@ -91,7 +91,7 @@ def _text(name: str) -> Callable[[object, bool], _Changes]:
 
 
 def _refused(reason: str, value: object, decoded: bool) -> QueryParseError:
-    # In Erlang, text from a query string is a list of bytes.
+    # In Erlang, a value from a query string is a list of bytes.
     shown = value if decoded or not isinstance(value, str) else list(value.encode("utf-8", "surrogateescape"))
     return QueryParseError(f"{reason}: {pretty_term(shown, len(reason) + 3)}")
 

@@ -63,7 +63,7 @@ def view_queries(call: Call, design: str, view: str) -> list[dict[str, object]]:
     try:
         return [_rows(call.db, index, view, query) for query in queries]
     except QueryParseError as error:
-        # CouchDB has begun the answer by now, and then shows no trace.
+        # CouchDB has begun the answer by now, so its error has no reference to a stack trace.
         raise QueryParseError(error.reason) from None
     except ServerError as error:
         error.is_traced = False
@@ -97,7 +97,7 @@ def _array_member(body: Mapping[str, object], name: str) -> object:
 def _start(keys: object, for_list: bool) -> ViewQuery:
     """Return the query to which the parameters are applied.
 
-    ``keys`` with one key is the same as ``key``, which the parameters set; but not for a list function.
+    ``keys`` with one key means the same as ``key``, and ``key`` is a parameter. For a list function they differ.
     """
     return ViewQuery() if isinstance(keys, list) and len(keys) == 1 and not for_list else ViewQuery(keys=keys)
 

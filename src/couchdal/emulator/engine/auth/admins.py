@@ -1,4 +1,4 @@
-"""Administrators as the configuration has them: the name, and a hash of the password.
+"""Administrators as the configuration stores them: the name, and a hash of the password.
 
 Sources: ``couch_passwords:hash_admin_password``, ``couch_auth_cache:get_admin``.
 """
@@ -25,7 +25,7 @@ def is_hashed(value: str) -> bool:
 def hash_admin(password: str, salt: str, settings: Settings, known: dict[str, bytes]) -> str:
     """Return the value for a password, by the scheme of the settings.
 
-    CouchDB leaves the password as it is if the settings name an unknown scheme, hash function or number.
+    CouchDB does not hash the password if the settings name an unknown scheme, hash function or number.
     """
     encoded = password.encode("utf-8", "surrogateescape")
     if settings.password_scheme == "simple":

@@ -1,8 +1,8 @@
 """``_design/_auth``: the design document that CouchDB writes into a new users database. Source: ``chttpd_auth_cache``.
 
-Its function has the rules for user documents. As long as the document is as CouchDB made it, ``users`` checks these
-rules without running JavaScript. The text of the function is couchdal's. The revision is CouchDB's, so a replication of
-users finds nothing to copy.
+Its function has the rules for user documents. As long as the document is unchanged, ``users`` checks these rules
+without running JavaScript. The text of the function is couchdal's own. The document's revision is CouchDB's, so a
+replication of users finds nothing to copy.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ _ESCAPE = re.compile(r"\\(.)", re.DOTALL)
 _ESCAPED = {"b": "\b", "d": "\x7f", "e": "\x1b", "f": "\f", "n": "\n", "r": "\r", "s": " ", "t": "\t", "v": "\v"}
 _MOST_DEEP = 50
 
-# A text, or the items of a list or a tuple. None is a term that no rule may have.
+# A string, or the items of a list or a tuple. None stands for a term that a rule may not contain.
 _Term: TypeAlias = "str | list[_Term] | tuple[_Term, ...] | None"
 
 
@@ -32,7 +32,7 @@ def check_new_password(password: str, rules: str) -> None:
     except ValueError:
         raise Forbidden(UNABLE) from None
     if not isinstance(terms, list):
-        # A text is a list of numbers for Erlang. No rule is a number.
+        # For Erlang, a string is a list of numbers, and a number is not a rule.
         raise Forbidden(UNABLE)
     for rule in terms:
         pattern, reason = _rule(rule)
@@ -54,7 +54,7 @@ def _rule(term: _Term) -> tuple[str, str]:
 
 
 def _parse(text: str) -> _Term:
-    """Return an Erlang term of texts, lists and tuples. Raise ``ValueError``."""
+    """Return an Erlang term of strings, lists and tuples. Raise ``ValueError``."""
     tokens = _tokens(text)
     term = _term(next(tokens, ""), tokens, 0)
     if next(tokens, None) is not None:
@@ -63,7 +63,7 @@ def _parse(text: str) -> _Term:
 
 
 def _tokens(text: str) -> Iterator[str]:
-    """Yield marks, words, and texts with a quote before them."""
+    """Yield punctuation marks, words, and strings. A quote precedes each string."""
     place = 0
     while place < len(text):
         match = _TOKEN.match(text, place)

@@ -1,6 +1,7 @@
 """A database for each user, if ``couch_peruser`` is enabled. Source: ``couch_peruser``.
 
-CouchDB makes them shortly after the users. Here they exist when the write of the user has been answered.
+CouchDB creates these databases shortly after the users. In the emulator they exist when the write of the user is
+answered.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ def _follow(server: Server, user: str, *, deleted: bool) -> None:
         try:
             server.create(name, shards=max(settings.peruser_q, 1))
         except CouchError:
-            # The prefix makes an illegal name. Then CouchDB's process for these databases does not run.
+            # With this prefix, the name is illegal. Then CouchDB's process for these databases does not run.
             return
     database = server.databases[name]
     security = dict(database.security)

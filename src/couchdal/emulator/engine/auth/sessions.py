@@ -20,7 +20,7 @@ from couchdal.http.headers import SESSION_COOKIE
 Failures: TypeAlias = dict[tuple[str, str, str], tuple[int, float]]
 
 _LOCKED_FOR_S = 300
-# What the value of a cookie's attribute must not have.
+# Characters that the value of a cookie's attribute must not contain.
 _SEPARATOR = re.compile(r"[\s()<>@,;:\\\"/\[\]?={}]")
 # CouchDB's ``max_objects``.
 _MOST_KEPT = 10_000
@@ -93,7 +93,7 @@ def set_cookie(value: str, settings: Settings, now: int) -> str:
 
 
 def failure_key(peer: str, name: str, salt: str) -> tuple[str, str, str]:
-    """Return the key of a login's failures. It is short, however long the name is."""
+    """Return the key of a login's failures. It is short even for a long name."""
     return peer, _shortened(name), _shortened(salt)
 
 

@@ -1,4 +1,4 @@
-"""JSON web tokens: their signatures, what they claim, and the roles in them.
+"""JSON web tokens: their signatures, claims and roles.
 
 This module does not know requests. RSA and EC signatures need the package ``cryptography``. Sources: ``jwtf``,
 ``jwtf_keystore``, ``couch_httpd_auth:jwt_authentication_handler``.
@@ -54,7 +54,7 @@ def user_of_token(token: str, settings: Settings, now: int) -> TokenUser:
         raise Unauthorized("Token missing sub claim.")
     name = claims["sub"]
     if name is not None and not isinstance(name, str):
-        raise NotSupported("users of tokens have names that are text")
+        raise NotSupported("the name of a token's user must be a string")
     return TokenUser(name, roles)
 
 
@@ -201,7 +201,7 @@ def _public_verifier(kind: str, key: str) -> Callable[[bytes, bytes, str], bool]
 
     def by_curve(signature: bytes, message: bytes, name: str) -> bool:
         assert isinstance(public, ec.EllipticCurvePublicKey)
-        # Both numbers are half of the signature, whatever the curve.
+        # On every curve, each of the two numbers is half of the signature.
         number, half = int.from_bytes(signature), 4 * len(signature)
         try:
             parts = encode_dss_signature(number >> half, number & ((1 << half) - 1))

@@ -1,6 +1,6 @@
-"""Hash a password anew at login, if its hash is not as new ones are. Source: ``couch_password_hasher``.
+"""Replace the hash of a password at login, if new hashes are of another kind. Source: ``couch_password_hasher``.
 
-CouchDB does that a moment after the login.
+CouchDB does this a moment after the login.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def upgrade_hash(server: Server, name: str, password: str) -> None:
     position, rev = record.winner.revision
     body = {**record.body, "password": password, "preserve_salt": True}
     document = Document(record.doc_id, body, position=position, ids=(rev,), attachments=record.winner.attachments)
-    # A password that the rules of today refuse keeps its hash.
+    # A password that the current rules refuse keeps its old hash.
     with suppress(CouchError):
         hashed = hash_password(document, "", server.settings, server.known_passwords)
         with server.holding():

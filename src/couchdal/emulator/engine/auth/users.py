@@ -22,10 +22,10 @@ from couchdal.pace import begin_long, computing, paced, unlocked
 
 USERS = "_users"
 ID_PREFIX = "org.couchdb.user:"
-# How many right passwords are known at once, and up to which length a derivation is kept.
+# How many correct passwords are remembered, and the longest password whose derived key is cached.
 _MOST_KNOWN = 1000
 _LONGEST_KEPT = 1024
-# How many iterations are done in one call, which nothing can end. They take a second or two.
+# How many iterations one call makes. A call cannot be interrupted, and takes a second or two.
 _AT_ONCE = 1_000_000
 PRFS = {"sha": "sha1", "sha224": "sha224", "sha256": "sha256", "sha384": "sha384", "sha512": "sha512"}
 _COMMA = re.compile(r"\s*,\s*", re.ASCII)
@@ -72,7 +72,7 @@ def _derive_in_steps(name: str, password: bytes, salt: bytes, iterations: int) -
     """Derive a key slowly, so that a request with a hostile number of iterations can end. Source: RFC 8018, 5.2."""
     begin_long()
     hashed = new(name, password)
-    # An HMAC hashes a long key each time.
+    # Hash a long key once here. Otherwise HMAC would hash it in each iteration.
     key = hashed.digest() if len(password) > hashed.block_size else password
     last = digest(key, salt + b"\0\0\0\1", name)
     total = int.from_bytes(last)
@@ -138,7 +138,7 @@ def _verify(properties: Mapping[str, object], password: bytes, settings: Setting
 
 
 def hash_password(document: Document, new_salt: str, settings: Settings, known: dict[str, bytes]) -> Document:
-    """Return a user document with a derived key instead of its password. Documents without one stay as they are."""
+    """Return a user document with a derived key instead of its password. Documents without one are not changed."""
     body = document.body
     password = body.get("password")
     if password is None:
@@ -195,7 +195,7 @@ def readable_part(
     security: Mapping[str, object],
     settings: Settings,
 ) -> Mapping[str, object]:
-    """Return what a user may read of a document of the users database: others see its public members only.
+    """Return the part of a document of the users database that a user may read: others see public members only.
 
     Raise ``NotFound`` if there are none, and ``Forbidden`` for a design document. Source:
     ``couch_users_db:after_doc_read``.

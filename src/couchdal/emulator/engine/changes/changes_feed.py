@@ -32,7 +32,7 @@ class Framing:
 
     ``row`` gets the row, and True for the first one. ``end`` gets the last sequence and the number of pending changes.
     A feed with ``once`` ends after the first rows. The others end when they reach their limit. A ``quiet`` feed sends
-    nothing when it begins to wait or goes on after a wait; it sends only heartbeats.
+    nothing when a wait begins or ends, except heartbeats.
     """
 
     start: bytes
@@ -151,7 +151,7 @@ class ChangesFeed:
         return self._text(step), step.seconds
 
     def _advance(self, db: Database) -> Step:
-        # A copy, because a poll that is given up is made again.
+        # Work on a copy, because a poll that is given up is repeated.
         cursor = replace(self._cursor)
         if self._seen is None:
             return self._read(db, cursor)

@@ -1,6 +1,6 @@
 """Sort keys for systems without ICU: the root collation of CLDR, from a bundled table.
 
-The order is the one of ICU's root collator with its defaults: three levels, no variable elements, and no normalisation
+The order is the one of ICU's root collator with its defaults: three levels, no variable elements, and no normalization
 of the text. Source: UTS #10, sections 7 and 9.1; UTS #35 part 5, "Root Collation". ``tools/make_root_collation.py``
 generates the table.
 """

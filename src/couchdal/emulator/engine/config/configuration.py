@@ -1,8 +1,9 @@
 """The values of a server's configuration, by section and key. Source: ``config``.
 
-A value has up to three origins: the server's ``base`` (CouchDB's defaults, and the options it was started with),
-what was ``saved`` since, and what counts until the configuration is loaded again. A configuration never changes: each
-method returns another one. The section ``admins`` is not here, because the server keeps its administrators itself.
+A value has up to three origins: the server's ``base`` (CouchDB's defaults, and the options it was started with), the
+values that were ``saved`` since, and values that apply only until the configuration is reloaded. A configuration is
+immutable: each method returns another one. The section ``admins`` is not here, because the server keeps its
+administrators itself.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from couchdal.errors import BadRequest
 
 Sections: TypeAlias = Mapping[str, Mapping[str, str]]
 
-#: What a single node has: ``default.ini`` of CouchDB 3.5, and the values that setting up a single node adds.
+#: The configuration of a single node: ``default.ini`` of CouchDB 3.5, and the values that its setup adds.
 DEFAULTS: Final[Sections] = {
     "chttpd": {"bind_address": "127.0.0.1", "port": "5984"},
     "chttpd_auth": {"hash_algorithms": "sha256, sha"},
@@ -42,7 +43,7 @@ _PRINTABLE = re.compile(rb"[\t\x20-\x7e\xa0-\xff]*\Z")
 
 
 class Configuration(NamedTuple):
-    """The values that count, and where they come from."""
+    """The values that apply, and their origins."""
 
     base: Sections
     saved: Sections
@@ -63,7 +64,7 @@ class Configuration(NamedTuple):
         return Configuration(self.base, kept, _with(self.values, section, key, value))
 
     def without(self, section: str, key: str, *, saved: bool = True) -> Configuration:
-        """Return the configuration without a value that was set. A value from below shows again."""
+        """Return the configuration without a value that was set. The value of a lower origin applies again."""
         kept = _without(self.saved, section, key) if saved else self.saved
         below = merged(self.base, kept).get(section, {}).get(key)
         if below is not None:
@@ -99,7 +100,7 @@ def check_setting(section: str, key: str, value: str) -> None:
 
 
 def merged(below: Sections, above: Sections) -> Sections:
-    """Return the values of both. Those of ``above`` count where both have one. Empty values do not count."""
+    """Return the values of both. Where both have one, that of ``above`` applies. Empty values are ignored."""
     if not above:
         return below
     return {

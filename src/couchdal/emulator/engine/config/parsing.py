@@ -1,4 +1,4 @@
-"""From the values of a configuration to settings: which attribute has which section and key, and how it is parsed.
+"""Parse settings from the values of a configuration: the section, the key and the type of each setting.
 
 CouchDB ignores a value that it cannot parse, and uses its default. Source: ``config:get_integer`` and the like.
 """
@@ -37,7 +37,7 @@ def _boolean(text: str) -> bool | None:
 
 
 def _limit(text: str) -> float:
-    """Return a limit. CouchDB parses it when it needs it, and fails then."""
+    """Return a limit, or ``nan`` for other texts: CouchDB parses a limit only when it needs it, and then fails."""
     number = parse_integer(text)
     return nan if number is None and text != "infinity" else inf if number is None else number
 
@@ -120,14 +120,14 @@ PLACES: Final[Mapping[str, tuple[str, str, _Parse]]] = {
     "pbkdf2_prf": ("chttpd_auth", "pbkdf2_prf", str),
     "iterations": ("chttpd_auth", "iterations", parse_integer),
 }
-#: The settings that CouchDB does not look for in the section of older versions.
+#: The settings that CouchDB does not look up in the section that older versions had for them.
 _ONLY_HERE: Final = frozenset(
     (
         *("admin_only_all_dbs", "allow_conflicted_user_docs", "authentication_db", "authentication_handlers"),
         *("decode_plus_to_space", "refuses_anonymous", "require_valid_user_except_for_up"),
     )
 )
-#: A section of which every key counts.
+#: A section in which every key has an effect.
 JWT_KEYS: Final = "jwt_keys"
 #: The section of the origins. Sections named ``cors:HOST`` are for one host.
 CORS: Final = "cors"
@@ -136,7 +136,7 @@ CORS_KEYS: Final = ("credentials", "exposed_headers", "headers", "max_age", "met
 
 
 def parse_settings(values: Sections, version: Version) -> Settings:
-    """Return the settings that the values of a configuration make in a version of CouchDB."""
+    """Return the settings for the values of a configuration, in a version of CouchDB."""
     settings = Settings(version=version)
     for name, (section, key, parse) in PLACES.items():
         sections = [section]

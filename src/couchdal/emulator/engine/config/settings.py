@@ -39,8 +39,8 @@ class Settings(AnswerSettings):
 
     max_document_size: int = 8_000_000
     max_attachment_size: float = 1_073_741_824
-    #: From this external size on, a partition may only shrink. 0 or less is without a limit. CouchDB's default is
-    #: 10 GiB, which no emulator reaches.
+    #: A partition of this external size or more may only shrink. 0 or less means no limit. CouchDB's default is 10 GiB,
+    #: which an emulator does not reach.
     max_partition_size: int = 0
     max_http_request_size: int = 4_294_967_296
 
@@ -73,9 +73,9 @@ class Settings(AnswerSettings):
         """The content policy of shows, lists and updates, or None."""
         return self.functions_csp if self.functions_csp_enable else None
 
-    #: Who finds out the user of a request, in this order.
+    #: The handlers that look for the user of a request, in this order.
     authentication_handlers: tuple[str, ...] = HANDLERS
-    #: Whether anonymous requests are refused, and whether those but ``/_up`` are.
+    #: Whether all anonymous requests are refused, and whether all but those of ``/_up`` are.
     refuses_anonymous: bool = False
     require_valid_user_except_for_up: bool = False
     #: Whether only administrators may list databases.
@@ -101,15 +101,16 @@ class Settings(AnswerSettings):
     #: The rules for new passwords, as an Erlang term.
     password_regexp: str = ""
 
-    #: Whether a login replaces a hash that is not as new ones are.
+    #: Whether a login replaces a hash that differs in kind from new ones.
     upgrade_hash_on_auth: bool = True
 
-    #: The members of user documents that others may read, with commas in between.
+    #: The members of user documents that other users may read, separated by commas.
     public_fields: str = ""
     #: Whether the security object of the users database can be replaced: any text but ``false`` allows it.
     users_db_security_editable: str = "false"
 
-    #: Whether each user gets a database, whether it goes with its user, and how these databases are named and split.
+    #: Whether each user gets a database, whether it is deleted with the user, and how these databases are named and
+    #: split.
     peruser_enable: bool = False
     peruser_delete_dbs: bool = False
     peruser_prefix: str = "userdb-"
@@ -124,7 +125,8 @@ class Settings(AnswerSettings):
     x_auth_token: str = PROXY_TOKEN
     proxy_use_secret: bool = False
 
-    #: What JSON web tokens must claim, and where they name the roles. The keys that verify them, by kind and id.
+    #: The claims that JSON web tokens must have, where they name the roles, and the keys that verify them, by kind and
+    #: id.
     required_claims: str = "exp"
     roles_claim_name: str = "_couchdb.roles"
     roles_claim_path: str | None = None
@@ -144,7 +146,7 @@ class Settings(AnswerSettings):
             self._be_older(version)
 
     def _be_older(self, version: Version) -> None:
-        """Take the defaults that CouchDB had before they changed."""
+        """Set the defaults of an older version."""
         if not version.has(WIDE_LIMITS):
             self.query_limit = self.partition_query_limit = OLDER_LIMIT
         if not version.has(BLOG_FRAMES):
@@ -163,7 +165,7 @@ class Settings(AnswerSettings):
         self.changes_answers = True
 
     def restrict(self) -> None:
-        """Ignore what the configuration says about settings that the version does not have."""
+        """Reset the settings that the version does not have, whatever the configuration says."""
         older = Settings(version=self.version)
         if not self.version.has(WIDE_LIMITS):
             limits = self.query_limit, self.partition_query_limit
@@ -174,7 +176,7 @@ class Settings(AnswerSettings):
             self.lockout_mode = older.lockout_mode
 
 
-#: The settings of a server that nobody configured.
+#: The settings of a server without a configuration.
 DEFAULTS = Settings()
 
 

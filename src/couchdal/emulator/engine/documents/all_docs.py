@@ -1,6 +1,6 @@
 """Listings of documents by id: all documents, design documents, or local documents.
 
-It does not know requests. Ids sort by their raw bytes, unlike keys of views. Source: ``fabric_view_all_docs``.
+This module does not know requests. Ids sort by their raw bytes, unlike keys of views. Source: ``fabric_view_all_docs``.
 """
 
 from __future__ import annotations
@@ -122,7 +122,7 @@ def _key_row(db: DocumentStore, key: object, shown: Shown | None) -> dict[str, o
 
 
 def _doc_id(key: object) -> str | None:
-    """Return the id that a key stands for. To Erlang, an array of texts and bytes is a text too."""
+    """Return the id that a key stands for. For Erlang, an array of strings and bytes is a string too."""
     if isinstance(key, str):
         return key
     if isinstance(key, list) and key:
@@ -176,5 +176,5 @@ def _local_row(doc_id: str, local: LocalDocument, shown: Shown | None) -> dict[s
 
 
 def show_local(doc_id: str, local: LocalDocument) -> dict[str, object]:
-    """Return the JSON object of a local document. It shares nothing with the store."""
+    """Return the JSON object of a local document. It shares no mutable value with the store."""
     return {"_id": doc_id, "_rev": f"0-{local.revision}", **copy_members(local.body)}

@@ -1,6 +1,7 @@
 """One attachment: parsing it from JSON, compressing it, and writing it as JSON.
 
-It does not know documents, HTTP or storage. Source: ``couch_att`` and the compression settings of ``default.ini``.
+This module does not know documents, HTTP or storage. Source: ``couch_att`` and the compression settings of
+``default.ini``.
 """
 
 from __future__ import annotations
@@ -62,7 +63,7 @@ class Attachment:
 
     @property
     def stored_id(self) -> int:
-        """A number that attachments share whose data was stored once."""
+        """A number that identifies the stored data. Attachments that share the data have the same number."""
         return id(self.data)
 
     @property
@@ -239,7 +240,7 @@ def _fits(claimed: object, revpos: object) -> bool:
 
 
 def _encoded(data: bytes) -> str:
-    """Return data in base64. A large attachment is encoded in pieces, because others wait meanwhile."""
+    """Return data in base64. A large attachment is encoded in pieces, so that other requests run in between."""
     if len(data) <= _ENCODED_PIECE:
         return b64encode(data).decode()
     begin_long()

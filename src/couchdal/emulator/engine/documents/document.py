@@ -1,6 +1,6 @@
-"""One document: parsing what a client sends, and writing the body and revisions of what it gets.
+"""One document: parsing the JSON that a client sends, and writing the JSON that it gets.
 
-It does not know databases or requests. Source: ``couch_doc``.
+This module does not know databases or requests. Source: ``couch_doc``.
 """
 
 from __future__ import annotations
@@ -140,7 +140,8 @@ def parse_document(value: object, settings: Settings) -> Document:
 def check_sizes(attachments: Sequence[Attachment], most: float, *, writes: bool = False) -> None:
     """Raise ``TooLarge`` for an attachment that is larger than CouchDB's settings allow.
 
-    Raise ``ServerError`` if they are not a number. CouchDB ``writes`` an attachment that is sent alone meanwhile.
+    Raise ``ServerError`` if the limit ``most`` is not a number. ``writes`` is true for an attachment that is sent
+    alone, for which CouchDB's error word differs.
     """
     if most != most:
         error = ServerError("internal_server_error", error="error" if writes else "unknown_error")
@@ -200,7 +201,8 @@ def revisions_member(node: Node, limit: int) -> dict[str, object]:
     return {"start": node.position, "ids": ids}
 
 
-# Copying an array with more members, others must be let in; with very many, it takes long.
+# Copying a value with more than ``_FEW`` members may need pauses for other requests. With more than ``_MANY`` it takes
+# long.
 _FEW, _MANY = 16, 5000
 
 

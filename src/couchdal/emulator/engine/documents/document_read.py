@@ -1,6 +1,6 @@
 """Reading documents: the winner, one revision or several leaves, with the details that a reader wants.
 
-It does not know requests. Source: ``couch_db:open_doc*``, ``fabric_doc_open_revs``.
+This module does not know requests. Source: ``couch_db:open_doc*``, ``fabric_doc_open_revs``.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from couchdal.pace import give_way_for
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """What to show of a document beside its body."""
+    """The details of a document that a reader wants besides its body."""
 
     revs: bool = False
     most_revs: int | None = None
@@ -48,7 +48,7 @@ class Shown:
         return self.attachments or self.atts_since is not None
 
     def of_revision(self) -> Shown:
-        """Return the same without what concerns the whole document, for revisions that a reader names."""
+        """Return the same without the details of the whole document, for revisions that a reader names."""
         if self is PLAIN:
             return self
         return replace(self, revs_info=False, conflicts=False, deleted_conflicts=False, local_seq=False)
@@ -59,7 +59,7 @@ class Shown:
 
 
 PLAIN = Shown()
-# What functions of design documents see.
+# The details that functions of design documents see.
 FOR_FUNCTIONS = Shown(revs=True, most_revs=20)
 
 
@@ -142,7 +142,7 @@ def open_leaves(
 
 
 def show(db: DocumentStore, record: DocumentRecord, node: Node, shown: Shown = PLAIN) -> dict[str, object]:
-    """Return the JSON object of a revision, in CouchDB's order of members. It shares nothing with the store."""
+    """Return the JSON object of a revision, in CouchDB's order of members. It shares no container with the store."""
     document = show_body(record.doc_id, node)
     if shown is not PLAIN:
         if shown.revs:

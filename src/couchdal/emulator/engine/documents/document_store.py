@@ -1,6 +1,6 @@
 """The documents of one database: their storage, update sequence, counts and purges.
 
-It does not know indexes, users or requests. The caller holds the server's lock.
+This module does not know indexes, users or requests. The caller holds the server's lock.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class PurgeInfo(NamedTuple):
 
 
 class DocumentStore:
-    """What reading and indexing need of a database. ``seq_text`` follows the number in each update sequence."""
+    """The part of a database that readers and indexes use. ``seq_text`` follows the number in each update sequence."""
 
     __slots__ = (
         "design_version",
@@ -55,7 +55,7 @@ class DocumentStore:
         self.doc_del_count: int = 0
         self.purges: list[PurgeInfo] = []
         # Rises with every change of a design document, so that indexes notice; 0 if there never was one. A rollback
-        # brings it back, and tells the indexes.
+        # restores it, and notifies the indexes.
         self.design_version: int = 0
 
     def count(self, name: str, number: int = 1) -> None:
@@ -73,7 +73,7 @@ class DocumentStore:
             raise IllegalDocId("Doc id must be of form partition:id")
 
     def is_untouched(self) -> bool:
-        """Return whether nothing was ever written: no document, no setting, no local document."""
+        """Return whether the database was never written to: no document, no setting, no local document."""
         return self.update_seq == 0 and not self.storage.locals()
 
     def last_document_seq(self) -> int:

@@ -1,6 +1,6 @@
 """The effect of documents on a revision tree: edits, which get a new revision, and replicated revisions.
 
-It does not know databases or requests. Source: ``couch_db_updater`` (``merge_rev_tree*``).
+This module does not know databases or requests. Source: ``couch_db_updater`` (``merge_rev_tree*``).
 """
 
 from __future__ import annotations

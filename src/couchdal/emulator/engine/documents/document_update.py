@@ -1,7 +1,7 @@
 """Writing documents: edits, which get a new revision, and replicated revisions, which keep theirs.
 
-It does not know requests. The caller has parsed every document of a request before the first is stored. Source:
-``couch_db`` (``prep_and_validate_*``) and ``couch_db_updater`` (``merge_rev_tree*``).
+This module does not know requests. The caller has parsed every document of a request before the first is stored.
+Source: ``couch_db`` (``prep_and_validate_*``) and ``couch_db_updater`` (``merge_rev_tree*``).
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ Validate: TypeAlias = "Callable[[Document, Node | None], CouchError | None]"
 _Edit: TypeAlias = tuple[str, int, Document]
 _Local: TypeAlias = "tuple[str, LocalDocument | None]"
 _doc_id = itemgetter(0)
-# So many documents are read one by one.
+# Up to this many documents are read one by one.
 _FEW = 8
 
 

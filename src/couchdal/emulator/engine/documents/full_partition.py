@@ -1,6 +1,6 @@
 """Full partitions: those that have reached the configured size. Their documents may only shrink.
 
-It does not know requests. Source: ``couch_db_updater:is_overflowed``.
+This module does not know requests. Source: ``couch_db_updater:is_overflowed``.
 """
 
 from __future__ import annotations

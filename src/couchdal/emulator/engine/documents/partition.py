@@ -1,6 +1,6 @@
 """Partitioned databases: the text before the first colon of a document's id names its partition.
 
-It does not know requests. Source: ``couch_partition``.
+This module does not know requests. Source: ``couch_partition``.
 """
 
 from __future__ import annotations

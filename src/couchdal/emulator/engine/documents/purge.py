@@ -1,6 +1,6 @@
 """Purge and compaction: removing revisions without a trace, and removing the bodies of old ones.
 
-It does not know requests. Sources: ``couch_db_updater:purge_docs``, ``couch_bt_engine_compactor``.
+This module does not know requests. Sources: ``couch_db_updater:purge_docs``, ``couch_bt_engine_compactor``.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def purge(db: Database, requests: Mapping[str, Collection[Revision]]) -> dict[st
 def compact(db: Database) -> None:
     """Remove the bodies of all revisions that are not leaves, and the oldest purges beyond the limit.
 
-    In a file this is done in steps, and the file gets smaller.
+    In a data file, this works in steps, and the file gets smaller.
     """
     bare = (
         DocumentRecord(record.doc_id, _without_old_bodies(record.tree), record.seq)
@@ -70,7 +70,7 @@ def compact(db: Database) -> None:
     db.replace_records(some, db.purges[-db.purged_infos_limit :])
     if keeper is not None:
         keeper.tidy()
-        # Without it the file stays as large as it is.
+        # If this fails, the file only keeps its size.
         with suppress(ServerError):
             while keeper.shrink():
                 give_way()

@@ -1,8 +1,13 @@
 """The form in which a data file stores a document: its revision tree, and its bodies and attachments apart.
 
-A tree is JSON: a list of lines, one for each leaf, in the order of the leaves: the position of the leaf, the ids down
-to the root or to a line before, that line and the index in it (or None), and for each revision with more than its id,
-by its index: flags and attachments. Most trees are one live first revision. Their form is the bytes of its id.
+A tree is stored as JSON: a list with one line for each leaf, in the order of the leaves. A line is a list of
+
+* the position of the leaf
+* the ids from the leaf down to the root, or down to a revision that an earlier line has
+* the number of that earlier line and the index of the revision in it, or None
+* an object with the flags and attachments of revisions, by their index in this line
+
+Most trees have only one live first revision. Such a tree is stored as the bytes of its id.
 """
 
 from __future__ import annotations
@@ -25,10 +30,10 @@ from couchdal.emulator.engine.revisions.revision_node import Node, RevisionTree,
 from couchdal.emulator.storage.sqlite_values import StoredRow, as_text, decode, encode
 
 _DELETED, _HAS_BODY, _IS_WINNER = 1, 2, 4
-# The length of usual ids. As JSON, no tree is so short.
+# The length of usual ids. A tree that is stored as JSON is always longer.
 _ID_BYTES = 16
 
-#: The revisions whose bodies are apart, and attachments, by their addresses within their document.
+#: The revisions whose bodies are stored separately, and the attachments, by their addresses within their document.
 Parts: TypeAlias = tuple[Mapping[str, Node], Mapping[str, Attachment]]
 NO_PARTS: Parts = ({}, {})
 

@@ -1,4 +1,4 @@
-"""Documents that were read from a data file. Their bodies and attachments are read when somebody asks for them."""
+"""Documents that were read from a data file. Their bodies and attachments are read when they are needed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Find = Callable[[str], bytes]
 
 
 class StoredBody:
-    """The JSON text of a body: as it was read, or where it is."""
+    """The JSON text of a body: the text that was read, or the address to read it from."""
 
     __slots__ = ("_address", "_find", "_text")
 
@@ -33,7 +33,7 @@ class StoredBody:
 
 
 class StoredNode(Node):
-    """A revision whose body is decoded when it is asked for."""
+    """A revision whose body is decoded when it is needed."""
 
     __slots__ = ("_body", "stored")
 
@@ -67,7 +67,7 @@ class StoredNode(Node):
 
 
 def body_id(node: Node) -> int:
-    """Return a number that nodes share which have one body. This reads no body."""
+    """Return a number that identifies the body of a node. Nodes that share a body share it. This reads no body."""
     return id(node.stored if isinstance(node, StoredNode) and node.stored is not None else node.body)
 
 
@@ -86,7 +86,7 @@ class StoredData:
 
 
 class StoredAttachment(Attachment):
-    """An attachment whose data is read when it is asked for."""
+    """An attachment whose data is read when it is needed."""
 
     __slots__ = ("_data",)
 

@@ -8,7 +8,7 @@ _WITHOUT_SPACE = dict.fromkeys(map(ord, "\t\n\r "))
 
 
 def decode_base64(text: str) -> bytes:
-    """Return the bytes that a text spells. White space in it does not count. Raise ``ValueError``.
+    """Return the bytes that a text encodes. White space is ignored. Raise ``ValueError`` for other characters.
 
     >>> decode_base64("aGk ="), decode_base64("")
     (b'hi', b'')

@@ -12,7 +12,7 @@ import re
 MOST_DIGITS = 4000
 
 _DECIMAL = re.compile(r"[+-]?[0-9]+\Z")
-# Python compiles it on first use: hardly any request needs it.
+# A string, which Python compiles on first use: hardly any request needs it.
 _HEXADECIMAL = r"[+-]?[0-9A-Fa-f]+\Z"
 
 

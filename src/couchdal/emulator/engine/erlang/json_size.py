@@ -10,7 +10,7 @@ _FEW = 16
 
 
 def encoded_size(value: object) -> int:
-    """Return the estimated length. It ignores escapes, and the digits of a fraction but the first.
+    """Return the estimated length in bytes. It ignores escapes, and all digits of a fraction after the first.
 
     >>> encoded_size({"a": [1, 2.5, None]}), encoded_size({}), encoded_size("é")
     (18, 2, 4)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 
 class Atom(str):
-    """A text that is printed as it is, as an atom is."""
+    """A string that is printed without quotes, as an atom is."""
 
 
 class TupleTerm(tuple[object, ...]):

@@ -1,6 +1,6 @@
 """Base class of indexes: keeps an index up to date with its database, and follows the database back in a rollback.
 
-It does not know keys or rows. Source: ``couch_index_updater``.
+This module does not know keys or rows. Source: ``couch_index_updater``.
 """
 
 from __future__ import annotations

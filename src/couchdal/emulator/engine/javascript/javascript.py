@@ -43,14 +43,14 @@ _STATUSES = {
     "service_unavailable": (503, "service unavailable"),
     "insufficient_storage": (507, "insufficent_storage"),
 }
-# So many messages one call passes on: the functions of an index may throw for each document.
+# One call passes on at most this many messages, because the functions of an index may throw for each document.
 _MOST_MESSAGES = 100
-# So much JSON goes to an engine at once, at most.
+# The most commands, and the most characters of JSON, that go to an engine at once.
 _BATCH, _BATCH_LENGTH = 100, 256 * 1024
 
 
 class Message(NamedTuple):
-    """What a function logged (``is_thrown`` is false) or threw. ``doc_id`` and ``line`` are None if unknown.
+    """A text that a function logged (``is_thrown`` is false) or threw. ``doc_id`` and ``line`` are None if unknown.
 
     ``function`` is the path of the function in its design document, as in ``views/by_name/map``.
     """
@@ -63,7 +63,7 @@ class Message(NamedTuple):
 
 
 class _StoppedFunction(ServerError):
-    """A function was stopped. ``turns`` are JSON texts: what it had sent before, if it is a list function."""
+    """A function was stopped. ``turns`` has the output of a list function until then, as JSON texts."""
 
     def __init__(self, reason: str, turns: Sequence[str], *, is_traced: bool) -> None:
         super().__init__(reason, error="os_process_error")
@@ -74,9 +74,9 @@ class _StoppedFunction(ServerError):
 class QueryServer:
     """One JavaScript engine with one design document. Functions of different design documents share nothing.
 
-    ``runtime`` says where the engine runs; without it, it runs in this process. ``tell`` gets what functions log and
-    throw, and ``names`` are the paths of the functions that are called by their source. Raises ``ServerError`` for a
-    design document in another language, and ``NotSupported`` if no engine is installed.
+    ``runtime`` decides where the engine runs; without it, the engine runs in this process. ``tell`` receives the
+    messages that functions log and throw, and ``names`` has the paths of the functions that are called by their source.
+    Raise ``ServerError`` for a design document in another language, and ``NotSupported`` if no engine is installed.
     """
 
     def __init__(
@@ -156,7 +156,7 @@ class QueryServer:
             raise _StoppedFunction(str(stopped), stopped.turns, is_traced=is_traced) from None
 
     def _pass_on(self, messages: Sequence[Sequence[object]], path: str, most: int) -> int:
-        """Tell what functions logged and threw. Return the number of messages, with the one about dropped ones."""
+        """Pass on the messages of functions. Return their number, with the message about dropped ones."""
         if self._tell is None:
             return 0
         for level, text, line, doc_id, source in messages[:most]:
@@ -223,7 +223,7 @@ def error_of(described: Sequence[object]) -> CouchError:
 
 def _parsed(text: str) -> Any:
     whole = _well_formed(text)
-    # Python and CouchDB read only this number differently, of those that JavaScript writes.
+    # Of all numbers that JavaScript writes, Python and CouchDB read only this one differently.
     return json.loads(whole, parse_float=parse_float) if "5e-324" in whole else json.loads(whole)
 
 

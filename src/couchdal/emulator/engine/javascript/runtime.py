@@ -28,9 +28,10 @@ MEMORY_LIMIT = 64 * 1024 * 1024
 TIMED_OUT = "OS process timed out."
 # Starting takes milliseconds, but a thread may have to wait for a busy machine.
 _STARTING_S = 30.0
-# After so many commands, an engine runs single ones in the caller's thread. Others cost some 20 microseconds more.
+# After this many commands, an engine runs single commands in the caller's thread. In its own thread, each costs some
+# 20 microseconds more.
 _TRUSTED = 100
-# A list function that is stopped by its engine, and not abandoned, can still say what it had sent.
+# If the engine itself stops a list function, its output so far is known. After an abandoned call it is not.
 _LIST = '["call",["lists",'
 _GRACE_S = 0.5
 # CouchDB's reason if a query server ends by itself.
@@ -43,7 +44,7 @@ _STACK_LIMIT = 256 * 1024
 class Stopped(Exception):
     """An engine was stopped in the middle of a command. ``args[0]`` is CouchDB's reason.
 
-    ``turns`` are JSON texts: what a list function had sent before.
+    ``turns`` has the output of a list function until then, as JSON texts.
     """
 
     def __init__(self, reason: str, turns: Sequence[str] = ()) -> None:
@@ -60,7 +61,7 @@ class Engine(Protocol):
 
 
 class Run(Protocol):
-    """Runs one command, and stops it after so much processor time."""
+    """Runs one command, and stops it after ``time_limit_s`` seconds of processor time."""
 
     def __call__(self, text: str, time_limit_s: float | None = None) -> str: ...
 
@@ -73,7 +74,7 @@ class Runtime(Protocol):
         ...
 
     def close(self) -> None:
-        """Release what the engines hold. Starting another engine afterwards is allowed."""
+        """Release the resources of all engines. Starting another engine afterwards is allowed."""
         ...
 
 
@@ -88,13 +89,13 @@ class InProcess:
         return _Here(load)
 
     def close(self) -> None:
-        """Do nothing: engines go with their last user."""
+        """Do nothing: an engine is freed with the last reference to it."""
 
 
 class _Here:
     def __init__(self, load: str) -> None:
         self._load = load
-        # Commands come one after the other.
+        # Commands run one after the other.
         self._lock = RLock()
         self._start()
 
@@ -140,7 +141,7 @@ class _EngineThread:
         self._outcome: list[str] | Exception = Stopped(_FAILED)
         self._begun = monotonic()
         self._grace_s = 0.0
-        # Each is released when there is something to do for its side.
+        # Each lock is released when its side has something to do.
         self._asked, self._answered = Lock(), Lock()
         self._asked.acquire()
         self._answered.acquire()
@@ -177,7 +178,7 @@ class _EngineThread:
         except (Stopped, NotSupported) as error:
             self._outcome = error
         finally:
-            # Whatever failed, the caller gets an answer. After a call that was abandoned, nobody waits for one.
+            # After any failure, the caller gets an answer. If the call was abandoned, nobody waits for one.
             with suppress(RuntimeError):
                 self._answered.release()
 
@@ -190,7 +191,7 @@ class _EngineThread:
             commands = self._commands
             if commands is None:
                 return
-            # Processor time never grows faster than this, so what is left to stop are commands that were abandoned.
+            # Processor time cannot grow faster than this, so this limit stops only commands that were abandoned.
             longest_s = TIME_LIMIT_S * (cpu_count() or 1)
             answers: list[str] = []
             for text in commands:
@@ -202,7 +203,7 @@ class _EngineThread:
 def new_context(load: str, tell_turn: Callable[[str], object] | None = None) -> Run:
     """Return the function that runs commands in a new JavaScript context. It raises ``Stopped``.
 
-    ``tell_turn`` gets what a list function sends, at each turn. Then commands have no time limit.
+    ``tell_turn`` receives the output of a list function at each turn. With it, commands have no time limit.
     """
     try:
         import quickjs  # type: ignore[import-untyped, unused-ignore]
@@ -240,7 +241,7 @@ def _script(tells_turns: bool) -> str:
     main, mime = (package.joinpath(name).read_text("utf-8") for name in ("javascript.js", "mime.js"))
     if not tells_turns:
         return f"{main}({mime}, null)"
-    # Functions must not find it.
+    # Delete the name, so that functions cannot call it.
     return f"(tell => delete globalThis.{_TELL_TURN} && {main}({mime}, tell))({_TELL_TURN})"
 
 

@@ -1,4 +1,4 @@
-"""Run ``validate_doc_update`` functions: build their arguments, and turn what they throw into errors.
+"""Run ``validate_doc_update`` functions: build their arguments, and turn thrown values into errors.
 
 Source: ``couch_query_servers:validate_doc_update``, ``couch_db:validate_doc_update_int``.
 """

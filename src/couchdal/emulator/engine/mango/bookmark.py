@@ -1,4 +1,4 @@
-"""Bookmarks: the opaque text from which a query continues with the next page.
+"""Bookmarks: opaque strings from which a query continues with the next page.
 
 The format is CouchDB's: an Erlang term in Base64. Each server therefore accepts the bookmarks of the other. Source:
 ``mango_json_bookmark``; the "External Term Format" chapter of ERTS' documentation.
@@ -21,7 +21,7 @@ from couchdal.http.json_text import encode_json
 _VERSION = b"\x83"
 _COMPRESSED = b"P"
 _DOC_ID_ATOM, _KEY_ATOM = b"d\x00\x0estartkey_docid", b"d\x00\x08startkey"
-# A few compressed bytes can claim any size. No real key comes near this one.
+# A few compressed bytes can claim any size. Real keys are much smaller than this.
 _MAX_SIZE = 16_000_000
 # Python's decoder accepts more padding than Erlang's.
 _BASE64 = re.compile("(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?")
@@ -42,7 +42,7 @@ def _pack_id(doc_id: str) -> str:
 def _pack(doc_id: str, key: object) -> str:
     entries = b"h\x02" + _DOC_ID_ATOM + binary(doc_id.encode()) + b"h\x02" + _KEY_ATOM + encode_term(key)
     term = b"l\x00\x00\x00\x02" + entries + b"j"
-    # The smallest buffers. Python's defaults take longer to allocate than the rest of the query takes to run.
+    # Use the smallest buffers: allocating Python's default ones takes longer than the rest of the query.
     deflate = zlib.compressobj(wbits=14, memLevel=1)
     compressed = deflate.compress(term) + deflate.flush()
     if len(compressed) + 5 < len(term) + 1:

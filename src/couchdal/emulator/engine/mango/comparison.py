@@ -158,7 +158,7 @@ class EqualityTable(Generic[Entry]):
     def __init__(self, *, raw: bool) -> None:
         self._raw = raw
         self._strings: dict[str, list[Entry]] = {}
-        # The same by sort key. Only strings that are not plain need it.
+        # The same entries by sort key. Only strings that are not plain need this table.
         self._keys: dict[bytes, list[Entry]] | None = None
         self._is_plain = True
         self._numbers: dict[int | float, list[Entry]] = {}

@@ -1,8 +1,8 @@
-"""Groups of many conditions below one ``$and`` or ``$or``: a document costs a few look-ups, not one test for each.
+"""Groups of many conditions below one ``$and`` or ``$or``: a document costs a few look-ups, not a test per condition.
 
-Equalities on one field become a table by value, ranges become the one that decides. Only conditions that never fail
-are grouped, because the order of others shows: the first one that fails ends the query. This module does not know
-databases.
+Equalities on one field become a table by value. Of several ranges, only the one that decides is kept. Only conditions
+that never raise an error are grouped: the order of the others matters, because the first error ends the query. This
+module does not know databases.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from couchdal.emulator.engine.mango.field_path import BAD_PATH, NOT_FOUND, get_f
 from couchdal.emulator.engine.mango.selector import OPPOSITES, Selector, only_member, subselector, subselectors
 from couchdal.errors import CouchError
 
-# Below this number, tests one after the other are as fast.
+# With fewer conditions, testing them one after the other is as fast.
 FEWEST = 8
-# A deeper condition is tested as it is, so that looking for groups costs little.
+# A deeper condition is not grouped, so that the search for groups costs little.
 _MOST_LEVELS = 3
 _NEVER_FAIL = ORDER_OPERATORS | {"$eq", "$ne", "$in", "$nin", "$exists", "$type", "$size", "$beginsWith"}
 
@@ -31,7 +31,7 @@ _Test: TypeAlias = tuple[list[str], Callable[[Any, Any], bool]]
 
 
 def flattened(name: str, selectors: Iterable[Selector]) -> list[Selector]:
-    """Return the arguments of ``$and`` or ``$or``, with those of the same operators below it, in their order."""
+    """Return the arguments of ``$and`` or ``$or``, and those of the same operator nested in it, in their order."""
     flat: list[Selector] = []
     pending = list(selectors)
     pending.reverse()
@@ -92,10 +92,10 @@ class _Field:
     def __init__(self, name: str, raw: bool, compile_one: Compile) -> None:
         self.path: list[str] = parse_field(name)
         self.raw: bool = raw or name == "_id"
-        #: Whether there is a condition that a missing value meets, or one that it does not.
+        #: Whether one of the conditions is met by a missing value, and whether one is met by an existing value.
         self.if_absent: bool = False
         self.if_present: bool = False
-        # By argument: what else the object must match if the value, or an item of it, equals this argument.
+        # By argument: further conditions on the object, for a value or an item of it that equals the argument.
         self._values: EqualityTable[Matcher] = EqualityTable(raw=self.raw)
         self._items: EqualityTable[Matcher] = EqualityTable(raw=self.raw)
         self._unequal: set[object] = set()
@@ -104,7 +104,7 @@ class _Field:
         self._compile_one = compile_one
 
     def add(self, operator: str, argument: Any, further: Matcher) -> None:
-        """Add a condition. ``further`` is what the whole object must match, too."""
+        """Add a condition. ``further`` is a second condition, which the whole object must match."""
         self.if_present = True
         if operator == "$eq":
             self._values.add(argument, further)
@@ -146,7 +146,7 @@ class _Field:
         self._others["up" if upward else "down"] = ordered(operator, argument, raw=self.raw)
 
     def matcher(self) -> Callable[[Any, Any], bool]:
-        """Return a function that tests whether a value that is there meets one of the conditions.
+        """Return a function that tests whether an existing value meets one of the conditions.
 
         Its second argument is the object that has the value.
         """

@@ -1,4 +1,4 @@
-"""What a query examined: the counters of ``execution_stats``, and those of the server.
+"""The counters of a query: those of ``execution_stats``, and those of the server.
 
 Source: ``mango_execution_stats``.
 """
@@ -32,7 +32,7 @@ class ExecutionStats:
 
 
 def count_query(db: Database, index: IndexDefinition, stats: ExecutionStats) -> None:
-    """Count what a query did for ``_stats``."""
+    """Add the counters of a query to ``_stats``."""
     db.count("couchdb/database_reads", stats.docs_examined)
     db.count("mango/keys_examined", stats.keys_examined)
     db.count("mango/docs_examined", stats.docs_examined)

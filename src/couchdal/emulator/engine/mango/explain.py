@@ -1,6 +1,7 @@
 """``_explain``: the chosen index, the key range, and the reasons against the other indexes.
 
-It does not know requests, and reads no documents. Source: ``mango_cursor:explain``, ``mango_cursor_view:explain``.
+This module does not know requests, and reads no documents. Source: ``mango_cursor:explain``,
+``mango_cursor_view:explain``.
 """
 
 from __future__ import annotations

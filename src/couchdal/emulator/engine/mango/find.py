@@ -1,6 +1,7 @@
 """Answer ``_find``: read the rows of an index, or all documents, and return one page of matches.
 
-It does not know requests. The planner chooses the index. Source: ``mango_cursor_view``, ``mango_execution_stats``.
+This module does not know requests. The planner chooses the index. Source: ``mango_cursor_view``,
+``mango_execution_stats``.
 """
 
 from __future__ import annotations
@@ -50,10 +51,10 @@ _LONGEST_KEPT = 4096
 
 @dataclass(frozen=True, slots=True)
 class Scan:
-    """How a query reads a database: its plan, and what follows from the query and the plan.
+    """How a query reads a database: its plan, and the values that follow from the query and the plan.
 
-    ``start`` and ``end`` are keys in the order of reading. With ``quorum``, CouchDB reads the rows first and the
-    documents after them, and counts them apart.
+    ``start`` and ``end`` are keys in the order of reading. With ``quorum``, CouchDB reads the rows first and then the
+    documents, and counts both separately.
     """
 
     plan: Plan
@@ -94,7 +95,7 @@ class PreparedQuery:
         self._scan: Scan | None = None
 
     def scan(self, db: Database) -> Scan:
-        """Return how the query reads a database. It is found anew when the definitions of the indexes change."""
+        """Return how the query reads a database. The result is cached until the definitions of the indexes change."""
         scan = self._scan
         if scan is None or scan.plan.present is not db.indexes.definitions(db):
             # One assignment: other threads may use the query with other databases.
@@ -105,10 +106,10 @@ class PreparedQuery:
 def prepare(body: dict[str, JSON]) -> PreparedQuery:
     """Return the query of a ``_find`` body. Raise ``CouchError`` for the first invalid member."""
     try:
-        # Faster than JSON text, and as exact: equal bytes mean equal types and the same order of members.
+        # marshal is faster than JSON, and as exact: equal bytes mean equal types and the same order of members.
         key = dumps(body, 2)
     except ValueError:
-        # A name may be of a subclass of str, which marshal refuses.
+        # A name may be an instance of a subclass of str, which marshal refuses.
         return PreparedQuery(parse_find_query(body))
     return _prepare(key) if len(key) <= _LONGEST_KEPT else _prepare.__wrapped__(key)
 
@@ -121,7 +122,7 @@ def _prepare(key: bytes) -> PreparedQuery:
 def find(db: Database, prepared: PreparedQuery, most: float = inf) -> dict[str, object]:
     """Return the answer to a query: ``docs``, ``bookmark``, and if they apply, ``execution_stats`` and ``warning``.
 
-    It reads at most ``most`` rows of the index, or documents. The answer shares nothing with the store. Raise
+    It reads at most ``most`` rows of the index, or documents. The answer shares no mutable value with the store. Raise
     ``CouchError`` if no index serves the sort, an index does not exist, the bookmark is malformed, or a condition
     fails.
     """
@@ -152,7 +153,7 @@ def _warnings(query: FindQuery, index: IndexDefinition, stats: ExecutionStats) -
 
 
 def required_fields(query: FindQuery) -> list[object] | None:
-    """Return the fields that a query needs of a document, or None if it needs all."""
+    """Return the fields of a document that a query needs, or None if it needs all."""
     return None if query.fields is None else [*query.fields, *selector_fields(query.selector)]
 
 
@@ -251,7 +252,7 @@ class _Cursor:
         yield examined, None
 
     def _skip_resumed(self, rows: Iterator[object]) -> None:
-        """Skip the last row of the previous page. In a partition, CouchDB skips the first row whatever it is."""
+        """Skip the last row of the previous page. In a partition, CouchDB always skips the first row."""
         if self._resumes and self._query.partition:
             self._resumes = False
             next(rows, None)
@@ -310,7 +311,7 @@ class _Cursor:
         return {"_id": record.doc_id, "_rev": node.rev, **(node.body or {})}
 
     def _shown(self, document: Mapping[str, object], record: DocumentRecord | None) -> dict[str, object]:
-        """Return a matching document as the answer shows it. It shares nothing with the store."""
+        """Return a matching document as the answer shows it. It shares no mutable value with the store."""
         project = self._prepared.project
         if project is not None:
             return copy_members(project(document if record is None else self._whole(record)))

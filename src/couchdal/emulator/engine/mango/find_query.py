@@ -20,7 +20,7 @@ _REQUIRED: Final = object()
 
 
 class FindQuery(NamedTuple):
-    """A parsed query with a normalised selector. If ``fields`` is None, the answer contains whole documents."""
+    """A parsed query with a normalized selector. If ``fields`` is None, the answer contains whole documents."""
 
     selector: Selector
     use_index: list[str]
@@ -67,7 +67,7 @@ def parse_index_request(body: Mapping[str, object]) -> IndexRequest:
 
 
 def parse_index_definition(value: object) -> dict[str, object]:
-    """Return an index definition as CouchDB stores it: fields with directions, and a normalised partial filter."""
+    """Return an index definition as CouchDB stores it: fields with directions, and a normalized partial filter."""
     if type(value) is not dict:
         raise BadRequest(f"JSON indexes must be an object, not: {print_term(value)}", error="invalid_index")
     members = _parse(value, _INDEX_DEFINITION)
@@ -133,7 +133,7 @@ def _bookmark(value: object) -> str | None:
 
 
 def _unknown(word: str, value: object) -> CouchError:
-    """Return the error for values for which CouchDB has no error text."""
+    """Return the error for a value for which CouchDB has no error text."""
     return ServerError(f"Unknown Error: mango_opts :: {{{word},{print_term(value)}}}")
 
 

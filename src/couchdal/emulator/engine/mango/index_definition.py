@@ -1,6 +1,6 @@
 """Definitions of Mango indexes in design documents: reading, naming, adding and removing them.
 
-It does not know rows, or of which index serves a query. Source: ``mango_idx``, ``mango_idx_view``.
+This module does not know rows or queries. Source: ``mango_idx``, ``mango_idx_view``.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ def defined_indexes(record: DocumentRecord, *, of_database: bool) -> Iterator[In
 
 
 def _is_definition(view: Mapping[str, object]) -> bool:
-    """Return whether a view is well-formed. CouchDB ignores others, and logs them."""
+    """Return whether a view is well-formed. CouchDB logs and ignores other views."""
     definition = view.get("map")
     if type(definition) is not dict or type(view.get("options")) is not dict:
         return False

@@ -36,7 +36,7 @@ def suggest_fields(query: Mapping[str, object]) -> tuple[str, ...]:
 def _conditions(selectors: object) -> dict[str, str]:
     """Return the fields that every match must have, each with its condition: ``equal``, ``range`` or ``other``.
 
-    ``selectors`` is a list of normalised selectors that must all match.
+    ``selectors`` is a list of normalized selectors that must all match.
     """
     found: dict[str, str] = {}
     for selector in selectors if isinstance(selectors, list) else ():

@@ -32,7 +32,7 @@ _UNAVAILABLE = ("text", "nouveau")
 
 
 def create_index(db: Database, request: IndexRequest, save: Save) -> dict[str, object]:
-    """Write an index into its design document, unless it already has it, and return CouchDB's answer."""
+    """Write an index into its design document, unless it is there already. Return CouchDB's answer."""
     kind = request.type
     if kind in _UNAVAILABLE:
         raise CouchError(kind, status=503, error="required index service unavailable")

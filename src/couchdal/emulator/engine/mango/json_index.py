@@ -1,6 +1,7 @@
 """A Mango index: the columns of each document, in the order of the keys.
 
-It does not know queries: it returns the rows between two keys. Source: ``couch_mrview``, ``mango_native_proc``.
+This module does not know queries: it returns the rows between two keys. Source: ``couch_mrview``,
+``mango_native_proc``.
 """
 
 from __future__ import annotations

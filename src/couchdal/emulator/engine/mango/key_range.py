@@ -48,7 +48,7 @@ def is_indexable(operator: str) -> bool:
 
 
 def indexable_fields(selector: Mapping[str, object]) -> list[str]:
-    """Return the sorted fields of a normalised selector that have an indexable condition."""
+    """Return the sorted fields of a normalized selector that have an indexable condition."""
     return sorted({field for field, operator, _ in required_conditions(selector) if operator in _INDEXABLE})
 
 
@@ -64,7 +64,7 @@ def required_conditions(selector: Mapping[str, object]) -> Iterator[tuple[str, s
 
 
 def field_ranges(selector: Mapping[str, object]) -> list[tuple[str, Range]]:
-    """Return the indexable fields of a normalised selector, each with the range of values that can match.
+    """Return the indexable fields of a normalized selector, each with the range of values that can match.
 
     If the conditions on a field contradict each other, return only that field with the empty range. Raise
     ``ServerError`` if a prefix contradicts an earlier condition: CouchDB fails too.

@@ -1,7 +1,7 @@
 """Parse a pattern of PCRE, keep PCRE's limits, and translate it for the ``regex`` package.
 
-Everything here follows the syntax of PCRE 8, which Erlang uses. What the package would read in another way, such as
-its own extensions, does not reach it. Sizes are those of PCRE's compiled form, which has a limit.
+This module follows the syntax of PCRE 8, which Erlang uses. Syntax that the package reads in another way, such as its
+own extensions, is escaped or refused. Sizes are those of PCRE's compiled form, which has a limit.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ from couchdal.errors import NotSupported
 _LARGEST, _SMALLEST = 65536, 7
 _MAX_COUNT = 65535
 _LONGEST_NAME = 32
-# The package copies what must match n times n times. More parts than this take too long to compile.
+# For a repetition of n times, the package makes n copies. More parts than this take too long to compile.
 _MAX_PARTS = 100_000
 # PCRE accepts some 800 open groups. The package calls itself for each.
 _DEEPEST = 100
-# With more characters than this, strings are searched for in pieces.
+# In a pattern with more literal characters than this, strings are searched for in pieces.
 _MOST_LITERALS = 256
 
 _QUANTIFIER = re.compile(r"([*+?]|\{(\d+)(?:(,)(\d*))?\})([?+]?)")
@@ -60,7 +60,7 @@ _DIGITS = re.compile(r"[1-9]\d*")
 
 
 class Pattern:
-    """A translated pattern. Raise ``ValueError`` for one that PCRE refuses, and ``NotSupported`` for other ones."""
+    """A translated pattern. Raise ``ValueError`` if PCRE refuses it, and ``NotSupported`` if only the emulator does."""
 
     def __init__(self, pattern: str, *, utf: bool) -> None:
         self._pattern = pattern
@@ -86,8 +86,8 @@ class Pattern:
         if whole.size + _SMALLEST - 6 > _LARGEST:
             raise ValueError("regular expression is too large")
         if whole.cost > _MAX_PARTS:
-            raise NotSupported("the emulator does not support so many repetitions in a $regex")
-        #: How many parts the package makes of the pattern.
+            raise NotSupported("the emulator does not support this many repetitions in a $regex")
+        #: The number of parts in the package's compiled pattern.
         self.cost: int = whole.cost
         #: The pattern for the package.
         self.text: str = finished(whole.text, captures=bool(self._references), long=self._literals > _MOST_LITERALS)

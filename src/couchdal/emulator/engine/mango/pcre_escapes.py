@@ -56,11 +56,11 @@ _BRACED_OCTAL = re.compile(r"o\{([0-7]+)\}")
 _OCTAL = re.compile(r"0[0-7]{0,2}|[1-7][0-7]{0,2}")
 _PROPERTY = re.compile(r"([pP])(?:\{(\^?)(L&|[A-Za-z_]+)\}|([A-Z]))")
 _CATEGORY = re.compile(r"C[cfnos]?|L[lmotu]?|M[cen]?|N[dlo]?|P[cdefios]?|S[ckmo]?|Z[lps]?|Any")
-# What PCRE takes for a POSIX class: it ends before another one begins, and may hold an escaped bracket.
+# The text that PCRE takes for a POSIX class: it ends before another one begins, and may hold an escaped bracket.
 _POSIX_ITEM = re.compile(r"\[:(\^?)((?:\\[\\\]]|(?!\[:|:?\]).)*):\]", re.DOTALL)
 _COLLATING = re.compile(r"\[([.=])[^\]]*?\1\]")
 _LARGEST_CODE = 0x10FFFF
-# More items in a class take too long to search for.
+# A search for a class with more items takes too long.
 _MOST_ITEMS = 512
 
 
@@ -138,7 +138,7 @@ def _complement(ranges: str) -> str:
 
 
 def check_outside_class(pattern: str, at: int) -> None:
-    """Raise ``ValueError`` for a POSIX class that does not stand in a character class, such as ``[:alpha:]``."""
+    """Raise ``ValueError`` for a POSIX class, such as ``[:alpha:]``, outside of a character class."""
     if _POSIX_ITEM.match(pattern, at) or _COLLATING.match(pattern, at):
         raise ValueError("POSIX classes are supported only within a class")
 
@@ -150,7 +150,7 @@ class CharacterClass:
 
     def __init__(self, pattern: str, start: int, *, utf: bool) -> None:
         self._utf = utf
-        # Each item once, because the package compares each character of a text with each item.
+        # Keep each item once, because the package compares each character of a text with each item.
         self._items: dict[str, None] = {}
         # The character that would begin a range if a hyphen followed, and the one that began the open range.
         self._before = self._range_from = ""

@@ -25,7 +25,7 @@ class Part(NamedTuple):
 
 
 class Open:
-    """An open group, and what was read of it. Flags apply up to its end."""
+    """An open group, and its parts so far. Flags apply up to its end."""
 
     __slots__ = ("branches", "first_number", "flags", "most_number", "opening", "size")
 

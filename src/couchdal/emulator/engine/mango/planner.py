@@ -138,7 +138,7 @@ def _allowed(usable: tuple[IndexDefinition, ...], query: FindQuery) -> tuple[Ind
 
 
 def _never_matches(selector: Selector) -> bool:
-    """Return True for a selector that is nothing but an empty list. Beside other conditions, such a list is true."""
+    """Return True for a selector that only has an empty list. Next to other conditions, such a list is true."""
     return len(selector) == 1 and next(iter(selector.items())) in (("$and", []), ("$or", []), ("$all", []), ("$in", []))
 
 
@@ -304,7 +304,7 @@ def covers(index: IndexDefinition, fields: Iterable[object] | None) -> bool:
 
 
 def selector_fields(selector: Mapping[str, object]) -> list[str]:
-    """Return the fields that a normalised selector names, with repetitions."""
+    """Return the fields that a normalized selector names, with repetitions."""
     if not selector:
         return []
     name, argument = only_member(selector)

@@ -1,7 +1,7 @@
 """Regular expressions as CouchDB runs them: PCRE over the bytes of UTF-8, searched by the ``regex`` package.
 
-This module does not know selectors. Whatever the pattern, compiling it and searching one text take bounded
-time. Source: Erlang's ``re``, which CouchDB calls without options.
+This module does not know selectors. For every pattern, compiling it and searching one text take bounded time. Source:
+Erlang's ``re``, which CouchDB calls without options.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _AT_ONCE_S = 0.005
 _LONG = 500
 # The most characters of a text times groups of a pattern. This many need about 250 MB.
 _MOST_STATE = 4_000_000
-# Of longer patterns, few compiled ones are kept.
+# For longer patterns, few compiled ones are cached.
 _SHORT = 2000
 
 
@@ -95,7 +95,7 @@ def _limited(
             )
         if quick is not None and len(text) <= _QUICK_TEXT:
             return quick(text) is not None
-        # Most searches end at once. The others let other requests work meanwhile.
+        # Most searches end at once. Longer ones let other requests work meanwhile.
         with suppress(TimeoutError):
             return search(text, timeout=_AT_ONCE_S, concurrent=True) is not None
         begin_long()

@@ -1,4 +1,4 @@
-"""Compile normalised selectors into functions, once per query, that run once per document.
+"""Compile normalized selectors into functions, once per query, that run once per document.
 
 This module does not know databases. Source: ``mango_selector:match``.
 """
@@ -32,7 +32,7 @@ from couchdal.errors import CouchError, ServerError
 
 
 def compile_selector(selector: Mapping[str, object]) -> Callable[[Mapping[str, object]], bool]:
-    """Return a function that returns True for the documents that match a normalised selector.
+    """Return a function that returns True for the documents that match a normalized selector.
 
     The function raises errors that occur only when a document reaches the condition, such as a division by zero or an
     empty part of a field path.
@@ -41,7 +41,7 @@ def compile_selector(selector: Mapping[str, object]) -> Callable[[Mapping[str, o
 
 
 def reads_metadata(selector: Mapping[str, object]) -> bool:
-    """Return True if a normalised selector may test more than a document's own members, for example ``_id``."""
+    """Return True if a normalized selector may test more than a document's own members, for example ``_id``."""
     if not selector:
         return False
     name, argument = only_member(selector)
@@ -203,7 +203,7 @@ _QUANTIFIERS: dict[str, Callable[[Matcher], Matcher]] = {
     "$keyMapMatch": _key_of,
 }
 
-# The functions below compile an operator from its argument, whose type the normalisation has checked.
+# The functions below compile an operator from its argument, whose type the normalization has checked.
 
 
 def _all(wanted: object) -> Matcher:

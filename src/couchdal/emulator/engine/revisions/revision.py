@@ -1,7 +1,7 @@
 """Revisions: parsing and writing their text, and computing the id of a new one.
 
 A revision is ``(position, id)``. As in CouchDB, the id is 16 raw bytes for 32 hex digits, and otherwise the bytes of
-the text. Ids compare as these bytes. The module knows nothing of revision trees.
+the text. Ids compare as these bytes. This module does not know revision trees.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from couchdal.errors import BadRequest, DocValidation
 
 Revision: TypeAlias = tuple[int, bytes]
 
-# Almost every revision that a client sends.
+# The form of almost every revision that a client sends.
 _match_usual = re.compile("([0-9]{1,9})-([0-9a-fA-F]{32})").fullmatch
-# Python compiles it on first use: hardly any revision needs it.
+# A string, which Python compiles on first use: hardly any revision needs it.
 _POSITION = rb"\+?[0-9]+\Z"
 _HEX_NUMBER = re.compile(rb"[+-]?[0-9a-fA-F]+\Z")
 _UNDEFINED = b"d\x00\x09undefined" * 3
@@ -30,7 +30,7 @@ _FIRST = {deleted: b"\x83l\x00\x00\x00\x05" + atom + b"a\x00a\x00" for deleted, 
 def parse_revision(value: object) -> Revision:
     """Return the revision that a JSON value names, as ``couch_doc:parse_rev`` does.
 
-    Leading zeros, a ``+`` and upper-case hex are normalised. Raise ``BadRequest("Invalid rev format")``.
+    Leading zeros, a ``+`` and upper-case hex are normalized. Raise ``BadRequest("Invalid rev format")``.
     """
     usual = _match_usual(value) if type(value) is str else None
     if usual is not None:
@@ -60,7 +60,7 @@ def parse_revision_id(value: object) -> bytes:
 def _as_bytes(value: object) -> bytes | None:
     if type(value) is str:
         return value.encode("utf-8", "surrogateescape")
-    # An array of bytes is a string to Erlang, and CouchDB takes it for one.
+    # For Erlang, an array of bytes is a string, so CouchDB accepts it.
     if type(value) is list and all(type(item) is int and 0 <= item <= 255 for item in value):
         return bytes(value)
     return None

@@ -1,7 +1,7 @@
 """Lookup of revisions in the revision tree of one document.
 
 A tree holds a revision twice if replicas sent two histories of it. Then lookups choose as CouchDB's ``couch_key_tree``
-does. The module knows nothing of documents, sequences or storage.
+does. This module does not know documents, sequences or storage.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def find(tree: RevisionTree, revision: Revision) -> Node | None:
 
 
 def first_nodes(tree: RevisionTree) -> dict[Revision, Node]:
-    """Return what ``find`` returns for each revision of a tree. It is worth it for many revisions of one tree."""
+    """Return the result of ``find`` for every revision of a tree. For many revisions, this is faster than ``find``."""
     first: dict[Revision, Node] = {}
     # A node of a lower root, or one that comes earlier below the same root, replaces the others.
     for node in reversed(list(nodes(tree))):
@@ -56,7 +56,7 @@ class TreeIndex:
         self._children = children_of(tree)
 
     def find(self, revision: Revision) -> Node | None:
-        """Return what ``find`` returns."""
+        """Return the result of ``find`` for a revision."""
         return self._first.get(revision)
 
     def latest_leaves(self, revision: Revision) -> list[Node]:
@@ -90,7 +90,7 @@ def _root(node: Node) -> Node:
 def find_all(tree: RevisionTree, revisions: Iterable[Revision]) -> tuple[list[Node], list[Revision]]:
     """Return the nodes of revisions, leaves or not, and the revisions that are not in the tree.
 
-    A revision that is named twice is searched for twice.
+    Naming a revision twice searches for it twice.
     """
     wanted = Counter(revisions)
     found = []

@@ -6,8 +6,8 @@ share the revisions from before they parted, and stemming cuts off old history, 
 position 1.
 
 A tree is the tuple of its leaves (``revision_node``). An edit makes a new tuple that shares the old nodes.
-``tree_editor`` makes many merges at once, and ``revision_lookup`` finds revisions in a tree. The module knows nothing
-of documents, sequences or storage.
+``tree_editor`` makes many merges at once, and ``revision_lookup`` finds revisions in a tree. This module does not know
+documents, sequences or storage.
 """
 
 from __future__ import annotations
@@ -110,7 +110,7 @@ def stem(tree: RevisionTree, limit: int) -> RevisionTree:
 
 
 def _stemmed(tree: RevisionTree, known: Sequence[Node], limit: int) -> RevisionTree:
-    # How many revisions lie above each node, up to the nearest leaf.
+    # The number of revisions above each node, up to the nearest leaf.
     above = dict.fromkeys(tree, 0)
     for node in known:
         parent = node.parent

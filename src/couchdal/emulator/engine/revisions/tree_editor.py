@@ -1,7 +1,7 @@
 """Merging paths of revisions into a tree.
 
 A ``TreeEditor`` makes all merges of one request into one document. It finds revisions by their ids, so the cost of a
-merge depends on the path, and not on the number of leaves. It leaves the tree that it was made from as it was.
+merge depends on the path, and not on the number of leaves. It does not change the tree that it was made from.
 Source: ``couch_key_tree:merge``.
 """
 
@@ -37,8 +37,8 @@ def chain(parent: Node | None, tip: Node, ids: Sequence[bytes]) -> Node:
 class TreeEditor:
     """A tree that is being changed. ``tree()`` returns its current state.
 
-    The nodes of the original tree are shared with other trees. The editor replaces one by a copy of its own before it
-    changes it, and also replaces everything above it. Each node is copied at most once.
+    The nodes of the original tree are shared with other trees. Before the editor changes a node, it replaces the node
+    and all nodes above it by copies of its own. Each node is copied at most once.
     """
 
     def __init__(self, tree: RevisionTree) -> None:
@@ -139,7 +139,7 @@ class TreeEditor:
             node = self._children[node][ids[index]]
 
     def _aligned(self, position: int, ids: Sequence[bytes]) -> tuple[Node, int] | None:
-        """Return the first node that a root's tree shares with a path, and the index of its id. The lowest root counts.
+        """Return the first node that a root's tree shares with a path, and the index of its id. The lowest root wins.
 
         CouchDB looks for it at one position: where the path starts, or where the root does if that is higher.
         """
@@ -178,7 +178,7 @@ class TreeEditor:
         self._live += not tip.deleted
 
     def _extended_down(self, root: Node, older: Sequence[bytes]) -> Node:
-        """Give a root older history, newest first. Return the node that is the root's now."""
+        """Give a root older history, newest first. Return the node that replaces the root."""
         del self._roots[root.revision]
         node = self._owned(root)
         self._roots.pop(root.revision, None)
@@ -195,7 +195,7 @@ class TreeEditor:
         return node
 
     def _fill(self, node: Node, source: Node) -> Node:
-        """Give a node a body if it has none. Return the node that is its own now."""
+        """Give a node a body if it has none. Return the node that replaces it."""
         if node.has_body or not source.has_body:
             return node
         node = self._owned(node)
@@ -206,7 +206,7 @@ class TreeEditor:
         return node
 
     def _owned(self, node: Node) -> Node:
-        """Return the editor's copy of a node, which may be changed. What is above the node moves onto the copy."""
+        """Return the editor's own copy of a node, which may be changed. The nodes above it move onto the copy."""
         if node in self._own:
             return node
         copy = self._copied(node, node.parent)

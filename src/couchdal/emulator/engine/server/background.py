@@ -1,6 +1,6 @@
-"""Work that CouchDB does by itself, in steps that somebody drives. The caller holds the server's lock during a step.
+"""Work that CouchDB does in the background, in steps that a caller drives. It holds the server's lock during a step.
 
-Today this is the work on indexes, which CouchDB's ``ken`` starts after each write, and the record of events.
+This is the update of indexes, which CouchDB's ``ken`` starts after each write, and the record of events.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def work_of(server: Server) -> Iterator[None]:
     """Do all work that is due, one piece at each step.
 
-    An index that fails stays behind: the query that needs it gets the error.
+    An index that fails is not updated: the query that needs it gets the error.
     """
     if server.announced is not None:
         from couchdal.emulator.engine.server.global_changes import record_events  # few servers record events

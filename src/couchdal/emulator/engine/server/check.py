@@ -1,6 +1,6 @@
 """Check that all parts of a server's state agree with one another. The caller holds the server's lock.
 
-It does not check that trees are stemmed: a branch that is longer than the limit is right until its document changes.
+It does not check that trees are stemmed: a branch may be longer than the limit until its document changes.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Time as the engine sees it."""
+"""The clock of the engine."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 
 class Clock:
-    """Time as the engine sees it.
+    """The date of a server, and the time that its feeds wait.
 
-    By default the date stands still, so that answers can be repeated; ``date`` makes it pass, which a server needs for
+    By default the date stands still, so that answers can be repeated. With ``date`` it passes, which a server needs for
     its cookies to expire. ``monotonic`` measures how long feeds wait; without it, that time stands still too.
     """
 

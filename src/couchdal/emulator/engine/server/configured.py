@@ -1,8 +1,8 @@
 """Read and change a server's configuration, its administrators included. The caller holds the server's lock.
 
-A server keeps its administrators as the configuration has them: a hash of the password, or the password itself if the
-program gave it. A password is hashed when the configuration is read or written, because hashing takes a good part of a
-second by design.
+A server keeps its administrators as the configuration does: a hash of the password, or the password itself if the
+program gave it. A password is hashed only when the configuration is read or written, because hashing takes a good part
+of a second by design.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from couchdal.emulator.engine.server.keeper import Keeper
 from couchdal.emulator.engine.server.server import Server
 from couchdal.errors import Forbidden
 
-#: What may not be changed over HTTP. Source: ``couch_util:check_config_blacklist``.
+#: The sections that may not be changed over HTTP. Source: ``couch_util:check_config_blacklist``.
 _DENIED = frozenset(
     (
         *("daemons", "external", "httpd_design_handlers", "httpd_db_handlers", "httpd_global_handlers"),
@@ -82,7 +82,7 @@ def configure(server: Server, config: Configuration, admins: dict[str, str] | No
 
     def keep(keeper: Keeper) -> None:
         keeper.set_value("config", config.saved)
-        # A password that the program gave is not kept: the program gives it again.
+        # A password that the program gave is not stored: the program gives it again at the next start.
         keeper.set_value("admins", kept)
 
     server.journal.publish(Changes(assignments, keep=keep))
@@ -93,7 +93,7 @@ def configure(server: Server, config: Configuration, admins: dict[str, str] | No
 
 
 def carry_over(server: Server, before: Configuration | None, now: Configuration | None) -> None:
-    """Make the changes between two configurations of a server to its present one."""
+    """Apply the changes between two configurations of a server to its present one."""
     first = new_configuration(server.ids.named("uuid"), server.ids.named("secret"))
     configure(server, configuration_of(server).with_changes(before or first, now or first))
 
@@ -126,7 +126,7 @@ def setting(server: Server, name: str, key: str) -> str | None:
 
 
 def set_value(server: Server, name: str, key: str, value: str, *, saved: bool = True) -> str:
-    """Change a value, and return the old one, or an empty text. Raise ``BadRequest`` or ``Forbidden``.
+    """Change a value, and return the old one, or an empty string. Raise ``BadRequest`` or ``Forbidden``.
 
     Whitespace around the value is removed, and the password of an administrator is hashed.
     """

@@ -1,6 +1,6 @@
 """One database: its documents, settings and indexes, and the feeds that wait for its next change.
 
-It does not know requests. The caller holds the server's lock.
+This module does not know requests. The caller holds the server's lock.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from couchdal.emulator.storage.base import LocalDocument, Storage
 if TYPE_CHECKING:
     from couchdal.emulator.engine.javascript.runtime import Runtime
 
-#: What a data file keeps of a database as JSON.
+#: The attributes of a database that a data file keeps as JSON.
 SETTINGS = (
     "compacted_seq",
     "instance_start_time",
@@ -36,7 +36,7 @@ DEFAULT_SECURITY: dict[str, object] = {"members": {"roles": ["_admin"]}, "admins
 
 
 class Database(DocumentStore):
-    """A database as the server knows it. ``watchers`` are called after every change."""
+    """One database of a server. ``watchers`` are called after every change."""
 
     __slots__ = (
         "compacted_seq",
@@ -90,9 +90,9 @@ class Database(DocumentStore):
         self.deleted: bool = False
         self.watchers: dict[object, Callable[[], None]] = {}
         self.indexes: Indexes = Indexes(javascript)
-        # The server's. A database without a server has its own.
+        # The server's journal. A database without a server has its own.
         self.journal: Journal = journal or Journal()
-        # The request that is computing a write without the server's lock. The others wait for it.
+        # The request that is computing a write without the server's lock. Other writes wait for it.
         self.writer: object = None
 
     def origin(self) -> Database:
@@ -100,7 +100,7 @@ class Database(DocumentStore):
         return self
 
     def info(self) -> dict[str, object]:
-        """Return what CouchDB says about a database."""
+        """Return the information that CouchDB gives about a database."""
         return {
             "instance_start_time": self.instance_start_time,
             "db_name": self.name,
@@ -116,7 +116,7 @@ class Database(DocumentStore):
         }
 
     def partition_info(self, partition: str) -> dict[str, object]:
-        """Return what CouchDB says about a partition."""
+        """Return the information that CouchDB gives about a partition."""
         live, deleted = self.partition_counts(partition)
         return {
             "db_name": self.name,
@@ -135,11 +135,11 @@ class Database(DocumentStore):
         self._set("security", security)
 
     def set_revs_limit(self, limit: int) -> None:
-        """Set the number of revisions that are kept of a branch."""
+        """Set the number of revisions that a branch keeps."""
         self._set("revs_limit", limit)
 
     def set_purged_infos_limit(self, limit: int) -> None:
-        """Set the number of purges that are kept by a compaction."""
+        """Set the number of purges that a compaction keeps."""
         self._set("purged_infos_limit", limit)
 
     def _set(self, name: str, value: object) -> None:
@@ -150,7 +150,7 @@ class Database(DocumentStore):
         self.journal.publish(Changes(assignments, keep=keep))
 
     def settings(self) -> dict[str, object]:
-        """Return what a database has beside its documents, counts and numbers. It can be written as JSON."""
+        """Return the attributes in ``SETTINGS``, as values that JSON can express."""
         return {name: getattr(self, name) for name in SETTINGS}
 
     def _keep_settings(self, settings: Mapping[str, object], keeper: Keeper) -> None:
@@ -162,7 +162,7 @@ class Database(DocumentStore):
         keeper.set_settings(self.name, settings)
 
     def keep_whole(self, storage: Storage[DocumentRecord], keeper: Keeper) -> None:
-        """Keep a database whose documents are in another storage."""
+        """Write a database to the disk whose documents are in another storage."""
         keeper.create(self.name, self.settings(), self.storage)
         documents: list[Write] = [(None, record) for record in storage.changes()]
         _keep_documents(self.name, DocumentWrites(documents, storage.locals(), self.purges), self.numbers(), keeper)
@@ -242,9 +242,9 @@ class Database(DocumentStore):
         kept: DocumentWrites,
         unload: bool = False,
     ) -> None:
-        """Make a write that a layer above the storage holds already. ``counts`` are those of ``counts_after``.
+        """Make a write whose documents are already in a layer above the storage.
 
-        ``kept`` are the same writes, for the disk.
+        ``counts`` are those of ``counts_after``. ``kept`` has the same writes, for the disk.
         """
         live, deleted, design_version = counts
         purges = kept.purges
@@ -280,7 +280,7 @@ class Database(DocumentStore):
         self.journal.publish(Changes(assignments, actions, recover=[partial(storage.recover, ())], keep=keep))
 
     def add_layer(self) -> None:
-        """Let later writes go above the storage, which readers need as it is."""
+        """Direct later writes to a layer above the storage, because readers need its present state."""
         from couchdal.emulator.storage.layer import Layer  # only a server with long requests needs it
 
         self.storage = Layer(self.storage)
@@ -297,11 +297,11 @@ def _keep_documents(name: str, writes: DocumentWrites, numbers: Numbers, keeper:
 
 
 class _DatabaseCommit(Commit):
-    """A write of documents, with all that it changes in its database."""
+    """A write of documents, with all changes to the database's attributes."""
 
     __slots__ = ("parts",)
 
-    #: The database, and what ``commit`` received or computed. One tuple, because it costs least.
+    #: The database, and the values that ``commit`` received or computed. One tuple is faster than many attributes.
     parts: tuple[
         Database,
         Sequence[Write],

@@ -30,7 +30,7 @@ def validate_name(name: str) -> None:
 
 
 def check_name(name: str, *, partitioned: bool) -> None:
-    """Raise ``IllegalDatabaseName`` or ``BadRequest`` if no new database can have this name."""
+    """Raise ``IllegalDatabaseName`` or ``BadRequest`` if a new database cannot have this name."""
     validate_name(name)
     if partitioned and (name in _SYSTEM_NAMES or name.rpartition("/")[2] in _UNPARTITIONED):
         raise BadRequest("Cannot partition a system database")

@@ -1,7 +1,7 @@
-"""What happened to databases since ``_global_changes`` recorded it last.
+"""The events of databases since ``_global_changes`` was last written.
 
-CouchDB collects events for half a second and records each once. Here they are found by comparing what was announced
-with the present state, so that writes cost nothing more.
+CouchDB collects events for half a second and records each once. The emulator finds them by comparing the announced
+state with the present one, so that writes take no extra time.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _Sequences: TypeAlias = tuple[int, int]
 
 
 class Announced(NamedTuple):
-    """The databases of a moment, by name, and the events of those that were deleted since then."""
+    """The databases at one moment, by name, and the events of those that were deleted since."""
 
     databases: Mapping[str, _Sequences]
     events: frozenset[str] = frozenset()
@@ -39,7 +39,7 @@ def events_between(before: Announced, now: Announced) -> list[str]:
 
 
 def after_deletion(before: Announced, database: Database) -> Announced:
-    """Return what is announced, with the events of a database that is about to be deleted."""
+    """Return the announced state, with the events of a database that is about to be deleted."""
     others = dict(before.databases)
     events = _events(database.name, others.pop(database.name, None), _sequences(database))
     return Announced(others, before.events | events | {f"deleted:{database.name}", f"updated:{_LIST}"})

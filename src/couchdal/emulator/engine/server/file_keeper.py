@@ -1,6 +1,6 @@
-"""A keeper that writes to a data file, and the reading of what it wrote.
+"""A keeper that writes a server's data to a data file, and reads it again.
 
-It reads and writes rows; ``stored_server`` makes a server of them.
+This module reads and writes rows; ``stored_server`` makes a server from them.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ from couchdal.errors import Forbidden
 # The most bytes of an attachment in one row.
 _PART = 1 << 20
 _COMMITS = "commits"
-# How many pages are given back in one step.
+# How many pages of the file one step frees.
 _PAGES_AT_ONCE = 256
 
 
@@ -60,10 +60,10 @@ class FileKeeper(Keeper):
 
     def __init__(self, file: DataFile) -> None:
         self.file: DataFile = file
-        # How many transactions were begun, and whose file it is.
+        # How many transactions were begun, and the seed of the file's ids, which identifies the file.
         self._begun = 0
         self._file_id: object = None
-        # The last number of a database. None is used again.
+        # The last number of a database. Numbers are never used again.
         self._last_db = 0
         self.restart()
 
@@ -81,13 +81,13 @@ class FileKeeper(Keeper):
         return int(self.file.get_meta(_COMMITS) or 0)
 
     def is_ahead(self) -> bool:
-        """Return whether the file holds what the server does not."""
+        """Return whether the file holds transactions that the server does not."""
         return self.count() != self.applied or self.file.get_meta("ids") != self._file_id
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
         if self.file.read_only:
-            raise Forbidden(f"{self.file.path} was opened only to be read")
+            raise Forbidden(f"{self.file.path} was opened read-only")
         with self.file.transaction():
             self._begun = self.applied + 1
             self.file.set_meta(_COMMITS, self._begun)
@@ -202,7 +202,7 @@ class FileKeeper(Keeper):
             self.file.run("DELETE FROM attachments WHERE db = ? AND id = ? AND address = ?", (*key, address))
 
     def _write_attachment(self, key: tuple[int, bytes], address: str, data: bytes) -> None:
-        # An empty attachment has one part, too.
+        # An empty attachment has one empty part.
         for part, start in enumerate(range(0, len(data) or 1, _PART)):
             piece = data[start : start + _PART]
             values = (*key, address, part, piece, checksum(key[1], piece))
@@ -251,7 +251,7 @@ class FileKeeper(Keeper):
 
 
 def read_record(source: Source, db: int, row: StoredRow) -> DocumentRecord:
-    """Return the document of a row. It reads its other parts when somebody asks for them."""
+    """Return the document of a row. Its other parts are read when they are needed."""
     key = db, row.doc_id
     return decode_record(row, partial(_body, source, *key), partial(_data, source, *key))
 

@@ -1,4 +1,4 @@
-"""Forked processes: each server of the parent can be used in the child, whatever other threads were doing."""
+"""Forked processes: a child can use each server of its parent, even if another thread was using it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Server(Protocol):
     databases: dict[str, Database]
 
 
-# A dictionary, because its methods cannot be interrupted; those of a WeakSet can.
+# Use a dictionary: its methods cannot be interrupted, unlike those of a WeakSet.
 _servers: dict[int, ref[Server]] = {}
 _abandoned: list[Indexes] = []
 # The locks that a thread holds while it forks, and how long it waits for them.
@@ -32,7 +32,7 @@ _FORK_PAUSE_S = 1.0
 
 def remember(server: Server) -> None:
     """Make a server usable in forked processes, as long as it exists."""
-    # The callback is a method of the dictionary, too. It gets the dead reference as the default, and removes it.
+    # The callback is the dictionary's own ``pop``: it removes the entry. The dead reference is its unused default.
     _servers[id(server)] = ref(server, partial(_servers.pop, id(server)))
 
 

@@ -1,7 +1,7 @@
 """The documents of ``_global_changes``, and the feed that follows them. Source: ``global_changes_server``.
 
-Each document has an event as its id, such as ``updated:tasks``, and a new revision for each time that it happened.
-CouchDB writes them half a second later at most. The emulator writes them when somebody looks.
+Each document has an event as its id, such as ``updated:tasks``, and gets a new revision each time that it happens.
+CouchDB writes these documents within half a second. The emulator writes them when a request reads them.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from couchdal.http.json_text import encode_json
 
 
 def record_events(server: Server) -> None:
-    """Write what happened to databases since the last call. The caller holds the lock."""
+    """Write the events of databases since the last call. The caller holds the lock."""
     db = server.databases.get(GLOBAL_CHANGES)
     if db is None or db.writer is not None or server.announced is None:
         return
@@ -43,7 +43,7 @@ def _next_edit(db: Database, event: str) -> Document:
 
 
 class EventsFeed(ChangesFeed):
-    """The feed of ``_global_changes``. It wakes when any database changes, and records that before it reads."""
+    """The feed of ``_global_changes``. It wakes when any database changes, and records the event before it reads."""
 
     def poll(self) -> tuple[bytes, float | None]:
         with self._server.exclusively():
@@ -75,7 +75,7 @@ class EventsFeed(ChangesFeed):
 
 
 class UpdatesFeed(EventsFeed):
-    """The feed of ``_db_updates``. Its rows say what happened to which database, except in an event stream."""
+    """The feed of ``_db_updates``. Its rows name the event and the database, except in an event stream."""
 
     def _read(self, db: Database, cursor: Cursor) -> Step:
         step = super()._read(db, cursor)
@@ -83,7 +83,7 @@ class UpdatesFeed(EventsFeed):
 
 
 def described(rows: Sequence[Row]) -> list[Row]:
-    """Return rows of ``_db_updates`` for rows of the changes feed. Other documents than events have none."""
+    """Return rows of ``_db_updates`` for rows of the changes feed. Documents that are not events get no row."""
     parts = [(*str(row["id"]).partition(":"), row["seq"]) for row in rows]
     return [{"db_name": name, "type": kind, "seq": seq} for kind, colon, name, seq in parts if colon]
 
@@ -96,7 +96,7 @@ def _last_line(last_seq: str, pending: int | None) -> bytes:
     return encode_json({"last_seq": last_seq}) + b"\n"
 
 
-#: As those of the changes feed, but nobody counts pending events.
+#: The framings of the changes feed, but without the number of pending changes.
 UPDATES: Final[Mapping[str, Framing]] = {
     "longpoll": replace(FRAMINGS["longpoll"], end=_longpoll_end, quiet=True),
     "continuous": replace(FRAMINGS["continuous"], end=_last_line, quiet=True),

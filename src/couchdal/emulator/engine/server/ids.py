@@ -6,20 +6,20 @@ from hashlib import md5
 
 
 class Ids:
-    """Document ids and secrets of 32 hex digits: the same run of them for each seed.
+    """Document ids and secrets of 32 hex digits. The same seed gives the same run of ids.
 
-    Like CouchDB's own ids, those of one run share a prefix and rise, so that documents sort in the order of creation.
+    Like CouchDB's ids, those of one run share a prefix and rise, so that documents sort in the order of creation.
     """
 
     def __init__(self, seed: int = 0) -> None:
         self.seed: int = seed
-        #: The seed of the current run, how many ids it has given, and the beginning of the next ones. One tuple changes
-        #: in one step.
+        #: The seed of the current run, the number of ids it has given, and the prefix of the next ones. It is one
+        #: tuple, so that it changes in one step.
         self.position: tuple[int, int, str]
         self.begin()
 
     def begin(self, seed: int | None = None) -> None:
-        """Begin the run of document ids of a seed, or the first one again. Secrets stay, so logins remain valid."""
+        """Begin the run of ids of a seed, or the first run again. Secrets do not change, so logins stay valid."""
         run_seed = self.seed if seed is None else seed
         self.position = run_seed, 0, _beginning(run_seed, 0)
 

@@ -1,15 +1,14 @@
 """The journal: makes every write of a server happen wholly or not at all.
 
 An exception can end a write between any two steps: a signal handler raises it (Ctrl-C, the time limit of a test), or
-memory or the stack runs out. So a write first computes everything that it will change, then publishes that as a commit
-with one assignment, then applies it. Whoever takes the server's lock next finishes a commit that was interrupted. All
-steps of ``redo`` can be repeated from the beginning.
+memory or the stack runs out. So a write has three steps. It computes all of its changes, publishes them as a commit
+with one assignment, and applies the commit. If a commit is interrupted, the next request that takes the server's lock
+finishes it. All steps of ``redo`` can be repeated from the beginning.
 
-If the server has a data file, a commit is on the disk before it is applied. If it cannot be written there, nothing
-changes.
+If the server has a data file, a commit is on the disk before it is applied. If that fails, nothing changes.
 
-The journal knows nothing of documents or databases. It also keeps the counters of the server, because every part that
-counts something has it.
+The journal does not know documents or databases. It also keeps the counters of the server, because every part that
+counts something has access to it.
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ _REENTERED = (
 
 
 class Commit(ABC):
-    """A write that was computed and has to be finished. ``outer`` is the commit that it is part of."""
+    """A write that was computed and must be finished. ``outer`` is the commit that it is part of."""
 
     __slots__ = ("outer",)
 
@@ -44,7 +43,7 @@ class Commit(ABC):
 
     @property
     def keep(self) -> Keep | None:
-        """What writes the commit to the disk. ``None`` if it changes nothing that lasts."""
+        """The function that writes the commit to the disk, or ``None`` if it changes no stored data."""
         return None
 
     @abstractmethod
@@ -53,7 +52,7 @@ class Commit(ABC):
 
     @abstractmethod
     def redo(self) -> None:
-        """Finish the write, however much of it was applied."""
+        """Finish the write, even if a part of it was applied."""
 
     @abstractmethod
     def wake(self) -> None:
@@ -68,21 +67,21 @@ class Journal:
     def __init__(self) -> None:
         #: True while a request is running.
         self.busy: bool = False
-        #: How many writes were made. A request that has made one is not begun again.
+        #: How many writes were made. A request that has made one is not started again.
         self.commits: int = 0
         self.pending: Commit | None = None
-        #: What ``_stats`` shows: how often something happened, by its path. Answers are counted by method and status.
+        #: The counters of ``_stats``, by path. Answers are counted by method and status.
         self.counts: defaultdict[str | tuple[str, int], int] = defaultdict(int)
-        #: Who writes commits to the disk; ``None`` if they stay in memory.
+        #: The keeper that writes commits to the disk; ``None`` if they stay in memory.
         self.keeper: Keeper | None = None
 
     def settle(self) -> None:
-        """Finish what was interrupted. Raise ``BackendError`` if the caller interrupts a request of its own thread."""
+        """Finish an interrupted commit. Raise ``BackendError`` if the caller interrupts a request of its own thread."""
         if self.busy:
             raise BackendError(_REENTERED, "the memory backend")
         while (commit := self.pending) is not None:
             if self.keeper is not None and commit.keep is not None and not self.keeper.holds_next():
-                # The interruption came before it was on the disk. Then it was not applied either.
+                # The commit was interrupted before it was on the disk, so it was not applied either.
                 self.pending = commit.outer
                 continue
             commit.redo()
@@ -128,7 +127,7 @@ class Journal:
 class Changes(Commit):
     """A write that consists of assignments and of actions that can be repeated.
 
-    ``recover`` repairs what interrupted actions leave behind. ``woken`` wakes feeds. ``keep`` writes the changes to the
+    ``recover`` repairs the effects of interrupted actions. ``woken`` wakes feeds. ``keep`` writes the changes to the
     disk.
     """
 

@@ -1,4 +1,4 @@
-"""The contract between a server and what keeps its data on a disk.
+"""The contract between a server and a keeper, which stores the server's data on a disk.
 
 A keeper writes each commit in one transaction before the server applies it in memory. It does not decide anything.
 """
@@ -21,7 +21,7 @@ Write: TypeAlias = "tuple[DocumentRecord | None, DocumentRecord | None]"
 
 
 class DocumentWrites(NamedTuple):
-    """What a write changes in a database. ``purges`` is the new list of purges; None if it stays as it is."""
+    """The changes of one write to a database. ``purges`` is the new list of purges, or None if it does not change."""
 
     documents: Sequence[Write]
     locals: Sequence[tuple[str, LocalDocument | None]] = ()
@@ -46,15 +46,15 @@ class Keeper(ABC):
 
     @abstractmethod
     def transaction(self) -> AbstractContextManager[None]:
-        """Keep all changes of a ``with`` block, or none. Raise ``ServerError`` if they cannot be kept."""
+        """Store all changes of a ``with`` block, or none. Raise ``ServerError`` if they cannot be stored."""
 
     @abstractmethod
     def holds_next(self) -> bool:
-        """Return whether one transaction was kept that the server has not applied yet."""
+        """Return whether the keeper holds one transaction that the server has not applied yet."""
 
     @abstractmethod
     def catch_up(self) -> None:
-        """Note that the server has applied all that was kept."""
+        """Note that the server has applied all stored transactions."""
 
     @abstractmethod
     def remove_leftovers(self) -> bool:
@@ -68,7 +68,7 @@ class Keeper(ABC):
 
     @abstractmethod
     def shrink(self) -> bool:
-        """Give some unused space back to the file system. Return whether there may be more."""
+        """Give some unused space back to the file system. Return whether more may be left."""
 
     @abstractmethod
     def write(self, name: str, writes: DocumentWrites) -> None:
@@ -88,7 +88,7 @@ class Keeper(ABC):
 
     @abstractmethod
     def create(self, name: str, settings: Mapping[str, object], storage: Storage[DocumentRecord]) -> None:
-        """Keep a new database, whose storage ``new_storage`` returned. It replaces one of the same name."""
+        """Store a new database, whose storage ``new_storage`` returned. It replaces one of the same name."""
 
     @abstractmethod
     def delete(self, name: str) -> None:

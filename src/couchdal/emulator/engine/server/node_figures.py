@@ -1,6 +1,6 @@
 """Figures and versions of a node, as ``_system``, ``_versions`` and ``_prometheus`` show them. Source: ``chttpd_node``.
 
-The emulator is not an Erlang program. What it cannot know is 0; the rest says what this process is and does.
+The emulator is not an Erlang program. Figures of Erlang are 0; the others describe this process.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _HASHES = ("blake2s", "blake2b", "sha3_512", "sha3_384", "sha3_256", "sha3_224",
 
 
 def system_figures(server: Server) -> dict[str, JSON]:
-    """Return what ``_system`` shows. The caller holds the lock."""
+    """Return the figures of ``_system``. The caller holds the lock."""
     collections = sum(int(generation["collections"]) for generation in gc.get_stats())
     return {
         "uptime": uptime_s(server),
@@ -48,12 +48,12 @@ def system_figures(server: Server) -> dict[str, JSON]:
 
 
 def uptime_s(server: Server) -> int:
-    """Return for how many seconds the server has been running, by its own clock."""
+    """Return how many seconds the server has been running, by its own clock."""
     return int(server.clock.now() - server.started_at)
 
 
 def versions_of() -> dict[str, JSON]:
-    """Return what ``_versions`` shows."""
+    """Return the versions that ``_versions`` shows."""
     found = re.search(r"[0-9]+(\\.[0-9]+)*", collator_name())
     version = found[0] if found else "0"
     hashes: list[JSON] = [name for name in _HASHES if name in hashlib.algorithms_guaranteed]

@@ -1,4 +1,4 @@
-"""What a server knows of the replications that it runs by itself. ``replication.scheduler`` runs them."""
+"""The interface of a server to its background replications. ``replication.scheduler`` implements it."""
 
 from __future__ import annotations
 
@@ -12,4 +12,4 @@ class Replications(ABC):
 
     @abstractmethod
     def discard(self) -> None:
-        """Release what they hold. The object is not used any more."""
+        """Release their resources. The object is not used any more."""

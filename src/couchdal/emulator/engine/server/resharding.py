@@ -31,7 +31,7 @@ def resharding_of(server: Server) -> Resharding:
 
 
 def change_state(server: Server, *, stopped: bool, reason: object = None) -> None:
-    """Let jobs run, or stop all. Nothing changes if that is so already."""
+    """Let jobs run, or stop all. Do nothing if the state is right already."""
     found = resharding_of(server)
     if found.stopped != stopped:
         _store(server, found._replace(stopped=stopped, reason=reason))
@@ -103,7 +103,7 @@ def _run(server: Server, found: Resharding, job: Job) -> None:
     assignments: list[Assignment] = [(server, "resharding", found._replace(jobs=jobs))]
     assignments += ((db, "ranges", ranges), (db, "shards", len(ranges)))
     settings = {**db.settings(), "ranges": ranges, "shards": len(ranges)}
-    # The jobs are not kept: what they have done is.
+    # Only the effect of a job is stored, not the job.
     server.journal.publish(Changes(assignments, keep=lambda keeper: keeper.set_settings(db.name, settings)))
 
 

@@ -1,6 +1,6 @@
 """The emulated server: its databases, administrators, clock, ids and lock.
 
-It does not know requests. Two servers with the same seed give the same answers to the same requests.
+This module does not know requests. Two servers with the same seed give the same answers to the same requests.
 """
 
 from __future__ import annotations
@@ -61,9 +61,9 @@ class ServerClock:
 
 
 class Server:
-    """One emulated CouchDB. ``admins`` maps names to passwords. Without admins, everybody is one.
+    """One emulated CouchDB. ``admins`` maps names to passwords. Without admins, everybody is an administrator.
 
-    ``javascript`` says where functions of design documents run; without it, they run in this process.
+    ``javascript`` decides where functions of design documents run; without it, they run in this process.
     """
 
     __slots__ = (
@@ -105,33 +105,33 @@ class Server:
         self.clock: Clock = clock or Clock()
         self.started_at: float = self.clock.now()
         self.ids: Ids = ids or Ids()
-        # The values of the configuration, once something read or changed them, and what the engine reads from them.
+        # The values of the configuration, created on first use, and the settings that the engine reads from them.
         self.config: Configuration | None = None
         self.settings: Settings = Settings(self.ids.named("secret"))
         self.javascript: Runtime | None = javascript
         self.tell: Callable[[str, str, Message], None] | None = None
-        # What replicates by itself, once a document or a request asks for it, and what is called then.
+        # The background replications, created when the first is requested, and the function that is called then.
         self.replications: Replications | None = None
         self.wake: Callable[[], None] | None = None
         # One lock for everything: the interpreter runs one thread at a time anyway.
         self.lock: RLock = RLock()
-        # Whoever takes the lock to read or write calls ``journal.settle()`` first.
+        # After taking the lock, code that reads or writes calls ``journal.settle()`` first.
         self.journal: Journal = Journal()
-        # It grows with each deletion. A database that is created again must not accept the update sequences of the one
-        # before, and this tells them apart.
+        # Grows with each deletion, and is a part of update sequences. So a database that is created again does not
+        # accept the sequences of its predecessor.
         self.generation: int = 1
         self.databases: dict[str, Database] = self._system_databases()
-        # The databases that were created because a handle used them.
+        # The databases that handles created on first use.
         self.provided: set[object] = set()
-        # What the documents of "_global_changes" record, while that database exists.
+        # The state that the documents of "_global_changes" record, while that database exists.
         self.announced: Announced | None = None
-        # They are called after a database was created.
+        # These functions are called after a database was created.
         self.watchers: dict[object, Callable[[], None]] = {}
-        # Which shards were split, once a request asked for it.
+        # The jobs that split shards, once a request used them.
         self.resharding: Resharding | None = None
         # Failed logins by address, name and salt: their number, and the time of the first.
         self.failures: dict[tuple[str, str, str], tuple[int, float]] = {}
-        # Digests of passwords that were right before, by derived key: deriving a key takes a good part of a second.
+        # Digests of correct passwords by derived key, because deriving a key takes a good part of a second.
         self.known_passwords: dict[str, bytes] = {}
         # The lock, and the condition on which writers wait for each other.
         self._turn: tuple[RLock, Condition] | None = None
@@ -139,11 +139,11 @@ class Server:
 
     @property
     def version(self) -> Version:
-        """The version of CouchDB that this server is."""
+        """The version of CouchDB that this server answers as."""
         return self.settings.version
 
     def become(self, version: Version) -> None:
-        """Answer as a version of CouchDB does. Nobody may have used the server yet."""
+        """Answer as a version of CouchDB does. The server must not have been used yet."""
         values = self.config.values if self.config is not None else None
         if values is None:
             self.settings = Settings(self.settings.secret, version)
@@ -181,9 +181,9 @@ class Server:
         return nullcontext() if pace is None or pace.holds_lock else self.exclusively()
 
     def wait_until(self, is_free: Callable[[], bool]) -> None:
-        """Wait until other requests have ended what they compute without the lock.
+        """Wait until other requests have ended their computation without the lock.
 
-        The caller holds the lock, and has read nothing yet that others may change: they have the lock meanwhile.
+        The caller holds the lock. Other requests take it meanwhile, so the caller must not have read anything yet.
         """
         if is_free():
             return
@@ -208,12 +208,12 @@ class Server:
         journal.busy = busy
 
     def end_waiting(self) -> None:
-        """Let those who wait look again. The caller holds the lock."""
+        """Let waiting requests check their condition again. The caller holds the lock."""
         if self._turn is not None:
             self._turn[1].notify_all()
 
     def await_writer(self, name: str, writer: object = None) -> Database:
-        """Return a database when no other request computes a write of it. It is reserved for ``writer``.
+        """Wait until no other request computes a write to a database. Reserve it for ``writer`` and return it.
 
         The caller holds the lock, as for ``wait_until``. Raise ``NotFound`` if the database was deleted.
         """
@@ -229,7 +229,7 @@ class Server:
 
     @contextmanager
     def reading(self, db: Database) -> Iterator[Database]:
-        """Yield one state of a database: as the running request sees it, or under the lock."""
+        """Yield one state of a database: the view of the running request, or the database itself under the lock."""
         view = view_of(db)
         if view is not None:
             with view as seen:
@@ -248,7 +248,10 @@ class Server:
             return self.ids.next_of(settings.uuids_algorithm, self.clock.now(), settings.utc_id_suffix)
 
     def empty(self, *actions: Action) -> None:
-        """Forget everything but the administrators, and create the system databases. ``actions`` are part of it."""
+        """Delete all data but the administrators, and create the system databases.
+
+        ``actions`` run in the same commit.
+        """
         old, databases = self.databases.values(), self._system_databases()
         assignments: list[Assignment] = [(database, "deleted", True) for database in old]
         assignments += (
@@ -307,13 +310,13 @@ class Server:
         return database
 
     def tell_messages(self, tell: Callable[[str, str, Message], None]) -> None:
-        """Tell what functions log and throw, with the names of their database and their design document."""
+        """Pass the messages of functions to ``tell``, with the names of their database and their design document."""
         self.tell = tell
         for name, database in self.databases.items():
             database.indexes.tell = partial(tell, name)
 
     def check_new_name(self, name: str, *, partitioned: bool = False) -> None:
-        """Raise ``IllegalDatabaseName``, ``BadRequest`` or ``FileExists`` if no new database can have this name."""
+        """Raise ``IllegalDatabaseName``, ``BadRequest`` or ``FileExists`` if a new database cannot have this name."""
         check_name(name, partitioned=partitioned)
         if name in self.databases:
             raise FileExists()

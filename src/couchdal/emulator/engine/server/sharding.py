@@ -1,4 +1,4 @@
-"""The shards of a database on a cluster of one node, and what is known of jobs that split them.
+"""The shards of a database on a cluster of one node, and the jobs that split them.
 
 The shards of the emulator only have names: all documents of a database are in one storage. Sources: ``mem3_util``,
 ``mem3_hash``, ``mem3_reshard``.
@@ -32,7 +32,7 @@ class Job(NamedTuple):
     history: tuple[tuple[float, str, str | None], ...]
 
     def described(self, node: str) -> JSON_OBJECT:
-        """Return what ``_reshard/jobs`` shows of the job."""
+        """Return the job as ``_reshard/jobs`` shows it."""
         completed = self.state == "completed"
         return {
             "id": self.job_id,
@@ -97,7 +97,7 @@ def shard_name(db: Database, shard: Range) -> str:
 
 
 def halves(shard: Range) -> tuple[Range, Range]:
-    """Return the two shards that a job makes of one."""
+    """Return the two shards into which a job splits one."""
     middle = shard[0] + (shard[1] - shard[0] + 1) // 2
     return (shard[0], middle - 1), (middle, shard[1])
 

@@ -1,4 +1,4 @@
-"""Snapshots: the state of a server, to be restored, and changes carried over from one state to another."""
+"""Snapshots: save and restore the state of a server, and apply the changes of one state to another."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _SETTINGS = ("security", "revs_limit", "purged_infos_limit")
 class Snapshot:
     """The state of a memory server at one moment. It can be restored any number of times.
 
-    Taking and restoring it cost what has changed since, not what the databases hold.
+    The time to take and restore it depends on the changes since, not on the size of the databases.
     """
 
     def __init__(self, server: Server) -> None:
@@ -31,7 +31,7 @@ class Snapshot:
         return f"<Snapshot of {len(self._state.databases)} databases>"
 
     def with_changes_since(self, before: Snapshot) -> Snapshot:
-        """Return a snapshot of this state plus what has changed since another one. The server stays as it is."""
+        """Return a snapshot of this state plus the changes since another one. The server does not change."""
         with self._server.lock:
             self._server.journal.settle()
             carried = Snapshot.__new__(Snapshot)
@@ -47,16 +47,16 @@ class Snapshot:
 
 
 def _carry_over(server: Server, before: ServerState, onto: ServerState) -> ServerState:
-    """Return the state ``onto`` plus what has changed since ``before``. The server stays as it is.
+    """Return the state ``onto`` plus the changes since ``before``. The server does not change.
 
-    ``onto`` may lack what came later and has to stay: documents, databases, settings. If both states changed the same
-    document, the later one replaces it whole.
+    ``onto`` is a state in which these changes are missing: documents, databases, settings. If both states changed the
+    same document, the later version replaces the whole document.
     """
     now = keep(server)
-    # Until the end, whoever finds the server interrupted brings it back.
+    # If this is interrupted, the next request restores the server.
     back = _WayBack(server, now)
     server.journal.pending = back
-    # Nothing of this goes to the disk.
+    # Without a keeper, these steps do not go to the disk.
     restore(server, onto._replace(keeper=None))
     for name in before.databases:
         if name not in now.databases and name in server.databases:
@@ -83,7 +83,7 @@ def _carry_over(server: Server, before: ServerState, onto: ServerState) -> Serve
         carry_over(server, before.config[0], now.config[0])
     server.generation = max(server.generation, now.generation)
     server.provided |= now.provided - before.provided
-    # It is not on the disk, even if ``onto`` is.
+    # The new state is not on the disk, even if ``onto`` is.
     carried = keep(server)
     restore(server, now)
     server.journal.pending = back.outer
@@ -101,7 +101,7 @@ class _WayBack(Commit):
         self._state = state
 
     def apply(self) -> None:
-        """Do nothing: only an interruption needs the way back."""
+        """Do nothing: only an interruption needs this commit."""
 
     def redo(self) -> None:
         restore(self._server, self._state)
@@ -111,7 +111,7 @@ class _WayBack(Commit):
 
 
 class _Changes(NamedTuple):
-    """What differs between two states of a database: documents, local documents and settings."""
+    """The differences between two states of a database: documents, local documents and settings."""
 
     documents: list[str]
     locals: list[str]

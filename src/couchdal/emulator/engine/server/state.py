@@ -1,7 +1,7 @@
 """Snapshots, rollbacks and forks of a server and its databases.
 
-A module apart from the server, so that programs that never go back do not import it. The caller holds the server's
-lock.
+It is separate from the module of the server, so that programs without snapshots do not import it. The caller holds the
+server's lock.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ if TYPE_CHECKING:
     from couchdal.emulator.engine.server.replications import Replications
     from couchdal.emulator.engine.server.sharding import Resharding
 
-# How many overlays may lie upon one another before their documents are copied into one storage.
+# The most overlays above one storage. Beyond this number, their documents are copied into one storage.
 _MAX_DEPTH = 8
 
 
 class DatabaseValues(NamedTuple):
-    """The attributes of a database that change, beside its documents and the list of purges."""
+    """The attributes of a database that change, except its documents and the list of purges."""
 
     revs_limit: int
     purged_infos_limit: int
@@ -54,7 +54,7 @@ _values_of = attrgetter(*DatabaseValues._fields)
 
 
 class DatabaseState(NamedTuple):
-    """A database at one moment. Nobody writes to ``storage`` any more."""
+    """A database at one moment. ``storage`` is not written to any more."""
 
     storage: Storage[DocumentRecord]
     values: DatabaseValues
@@ -75,14 +75,14 @@ class ServerState(NamedTuple):
     ids: tuple[int, int, str]
     advanced_s: float
     replications: object
-    #: Who kept the server's data on a disk, and how many transactions that had then.
+    #: The keeper of the server's data, and the number of its transactions at that moment.
     keeper: tuple[Keeper, int] | None
 
 
 def keep(server: Server) -> ServerState:
     """Return the state of a server. The cost grows with the number of databases, not of documents.
 
-    What is written from now on stays in memory, until the server returns to a state that is on the disk.
+    Later writes stay in memory until the server returns to a state that is on the disk.
     """
     keeper, server.journal.keeper = server.journal.keeper, None
     return ServerState(
@@ -102,7 +102,7 @@ def keep(server: Server) -> ServerState:
 
 
 def restore(server: Server, state: ServerState) -> None:
-    """Bring a server back to a state, at the cost of what has changed since.
+    """Bring a server back to a state. The cost grows with the changes since.
 
     Feeds of databases that did not exist then end.
     """
@@ -134,7 +134,7 @@ def fork(server: Server) -> Server:
     other.provided, other.party_admin = server.provided.copy(), server.party_admin
     other.announced = server.announced
     other.resharding = _of_fork(server.resharding, other)
-    # A password that was right on one server is right on both.
+    # A password that is correct on one server is correct on both.
     other.known_passwords = server.known_passwords
     return other
 
@@ -152,7 +152,7 @@ def _of_fork(resharding: Resharding | None, server: Server) -> Resharding | None
 
 
 def _replications(server: Server, state: object) -> Replications | None:
-    """Return what replicates in a state. What ran until now ends without a checkpoint."""
+    """Return the replications of a state. Those that ran until now end without a checkpoint."""
     if server.replications is None:
         return None
     server.replications.discard()
@@ -166,7 +166,7 @@ def _resumed(server: Server, state: object) -> Replications:
 
 
 def keep_database(database: Database) -> DatabaseState:
-    """Return the state of a database, at the same cost whatever it holds. Later writes go to a new overlay."""
+    """Return the state of a database, at a cost that does not depend on its size. Later writes go to a new overlay."""
     overlay = database.storage
     if type(overlay) is not OverlayStorage or overlay.is_changed():
         overlay = OverlayStorage(overlay.steady())
@@ -185,7 +185,7 @@ def restore_database(database: Database, state: DatabaseState) -> None:
 
 
 # How one database returns to a state: the database, the state, the storage (None if only feeds are woken), and the ids
-# of the documents that may differ (None if nobody knows).
+# of the documents that may differ (None if they are not known).
 _Part: TypeAlias = "tuple[Database, DatabaseState, Storage[DocumentRecord] | None, set[str] | None]"
 
 
@@ -257,7 +257,7 @@ class _ServerRestoration(_Restoration):
         server.journal.keeper = None
         keeper, applied = state.keeper or (None, 0)
         if keeper is not None and keeper.applied == applied:
-            # What the state holds is on the disk, so the next writes can go there, too.
+            # The state is on the disk, so the next writes go there too.
             for database, kept in state.databases.values():
                 database.storage = kept.storage.resumed() or database.storage
             server.journal.keeper = keeper
@@ -303,7 +303,7 @@ def fork_database(database: Database, journal: Journal | None = None) -> Databas
 
 
 def adopt_database(database: Database, journal: Journal) -> tuple[Database, Keep]:
-    """Return another server's database for this one, and what writes it to the disk."""
+    """Return a copy of another server's database for this server, and the function that writes it to the disk."""
     adopted = fork_database(database, journal)
     keep = partial(adopted.keep_whole, adopted.storage)
     if journal.keeper is not None:

@@ -1,7 +1,7 @@
-"""The statistics of a node: what was counted, as ``_stats`` and ``_prometheus`` show it.
+"""The statistics of a node, as ``_stats`` and ``_prometheus`` show them.
 
-Sources: ``couch_stats_httpd``, ``couch_prometheus_util``. Histograms are empty, as those of an idle CouchDB are: they
-show the last seconds only. Figures that the emulator has no cause to count are 0.
+Sources: ``couch_stats_httpd``, ``couch_prometheus_util``. Histograms are empty, like those of an idle CouchDB, because
+they show only the last seconds. Counters of events that the emulator does not have are 0.
 """
 
 from __future__ import annotations

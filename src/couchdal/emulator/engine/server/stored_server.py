@@ -1,6 +1,6 @@
-"""A server whose data is in a file: opening it, and opening it anew.
+"""A server whose data is in a file: opening it, and opening it again.
 
-Documents stay in the file until somebody asks for them.
+Documents stay in the file until a request needs them.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _OLDER_GENERATIONS = "generations"
 
 
 def attach(server: Server, file: DataFile) -> FileKeeper:
-    """Let a new server have the data of a file, and keep its data there from now on.
+    """Give a new server the data of a file, and keep its data there from now on.
 
     Raise ``ServerError`` if the file is damaged.
     """
@@ -40,7 +40,7 @@ def detach(server: Server, keeper: FileKeeper) -> None:
 
 
 class _Reopening(Commit):
-    """Opens the file of a server again, and reads it if somebody else has changed it."""
+    """Opens the file of a server again, and reads it if another process has changed it."""
 
     __slots__ = ("_keeper", "_server")
 
@@ -76,7 +76,7 @@ def _load(server: Server, keeper: FileKeeper) -> None:
     keeper.restart()
     ids = Ids(file.get_meta("ids") or 0)
     openings = int(file.get_meta("openings") or 0) + 1
-    # Ids of documents must not be those that were given before.
+    # Generated ids must differ from those of earlier openings.
     ids.begin(ids.seed + openings)
     server.ids = ids
     generation = _generation(file)
@@ -89,7 +89,7 @@ def _load(server: Server, keeper: FileKeeper) -> None:
     assignments.append((server, "admins", {**server.admins, **(file.get_meta("admins") or {})}))
     if GLOBAL_CHANGES in databases:
         assignments.append((server, "announced", announced(databases)))
-    # A file that cannot be read must stay as it is.
+    # A file that cannot be read must not be changed.
     if not file.read_only:
         with file.transaction():
             file.set_meta("openings", openings)

@@ -1,7 +1,7 @@
 """Views of databases: one state of a database, for a request that works without the server's lock.
 
-A view pins the storage of its database, so nobody changes what it reads. It writes as the database itself does, in one
-short step under the lock; before that, the request has reserved the database, so that no other write comes between.
+A view pins the storage of its database, so the documents that it reads do not change. It writes as the database itself
+does, in one short step under the lock. Before that, the request reserves the database, so other writes wait.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ _values_of = attrgetter(*_NAMES)
 
 
 class View(Database):
-    """A database in one state. ``renew`` goes on to its present state."""
+    """A database in one state. ``renew`` moves the view to the present state."""
 
     __slots__ = ("_pinned", "_server", "_source", "live")
 
@@ -56,7 +56,7 @@ class View(Database):
         """The caller holds the lock."""
         self.live: Database = live
         self._server = server
-        # The storage of the database, and its state that this view reads.
+        # The storage of the database, and the pinned state of it that this view reads.
         self._source: Storage[DocumentRecord] = live.storage
         self._pinned: Storage[DocumentRecord] | None = None
         self.indexes = SharedIndexes(server, self)
@@ -80,7 +80,7 @@ class View(Database):
         if self._pinned is not None:
             self._pinned.unpin()
             self._pinned = None
-            # A state of a file that nobody references costs nothing.
+            # Drop the reference: an unused state of a file costs nothing.
             self.storage: Storage[DocumentRecord] = self._source
 
     def close(self) -> None:
@@ -97,7 +97,7 @@ class View(Database):
         unload: bool = False,
         purges: list[PurgeInfo] | None = None,
     ) -> None:
-        # What goes to the disk is not in memory, so there is nothing to prepare.
+        # A write to a data file does not go into a layer in memory, so there is nothing to prepare.
         if len(writes) <= _MOST_AT_ONCE or self.journal.keeper is not None:
             with self._writing() as live:
                 live.commit(writes, update_seq, locals_, unload=unload, purges=purges)
@@ -126,7 +126,7 @@ class View(Database):
 
     @contextmanager
     def _writing(self) -> Iterator[Database]:
-        """Yield the database to write to, under the lock. Afterwards the view shows what was written."""
+        """Yield the database to write to, under the lock. Afterwards the view shows the state after the write."""
         with self._server.exclusively():
             live = self.live
             if live.deleted:
@@ -134,7 +134,7 @@ class View(Database):
             if not _is_same(live.storage, self._source) or live.update_seq != self.update_seq:
                 raise ServerError("the database was restored to another state during the request", error="conflict")
             live.validation_loaded = self.validation_loaded
-            # This view needs the old state no more, so the write need not go to another layer.
+            # This view no longer needs the old state, so the write does not need another layer.
             self._unpin()
             try:
                 yield live
@@ -145,16 +145,16 @@ class View(Database):
 
 
 def _is_same(storage: Storage[DocumentRecord], pinned: Storage[DocumentRecord]) -> bool:
-    """Return whether a storage holds what the pinned one does. Snapshots put empty overlays above a storage."""
+    """Return whether two storages hold the same documents. Snapshots put empty overlays above a storage."""
     while storage is not pinned and isinstance(storage, OverlayStorage) and not storage.is_changed():
         storage = storage.below
     return storage is pinned or storage.resumed() is pinned
 
 
 def sink(database: Database, most: int) -> bool:
-    """Move some writes from a layer to the storage below it, if no reader needs either. Return False if none did.
+    """Move some writes from a layer to the storage below it, if no reader needs either. Return False if nothing moved.
 
-    It does not change what the database holds.
+    The content of the database does not change.
     """
     layer = database.storage
     if not isinstance(layer, Layer) or layer.pins or layer.below.pins or layer.below.resumed() is not None:
@@ -170,7 +170,7 @@ def sink(database: Database, most: int) -> bool:
 
 
 class _Sinking(Commit):
-    """Moves writes from a layer to the storage below it. What the database holds stays the same."""
+    """Moves writes from a layer to the storage below it. The content of the database does not change."""
 
     __slots__ = ("_layer", "_moves")
 
@@ -208,7 +208,7 @@ class SharedIndexes:
         return self._view.live.indexes.javascript
 
     def close(self) -> None:
-        """Release what readers had. The caller holds the lock."""
+        """Release the readers' copies of indexes. The caller holds the lock."""
         for index in self._copies:
             index.end_reading()
         self._copies = []
@@ -253,7 +253,7 @@ class SharedIndexes:
         return copied
 
     def _catch_up(self, reader: _Index, find: Callable[[], _Index]) -> None:
-        """Bring an index and the reader's copy of it up to the view's state, or both to a later one."""
+        """Update an index and the reader's copy of it to the view's state, or both to a later one."""
         server, view = self._server, self._view
         index: _Index | None = None
         try:
@@ -288,7 +288,7 @@ class SharedIndexes:
         *,
         known: Sequence[str],
     ) -> None:
-        """Read the next documents without the lock. Add their rows under it, unless others have changed the index."""
+        """Read the next documents without the lock. Add their rows under it, unless the index was changed meanwhile."""
         view = self._view
         found: Sequence[tuple[str, _Found | None]]
         until = view.update_seq
