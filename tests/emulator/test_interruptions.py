@@ -81,6 +81,7 @@ def dump(backend: MemoryBackend) -> dict[str, object]:
     """Return all data of the server. Generated ids, caches and time are not data."""
     server = backend.server
     found: dict[str, object] = {"admins": dict(server.admins), "generation": server.generation}
+    found["configuration"] = server.config and server.config.values
     for name, db in server.databases.items():
         records = [(one.doc_id, one.seq, [trace_of(leaf) for leaf in one.tree]) for one in db.storage.changes()]
         found[name] = (
@@ -199,6 +200,11 @@ def dirty(act: Act) -> Callable[[MemoryBackend], Act]:
     return prepare
 
 
+def reset_configured(backend: MemoryBackend) -> Act:
+    ask(backend, "PUT", "/_node/_local/_config/private/level", "1")
+    return lambda backend: backend.reset()
+
+
 WRITES: dict[str, Callable[[MemoryBackend], Act]] = {
     "put": always(lambda backend: ask(backend, "PUT", "/db/new", {"n": 1})),
     "post": always(lambda backend: ask(backend, "POST", "/db", {"n": 1})),
@@ -223,6 +229,7 @@ WRITES: dict[str, Callable[[MemoryBackend], Act]] = {
     "snapshot": always(lambda backend: backend.snapshot()),
     "fork": always(lambda backend: backend.fork()),
     "reset": always(lambda backend: backend.reset()),
+    "reset of a configured server": reset_configured,
     "clock": always(lambda backend: backend.clock.advance(5)),
 }
 

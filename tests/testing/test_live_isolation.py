@@ -24,7 +24,7 @@ from couchdal.testing.system import Kept, System
 
 NUMBER = 20
 OLD = [f"private-old-{number}" for number in range(NUMBER)]
-USERS = [f"private-user-{number}" for number in range(5)]
+USERS = [f"private-user-{number}" for number in range(6)]
 LOCALS = [f"_local/private-{number}" for number in range(3)]
 
 
@@ -71,6 +71,12 @@ def old(server: CouchBackend) -> Iterator[None]:
         root.get(path, "PUT", {**user, "roles": ["writer"]})
         # The others get the same hash: to compute one takes long.
         password = {key: user[key] for key in ("password_scheme", "derived_key", "salt", "iterations", "pbkdf2_prf")}
+    # A history that a lower limit would cut.
+    user = root.get(f"/_users/org.couchdb.user:{USERS[5]}?revs=true")
+    history = [f"{number:032x}" for number in range(12)]
+    user["_revisions"] = {"start": user["_revisions"]["start"] + 12, "ids": [*history, *user["_revisions"]["ids"]]}
+    user["_rev"] = f"{user['_revisions']['start']}-{history[0]}"
+    root.get("/_users/_bulk_docs", "POST", {"docs": [user], "new_edits": False})
     for number, doc_id in enumerate(LOCALS):
         root.get(f"/_users/{doc_id}", "PUT", {"n": number})
     yield
@@ -248,6 +254,9 @@ HOSTILE = """
 
     def test_settings_of_system_databases_change():
         db.get("/_users/_revs_limit", "PUT", 7)
+        assert db.get("/_users/_revs_limit") == 7
+        user = db.get(USER + "5")
+        db.get(USER + "5", "PUT", {**user, "roles": ["taken"]})
         try:
             db.get("/_users/_security", "PUT", {"admins": {"names": ["x"], "roles": []}, "members": {}})
         except Forbidden:
@@ -300,6 +309,8 @@ HOSTILE = """
         user = db.get(USER + "0")
         db.get(USER + "0", "PUT", {**user, "roles": ["taken"]})
         db.get("/_users/_local/private-2", "PUT", {"n": 9})
+        body = {"source": OLD[4], "target": OLD[5], "create_target": True, "continuous": True}
+        assert db.get("/_replicate", "POST", body)["ok"]
         if kill == "exit":
             os._exit(1)
         os.kill(os.getpid(), signal.SIGKILL)
@@ -360,9 +371,11 @@ def test_next_run_puts_back_what_a_killed_run_changed(
     changed = state(server)
     assert changed["_users"] != before["_users"]
     assert any(name.startswith("dal-test-kept-") for name in leftovers(server))
+    assert "dal-test" in json.dumps(ask(server, "GET", "/_scheduler/jobs"))
     next_run(tmp_path, live)
     assert state(server) == before
     assert leftovers(server) == []
+    assert "dal-test" not in json.dumps(ask(server, "GET", "/_scheduler/jobs"))
 
 
 def test_isolated_test_costs_two_more_requests(

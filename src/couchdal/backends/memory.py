@@ -235,7 +235,12 @@ class MemoryBackend(Emulator):
     def reset(self) -> None:
         with self.server.lock:
             self.server.journal.settle()
-            self.server.empty(self.server.ids.begin)
+            if self.server.config is None:
+                self.server.empty(self.server.ids.begin)
+                return
+            from couchdal.emulator.engine.server.configured import empty  # few servers are configured
+
+            empty(self.server, self.server.ids.begin)
 
 
 def _version(text: str) -> Version:

@@ -13,6 +13,7 @@ from threading import RLock
 from couchdal.backends.base import BaseBackend
 from couchdal.backends.couch_server import CouchServer
 from couchdal.errors import BackendError, CouchError
+from couchdal.http.json_text import JSON
 from couchdal.http.messages import Request
 from couchdal.http.urls import quote
 from couchdal.testing.copying import Mark, ask, copy_changes, copy_database, mark
@@ -40,6 +41,8 @@ class LiveScope:
         self.tokens: set[object] = set(tokens)
         #: What it changed of CouchDB's own databases and configuration, by lock.
         self.kept: dict[str, Kept] = {}
+        #: The limits that tests gave to CouchDB's own databases, by name. On the server they stay as they are.
+        self.limits: dict[str, JSON] = {}
         #: Replications to cancel at its end.
         self.replications: list[dict[str, object]] = []
 
@@ -131,11 +134,14 @@ class LiveDatabases:
                 self._hand_over(name, before, setup, scope)
             scope.touched |= setup.touched
             scope.replications += setup.replications
-            for lock, kept in setup.kept.items():
-                scope.kept.setdefault(lock, kept)
-            for inner in self._scopes[self._scopes.index(scope) + 1 :]:
+            scope.limits |= setup.limits
+            narrower = self._scopes[self._scopes.index(scope) + 1 :]
+            self.system.hand_over(setup, scope, narrower)
+            for inner in narrower:
                 inner.provided |= self._provided - setup.provided
                 inner.tokens |= CouchServer.provided - setup.tokens
+                for name in setup.limits:
+                    inner.limits.pop(name, None)
 
     def private(self, name: str, *, writes: bool = False, provide: bool = False) -> str:
         """Return the private name that a database has now.
@@ -260,6 +266,11 @@ class LiveDatabases:
             or any(private in scope.touched for scope in self._scopes)
         )
 
+    def limit(self, name: str) -> JSON:
+        """Return the ``_revs_limit`` that tests gave to one of CouchDB's own databases, or ``None``."""
+        with self.lock:
+            return next((scope.limits[name] for scope in reversed(self._scopes) if name in scope.limits), None)
+
     def keeps(self, path: str) -> bool:
         """Return whether an open scope has changed a document of one of CouchDB's own databases."""
         return any(kept.path == path for scope in self._scopes for kept in scope.kept.values())
@@ -270,10 +281,18 @@ class LiveDatabases:
             return
         self._cleaned = True
         with suppress(CouchError, BackendError):
-            listed = ask(self.backend, "GET", "/_all_dbs", query=f"start_key=%22{PREFIX}%22&end_key=%22{PREFIX}~%22")
-            names = [name for name in listed if isinstance(name, str)] if isinstance(listed, list) else []
+            names = self._left_over()
             self.system.restore_ended(names)
             ended = {run for run in map(run_of, names) if run is not None and has_ended(run)}
-            for name in names:
+            if not ended:
+                return
+            # A replication would create its target anew.
+            self.system.cancel_replications(ended)
+            for name in self._left_over():
                 if run_of(name) in ended:
                     self.backend.send(Request("DELETE", f"/{quote(name)}"))
+
+    def _left_over(self) -> list[str]:
+        """Return the private databases of all runs."""
+        listed = ask(self.backend, "GET", "/_all_dbs", query=f"start_key=%22{PREFIX}%22&end_key=%22{PREFIX}~%22")
+        return [name for name in listed if isinstance(name, str)] if isinstance(listed, list) else []

@@ -18,12 +18,12 @@ from couchdal.errors import BadRequest, NotConfigured
 from couchdal.http.answers import JSON_TYPE
 from couchdal.http.headers import effective_method
 from couchdal.http.messages import ABSENT, Request, Response
-from couchdal.http.urls import quote, unquote
+from couchdal.http.urls import quote, split_path, unquote
 from couchdal.middleware.chain import Steps, install
 from couchdal.testing.listings import Listings
 from couchdal.testing.live import LiveDatabases
 from couchdal.testing.names import is_legal
-from couchdal.testing.protection import is_write, keep_server, keep_system, refuse
+from couchdal.testing.protection import exchange_limit, is_write, keep_server, keep_system, refuse
 from couchdal.testing.replications import Replications, is_same_host, port_of
 from couchdal.testing.rewriting import rewritten
 from couchdal.testing.system import SYSTEM_DATABASES
@@ -129,6 +129,8 @@ class Mapping:
         databases = self._databases
         method = effective_method(request.method, request.headers)
         if name in SYSTEM_DATABASES:
+            if split_path(request.path)[1:] == ["_revs_limit"]:
+                return (yield from exchange_limit(databases, request, name, method))
             if is_write(request, method):
                 if name == "_replicator" and self._replications.is_refused(request):
                     return refuse(request, method)

@@ -7,14 +7,15 @@ from uuid import uuid4
 
 from couchdal.api.routes import find_route
 from couchdal.errors import Forbidden, NotFound
-from couchdal.http.answers import error_response
+from couchdal.http.answers import error_response, json_response, without_body
 from couchdal.http.json_text import JSON
-from couchdal.http.messages import Request, Response
+from couchdal.http.messages import ABSENT, Request, Response
 from couchdal.http.urls import quote, split_path
+from couchdal.middleware.chain import Steps
 from couchdal.testing.copying import objects
 from couchdal.testing.live import LiveDatabases
 
-_SETTINGS = ("_security", "_revs_limit", "_purged_infos_limit")
+_SETTINGS = ("_security", "_purged_infos_limit")
 _HARMLESS = ("_compact", "_view_cleanup", "_ensure_full_commit")
 _DOCUMENTS = ("/{db}/_local/{local}", "/{db}/_design/{design}", "/{db}/{doc_id}")
 _ATTACHMENTS = ("/{db}/_design/{design}/{name...}", "/{db}/{doc_id}/{name...}")
@@ -75,6 +76,37 @@ def keep_system(databases: LiveDatabases, request: Request, method: str) -> Requ
             wanted = [request.headers.get("destination", "").partition("?")[0]]
         return _keep_ids(databases, request, path, wanted)
     return refuse(request, method, name)
+
+
+def exchange_limit(databases: LiveDatabases, request: Request, name: str, method: str) -> Steps:
+    """Read or write the ``_revs_limit`` that tests see of one of CouchDB's own databases.
+
+    The limit on the server stays as it is. A lower one would cut the history of each document that is written
+    meanwhile, and nothing could bring it back.
+    """
+    if method not in ("GET", "HEAD", "PUT"):
+        return (yield request)
+    headers = {each: value for each, value in request.headers.items() if not each.startswith("content-")}
+    answer = yield request.with_head("GET", request.path, request.query, headers).with_body()
+    if method == "PUT":
+        wanted = request.value() if request.json is not ABSENT else _number(request.body)
+        if type(wanted) is not int or wanted <= 0 or answer.status != 200:
+            return (yield request)
+        # CouchDB checks the rights, and changes nothing.
+        response = yield request.with_body(json=answer.value())
+        if response.status == 200:
+            databases.current.limits[name] = wanted
+        return response
+    limit = databases.limit(name)
+    if answer.status == 200 and limit is not None:
+        kept = {each: value for each, value in answer.headers.items() if each != "content-length"}
+        answer = json_response(limit, headers=kept)
+    return without_body(answer) if method == "HEAD" else answer
+
+
+def _number(body: bytes) -> int | None:
+    """Return the number that a body is, whatever its content type."""
+    return int(body) if body.strip().isdigit() else None
 
 
 def _keep_documents(

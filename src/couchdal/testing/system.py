@@ -7,8 +7,9 @@ meanwhile, and if this run is killed, the next one puts the value back.
 
 from __future__ import annotations
 
+import json
 import time
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Sequence
 from contextlib import suppress
 from hashlib import sha256
 from typing import NamedTuple, Protocol
@@ -32,6 +33,10 @@ _CLAIMED_S = 5.0
 # The kind of a claim: its run has changed nothing.
 _NOTHING = "nothing"
 _HASHED_S = 10.0
+# How long CouchDB may take to notice a deleted replication.
+_NOTICED_S = 5.0
+# CouchDB lists 25 jobs if nobody names a number.
+_MOST_JOBS = 100_000
 
 
 class Kept(NamedTuple):
@@ -128,6 +133,24 @@ class System:
                 ask(self._backend, "DELETE", f"/{lock}")
                 self._held.discard(lock)
         scope.kept.clear()
+
+    def hand_over(self, setup: Keeping, scope: Keeping, narrower: Sequence[Keeping]) -> None:
+        """Leave to a scope what its fixture changed. ``narrower`` scopes may have changed the same before."""
+        for lock, kept in setup.kept.items():
+            before = [inner for inner in narrower if lock in inner.kept]
+            scope.kept.setdefault(lock, before[0].kept[lock] if before else kept)
+            now = _read(self._backend, kept.kind, kept.path) if before else None
+            for inner in before:
+                # Their ends leave what the fixture wrote.
+                inner.kept[lock] = kept._replace(value=now)
+
+    def cancel_replications(self, runs: Collection[str]) -> None:
+        """Cancel the replications that killed runs asked for and did not write into a database."""
+        for job in _jobs(self._backend):
+            text = json.dumps(job)
+            if job.get("doc_id") is None and any(run in text for run in runs):
+                with suppress(CouchError):
+                    ask(self._backend, "POST", "/_replicate", {"replication_id": job["id"], "cancel": True})
 
     def restore_ended(self, names: Iterable[str]) -> None:
         """Put back what killed runs changed. ``names`` are databases of the server."""
@@ -256,12 +279,27 @@ def _put_back_document(backend: BaseBackend, kept: Kept) -> None:
             if str(leaf["_rev"]) not in known and leaf.get("_deleted") is not True:
                 with suppress(CouchError):
                     ask(backend, "DELETE", kept.path, query=f"rev={leaf['_rev']}")
+                    _wait_for_end(backend, database, str(leaf["_id"]))
         leaves = objects(_read(backend, "document", kept.path))
     added = [leaf for leaf in leaves if str(leaf["_rev"]) not in known]
     if added:
         doc_id = str(added[0]["_id"])
         ask(backend, "POST", f"/{database}/_purge", {doc_id: [str(leaf["_rev"]) for leaf in added]})
     write_leaves(backend, database, objects(kept.value))
+
+
+def _wait_for_end(backend: BaseBackend, database: str, doc_id: str) -> None:
+    """Wait until CouchDB has noticed that a replication's document was deleted."""
+    deadline = time.monotonic() + _NOTICED_S
+    # It reads its documents from the changes feed, where a purged one is missing.
+    while any((job["database"], job["doc_id"]) == (database, doc_id) for job in _jobs(backend)):
+        if time.monotonic() > deadline:
+            return
+        time.sleep(_POLL_S)
+
+
+def _jobs(backend: BaseBackend) -> list[dict[str, JSON]]:
+    return objects(member(ask(backend, "GET", "/_scheduler/jobs", query=f"limit={_MOST_JOBS}"), "jobs"))
 
 
 def _put_back_local(backend: BaseBackend, kept: Kept, now: JSON) -> None:

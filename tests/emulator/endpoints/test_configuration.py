@@ -6,10 +6,11 @@ import json
 import re
 from base64 import b64encode
 from hashlib import sha1
+from pathlib import Path
 
 import pytest
 
-from couchdal import BadRequest, CouchDAL, Forbidden, MemoryBackend, Request
+from couchdal import BadRequest, CouchDAL, Forbidden, MemoryBackend, Request, SqliteBackend
 from couchdal.transcripts.scenario import RECORDED_ADMIN
 
 CONFIG = "/_node/_local/_config"
@@ -305,3 +306,25 @@ def test_login_upgrades_the_hash_of_a_password(backend: MemoryBackend) -> None:
     backend.config["chttpd_auth/iterations"] = "11"
     assert ask(backend, "GET", "/_session", user=login)[0] == 200
     assert found()["_rev"] == rev
+
+
+@pytest.mark.parametrize("stored", [False, True], ids=["memory", "sqlite"])
+def test_reset_forgets_what_was_configured(tmp_path: Path, *, stored: bool) -> None:
+    def opened() -> MemoryBackend:
+        admin = ("me", "secret")
+        return SqliteBackend(tmp_path / "data.db", admin=admin) if stored else MemoryBackend(admin=admin)
+
+    backend = opened()
+    backend.config["private/level"] = "1"
+    backend.config["couchdb/max_document_size"] = "100"
+    backend.config["admins/other"] = "secret"
+    backend.reset()
+    for turn in range(2):
+        assert "private/level" not in backend.config, turn
+        assert backend.config.get("couchdb/max_document_size") is None
+        assert [*backend.server.admins] == ["me"]
+        assert ask(backend, "PUT", f"/db{turn}", user=("me", "secret"))[0] == 201
+        assert ask(backend, "PUT", f"/db{turn}/long", {"text": "a" * 200}, ("me", "secret"))[0] == 201
+        if stored:
+            backend.close()
+            backend = opened()

@@ -12,7 +12,7 @@ from collections.abc import Iterator, MutableMapping
 from couchdal.emulator.engine.auth.admins import ADMINS, hash_admin, is_hashed
 from couchdal.emulator.engine.config.configuration import Configuration, Sections, check_setting, new_configuration
 from couchdal.emulator.engine.config.parsing import parse_settings
-from couchdal.emulator.engine.server.journal import Assignment, Changes
+from couchdal.emulator.engine.server.journal import Action, Assignment, Changes, Keep
 from couchdal.emulator.engine.server.keeper import Keeper
 from couchdal.emulator.engine.server.server import Server
 from couchdal.errors import Forbidden
@@ -74,22 +74,35 @@ def configuration_of(server: Server) -> Configuration:
 
 def configure(server: Server, config: Configuration, admins: dict[str, str] | None = None) -> None:
     """Replace the configuration, and the administrators if they are given."""
-    before, settings = server.settings, parse_settings(config.values, server.version)
-    assignments: list[Assignment] = [(server, "config", config), (server, "settings", settings)]
-    if admins is not None:
-        assignments.append((server, "admins", admins))
-    kept = {name: value for name, value in (server.admins if admins is None else admins).items() if is_hashed(value)}
+    before = server.settings
+    assignments, keep = _changes(server, config, server.admins if admins is None else admins)
+    server.journal.publish(Changes(assignments, keep=keep))
+    if server.settings.peruser_enable and not before.peruser_enable:
+        from couchdal.emulator.engine.auth.peruser import follow_users  # few servers have such databases
+
+        follow_users(server)
+
+
+def empty(server: Server, action: Action) -> None:
+    """Forget databases and what was configured, in one step. Administrators whom the program named stay."""
+    if server.config is None:
+        server.empty(action)
+        return
+    config = Configuration.begin(server.config.base)
+    assignments, keep = _changes(server, config, _admins_with(server, config))
+    server.empty(action, *assignments, keep=keep)
+
+
+def _changes(server: Server, config: Configuration, admins: dict[str, str]) -> tuple[list[Assignment], Keep]:
+    settings = parse_settings(config.values, server.version)
+    kept = {name: value for name, value in admins.items() if is_hashed(value)}
 
     def keep(keeper: Keeper) -> None:
         keeper.set_value("config", config.saved)
         # A password that the program gave is not stored: the program gives it again at the next start.
         keeper.set_value("admins", kept)
 
-    server.journal.publish(Changes(assignments, keep=keep))
-    if settings.peruser_enable and not before.peruser_enable:
-        from couchdal.emulator.engine.auth.peruser import follow_users  # few servers have such databases
-
-        follow_users(server)
+    return [(server, "config", config), (server, "settings", settings), (server, "admins", admins)], keep
 
 
 def carry_over(server: Server, before: Configuration | None, now: Configuration | None) -> None:
@@ -160,9 +173,15 @@ def delete_value(server: Server, name: str, key: str, *, saved: bool = True) -> 
 
 def reload(server: Server) -> None:
     """Forget the values that were not saved."""
-    config, changed = configuration_of(server).reloaded(), configuration_of(server).values.get(ADMINS, {})
+    config = configuration_of(server).reloaded()
+    configure(server, config, _admins_with(server, config))
+
+
+def _admins_with(server: Server, config: Configuration) -> dict[str, str]:
+    """Return the administrators when another configuration replaces the present one."""
+    changed = configuration_of(server).values.get(ADMINS, {})
     unchanged = {name: value for name, value in server.admins.items() if changed.get(name) != value}
-    configure(server, config, {**unchanged, **config.values.get(ADMINS, {})})
+    return {**unchanged, **config.values.get(ADMINS, {})}
 
 
 def _shown(server: Server, name: str) -> str:

@@ -20,7 +20,7 @@ from couchdal.emulator.engine.server.database_name import check_name
 from couchdal.emulator.engine.server.events import GLOBAL_CHANGES, Announced, after_deletion, announced
 from couchdal.emulator.engine.server.forks import remember
 from couchdal.emulator.engine.server.ids import Ids
-from couchdal.emulator.engine.server.journal import Action, Assignment, Changes, Journal
+from couchdal.emulator.engine.server.journal import Action, Assignment, Changes, Journal, Keep
 from couchdal.emulator.storage.memory import MemoryStorage
 from couchdal.errors import NO_DATABASE, FileExists, NotFound
 from couchdal.pace import begin_long, give_way, here, view_of, waiting
@@ -247,10 +247,10 @@ class Server:
                 return self.ids.next()
             return self.ids.next_of(settings.uuids_algorithm, self.clock.now(), settings.utc_id_suffix)
 
-    def empty(self, *actions: Action) -> None:
-        """Delete all data but the administrators, and create the system databases.
+    def empty(self, action: Action, *more: Assignment, keep: Keep = lambda keeper: None) -> None:
+        """Delete all data but the configuration, and create the system databases.
 
-        ``actions`` run in the same commit.
+        The other changes are made in the same commit.
         """
         old, databases = self.databases.values(), self._system_databases()
         assignments: list[Assignment] = [(database, "deleted", True) for database in old]
@@ -263,10 +263,12 @@ class Server:
             (self, "announced", None),
             (self, "known_passwords", {}),
             (self, "replications", None),
+            *more,
         )
-        keep = partial(_keep_new, list(self.databases), databases, 1)
+        keep_new = partial(_keep_new, list(self.databases), databases, 1)
         woken = [database.changed for database in old]
-        self.journal.publish(Changes(assignments, actions, woken=woken, keep=keep))
+        changes = Changes(assignments, [action], woken=woken, keep=lambda keeper: (keep_new(keeper), keep(keeper)))
+        self.journal.publish(changes)
 
     def _system_databases(self) -> dict[str, Database]:
         return {name: self.new_database(name, 1) for name in ("_replicator", "_users")}
