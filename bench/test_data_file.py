@@ -69,7 +69,7 @@ OPERATIONS: dict[str, Operation] = {
 
 @pytest.fixture(scope="module")
 def databases(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, CouchDAL]]:
-    """A database with documents on each server that there is."""
+    """A database with documents on each available server."""
     serve = (sys.executable, "-m", "couchdal.cli", "serve", "--port", "0", "--backend")
     with ExitStack() as opened:
         data = tmp_path_factory.mktemp("data") / "a.db"

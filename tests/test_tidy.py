@@ -72,7 +72,7 @@ ONLY_IMPORTERS = {
     "random": {"couchdal.proxy.retries", "couchdal.operations.attempts"},
     "secrets": {"couchdal.server.assembly"},
 }
-# Their docstrings say why they import what they use when they use it.
+# The docstrings of these modules say why they defer imports.
 DEFERRING = {
     "couchdal",
     "couchdal.backends",

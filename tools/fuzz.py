@@ -1,7 +1,7 @@
-"""Fuzz the parsers with atheris, guided by coverage, and keep in the repository what reaches new code.
+"""Fuzz the parsers with atheris, guided by coverage, and keep inputs that reach new code in the repository.
 
 ``python tools/fuzz.py --minutes 5 json url`` fuzzes these parsers, each for five minutes. An input that shows a fault
-is made small, stored as ``tests/fuzz/corpus/<parser>/found-...``, and reported. ``make fuzz`` runs all of them.
+is reduced, stored as ``tests/fuzz/corpus/<parser>/found-...``, and reported. ``make fuzz`` runs all of them.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ def reached(target: Target, data: bytes) -> frozenset[tuple[str, int, int]]:
 
 
 def distil(name: str, target: Target) -> int:
-    """Keep in the repository the inputs that together reach most. Return how many."""
+    """Keep, in the repository, the inputs that together reach the most code. Return their number."""
     folder = CORPUS / name
     folder.mkdir(parents=True, exist_ok=True)
     kept = {file for file in folder.iterdir() if file.name.startswith(("found-", "seed-"))}

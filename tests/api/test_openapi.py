@@ -35,7 +35,7 @@ from couchdal.api.routes import ROUTES
 
 # For each operation. Operations without parameters have fewer. `make soak` sends some 12,600 requests in all.
 EXAMPLES = examples(quick=5, soak=68)
-# One in so many of the systematic requests, which try each parameter's limits, is sent.
+# The quick tests send one of this many systematic requests, which try each parameter's limits.
 SYSTEMATIC = examples(quick=4, soak=1)
 MOST_GROWTH_MB = 150
 COUNTED: list[int] = []
@@ -154,7 +154,7 @@ def server() -> Iterator[str]:
             before = resident_mb(process.pid)
             yield found[0]
             assert resident_mb(process.pid) - before < MOST_GROWTH_MB
-            # Requests that only ever miss would prove little.
+            # If no request reached an existing object, this would prove little.
             assert len(COUNTED) < 1000 or sum(status < 300 for status in COUNTED) > len(COUNTED) / 5, Counter(COUNTED)
         finally:
             process.kill()
@@ -224,7 +224,7 @@ def test_random_requests_are_answered_as_described(case: Any, filled: str) -> No
             case.query["rev"] = json.load(found)["_rev"]
     response = case.call(base_url=filled)
     COUNTED.append(response.status_code)
-    # A continuous feed is a line of JSON for each change, which no schema can say.
+    # A schema cannot describe a continuous feed, which has a line of JSON for each change.
     case.validate_response(response, checks=CHECKS[: 1 if (case.query or {}).get("feed") == "continuous" else None])
     if case.path_parameters.get("db") in ("db", "parts") and b"Database does not exist" in response.content:
         # Some request has deleted it.

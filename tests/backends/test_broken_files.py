@@ -1,4 +1,4 @@
-"""Files that are cut, damaged, locked or of another kind: each is named, and none is taken for a new one."""
+"""Files that are cut, damaged, locked or of another kind: the error names them, and none is overwritten."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_file_cut_at_any_length_is_refused_and_stays_as_it_is(
 
 @pytest.mark.parametrize("effort", _SAMPLE)
 def test_damaged_log_leaves_the_state_after_some_write(effort: str, tmp_path: Path, figure: Figure) -> None:
-    """A log that was cut, or has a flipped bit, ends there. Nothing tells that from a loss of power."""
+    """A log that was cut, or has a flipped bit, ends there. It cannot be told from a loss of power."""
     (tmp_path / "made").mkdir()
     made, path = tmp_path / "made" / "a.db", tmp_path / "a.db"
     backend = SqliteBackend(made)
@@ -126,7 +126,7 @@ def test_flipped_bit_is_found_or_changes_nothing(
     figure("flipped bits that were found", found)
 
 
-# Values that are read as well as before, and values of another type.
+# Values that can still be read, and values of another type.
 CHANGES = (
     "UPDATE databases SET settings = replace(settings, '1', '2')",
     "UPDATE meta SET value = replace(value, '1', '2') WHERE value LIKE '%1%'",

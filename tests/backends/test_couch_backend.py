@@ -45,7 +45,8 @@ ENCODED = "p%40ss%2Fw%3Ard"
 def raw_server(*answers: bytes, hold: bool = False, requests: int = 1) -> Iterator[tuple[str, list[bytes]]]:
     """Serve each answer to one connection, for up to ``requests`` requests.
 
-    Yields its address and what each connection brought. With ``hold`` connections stay open till the client's end.
+    Yield its address, and the data of each connection. With ``hold``, connections stay open until the client closes
+    them.
     """
     received: list[bytes] = []
     with closing(socket.create_server(("127.0.0.1", 0))) as listener:

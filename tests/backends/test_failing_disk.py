@@ -80,7 +80,7 @@ def disk() -> Iterator[FailingDisk]:
 
 
 def places(kind: str, effort: str) -> Iterable[int]:
-    """Return which call fails: each one, or some."""
+    """Return the numbers of the calls that fail: all of them, or some."""
     if effort == "all":
         return count(1)
     # The log is copied from the 107th call on.
@@ -144,7 +144,7 @@ def test_write_on_a_failing_disk_happens_wholly_or_not_at_all(
                 backend.send(request("PUT", "/tasks/_local/alive", {"n": turn})).result()
             if not disk.has_failed:
                 break
-    # The log is copied after the write. It is on the disk, whether that fails or not.
+    # SQLite copies its log after the write. The write is on the disk even if that fails.
     assert copied or kind != "copy back"
     expected = state_of(twin)
     kept.close()

@@ -17,7 +17,7 @@ import pytest
 from couchdal import CouchDAL, SqliteBackend
 
 FEW = 1_000
-# The goal is 1.5 for a million documents. Other processes disturb so short times.
+# The goal is 1.5 for a million documents. Other processes disturb such short times.
 MOST = 2.5
 
 

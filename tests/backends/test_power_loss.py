@@ -1,4 +1,4 @@
-"""A data file after a loss of power: each answered write is there, no other one by half, and the file is sound."""
+"""A data file after a loss of power: it is sound, has each answered write, and has no write in part."""
 
 from __future__ import annotations
 

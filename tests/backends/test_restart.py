@@ -291,7 +291,7 @@ def test_copy_of_a_file_in_use_has_what_was_answered_before(
             with CouchDAL(f"sqlite:///{copy}", database="tasks") as db:
                 ids = {row["id"] for row in db.get("/_all_docs")["rows"]}
                 assert {f"{number}-{part}" for number in before for part in range(5)} <= ids
-                # No request is there by half.
+                # No request was applied in part.
                 assert len(ids) % 5 == 0
                 assert db.emulator.check() == []
     finally:

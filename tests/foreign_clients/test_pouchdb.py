@@ -26,7 +26,7 @@ def remote(server: Any, db: str) -> str:
 
 
 class Pouch:
-    """A PouchDB database on disk. Each call opens it anew."""
+    """A PouchDB database on disk. Each call opens it again."""
 
     def __init__(self, replicate: Callable[..., Any], local: Path, remote: str) -> None:
         self.replicate, self._local, self._remote = replicate, local, remote

@@ -1,4 +1,4 @@
-"""The inputs that fuzzing has kept, and the faults that it has found: each parser still stands all of them."""
+"""The inputs that fuzzing has kept, and the faults that it has found: each parser still handles all of them."""
 
 from __future__ import annotations
 

@@ -145,14 +145,14 @@ def test_slow_requests_of_one_client_leave_connections_to_others(
     assert health(wire) == 200
     refused = wire.ask("GET /db/doc HTTP/1.1")
     assert (refused.status, refused.json()["error"]) == (503, "service_unavailable")
-    # So do those that wait for a place.
+    # So do those that wait for a slot.
     assert [answer_head(other) for other in open_wires[6:]] == [503] * 6
     assert len(upstream.received) == 6
     for _ in range(3):
         with socket.create_connection(("127.0.0.1", wire.port), source_address=("127.0.0.2", 0)) as other:
             other.sendall(b"GET /db/doc HTTP/1.1\r\nHost: x\r\n\r\n")
             assert other.recv(12) == b"HTTP/1.1 200"
-    # A client that leaves gives back its place.
+    # A client that disconnects frees its slot.
     open_wires.pop(0).close()
     assert within(5, lambda: wire.ask("GET /db/doc HTTP/1.1").status == 200)
 
@@ -197,7 +197,7 @@ def test_places_are_shared_among_the_clients_that_wait_for_one() -> None:
             slot.release()
         await asyncio.sleep(0)
         assert [sum(task.done() for task in tasks) for tasks in waiting.values()] == [4, 4, 4]
-        # A cancelled task gives back its place, and its wish for one.
+        # A cancelled task frees its slot, or stops waiting for one.
         for task in [*waiting["a"], *waiting["b"]]:
             task.cancel()
         await asyncio.wait([*waiting["a"], *waiting["b"]])
@@ -222,7 +222,7 @@ def test_last_places_are_for_clients_that_hold_few(limit: int) -> None:
             held += 1
         taken.append(held)
     assert taken[0] == limit - limit // 4
-    # The next clients have at least one place each, until all are taken.
+    # The next clients get at least one slot each, until all are taken.
     assert sum(taken) <= limit
     assert sum(taken) < limit or sum(map(bool, taken)) == 1 + limit // 4
 

@@ -1,4 +1,4 @@
-"""``couchdal serve --data``, killed at any moment under eight writers: nothing answered is lost, nothing half there."""
+"""``couchdal serve --data``, killed at any moment under eight writers: each answered write is kept, none in part."""
 
 from __future__ import annotations
 

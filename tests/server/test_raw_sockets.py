@@ -146,7 +146,7 @@ def test_malformed_answers_are_recognized() -> None:
 
 
 class Process:
-    """A server, what it holds, and the sockets to it."""
+    """A server process, its memory, and the sockets to it."""
 
     def __init__(self, url: str, process: subprocess.Popen[str]) -> None:
         self.port = int(url.rpartition(":")[2])

@@ -140,7 +140,7 @@ def test_terminated_server_ends_when_its_lock_is_never_freed() -> None:
 
 def test_terminated_server_ends_when_nobody_reads_its_standard_error() -> None:
     with stuck_server("/loop", TIMEOUT_S) as process:
-        # The pipe is full: whoever writes to it waits.
+        # The pipe is full, so writers wait.
         assert process.stderr
         os.set_blocking(process.stderr.fileno(), False)
         writer = os.open(f"/proc/{process.pid}/fd/2", os.O_WRONLY | os.O_NONBLOCK)

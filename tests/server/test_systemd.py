@@ -1,4 +1,4 @@
-"""What the server sends to systemd: that it is ready, alive or stopping, and nothing when it hangs."""
+"""The server's messages to systemd: ready, alive and stopping, and none when it hangs."""
 
 from __future__ import annotations
 

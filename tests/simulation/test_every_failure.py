@@ -21,7 +21,7 @@ from simulation import NODES, PROXY, SURPLUS, World, deterministic
 from couchdal import MemoryBackend
 from couchdal.http.messages import Request, Response
 
-# The quick tests try one of so many bytes.
+# The quick tests try one of this many bytes.
 STEP = 1 if os.environ.get("SOAK") else 17
 
 
@@ -57,7 +57,7 @@ class Requests:
             doc = {"_id": f"r{number}", "_rev": "3-abc", "token": token()}
             asked = ("POST", "/db/_bulk_docs", {"docs": [doc], "new_edits": False})
         elif kind == "delete":
-            # Past what a test puts between the emulator and its callers.
+            # Bypass the test's own changes between the emulator and its callers.
             response = MemoryBackend.send(self.world.backend, Request("PUT", f"/db/d{number}", "", {}, b"{}"))
             rev: Any = response.result()
             asked = ("DELETE", f"/db/d{number}?rev={rev['rev']}")

@@ -101,7 +101,7 @@ def _drop(backend: MemoryBackend, n: int) -> Request:
 def _copy_back(backend: MemoryBackend, n: int) -> Request:
     """Fill the write-ahead log with 954 pages, so that the write copies them into the file."""
     if isinstance(backend, SqliteBackend):
-        # The log begins anew.
+        # The log starts again.
         with closing(sqlite3.connect(backend.path)) as connection:
             connection.execute("PRAGMA wal_checkpoint").fetchall()
     for part in range(18):

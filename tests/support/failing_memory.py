@@ -92,7 +92,7 @@ def fail_allocations(act: Act, step: int) -> tuple[int, list[str]]:
         if not failed and number > 100 and not any(fails(act, later) for later in range(number, number + 100)):
             return tried, wrong
         tried += 1
-        # Whoever comes next finishes or undoes the write.
+        # The next request finishes or undoes the write.
         wrong += [f"allocation {number}: {text}" for text in backend.check()]
         if contents(backend) not in allowed:
             wrong.append(f"allocation {number}: the write happened by half: {contents(backend)}")

@@ -149,7 +149,7 @@ def fuzz_selector(data: bytes) -> None:
 
 
 def fuzz_url(data: bytes) -> None:
-    """Paths and queries: decoded as the standard library does, and the same when they are written anew."""
+    """Paths and queries: decoded as the standard library does, and equal after they are written again."""
     text = data.decode("latin-1")
     path, _, query = text.partition("?")
     assert unquote_form(text, "replace") == urllib.parse.unquote_plus(text, "utf-8", "replace")

@@ -1,4 +1,4 @@
-"""A disk that loses power: what files may hold afterwards, if only synced data is sure to be there.
+"""A disk that loses power: the possible contents of files afterwards, if only synced data is certain to be there.
 
 A call to the operating system changes what programs see. The disk has it for certain after a sync of the file, and the
 name of a new file after a sync of its folder. Of everything else, a loss of power may leave any part.

@@ -50,7 +50,7 @@ def couchdal_serve(
             process.kill()
 
 
-# ``couchdal serve``, with requests that hold its event loop or its lock for ever.
+# ``couchdal serve``, with requests that hold its event loop or its lock forever.
 _STUCK = """
     import sys, threading, time
     from couchdal import cli

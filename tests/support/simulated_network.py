@@ -79,7 +79,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
 
 
 class SimulatedSocket:
-    """What servers and HTTP clients ask of the socket behind a transport."""
+    """The socket behind a transport, with the methods that servers and HTTP clients call."""
 
     family = socket.AF_INET
 
@@ -104,11 +104,11 @@ class SimulatedSocket:
 
 @dataclass
 class Fate:
-    """What goes wrong with a connection: after so many bytes in one direction it ends, or falls silent.
+    """The failure of a connection: after a number of bytes in one direction it ends, or falls silent.
 
     ``after`` are bytes from the client (``upwards``) or from the server. ``end`` is ``reset``, ``eof`` or ``silence``.
     ``slowness`` stretches all delays. ``surplus`` follows some of the server's answers in the same piece.
-    ``replace`` comes in place of the next answer.
+    ``replace`` is sent in place of the next answer.
     """
 
     after: int | None = None
@@ -330,7 +330,7 @@ class Link:
         return bool(mark) and length in head.split(b"\r\n") and self.network.chance.random() < 0.3
 
     def fated(self, upwards: bool, piece: bytes) -> bytes:
-        """Return what of a piece arrives, and end the connection if it is time."""
+        """Return the part of a piece that arrives, and end the connection if its time has come."""
         fate = self.fate
         before = self._passed[upwards]
         self._passed[upwards] += len(piece)
@@ -377,7 +377,7 @@ class Network:
     links: set[Link] = field(default_factory=set)
     faults: Counter[str] = field(default_factory=Counter)
     digest: Any = field(default_factory=hashlib.sha256)
-    #: The last events, for whoever looks for the cause of a failure.
+    #: The last events, which help to find the cause of a failure.
     trace: deque[tuple[float, int, str, str, bytes | None]] = field(default_factory=lambda: deque(maxlen=400))
     listeners: dict[str, Callable[[], Any]] = field(default_factory=dict)
     count: int = 0

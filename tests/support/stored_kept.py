@@ -19,7 +19,7 @@ class Kept:
 
 
 class FileStorage(SqliteStorage[Kept]):
-    """A storage that writes what a keeper writes otherwise."""
+    """A storage that writes to the file itself, in place of a keeper."""
 
     __slots__ = ()
 

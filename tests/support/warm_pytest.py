@@ -1,6 +1,6 @@
 """Test runs in new processes that have pytest and other packages imported already. They take half the time.
 
-Couchdal itself is not among the packages: each run imports it anew, with its own settings.
+Couchdal itself is not among the packages: each run imports it with its own settings.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The disk under SQLite, watched: an observer sees each call to the operating system, and may let it fail.
+"""The disk under SQLite, watched: an observer sees each call to the operating system, and may make it fail.
 
 SQLite reaches files through a table of functions (its VFS). Here a copy of the default table calls the observer first.
 It is registered with ``ctypes`` in the library that Python's ``sqlite3`` has loaded, and is the default while a disk is
@@ -19,7 +19,7 @@ from typing import Any, NamedTuple, Protocol
 import pytest
 
 _OK, _IOERR = sqlite3.SQLITE_OK, sqlite3.SQLITE_IOERR
-#: What a failure of each kind is to SQLite.
+#: SQLite's error code for a failure of each kind.
 FAILURES = {
     "read": _IOERR | (1 << 8),
     "write": _IOERR | (3 << 8),

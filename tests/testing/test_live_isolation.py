@@ -522,7 +522,7 @@ def test_old_value_of_a_killed_run_is_put_back_once(server: CouchBackend, turn: 
 def test_lock_without_an_owner_is_removed_once(
     server: CouchBackend, monkeypatch: pytest.MonkeyPatch, turn: str
 ) -> None:
-    """Two runs find the lock of a run that was killed before it said who it is."""
+    """Two runs find the lock of a run that was killed before it recorded its owner."""
     kept = Kept("database", "/private-race", [])
     lock, third = f"/{kept.lock}", PrivateNames()
     server.send(Request("DELETE", lock))

@@ -1,4 +1,4 @@
-"""What tests see of a live server: their own databases, under the names that they wrote, and nothing of others."""
+"""What tests see of a live server: their own databases, under the names that they use, and no data of others."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ def laid_out(value: object, layout: Layout, headers: Mapping[str, str] | None = 
     return Response(200, {"content-type": JSON_TYPE, **(headers or {})}, value, layout=layout)
 
 
-#: What CouchDB allows pages of its interface to load.
+#: The content policy of pages of CouchDB's interface.
 _INTERFACE_POLICY: Final = (
     "child-src 'self' data: blob:; default-src 'self'; img-src 'self' data:; font-src 'self'; "
     "script-src 'self' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; frame-src https://blog.couchdb.org;"
@@ -31,18 +31,18 @@ _INTERFACE_POLICY: Final = (
 
 
 class AnswerSettings:
-    """What CouchDB's configuration says about answers. The attributes of the class are its defaults."""
+    """The settings of CouchDB that concern answers. The attributes of the class are the defaults."""
 
     #: The headers in which a proxy names the host and the scheme that its client used.
     x_forwarded_host: str = "x-forwarded-host"
     x_forwarded_proto: str = "x-forwarded-proto"
     x_forwarded_ssl: str = "x-forwarded-ssl"
-    #: Where browsers log in.
+    #: The path of the login page for browsers.
     authentication_redirect: str = "/_utils/session.html"
     #: Whether anonymous requests are refused. Browsers then ask for a password.
     require_valid_user: bool = False
     #: The header ``Content-Security-Policy`` of the interface below ``/_utils``, and the settings of older versions,
-    #: which count if it is not enabled.
+    #: which apply if it is not enabled.
     utils_csp_enable: bool = True
     utils_csp: str = _INTERFACE_POLICY
     older_utils_csp_enable: bool = True
@@ -122,7 +122,7 @@ def accepts(request: Request, kind: str) -> bool:
 
 
 def without_body(response: Response) -> Response:
-    """Return the answer to HEAD: the headers that GET would get, the body's length among them.
+    """Return the answer to HEAD: the headers that GET would get, including the body's length.
 
     CouchDB sends rows in chunks, and gives their length as 0.
     """

@@ -1,6 +1,6 @@
-"""CORS: which origins browsers may send requests from, as CouchDB's settings ``enable_cors`` and ``[cors]`` define.
+"""CORS: from which origins browsers may send requests, as CouchDB's settings ``enable_cors`` and ``[cors]`` define.
 
-Requests and headers in, headers out. Source: chttpd_cors.
+This module takes requests and headers, and returns headers. Source: chttpd_cors.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ METHODS = ("CONNECT", "COPY", "DELETE", "GET", "HEAD", "OPTIONS", "POST", "PUT",
 EXPOSED_HEADERS = (
     *("accept-ranges", "etag", "server", "x-couch-request-id", "x-couch-update-newrev", "x-couchdb-body-time"),
 )
-# Of these, the ones in an answer are exposed to the browser. content-type always is.
+# If an answer has one of these headers, the browser may read it. It may always read content-type.
 _SIMPLE_HEADERS = frozenset(("cache-control", "content-language", "expires", "last-modified", "pragma"))
 _COMMA = re.compile(r",\s*", re.ASCII)
 _PREFIX = b"access-control-"
@@ -34,9 +34,9 @@ _PREFIX = b"access-control-"
 class Cors:
     """The CORS settings of a server, with CouchDB's defaults.
 
-    ``origins`` are the allowed origins, with scheme and port; ``*`` allows any. ``headers`` and ``methods`` are those
-    that browsers may use, and replace the defaults. ``max_age`` is how many seconds browsers may cache a preflight's
-    answer.
+    ``origins`` are the allowed origins, with scheme and port; ``*`` allows any. ``headers`` and ``methods`` are the
+    ones that browsers may use, and replace the defaults. ``max_age`` is how many seconds browsers may cache the answer
+    to a preflight.
     """
 
     origins: tuple[str, ...] = ()
@@ -82,7 +82,7 @@ def preflight(request: Request, settings: Cors) -> Response | None:
 def cors_headers(request: Request, names: Iterable[str], settings: Cors) -> dict[str, str]:
     """Return the headers that let a page read an answer which has headers of these ``names``.
 
-    Return none if the request has no accepted origin: the browser then hides the answer.
+    If the request has no accepted origin, return none. Then the browser hides the answer from the page.
     """
     origin = request.headers.get("origin")
     if origin is None or not settings.accepts(origin):

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Final
 
-# How a message is framed on one connection. A forwarded message is framed anew.
+# Headers that frame a message on one connection. A forwarded message gets its own.
 FRAMING: Final = frozenset(("connection", "content-length", "keep-alive", "transfer-encoding"))
 # Headers for the next server only (RFC 9110, section 7.6.1), and headers that every client writes itself.
 HOP_BY_HOP: Final = FRAMING | {
@@ -19,14 +19,14 @@ HOP_BY_HOP: Final = FRAMING | {
     "trailer",
     "upgrade",
 }
-# Where a request came from, as gateways say it.
+# Headers in which gateways name the origin of a request.
 FORWARDED: Final = frozenset(
     ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-forwarded-ssl")
 )
 # A path that replaces the one in the request line, for some gateways.
 REWRITTEN: Final = frozenset(("x-original-url", "x-rewrite-url"))
-# What CouchDB believes from whoever sends it: who the user is, and which path a virtual host or a rewrite replaced.
-# Source: couch_httpd_auth:proxy_auth_user, chttpd:handle_request_int, couch_httpd_rewrite.
+# Headers that CouchDB trusts from every client: they name the user, or the path that a virtual host or a rewrite
+# replaced. Source: couch_httpd_auth:proxy_auth_user, chttpd:handle_request_int, couch_httpd_rewrite.
 TRUSTED_PREFIXES: Final = (
     "x-auth-couchdb-",
     "x-couchdb-requested-path",
@@ -34,7 +34,7 @@ TRUSTED_PREFIXES: Final = (
     "x-forwarded-",
 )
 CREDENTIALS: Final = frozenset(("authorization", "cookie"))
-# CouchDB's proxy authentication: a gateway that knows the secret says who the user is.
+# CouchDB's proxy authentication: a gateway that knows the secret names the user in these headers.
 PROXY_USER: Final = "x-auth-couchdb-username"
 PROXY_ROLES: Final = "x-auth-couchdb-roles"
 PROXY_TOKEN: Final = "x-auth-couchdb-token"
@@ -42,15 +42,15 @@ PROXY_TOKEN: Final = "x-auth-couchdb-token"
 SESSION_COOKIE: Final = "AuthSession"
 METHOD_OVERRIDE: Final = "x-http-method-override"
 
-# What CouchDB accepts in ``X-HTTP-Method-Override``. Source: chttpd:handle_request_int.
+# The methods that CouchDB accepts in ``X-HTTP-Method-Override``. Source: chttpd:handle_request_int.
 _OVERRIDES = frozenset(("GET", "HEAD", "POST", "PUT", "DELETE", "TRACE", "CONNECT", "COPY"))
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
-# Python compiles it on first use: only logs need it.
+# A string, which Python compiles on first use: only logs need it.
 _SESSION = SESSION_COOKIE + r"=[^;'\"]+"
 
 
 def effective_method(method: str, headers: Mapping[str, str]) -> str:
-    """Return the method that counts: a POST may name another one in ``X-HTTP-Method-Override``."""
+    """Return the method that applies: a POST may name another one in ``X-HTTP-Method-Override``."""
     if method != "POST":
         return method
     override = headers.get(METHOD_OVERRIDE)

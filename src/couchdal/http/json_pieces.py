@@ -1,6 +1,6 @@
-"""Large JSON texts in pieces: other threads work between two pieces, and a request that is stopped ends there.
+"""Large JSON texts in pieces: other threads work between two pieces, and a stopped request ends there.
 
-Python's JSON module decodes or encodes a whole value in one call, and nobody else can work meanwhile.
+Python's JSON module decodes or encodes a whole value in one call, and no other thread can work meanwhile.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from typing import Any
 
 from couchdal.pace import give_way
 
-# How many characters are decoded at once, and how many values are encoded at once.
+# The most characters that are decoded at once, and the most values that are encoded at once.
 _WINDOW = 32768
 _MOST_VALUES = 2000
 # A longer text is encoded in parts.
 _LONGEST_TEXT = _MOST_VALUES * 256
 # How many items of an array are released at once.
 _MOST_RELEASED = 500
-# The characters of a text that take as long as a value.
+# Encoding this many characters of a string takes as long as encoding one value.
 _PER_VALUE = 256
 
 _scan_string: Callable[[str, int, bool], tuple[str, int]] = json_decoder.scanstring  # type: ignore[attr-defined]
@@ -82,7 +82,7 @@ class Decoding:
             value, end = self._scan(window, at - start)
         except (StopIteration, ValueError):
             return None
-        # A number may go on behind the window, even behind "1." or "1e+".
+        # A number may continue after the window, even after "1." or "1e+".
         if end > len(window) - 3 and start + end < len(self._text):
             return None
         return value, start + end
@@ -180,7 +180,7 @@ def _groups(items: list[object]) -> Iterator[list[object]]:
 
 
 def release(value: object) -> None:
-    """Empty an answer that was sent, a few members at a time: Python releases a large one without a pause."""
+    """Empty an answer that was sent, a few members at a time: Python itself releases a large one without a pause."""
     if isinstance(value, dict):
         for member in value.values():
             release(member)

@@ -16,7 +16,7 @@ JSON: TypeAlias = "None | bool | int | float | str | list[JSON] | dict[str, JSON
 
 # Many rules recurse through values, and the caller may already be deep in the interpreter's stack.
 MOST_DEPTH = 300
-# Where others want to work, longer texts are decoded in pieces.
+# In a server, longer texts are decoded in pieces, so that other requests work in between.
 _LONGEST_AT_ONCE = 65536
 _EXACT = frozenset((int, bool, type(None)))
 _ATOMIC = _EXACT | {float}
@@ -24,9 +24,9 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 _LEAST_NORMAL, _GREATEST = float_info.min, float_info.max
-# CouchDB parses longer numbers in another way.
+# CouchDB parses numbers with more characters in another way.
 _LONG_NUMBER = 32
-# More digits than a double has room for, and fewer than Python refuses.
+# More digits than a double can hold, and fewer than Python refuses.
 _MOST_DIGITS = 400
 # A string, or a number with an exponent or the sign of zero.
 _TOKEN = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|-0\.0(?![0-9e])|(-?)(\d)(?:\.(\d+))?e([+-]\d+)')
@@ -107,7 +107,7 @@ def _decode_in_pieces(decoder: json.JSONDecoder, text: str) -> object:
 
 
 def decode_request(data: bytes) -> JSON:
-    """Return the value of a JSON text from a client. Raise ``BadRequest`` also if it ``is_deep``."""
+    """Return the value of a JSON text from a client, as ``decode_json`` does. Also refuse a value that ``is_deep``."""
     value = decode_json(data)
     if data.count(b"{") + data.count(b"[") > MOST_DEPTH and is_deep(value):
         raise BadRequest("invalid UTF-8 JSON")
@@ -126,7 +126,7 @@ def is_deep(value: object) -> bool:
 
 
 def holds_surrogate(value: object) -> bool:
-    """Return whether a text, or a text in a JSON value, has a character that UTF-8 cannot encode."""
+    """Return whether a string, or a string in a JSON value, has a character that UTF-8 cannot encode."""
     if isinstance(value, str):
         return _SURROGATE.search(value) is not None
     if isinstance(value, dict):
@@ -143,7 +143,7 @@ def encode_json(value: object) -> bytes:
 
 
 def _respelled(token: re.Match[str]) -> str:
-    """Return a string as it is, and a number as CouchDB writes it: with an exponent below 0.000001 and from 1e21."""
+    """Return a string unchanged, and a number as CouchDB writes it: with an exponent below 0.000001 and from 1e21."""
     if token[4] is None:
         return "0.0" if token[0] == "-0.0" else token[0]
     sign, digits, exponent = token[1], token[2] + (token[3] or ""), int(token[4])
@@ -155,12 +155,12 @@ def _respelled(token: re.Match[str]) -> str:
 
 
 def is_same(value: object, other: object) -> bool:
-    """Return True for two equal JSON values. Python also takes 1, 1.0 and True for equal."""
+    """Return True for two equal JSON values. Unlike in Python, 1, 1.0 and True differ."""
     return value == other and encode_json(value) == encode_json(other)
 
 
 def encode_in_pieces(value: object) -> bytes:
-    """Return what ``encode_json`` does, and empty the value. Others work meanwhile."""
+    """Return the same text as ``encode_json``, and empty the value. Other threads work meanwhile."""
     from couchdal.http.json_pieces import encode, release  # only servers need it
 
     encoded = encode(value, encode_json)
@@ -171,14 +171,14 @@ def encode_in_pieces(value: object) -> bytes:
 def copy_json(value: object, most_depth: int = 2 * MOST_DEPTH) -> JSON:
     """Return a deep copy of a JSON value. Tuples become lists.
 
-    Raise ``TypeError`` for a type that JSON does not have (``datetime``, ``set``, a key that is not text). Raise
+    Raise ``TypeError`` for a type that JSON does not have (``datetime``, ``set``, a key that is not a string). Raise
     ``ValueError`` for a value that JSON cannot express (NaN, a lone surrogate), or one that is nested too deeply or
-    holds itself.
+    contains itself.
     """
     try:
         return _copy(value, most_depth)
     except RecursionError:
-        raise ValueError("the value is nested too deeply, or holds itself") from None
+        raise ValueError("the value is nested too deeply, or contains itself") from None
 
 
 # The next two functions run for every value of every payload. For speed, values are untyped and common types first.
@@ -199,7 +199,7 @@ def _copy(value: Any, left: int) -> JSON:
     if kind is float and not _LEAST_NORMAL <= abs(value) <= _GREATEST:
         if not isfinite(value):
             raise ValueError(f"{value!r} is not JSON")
-        # As if it were sent as text.
+        # Parse the text of the number, as if the client had sent it.
         return _parse_float(repr(value))
     return cast(JSON, value) if kind in _ATOMIC else _copy_subclass(value, left)
 
@@ -224,7 +224,7 @@ def _copy_members(members: dict[Any, Any], left: int) -> dict[str, JSON]:
 
 def _copy_key(name: object) -> str:
     if not isinstance(name, str):
-        raise TypeError(f"a key of a JSON object must be text, not {type(name).__name__}")
+        raise TypeError(f"a key of a JSON object must be a string, not {type(name).__name__}")
     return str(_copy(str(name), 0))
 
 

@@ -22,7 +22,7 @@ class Absent:
         return False
 
     def __reduce__(self) -> str:
-        # Copies and pickles are the same object, because ``is`` recognizes it.
+        # Copying and unpickling return the same object, because callers compare with ``is``.
         return "ABSENT"
 
 
@@ -66,7 +66,7 @@ class Request:
         self.stream: Final = stream
         self.announces_body: Final = announces_body
         self.rewrites: Final = rewrites
-        # From here on, assignments raise. A class that refuses them from the start would make this constructor slow.
+        # From here on, assignments raise an error. If the class refused them from the start, this would be slow.
         self.__class__ = _SealedRequest
 
     def with_head(self, method: str, path: str, query: str, headers: Mapping[str, str]) -> Request:
@@ -108,7 +108,7 @@ class Request:
         return f"<Request {self.method} {self.path}{'?' if self.query else ''}{self.query}>"
 
     def __reduce__(self) -> tuple[object, ...]:
-        # Copies and pickles are constructed anew: assigning attributes would raise.
+        # Copying and unpickling call the constructor, because assigning attributes would raise an error.
         constructor = partial(
             Request, json=self.json, peer=self.peer, stream=self.stream, announces_body=self.announces_body
         )
@@ -145,7 +145,7 @@ class _SealedRequest(Request):
 def is_feed(request: Request) -> bool:
     """Return whether the request asks for a changes feed that waits, so that the answer may take long.
 
-    It judges the decoded path and query, as CouchDB does. Source: chttpd_changes, chttpd:handle_req_after_auth.
+    This depends on the decoded path and query, as on CouchDB. Source: chttpd_changes, chttpd:handle_req_after_auth.
     """
     if not request.query:
         return False
@@ -164,7 +164,7 @@ class Feed(Protocol):
     """A response body without an end. It is polled and never blocks, so a thread or an event loop can drive it."""
 
     def poll(self) -> tuple[bytes, float | None]:
-        """Return what to send now and the seconds until the next poll; ``None`` if the feed has ended."""
+        """Return the bytes to send now and the seconds until the next poll; ``None`` if the feed has ended."""
 
     def subscribe(self, wake: Callable[[], None]) -> None:
         """Call ``wake``, from any thread, whenever a poll may return more than the last one."""
@@ -189,10 +189,10 @@ class _AsyncClosable(Protocol):
 class Response:
     """One answer. The body is ``json`` (a decoded value that the receiver owns), or ``body``, or ``stream`` (chunks).
 
-    ``layout`` makes the text of ``json`` if it has lines.
+    ``layout`` makes the text of ``json`` if that text has several lines.
 
     ``stream`` is a ``Feed`` from the emulator, another iterable from a blocking backend, and an asynchronous iterable
-    from an asynchronous backend. ``name_error`` says in an error which request was answered, if the caller knows it.
+    from an asynchronous backend. ``name_error`` names the answered request in an error, if the caller knows it.
     """
 
     __slots__ = ("body", "headers", "json", "layout", "name_error", "status", "stream")
@@ -279,7 +279,7 @@ class Response:
         return encode(self.json) + b"\n" if self.layout is None else self.layout(self.json)
 
     def value(self) -> JSON:
-        """Return the decoded body; ``None`` if it is empty, text if it is not JSON."""
+        """Return the decoded body; ``None`` if it is empty, a string if it is not JSON."""
         if self.json is not ABSENT:
             return cast(JSON, self.json)
         content = self.content()
@@ -341,5 +341,5 @@ def decompress(data: bytes, encoding: str, most: int = INFLATED_BODY) -> bytes:
 
 
 def too_large() -> TooLarge:
-    """Return the error for a body over a limit. The rest may still be to come, so it closes the connection."""
+    """Return the error for a body over a limit. It closes the connection, because the rest may not have arrived yet."""
     return TooLarge("the request entity is too large", headers={"connection": "close"})

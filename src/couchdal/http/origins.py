@@ -1,4 +1,4 @@
-"""Origins: the scheme, host and port of a server, patterns for them, and which are answered in this process."""
+"""Origins: the scheme, host and port of a server, patterns for them, and the origins answered in this process."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def origin_of(scheme: str, host: str, port: int | None) -> Origin:
 
 
 class Origins(Generic[T]):
-    """What answers for which origins. What was added last wins."""
+    """Maps origins to the values that answer for them. For one origin, the value that was added last wins."""
 
     def __init__(self) -> None:
         self._entries: tuple[tuple[tuple[Origin, ...], T], ...] = ()
@@ -67,7 +67,7 @@ class Origins(Generic[T]):
         return bool(self._entries)
 
     def add(self, origins: Iterable[Origin], value: T) -> None:
-        """Let a value answer for some origins."""
+        """Make a value answer for some origins."""
         with self._lock:
             self._entries = ((tuple(origins), value), *self._entries)
             self._found = {}
@@ -97,5 +97,5 @@ class Origins(Generic[T]):
         return ", ".join(dict.fromkeys(str(origin) for origins, _ in self._entries for origin in origins))
 
 
-#: The interceptions that are on. ``couchdal.intercept`` adds to it; the network guard lets their origins pass.
+#: The active interceptions. ``couchdal.intercept`` adds to them; the network guard allows their origins.
 ANSWERED: Final[Origins[object]] = Origins()

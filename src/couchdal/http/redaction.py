@@ -11,7 +11,7 @@ from couchdal.http.urls import unquote_form
 
 HIDDEN = "***"
 _SECRETS = ("password", "derived_key", "salt", "secret", "token", "totp", "cookie", "authorization")
-# Python compiles these on first use: only logs and errors need them.
+# Strings, which Python compiles on first use: only logs and errors need them.
 _SEPARATOR = "([&;])"
 # Credentials in an address, as replications have them; in a path or a query, the address may be percent-encoded.
 _USERINFO = r"(?i:(?:(?<=://)|(?<=%3A%2F%2F))(?:(?!%2F)[^/\s])*(?=@|%40))"
@@ -44,7 +44,7 @@ def is_secret(name: str) -> bool:
 
 
 def name_request(error: Failure, request: Request, *, is_path_written: bool = False) -> None:
-    """Tell an error which request failed. ``is_path_written`` means that the caller wrote the path by hand."""
+    """Name the failed request in an error. ``is_path_written`` means that the caller wrote the path by hand."""
     segments = [unquote_form(segment.replace("+", "%2B"), errors="replace") for segment in request.path.split("/")[1:]]
     database = segments[0] if segments[0] and (segments[0][0] != "_" or segments[0] in _SYSTEM_DATABASES) else None
     hint = ""
@@ -66,7 +66,7 @@ def _method_hint(error: CouchError, method: str) -> str:
         *most, last = [name.strip() for name in allowed.split(",")]
         names = f"{', '.join(most)} or {last}" if most else last
         return f"use {names} instead of {method}"
-    # CouchDB expects an HTML form here, which sends its page's address.
+    # CouchDB expects an HTML form here, for which browsers send the address of the page.
     if error.status == 400 and method == "POST" and error.reason == "Referer header required.":
         return "use PUT instead of POST, or send POST to the database"
     return ""

@@ -1,4 +1,4 @@
-"""The feed of databases: rollback, forks, feeds that wait, and writes between two looks."""
+"""The feed of databases: rollback, forks, feeds that wait, and writes between two requests."""
 
 from __future__ import annotations
 

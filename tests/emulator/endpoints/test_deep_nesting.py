@@ -9,7 +9,7 @@ import pytest
 from couchdal import CouchDAL, MemoryBackend
 from couchdal.http.json_text import MOST_DEPTH
 
-# The text of a value inside so many levels of some kind, and how many levels one of them is.
+# For each kind of nesting: a function that nests a value in a number of steps, and the levels that one step adds.
 KINDS: dict[str, tuple[str, str, int]] = {
     "arrays": ("[", "]", 1),
     "objects": ('{"a":', "}", 1),

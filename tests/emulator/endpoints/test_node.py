@@ -1,4 +1,4 @@
-"""What a node says about itself: counters follow what happens."""
+"""The statistics of a node: counters follow the requests."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def counters(send) -> dict[str, int]:
 
 
 def counted(send, *request) -> dict[str, int]:
-    """Return what one request counts, without what it takes to look."""
+    """Return the counters that one request changes, without those that reading them changes."""
     before = counters(send)
     send(*request)
     after = counters(send)
@@ -122,7 +122,7 @@ def test_answers_are_counted_by_method_and_status(send):
     grown = {name: after[name] - before[name] for name in after}
     methods = {name: grown[f"couchdb/httpd_request_methods/{name}"] for name in ("GET", "HEAD", "PUT", "DELETE")}
     codes = {code: grown[f"couchdb/httpd_status_codes/{code}"] for code in (200, 201, 404, 412)}
-    # The last look at the counters counts in the next one.
+    # A request for the counters is counted in the next answer.
     assert methods == {"GET": 3, "HEAD": 1, "PUT": 2, "DELETE": 1}
     assert codes == {200: 4, 201: 1, 404: 1, 412: 1}
     assert grown["couchdb/httpd/requests"] == 7

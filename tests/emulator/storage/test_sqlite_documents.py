@@ -1,4 +1,4 @@
-"""Documents in a data file: counts by blocks, states that stay as they are, and files of the format before."""
+"""Documents in a data file: counts by blocks, states that do not change, and files of the earlier format."""
 
 from __future__ import annotations
 

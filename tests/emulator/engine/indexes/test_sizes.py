@@ -1,4 +1,4 @@
-"""Sizes of databases, partitions and views: exact where CouchDB's are stable, and otherwise growing as its own do."""
+"""Sizes of databases, partitions and views: exact where CouchDB's are stable, and elsewhere growing as CouchDB's do."""
 
 from __future__ import annotations
 

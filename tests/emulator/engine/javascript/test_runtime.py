@@ -1,4 +1,4 @@
-"""JavaScript in this process: time limits by the clock on the wall, whatever a function does."""
+"""JavaScript in this process: time limits are real time, for every kind of function."""
 
 from __future__ import annotations
 
