@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, TypeVar
 from couchdal.backends.base import BaseBackend
 from couchdal.backends.event_loop import InlineBackend, feed_chunks
 from couchdal.backends.threads import Threads, Turns
-from couchdal.emulator.dispatch import finish, prepare
+from couchdal.emulator.dispatch import answered, finish, prepare
 from couchdal.emulator.engine.server.database import Database
 from couchdal.emulator.engine.server.server import Server
 from couchdal.emulator.engine.server.view import View, sink
@@ -317,7 +317,7 @@ class ServedBackend(InlineBackend):
                 if view is None and call.writes:
                     server.end_write(live)
         try:
-            return finish(call, endpoint(call))
+            return finish(call, answered(endpoint, call))
         finally:
             with server.exclusively():
                 view.close()

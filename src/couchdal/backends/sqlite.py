@@ -19,6 +19,7 @@ from couchdal.emulator.engine.server.ids import Ids
 from couchdal.emulator.engine.server.server import Server
 from couchdal.emulator.engine.server.stored_server import attach, detach
 from couchdal.emulator.storage.sqlite import DataFile
+from couchdal.emulator.storage.sqlite_indexes import damaged_indexes
 from couchdal.emulator.storage.sqlite_rows import damaged_documents
 from couchdal.errors import CouchError, NotConfigured
 
@@ -82,8 +83,8 @@ class SqliteBackend(MemoryBackend):
         file, server = self._keeper.file, self.server
         with server.lock:
             server.journal.settle()
-            # Damaged documents cannot be compared with anything.
-            return [*file.check(), *damaged_documents(file)] or super().check()
+            # Damaged rows cannot be compared with anything.
+            return [*file.check(), *damaged_documents(file), *damaged_indexes(file)] or super().check()
 
     def kept_configuration(self) -> dict[str, dict[str, str]]:
         """Return the configuration in the file: the values that were set, and the administrators' password hashes."""

@@ -19,6 +19,7 @@ from couchdal.emulator.engine.server.server import Server
 from couchdal.emulator.http.authentication import identify
 from couchdal.emulator.http.authorization import authorize
 from couchdal.emulator.http.call import Call
+from couchdal.emulator.storage.base import DamagedIndex
 from couchdal.errors import BadRequest, MethodNotAllowed, NotFound, NotSupported
 from couchdal.http.headers import effective_method
 from couchdal.http.messages import ABSENT, Request, Response
@@ -30,8 +31,16 @@ Endpoint: TypeAlias = Callable[[Call], Response]
 def dispatch(server: Server, request: Request) -> Response:
     """Return the answer to a request. Raise ``CouchError``. The caller holds the server's lock."""
     endpoint, call = prepare(server, request)
-    response = endpoint(call)
+    response = answered(endpoint, call)
     return response if call.user.renewed_cookie is None else finish(call, response)
+
+
+def answered(endpoint: Endpoint, call: Call) -> Response:
+    """Return the answer of an endpoint. If an index on the disk is damaged, it begins again with a new index."""
+    try:
+        return endpoint(call)
+    except DamagedIndex:
+        return endpoint(call)
 
 
 def prepare(server: Server, request: Request, writer: object = None) -> tuple[Endpoint, Call]:

@@ -43,13 +43,13 @@ def test_view_method_returns_rows_keys_and_groups(dal: CouchDAL) -> None:
 
 def test_only_changed_documents_are_mapped_again(dal: CouchDAL, monkeypatch: pytest.MonkeyPatch) -> None:
     mapped: list[str] = []
-    rows_of = ViewIndex._rows_of
+    rows_of = ViewIndex._emitted_rows
 
     def counted(index: ViewIndex, record: Any, emitted: Any) -> Any:
         mapped.append(record.doc_id)
         return rows_of(index, record, emitted)
 
-    monkeypatch.setattr(ViewIndex, "_rows_of", counted)
+    monkeypatch.setattr(ViewIndex, "_emitted_rows", counted)
     dal.view("x", "n")
     assert len(mapped) == 5
     dal.put_document("d1", {"n": 9}, rev=dal.get_document("d1")["_rev"])
@@ -68,7 +68,7 @@ def test_index_follows_a_rollback_and_a_fork(dal: CouchDAL) -> None:
     assert ids(dal.view("x", "n", startkey=3)) == ["d3", "d4"]
 
 
-def test_purge_removes_rows_of_a_document_that_stays(dal: CouchDAL) -> None:
+def test_purge_removes_emitted_rows_a_document_that_stays(dal: CouchDAL) -> None:
     dal.view("x", "n")
     dal.purge({"d1": ["9-none"]})
     assert ids(dal.view("x", "n")) == ["d0", "d2", "d3", "d4"]

@@ -149,7 +149,10 @@ def test_a_file_of_the_format_before_gets_counts(file: DataFile, path: str) -> N
     before = seen(stored, seq)
     file.close()
     with closing(sqlite3.connect(path)) as old:
-        old.executescript("DROP TABLE seq_counts; DROP TABLE id_counts; DROP TABLE leftovers; PRAGMA user_version = 1")
+        old.executescript(
+            "DROP TABLE seq_counts; DROP TABLE id_counts; DROP TABLE leftovers; DROP TABLE indexes;"
+            "DROP TABLE index_blocks; PRAGMA user_version = 1"
+        )
         for name in ("external", "trees", "old", "checksum"):
             old.execute(f"ALTER TABLE databases DROP COLUMN {name}")
     with closing(DataFile(path)) as again:

@@ -85,5 +85,6 @@ def compact_view(call: Call) -> Response:
 
 
 def clean_up_views(call: Call) -> Response:
-    """POST: delete old index files. The emulator has none."""
+    """POST: delete the indexes in a data file that no design document defines any more."""
+    call.db.indexes.clean_up(call.db)
     return json_response({"ok": True}, 202)

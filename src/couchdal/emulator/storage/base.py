@@ -7,8 +7,11 @@ first. The caller holds the server's lock or has pinned the storage, and checks 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Generic, NamedTuple, Protocol, TypeVar
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
+
+from couchdal.emulator.storage.block_cache import BlockCache
+from couchdal.errors import ServerError
 
 
 class Record(Protocol):
@@ -34,10 +37,54 @@ class LocalDocument(NamedTuple):
     body: Mapping[str, object]
 
 
+class DamagedIndex(ServerError):
+    """A part of an index on a disk is damaged, or gone. The index is built anew, and the request begins again."""
+
+    error = "file_corruption"
+
+
+class Shelf(ABC):
+    """The place of one index on a disk: numbered blocks that never change, and a state that says which of them count.
+
+    All of it is JSON. A number is used once. Blocks are put there before a state names them, so whatever interrupts
+    that leaves the state before.
+    """
+
+    #: The last state that was read or saved; None if there is none.
+    state: Any
+    #: Whether a block or the state cannot be read. Then the index is built anew.
+    is_damaged: bool
+    #: Whether somebody else saved a state. Then the index goes on from there.
+    is_stale: bool
+    #: The number of the next block.
+    next: int
+    #: The blocks that were read last. All indexes in one file share it.
+    cache: BlockCache
+
+    @abstractmethod
+    def get(self, number: int) -> tuple[Any, int]:
+        """Return a block and its size. Raise ``DamagedIndex`` if it is damaged or gone."""
+
+    @abstractmethod
+    def put(self, blocks: Sequence[object]) -> None:
+        """Write the next blocks, and no state."""
+
+    @abstractmethod
+    def save(self, state: object, gone: Sequence[int]) -> bool:
+        """Replace the state, and remove blocks. Do nothing and return False if somebody else replaced it before."""
+
+    @abstractmethod
+    def damaged(self, what: str) -> DamagedIndex:
+        """Return the error for a block that does not hold what it should, and note that the index is damaged."""
+
+
 class Storage(ABC, Generic[R]):
     """The documents of one database, by id and by update sequence, and its local documents."""
 
     __slots__ = ("pins",)
+
+    #: Whether indexes are kept on a disk together with the documents.
+    keeps_indexes: bool = False
 
     #: How many readers work on this very storage without the server's lock. Until they end, nobody writes to it.
     pins: int
@@ -70,6 +117,16 @@ class Storage(ABC, Generic[R]):
     def on_disk(self) -> tuple[Storage[R], set[str]] | None:
         """Return the storage on disk that this one builds on, and the ids that may differ; None if all is in memory."""
         return None
+
+    def shelf(self, name: str) -> Shelf | None:
+        """Return the place of an index on the disk, as this state has it; None if all is in memory."""
+        return None
+
+    def remove_shelves(self, kept: Collection[str]) -> None:
+        """Remove all indexes from the disk but those with the names. Their space is free later."""
+
+    def remove_shelf(self, name: str) -> None:
+        """Remove one index from the disk. Its space is free later."""
 
     def kept_sizes(self) -> tuple[int, int, int] | None:
         """Return the sizes of all documents, if the storage is on a disk and keeps them."""

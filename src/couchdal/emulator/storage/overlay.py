@@ -14,7 +14,7 @@ from typing import Any
 
 from sortedcontainers import SortedList
 
-from couchdal.emulator.storage.base import LocalDocument, R, Storage
+from couchdal.emulator.storage.base import LocalDocument, R, Shelf, Storage
 from couchdal.emulator.storage.memory import MemoryStorage, sorting
 
 _by_id = attrgetter("doc_id")
@@ -67,6 +67,9 @@ class OverlayStorage(Storage[R]):
     def on_disk(self) -> tuple[Storage[R], set[str]] | None:
         found = self.below.on_disk()
         return None if found is None else (found[0], found[1] | {*self._own.records, *self._hidden, *self._replaced})
+
+    def shelf(self, name: str) -> Shelf | None:
+        return self.below.shelf(name)
 
     def get(self, doc_id: str) -> R | None:
         own = self._own.records.get(doc_id)

@@ -14,6 +14,7 @@ from threading import Lock, RLock
 from typing import Any
 from weakref import ReferenceType, WeakSet, ref
 
+from couchdal.emulator.storage.block_cache import BlockCache
 from couchdal.emulator.storage.owner import Owner
 from couchdal.emulator.storage.sqlite_connection import (
     begin_reading,
@@ -56,6 +57,8 @@ class DataFile:
         # The present state, if somebody needs it.
         self._point: ReferenceType[Point] | None = None
         self._points: WeakSet[Point] = WeakSet()
+        #: The blocks of indexes that were read last.
+        self.cache: BlockCache = BlockCache()
         self.open()
         _files.add(self)
 
@@ -116,6 +119,7 @@ class DataFile:
         """Forget, in a forked process, what belongs to its parent."""
         _abandoned.append(self._writer)
         self._writer, self._lock = None, RLock()
+        self.cache.clear()
         for point in list(self._points):
             _abandoned.append(point.abandoned())
         if self._owner is not None:

@@ -6,13 +6,15 @@ design documents, because indexes compare those by identity. A frozen storage re
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Protocol, TypeVar
 
-from couchdal.emulator.storage.base import LocalDocument, R, Record, Storage
+from couchdal.emulator.storage.base import LocalDocument, R, Record, Shelf, Storage
 from couchdal.emulator.storage.sqlite import DataFile
 from couchdal.emulator.storage.sqlite_counts import ids_before, rows_after, wrong_blocks
+from couchdal.emulator.storage.sqlite_indexes import SqliteShelf
+from couchdal.emulator.storage.sqlite_leftovers import remove_indexes
 from couchdal.emulator.storage.sqlite_schema import SEQ_BITS
 from couchdal.emulator.storage.sqlite_values import (
     NUMBERS,
@@ -97,6 +99,21 @@ class SqliteStorage(Storage[R]):
 
     def on_disk(self) -> tuple[Storage[R], set[str]]:
         return self, set()
+
+    @property
+    def keeps_indexes(self) -> bool:  # type: ignore[override]
+        return self._live is None and not self.file.read_only
+
+    def shelf(self, name: str) -> Shelf:
+        return SqliteShelf(self.file, self._source, self.db, name)
+
+    def remove_shelves(self, kept: Collection[str]) -> None:
+        with self.file.transaction():
+            remove_indexes(self.file, self.db, lambda name: name not in kept)
+
+    def remove_shelf(self, name: str) -> None:
+        with self.file.transaction():
+            remove_indexes(self.file, self.db, lambda other: other == name)
 
     def kept_sizes(self) -> tuple[int, int, int] | None:
         rows = self._source.rows(f"SELECT checksum, {NUMBERS} FROM databases WHERE db = ?", (self.db,))

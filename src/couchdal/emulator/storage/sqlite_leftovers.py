@@ -6,19 +6,30 @@ what writes.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from couchdal.emulator.storage.sqlite import DataFile
+from couchdal.emulator.storage.sqlite_indexes import keys_of
 from couchdal.emulator.storage.sqlite_schema import OF_DATABASES, SEQ_BITS, SEQ_BLOCK_BITS
 from couchdal.emulator.storage.sqlite_values import Values
 
-# How many rows one step removes. A part of an attachment is as long as many other rows.
+# How many rows one step removes. A part of an attachment, or a block of an index, is as long as many other rows.
 _ROWS = 2000
-_ROWS_OF_A_PART = 128
+_WEIGHTS = {"attachments": 128, "index_blocks": 16}
 
 
 def remove_database(file: DataFile, db: int) -> None:
     """Remove the rows of a database. Leave those that take too long to later steps."""
     if _remove_some(file, db) <= 0:
         file.run("INSERT INTO leftovers VALUES (?, x'', '')", (db,))
+
+
+def remove_indexes(file: DataFile, db: int, is_gone: Callable[[str], bool]) -> None:
+    """Let later steps remove indexes of a database. ``is_gone`` chooses them by their names."""
+    for idx, name in file.rows("SELECT idx, name FROM indexes WHERE db = ?", (db,)):
+        if is_gone(name):
+            file.run("UPDATE indexes SET db = 0, name = idx, state = '' WHERE idx = ?", (idx,))
+            file.run("INSERT OR IGNORE INTO leftovers VALUES (0, x'', '')")
 
 
 def remove_leftovers(file: DataFile) -> bool:
@@ -45,6 +56,11 @@ def _remove_some(file: DataFile, db: int) -> int:
     for table in OF_DATABASES:
         names = file.rows("SELECT name FROM pragma_table_info(?) WHERE pk AND name <> 'db' ORDER BY pk", (table,))
         left = _remove(file, table, "db = ?", (db,), key=", ".join(name for (name,) in names), most=left)
+    for (idx,) in file.rows("SELECT idx FROM indexes WHERE db = ?", (db,)):
+        start, end = keys_of(idx)
+        left = _remove(file, "index_blocks", "key >= ?", (start,), key="key", last=end, most=left)
+        if left > 0:
+            file.run("DELETE FROM indexes WHERE idx = ?", (idx,))
     return left
 
 
@@ -54,7 +70,7 @@ def _remove(
     """Remove the first of some rows, whose keys end with ``last``. Return how many more could be removed."""
     if most <= 0:
         return 0
-    weight = _ROWS_OF_A_PART if table == "attachments" else 1
+    weight = _WEIGHTS.get(table, 1)
     # A range of keys is removed several times faster than a set of them. SQLite uses one upper bound only.
     ends = file.rows(
         f"SELECT {key} FROM {table} WHERE {chosen} ORDER BY {key} LIMIT 1 OFFSET ?", (*values, most // weight)

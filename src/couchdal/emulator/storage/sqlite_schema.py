@@ -9,8 +9,10 @@ from __future__ import annotations
 #: Marks SQLite files that couchdal made: "couc".
 APPLICATION_ID = 0x636F7563
 #: The version of the format. A file of a later version is refused; an earlier one is changed by ``MIGRATIONS``.
-FORMAT = 3
+FORMAT = 4
 SEQ_BITS = 40
+#: A block's key is the number of its index, followed by its own number in so many bits.
+BLOCK_BITS = 32
 #: How many update sequences the blocks of each level have, as powers of two.
 SEQ_BLOCK_BITS = (6, 13)
 #: How many ids the blocks of each level have at least, once they were split.
@@ -33,6 +35,15 @@ _LEFTOVERS = (
     """CREATE TABLE leftovers (
         db INTEGER NOT NULL, id BLOB NOT NULL, address TEXT NOT NULL,
         PRIMARY KEY (db, id, address)) WITHOUT ROWID""",
+)
+
+_INDEXES = (
+    # ``state`` says how far the index has come, and which of its blocks are the roots. Database 0 has indexes that
+    # nobody needs any more.
+    """CREATE TABLE indexes (
+        idx INTEGER PRIMARY KEY AUTOINCREMENT, db INTEGER NOT NULL, name TEXT NOT NULL, state TEXT NOT NULL,
+        UNIQUE (db, name))""",
+    "CREATE TABLE index_blocks (key INTEGER PRIMARY KEY, data BLOB NOT NULL, checksum INTEGER NOT NULL)",
 )
 
 TABLES = (
@@ -66,6 +77,7 @@ TABLES = (
         PRIMARY KEY (db, purge_seq)) WITHOUT ROWID""",
     *_COUNTS,
     *_LEFTOVERS,
+    *_INDEXES,
 )
 #: The tables whose rows belong to a database.
 OF_DATABASES = ("ids", "id_counts", "bodies", "attachments", "locals", "purges")
@@ -90,4 +102,6 @@ MIGRATIONS: dict[int, tuple[str, ...]] = {
     ),
     # Format 3 has a checksum of counts and sequences, which follows with the next write, and a list of leftovers.
     2: ("ALTER TABLE databases ADD COLUMN checksum INTEGER", *_LEFTOVERS),
+    # Format 4 has indexes.
+    3: _INDEXES,
 }

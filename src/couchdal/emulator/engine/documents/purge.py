@@ -69,6 +69,7 @@ def compact(db: Database) -> None:
         some = list(islice(bare, _AT_ONCE))
     db.replace_records(some, db.purges[-db.purged_infos_limit :])
     if keeper is not None:
+        db.indexes.clean_up(db)
         keeper.tidy()
         # If this fails, the file only keeps its size.
         with suppress(ServerError):

@@ -9,6 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import copy
 from functools import partial
+from itertools import islice
 from typing import Generic, TypeVar
 
 from couchdal.emulator.engine.documents.document import DocumentRecord
@@ -17,8 +18,10 @@ from couchdal.errors import CouchError
 from couchdal.pace import paced
 
 Found = TypeVar("Found")
-# How many update sequences a batch has: so many documents are in memory at once.
+# How many update sequences a batch has: what an index finds in so many documents is in memory at once.
 _AT_ONCE = 10_000
+# How many documents are read at once.
+_DOCUMENTS_AT_ONCE = 500
 _Self = TypeVar("_Self", bound="FollowingIndex")  # type: ignore[type-arg]
 
 
@@ -87,13 +90,15 @@ class FollowingIndex(ABC, Generic[Found]):
     def end_reading(self) -> None:
         """Release the rows of a reader's copy. The caller holds the lock."""
         self._readers[0] -= 1
+        # It refers to this copy, which would live on until a collection of garbage.
+        self._catch_up = None
 
     def become(self: _Self, other: _Self) -> None:
         """Take the place of another reader's copy of the same index. The caller holds the lock."""
         catch_up = self._catch_up
         self.end_reading()
         vars(self).update(vars(other))
-        self._catch_up = catch_up
+        self._catch_up, other._catch_up = catch_up, None
 
     @abstractmethod
     def emptied(self: _Self) -> _Self:
@@ -131,9 +136,19 @@ class FollowingIndex(ABC, Generic[Found]):
             self.add(self.removals(db, self._doc_ids()), self.seq)
             self.purge_seq = db.purge_seq
         while self.seq != db.update_seq:
-            until = min(self.seq + _AT_ONCE, db.update_seq)
+            until = min(self.seq + self.at_once, db.update_seq)
             # Read a batch before the index changes, because reading may fail.
             self.add(self.found_since(db, self.seq, until), until)
+
+    @property
+    def is_on_disk(self) -> bool:
+        """Whether the rows are on a disk, and only some of them in memory."""
+        return False
+
+    @property
+    def at_once(self) -> int:
+        """How many update sequences a batch has."""
+        return _AT_ONCE
 
     def is_current(self, db: DocumentStore) -> bool:
         """Return whether the index is up to date."""
@@ -154,7 +169,11 @@ class FollowingIndex(ABC, Generic[Found]):
 
     def found_since(self, db: DocumentStore, seq: int, until: int | None = None) -> Sequence[tuple[str, Found | None]]:
         """Return what the documents contribute that changed after ``seq``. Raise ``CouchError`` if one fails."""
-        return self.read_all(db, paced(db.storage.changes(seq, until), 8))
+        changes = iter(paced(db.storage.changes(seq, until), 8))
+        found: list[tuple[str, Found | None]] = []
+        while some := list(islice(changes, _DOCUMENTS_AT_ONCE)):
+            found += self.read_all(db, some)
+        return found
 
     def prepare(self, changed: Sequence[tuple[str, Found | None]]) -> object:
         """Do what takes long about ``add``, and change nothing. Raise ``CouchError`` if the rows cannot be added."""

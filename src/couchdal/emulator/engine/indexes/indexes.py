@@ -6,10 +6,10 @@ The caller holds the server's lock.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 
 from couchdal.emulator.engine.documents.document import DocumentRecord, show_body
 from couchdal.emulator.engine.documents.document_store import DocumentStore
@@ -17,6 +17,8 @@ from couchdal.emulator.engine.revisions.revision import parse_revision
 from couchdal.errors import CouchError
 
 if TYPE_CHECKING:
+    from couchdal.emulator.engine.indexes.following_index import FollowingIndex
+    from couchdal.emulator.engine.indexes.row_index import RowIndex
     from couchdal.emulator.engine.indexes.sizes import DocumentSizes
     from couchdal.emulator.engine.javascript.javascript import Message, QueryServer
     from couchdal.emulator.engine.javascript.runtime import Runtime
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from couchdal.emulator.engine.views.view_index import ViewIndex
 
 
+_Index = TypeVar("_Index", bound="RowIndex[Any, Any, Any]")
 #: The design document of the users database, and its first revision.
 AUTH_DESIGN: Final = "_design/_auth"
 AUTH_REVISION: Final = parse_revision("1-625dc565328e800ce8dfe08fff750098")
@@ -117,19 +120,22 @@ class Indexes:
 
         Raise ``ServerError`` if a document makes it fail.
         """
-        index = self.kept_json_index(definition)
+        index = self.kept_json_index(db, definition)
         if update:
             index.refresh(db)
         return index
 
-    def kept_json_index(self, definition: IndexDefinition) -> JsonIndex:
+    def kept_json_index(self, db: DocumentStore, definition: IndexDefinition) -> JsonIndex:
         """Return a Mango index, as it was left by the last reader."""
         from couchdal.emulator.engine.mango.json_index import JsonIndex
 
         name = (definition.ddoc, definition.name)
         index = self._json_indexes.get(name)
-        if index is None or not index.is_intact or index.definition != definition:
-            index = self._json_indexes[name] = JsonIndex(definition)
+        if index is None or not index.is_usable or index.definition != definition:
+            index = self._json_indexes[name] = self._begun(
+                db, index, definition.signature, partial(JsonIndex, definition)
+            )
+        index.is_kept = db.storage.keeps_indexes
         return index
 
     def build(self, db: DocumentStore) -> None:
@@ -145,14 +151,18 @@ class Indexes:
     def outrun(self, db: DocumentStore) -> list[JsonIndex | ViewIndex]:
         """Return the indexes that documents have outrun. A design document can say that its own stay as they are."""
         records = [record for record in db.design_documents() if _is_updated(record.body)]
+        return [index for index in self._defined(db, records) if not index.is_current(db)]
+
+    def _defined(self, db: DocumentStore, records: Sequence[DocumentRecord]) -> list[JsonIndex | ViewIndex]:
+        """Return the indexes that design documents define."""
         names = {record.doc_id for record in records}
         found: list[JsonIndex | ViewIndex] = [
-            self.kept_json_index(definition) for definition in self.definitions(db) if definition.ddoc in names
+            self.kept_json_index(db, definition) for definition in self.definitions(db) if definition.ddoc in names
         ]
         for record in records:
             if record.body.get("views") and record.body.get("language") != "query":
                 found.append(self.view_index(db, record.body))
-        return [index for index in found if not index.is_current(db)]
+        return found
 
     # --- sizes --------------------------------------------------------------------------------------------------------
 
@@ -188,12 +198,15 @@ class Indexes:
         self._follow(db)
         group = view_group(design)
         index = self._view_indexes.get(group.signature)
-        if index is None or not index.is_intact:
+        if index is None or not index.is_usable:
             partitioned = group.is_partitioned(db.partitioned)
             # Design documents with the same views share the index: its messages name the one that was asked first.
             doc_id = next((one.doc_id for one in db.design_documents() if one.body is design), "")
-            index = ViewIndex(group, partitioned=partitioned, javascript=self.javascript, tell=self._tell_of(doc_id))
-            self._view_indexes[group.signature] = index
+            make = partial(
+                ViewIndex, group, partitioned=partitioned, javascript=self.javascript, tell=self._tell_of(doc_id)
+            )
+            index = self._view_indexes[group.signature] = self._begun(db, index, group.signature, make)
+        index.is_kept = db.storage.keeps_indexes
         return index
 
     def validators(self, db: DocumentStore) -> tuple[DocumentRecord, ...]:
@@ -221,6 +234,46 @@ class Indexes:
     def _tell_of(self, doc_id: str) -> Callable[[Message], None] | None:
         return None if self.tell is None else partial(self.tell, doc_id)
 
+    # --- on a disk ----------------------------------------------------------------------------------------------------
+
+    def _begun(self, db: DocumentStore, before: _Index | None, name: str, make: Callable[[], _Index]) -> _Index:
+        """Return an index that goes on from its state on the disk, or has no rows yet.
+
+        ``before`` is the one whose place it takes.
+        """
+        keeps = db.storage.keeps_indexes
+        for _ in range(2):
+            index = make()
+            shelf = db.storage.shelf(name)
+            if shelf is None:
+                return index
+            is_damaged = before is not None and before.shelf is not None and before.shelf.is_damaged
+            if not is_damaged and not shelf.is_damaged and index.put_on(shelf):
+                return index
+            before = None
+            if not keeps:
+                break
+            db.storage.remove_shelf(name)
+        return make()
+
+    def _row_indexes(self) -> list[JsonIndex | ViewIndex]:
+        return [*self._json_indexes.values(), *self._view_indexes.values()]
+
+    def save(self) -> None:
+        """Let the disk have the present state of all indexes. Raise ``ServerError`` if that fails."""
+        for index in self._row_indexes():
+            index.save()
+
+    def clean_up(self, db: DocumentStore) -> None:
+        """Remove from the disk what no design document defines any more."""
+        if not db.storage.keeps_indexes:
+            return
+        from couchdal.emulator.engine.views.view_definition import view_group
+
+        names = {definition.signature for definition in self.definitions(db) if definition.is_json}
+        names.update(view_group(record.body).signature for record in db.design_documents() if record.body.get("views"))
+        db.storage.remove_shelves(names)
+
     # --- snapshots and forks ------------------------------------------------------------------------------------------
 
     def rewind(self, db: DocumentStore, changed: set[str] | None) -> None:
@@ -230,6 +283,8 @@ class Indexes:
         """
         if changed is None:
             self._json_indexes, self._view_indexes, self._sizes, changed = {}, {}, None, set()
+        for index in self._row_indexes():
+            index.is_kept = False
         if self._json_indexes:
             self._json_indexes = {
                 name: index for name, index in self._json_indexes.items() if index.rewind(db, changed)
@@ -249,15 +304,12 @@ class Indexes:
 
     def check(self, db: DocumentStore) -> list[str]:
         """Return the indexes that differ from newly built ones, up to the last document that they contain."""
-        wrong = []
-        indexes: list[JsonIndex | ViewIndex | DocumentSizes]
-        indexes = [*self._json_indexes.values(), *self._view_indexes.values()]
-        if self._sizes is not None:
-            indexes.append(self._sizes)
-        for index in indexes:
-            if index.is_intact and not index.is_right(db):
-                wrong.append(f"the {index} differs from a newly built one")
-        return wrong
+        from couchdal.emulator.engine.indexes.index_check import wrong_indexes  # only programs that check need it
+
+        # What nobody has read yet is on the disk, too.
+        defined = [] if db.storage.on_disk() is None else self._defined(db, list(db.design_documents()))
+        indexes: list[FollowingIndex[Any]] = [*dict.fromkeys([*defined, *self._row_indexes()])]
+        return wrong_indexes(indexes if self._sizes is None else [*indexes, self._sizes], db)
 
     def fork(self) -> Indexes:
         """Return the indexes of a fork of the database. Rows are shared until one side changes them."""

@@ -2,25 +2,22 @@
 
 The blocks form a tree, as in CouchDB's B-tree. A block never changes: an update makes new blocks on the way from the
 root to the rows, and shares all others. So a copy of an index is a reference to its root, and a reduction that was
-computed for a block stays valid. This module does not know keys or documents: rows are values that can be compared,
-each with another place in the order.
+computed for a block stays valid. This module does not know keys or documents: a row is a tuple that begins with its
+place in the order. No two rows have the same place, but a row and the one that replaces it have. The rest of a row may
+be anything, so such rows are not compared: a tuple with only the place is.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right, insort
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import accumulate, chain, pairwise
-from typing import Any, Generic, Protocol, TypeVar
+from operator import attrgetter
+from typing import Any, Generic, TypeAlias, TypeVar
 
-
-class Ordered(Protocol):
-    """A row, which has its place in the order."""
-
-    def __lt__(self, other: Any, /) -> bool: ...
-
-
-Row = TypeVar("Row", bound=Ordered)
+Row = TypeVar("Row", bound="tuple[Any, ...]")
+#: Writes blocks to the disk, and returns blocks that take their place.
+Store: TypeAlias = "Callable[[Sequence[Block[Row]]], list[Block[Row]]]"
 
 # The number of rows, or of blocks, in a block. CouchDB's blocks have about 1,300 bytes.
 MOST = 64
@@ -30,22 +27,30 @@ FEWEST = MOST // 4
 class Block(Generic[Row]):
     """Rows in their order, or the blocks that contain them."""
 
-    __slots__ = ("blocks", "count", "firsts", "offsets", "reductions", "rows")
+    __slots__ = ("blocks", "count", "first", "firsts", "level", "offsets", "reductions", "rows", "size")
 
     def __init__(self, rows: Sequence[Row], blocks: Sequence[Block[Row]] = ()) -> None:
         self.rows: Sequence[Row] = rows
         self.blocks: Sequence[Block[Row]] = blocks
         #: By reduce function. They are computed when somebody asks for them.
         self.reductions: dict[object, Any] = {}
+        #: The number of rows or blocks in this very block.
+        self.size: int = len(blocks) or len(rows)
+        #: How many levels of blocks there are below this one.
+        self.level: int = 0
         if blocks:
-            self.offsets: list[int] = [0, *accumulate(block.count for block in blocks)]
+            self.level = blocks[0].level + 1
+            self.offsets: list[int] = [0, *accumulate(map(_count_of, blocks))]
             self.count: int = self.offsets[-1]
-            self.firsts: Sequence[Row] = [block.firsts[0] for block in blocks]
+            self.firsts: Sequence[tuple[Any, ...]] = list(map(_first_of, blocks))
+            #: The place of the first row, alone in a tuple.
+            self.first: tuple[Any, ...] = blocks[0].first
         else:
             self.count = len(rows)
-            self.firsts = rows
+            self.firsts = ()
+            self.first = rows[0][:1] if rows else ()
 
-    def place_of(self, row: Row) -> int:
+    def place_of(self, row: tuple[Any, ...]) -> int:
         """Return how many rows come before a row, whether the block has it or not."""
         if not self.blocks:
             return bisect_left(self.rows, row)
@@ -77,11 +82,13 @@ class Block(Generic[Row]):
                 before = self.offsets[at]
                 self.blocks[at].parts(low - before, high - before, rows, blocks)
 
-    def items(self) -> Sequence[Any]:
-        return self.blocks or self.rows
+    def updated(
+        self, removed: Sequence[Row], added: Sequence[Row], store: Store[Row] | None = None
+    ) -> list[Block[Row]]:
+        """Return the blocks that replace this one. Both lists are sorted, and the removed rows are there.
 
-    def updated(self, removed: Sequence[Row], added: Sequence[Row]) -> list[Block[Row]]:
-        """Return the blocks that replace this one. Both lists are sorted, and the removed rows are there."""
+        ``store`` writes the new blocks of rows to the disk, so that they do not stay in memory.
+        """
         if not removed and not added:
             return [self]
         if not self.blocks:
@@ -89,9 +96,9 @@ class Block(Generic[Row]):
         blocks: list[Block[Row]] = []
         at = gone = new = 0
         while gone < len(removed) or new < len(added):
-            row = removed[gone] if gone < len(removed) else added[new]
+            row = removed[gone][:1] if gone < len(removed) else added[new][:1]
             if new < len(added) and added[new] < row:
-                row = added[new]
+                row = added[new][:1]
             # Only the blocks that have changes are looked at.
             changed = max(bisect_right(self.firsts, row) - 1, 0)
             _extend(blocks, self.blocks[at:changed])
@@ -100,26 +107,36 @@ class Block(Generic[Row]):
                 next_gone, next_new = (bisect_left(rows, self.firsts[at]) for rows in (removed, added))
             else:
                 next_gone, next_new = len(removed), len(added)
-            made = self.blocks[changed].updated(removed[gone:next_gone], added[new:next_new])
+            made = self.blocks[changed].updated(removed[gone:next_gone], added[new:next_new], store)
+            is_only = next_gone - gone == len(removed) and next_new - new == len(added)
+            if is_only and len(made) == 1 and made[0].size >= FEWEST:
+                # Most updates change one block.
+                return [Block((), [*self.blocks[:changed], made[0], *self.blocks[changed + 1 :]])]
             for block in made:
                 _extend(blocks, [block])
             gone, new = next_gone, next_new
         _extend(blocks, self.blocks[at:])
+        if store is not None and self.level == 1:
+            blocks = store(blocks)
         return _split(blocks, [])
+
+
+_count_of = attrgetter("count")
+_first_of = attrgetter("first")
 
 
 def _updated_rows(rows: Sequence[Row], removed: Sequence[Row], added: Sequence[Row]) -> list[Row]:
     left = list(rows)
     if len(removed) * 4 < len(left):
         for row in removed:
-            del left[bisect_left(left, row)]
+            del left[bisect_left(left, row[:1])]
     else:
-        # Rows are equal only if they are the same, but need not be hashable.
+        # Both lists are sorted, so the first row that is not before the removed one is that row.
         gone = iter(removed)
         one = next(gone, None)
         left = []
         for row in rows:
-            if one is not None and row == one:
+            if one is not None and not row < one[:1]:
                 one = next(gone, None)
             else:
                 left.append(row)
@@ -137,7 +154,7 @@ def _extend(blocks: list[Block[Row]], more: Sequence[Block[Row]]) -> None:
     if not more or not more[0].count:
         return
     before, block = blocks[-1] if blocks else None, more[0]
-    if before is None or min(len(before.items()), len(block.items())) >= FEWEST:
+    if before is None or min(before.size, block.size) >= FEWEST:
         blocks += more
         return
     if block.blocks:
@@ -171,8 +188,8 @@ class RowBlocks(Generic[Row]):
     def __iter__(self) -> Iterator[Row]:
         return self.islice(0, self.root.count)
 
-    def bisect_left(self, row: Row) -> int:
-        """Return how many rows come before a row."""
+    def bisect_left(self, row: tuple[Any, ...]) -> int:
+        """Return how many rows come before a row. It may be a tuple with only a place, or a part of one."""
         return self.root.place_of(row)
 
     def leaf_at(self, place: int) -> tuple[Sequence[Row], int]:
@@ -191,11 +208,23 @@ class RowBlocks(Generic[Row]):
             return chain.from_iterable(reversed(rows[first:last]) for rows, first, last in found)
         return chain.from_iterable(rows[first:last] for rows, first, last in found)
 
-    def updated(self, removed: Sequence[Row], added: Sequence[Row]) -> RowBlocks[Row]:
-        """Return the rows without those of ``removed``, which must be there, and with those of ``added``."""
+    def find(self, place: object) -> Row | None:
+        """Return the row at a place."""
+        row = (place,)
+        block = self.root
+        while block.blocks:
+            block = block.blocks[max(bisect_right(block.firsts, row) - 1, 0)]
+        at = bisect_left(block.rows, row)
+        return block.rows[at] if at < block.size and block.rows[at][0] == place else None
+
+    def updated(self, removed: Sequence[Row], added: Sequence[Row], store: Store[Row] | None = None) -> RowBlocks[Row]:
+        """Return the rows without those of ``removed``, which must be there, and with those of ``added``.
+
+        ``store`` writes blocks to the disk.
+        """
         if not removed and not added:
             return self
-        blocks = self.root.updated(sorted(removed), sorted(added))
+        blocks = self.root.updated(sorted(removed), sorted(added), store)
         while len(blocks) > 1:
             blocks = _split(blocks, ())
         root = blocks[0] if blocks else None

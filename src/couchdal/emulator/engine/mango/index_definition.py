@@ -12,6 +12,7 @@ from hashlib import sha1
 from couchdal.emulator.engine.documents.document import DocumentRecord
 from couchdal.emulator.engine.erlang.external_term import binary, encode_term, integer
 from couchdal.errors import CouchError, NotFound, ServerError
+from couchdal.http.json_text import encode_json
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +47,13 @@ class IndexDefinition:
             # The older name, from text indexes.
             chosen = self.definition.get("selector", {})
         return chosen if chosen != {} else None
+
+    @property
+    def signature(self) -> str:
+        """The name of the index on a disk. Another definition has another one."""
+        return sha1(
+            encode_json([self.ddoc, self.name, self.definition, self.partitioned]), usedforsecurity=False
+        ).hexdigest()
 
     def sort_key(self) -> tuple[str, str]:
         """Return the key by which CouchDB lists indexes. The special index comes first."""

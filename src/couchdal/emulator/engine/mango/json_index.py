@@ -15,18 +15,22 @@ from couchdal.emulator.engine.collation.collation import Key, json_key
 from couchdal.emulator.engine.documents.document import DocumentRecord
 from couchdal.emulator.engine.documents.document_read import Shown, show
 from couchdal.emulator.engine.documents.document_store import DocumentStore
-from couchdal.emulator.engine.indexes.following_index import FollowingIndex
+from couchdal.emulator.engine.indexes.row_index import Prepared, RowIndex
+from couchdal.emulator.engine.indexes.stored_blocks import RowForm
 from couchdal.emulator.engine.mango.field_path import Missing, get_field, parse_field
 from couchdal.emulator.engine.mango.index_definition import IndexDefinition
 from couchdal.emulator.engine.mango.key_range import HIGHEST
 from couchdal.emulator.engine.mango.selector import normalize_selector
 from couchdal.emulator.engine.mango.selector_match import compile_selector
 from couchdal.errors import CouchError, QueryParseError, ServerError
+from couchdal.http.json_text import is_same
 
 # The sort key of a row: partition ("" in a global index), key, document id.
 _Place: TypeAlias = "tuple[str, Key, str]"
 
 
+# Sorts after every document id.
+_AFTER = chr(0x10FFFF)
 # Sorts after every value. CouchDB uses an object that JSON cannot express.
 _HIGHEST_KEY: Key = (9,)
 
@@ -38,6 +42,7 @@ _INDEXED = Shown(conflicts=True, deleted_conflicts=True)
 class IndexRow(NamedTuple):
     """The row of a document: the values of the index's columns."""
 
+    place: _Place
     doc_id: str
     values: list[object]
 
@@ -56,31 +61,34 @@ def reversed_range(*, descending: bool) -> QueryParseError:
     return QueryParseError(reason, body={"error": "query_parse_error", "reason": reason, "ref": 0})
 
 
-class JsonIndex(FollowingIndex["list[object]"]):
-    """The rows of one index. The caller holds the server's lock."""
+class _RowForm(RowForm[IndexRow]):
+    """A row on a disk is its document's id and its values. ``row_of`` makes the row."""
+
+    def __init__(self, row_of: Callable[[str, list[object]], IndexRow]) -> None:
+        self._row_of = row_of
+
+    def encode(self, row: IndexRow) -> object:
+        return row[1:]
+
+    def decode(self, value: Any) -> IndexRow:
+        return self._row_of(*value)
+
+
+class JsonIndex(RowIndex["list[object]", IndexRow, IndexRow]):
+    """The rows of one index. The caller holds the server's lock.
+
+    In memory, the places are in a sorted list. Nobody reduces or counts rows, and a list is faster than blocks.
+    """
 
     def __init__(self, definition: IndexDefinition) -> None:
-        super().__init__()
+        super().__init__([_RowForm(self._row)])
+        self._places: SortedList[_Place] = SortedList()
         self.definition = definition
         self._paths = [_Column(column) for column in definition.columns]
         self._filter = _compile_filter(definition.partial_filter)
-        self._places: SortedList[_Place] = SortedList()
-        self._rows: dict[str, tuple[_Place, list[object]]] = {}
-
-    def _take_copies(self) -> None:
-        self._places, self._rows = self._places.copy(), dict(self._rows)
 
     def __repr__(self) -> str:
         return f"Mango index {self.definition.name!r} of {self.definition.ddoc}"
-
-    def _doc_ids(self) -> Iterable[str]:
-        return self._rows
-
-    def contents(self) -> Mapping[str, object]:
-        return self._rows
-
-    def is_sorted(self) -> bool:
-        return list(self._places) == sorted(place for place, _ in self._rows.values())
 
     def emptied(self) -> JsonIndex:
         return JsonIndex(self.definition)
@@ -99,26 +107,62 @@ class JsonIndex(FollowingIndex["list[object]"]):
             raise reversed_range(descending=descending)
         first: _Place = (partition, start_key, start[1])
         last: _Place = (partition, end_key, "")
+        if self.is_on_disk:
+            (tree,) = self.trees
+            low, high = ((last,), (first, _AFTER)) if descending else ((first,), (last,))
+            yield from tree.islice(tree.bisect_left(low), tree.bisect_left(high), reverse=descending)
+            return
         places = self._places.irange(last, first, reverse=True) if descending else self._places.irange(first, last)
-        rows = self._rows
+        rows = self._by_document
         for place in places:
-            yield IndexRow(place[2], rows[place[2]][1])
+            yield rows[place[2]]
+
+    def prepare(self, changed: Sequence[tuple[str, list[object] | None]]) -> Prepared[IndexRow, IndexRow] | None:
+        return super().prepare(changed) if self.is_on_disk else None
 
     def _replace(self, changed: Sequence[tuple[str, list[object] | None]], seq: int, prepared: object) -> None:
+        if self.is_on_disk:
+            super()._replace(changed, seq, prepared)
+            return
         added: list[_Place] = []
         for doc_id, values in changed:
-            self._remove(doc_id)
+            known = self._by_document.pop(doc_id, None)
+            if known is not None:
+                self._places.remove(known.place)
             if values is not None:
-                partition = doc_id.partition(":")[0] if self.definition.partitioned else ""
-                place = (partition, (5, [json_key(value) for value in values]), doc_id)
-                self._rows[doc_id] = (place, values)
-                added.append(place)
+                row = self._by_document[doc_id] = self._row(doc_id, values)
+                added.append(row.place)
         self._places.update(added)
 
-    def _remove(self, doc_id: str) -> None:
-        known = self._rows.pop(doc_id, None)
-        if known is not None:
-            self._places.remove(known[0])
+    def _take_copies(self) -> None:
+        super()._take_copies()
+        self._places = self._places.copy()
+
+    def is_sorted(self) -> bool:
+        if self.is_on_disk:
+            return super().is_sorted()
+        return list(self._places) == sorted(row.place for row in self._by_document.values())
+
+    def _row(self, doc_id: str, values: list[object]) -> IndexRow:
+        partition = doc_id.partition(":")[0] if self.definition.partitioned else ""
+        return IndexRow((partition, (5, [json_key(value) for value in values]), doc_id), doc_id, values)
+
+    def kept_of(self, doc_id: str, found: list[object]) -> IndexRow:
+        return self._row(doc_id, found)
+
+    def rows_of(self, kept: IndexRow) -> Sequence[Sequence[IndexRow]]:
+        return ((kept,),)
+
+    def _are_same(self, rows: Sequence[IndexRow], others: Sequence[IndexRow]) -> bool:
+        return rows == others and all(
+            is_same(row.values, other.values) for row, other in zip(rows, others, strict=True)
+        )
+
+    def _keys(self, kept: IndexRow) -> object:
+        return kept.values
+
+    def of_keys(self, doc_id: str, keys: Any) -> IndexRow:
+        return self._row(doc_id, keys)
 
     def read_all(self, db: DocumentStore, records: Iterable[DocumentRecord]) -> list[tuple[str, list[object] | None]]:
         found = super().read_all(db, records)

@@ -5,6 +5,8 @@ Documents stay in the file until a request needs them.
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from couchdal.emulator.engine.config.configuration import Configuration
 from couchdal.emulator.engine.config.parsing import parse_settings
 from couchdal.emulator.engine.server.configured import configuration_of
@@ -15,6 +17,7 @@ from couchdal.emulator.engine.server.ids import Ids
 from couchdal.emulator.engine.server.journal import Assignment, Changes, Commit
 from couchdal.emulator.engine.server.server import Server
 from couchdal.emulator.storage.sqlite import DataFile
+from couchdal.errors import ServerError
 
 # The name of a value that files of earlier versions have.
 _OLDER_GENERATIONS = "generations"
@@ -35,6 +38,11 @@ def detach(server: Server, keeper: FileKeeper) -> None:
     """Close the file of a server. The next request opens it again. The caller holds the server's lock."""
     if keeper.file.is_open:
         server.journal.settle()
+        for database in server.databases.values():
+            # The next process reads on from there. Without it, that builds again what is missing.
+            with suppress(ServerError):
+                database.indexes.save()
+            database.indexes.clear()
         keeper.file.close()
         server.journal.pending = _Reopening(server, keeper)
 

@@ -226,8 +226,8 @@ class SharedIndexes:
             return self._view.live.indexes.query_server(design)
 
     def json_index(self, db: DocumentStore, definition: IndexDefinition, *, update: bool = True) -> JsonIndex:
-        indexes = self._view.live.indexes
-        index = self._copy_of(lambda: indexes.kept_json_index(definition))
+        live = self._view.live
+        index = self._copy_of(lambda: live.indexes.kept_json_index(live, definition))
         if update:
             index.refresh(db)
         return index
@@ -245,6 +245,10 @@ class SharedIndexes:
     def compact_view(self, db: DocumentStore, design: Mapping[str, object]) -> None:
         with self._server.exclusively():
             self._view.live.indexes.compact_view(self._view.live, design)
+
+    def clean_up(self, db: DocumentStore) -> None:
+        with self._server.exclusively():
+            self._view.live.indexes.clean_up(self._view.live)
 
     def _copy_of(self, find: Callable[[], _Index]) -> _Index:
         with self._server.exclusively():
@@ -295,9 +299,12 @@ class SharedIndexes:
         if purge_seq != view.purge_seq:
             until, found = seq, index.removals(view, known)
         else:
-            batch = list(islice(view.storage.changes(seq), _BATCH))
-            if len(batch) == _BATCH:
-                until = batch[-1].seq
+            if index.is_on_disk:
+                until = min(seq + index.at_once, until)
+            else:
+                batch = list(islice(view.storage.changes(seq), _BATCH))
+                if len(batch) == _BATCH:
+                    until = batch[-1].seq
             found = index.found_since(view, seq, until)
         prepared = index.prepare(found)
         with self._server.exclusively():

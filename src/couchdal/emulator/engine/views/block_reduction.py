@@ -16,6 +16,7 @@ from couchdal.emulator.engine.erlang.external_term import encode_term
 from couchdal.emulator.engine.indexes.row_blocks import Block
 from couchdal.emulator.engine.views.reduction import is_builtin, reduce_block, rereduce, result_of
 from couchdal.http.json_text import encode_json
+from couchdal.pace import paced
 
 if TYPE_CHECKING:
     from couchdal.emulator.engine.javascript.javascript import QueryServer
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 # The position of a row: partition ("" in a global view), key, document id, and number within the document.
 Place: TypeAlias = "tuple[str, Key, bytes, int]"
 
+#: The names of the external size, and of the order that CouchDB stores reductions of, among those of a block.
+EXTERNAL, STORED = "external", "stored"
 # CouchDB accepts results of JavaScript and of ``_sum`` up to these lengths. A longer one must shrink its input by the
 # factor.
 _FREE_LENGTH, _FREE_SUM, _SHRINKING = 4096, 4906, 2
@@ -57,7 +60,7 @@ class Reducer(NamedTuple):
 
     def of_block(self, block: Block[ViewRow]) -> Any:
         """Return the reduction of a block that is not empty, as CouchDB stores it: from the first row to the last."""
-        return self._kept(block, "stored", lambda: block.rows)
+        return self._kept(block, STORED, lambda: block.rows)
 
     def of_range(self, root: Block[ViewRow], low: int, high: int, *, descending: bool) -> Any:
         """Return the result for the rows between two places."""
@@ -154,6 +157,18 @@ def _collected(rows: Sequence[ViewRow], descending: bool) -> Sequence[ViewRow]:
     if descending:
         return rows
     return list(ascending_values(reversed(rows))) if any(row.place[3] for row in rows) else rows[::-1]
+
+
+def external_size(block: Block[ViewRow]) -> int:
+    """Return the size of all keys, ids and values in a block. It is kept as a reduction is."""
+    known = block.reductions.get(EXTERNAL)
+    if known is None:
+        if block.blocks:
+            known = sum(map(external_size, paced(block.blocks)))
+        else:
+            known = sum(len(encode_term([row.key, row.doc_id])) + len(encode_term(row.value)) for row in block.rows)
+        block.reductions[EXTERNAL] = known
+    return int(known)
 
 
 def _document_of(row: ViewRow) -> tuple[Any, ...]:

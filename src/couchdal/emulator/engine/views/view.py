@@ -82,7 +82,7 @@ class View:
         place, self._view = index.group.find(name)
         self._db = db
         self._index = index
-        self._rows: RowBlocks[ViewRow] = index.rows[place]
+        self._rows: RowBlocks[ViewRow] = index.trees[place]
         self.changed_at: int = index.changed_at[place]
         self._reduce = self._view.reduce_of(name)
 

@@ -5,27 +5,26 @@ This module does not know queries. Source: ``couch_mrview_updater``, ``couch_mrv
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import NamedTuple, TypeAlias, TypeVar, cast
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, TypeAlias, TypeVar, cast
 
 from couchdal.emulator.engine.collation.collation import Key, collator_version, json_key
 from couchdal.emulator.engine.documents.document import DocumentRecord
 from couchdal.emulator.engine.documents.document_read import Shown, show
 from couchdal.emulator.engine.documents.document_store import DocumentStore
-from couchdal.emulator.engine.erlang.external_term import encode_term
 from couchdal.emulator.engine.erlang.term_order import term_key
-from couchdal.emulator.engine.indexes.following_index import FollowingIndex
 from couchdal.emulator.engine.indexes.row_blocks import Block, RowBlocks
+from couchdal.emulator.engine.indexes.row_index import Prepared, RowIndex
 from couchdal.emulator.engine.javascript.javascript import Emitted, Message, QueryServer
 from couchdal.emulator.engine.javascript.runtime import Runtime
 from couchdal.emulator.engine.mango.index_definition import IndexDefinition
 from couchdal.emulator.engine.mango.json_index import JsonIndex
-from couchdal.emulator.engine.views.block_reduction import Reducer, ViewRow
+from couchdal.emulator.engine.views.block_reduction import Reducer, ViewRow, external_size
 from couchdal.emulator.engine.views.reduction import can_fail, is_builtin
+from couchdal.emulator.engine.views.stored_view import ViewForm
 from couchdal.emulator.engine.views.view_definition import MANGO, MapView, ViewGroup, is_javascript
 from couchdal.errors import ServerError
 from couchdal.http.json_text import is_same
-from couchdal.pace import paced
 
 _Self = TypeVar("_Self", bound="ViewIndex")
 
@@ -45,18 +44,7 @@ def _is_harmless(value: object) -> bool:
     return type(value) in (int, float) and -_LARGE < cast("int | float", value) < _LARGE
 
 
-def _are_same(rows: list[ViewRow], others: list[ViewRow]) -> bool:
-    return rows == others and all(is_same(row[2:], other[2:]) for row, other in zip(rows, others, strict=True))
-
-
-class _Prepared(NamedTuple):
-    """The rows of each view after a change, and whether built-in functions cannot fail for its values."""
-
-    rows: list[RowBlocks[ViewRow]]
-    harmless: list[bool]
-
-
-class ViewIndex(FollowingIndex[_Rows]):
+class ViewIndex(RowIndex[_Rows, ViewRow, _Rows]):
     """The rows of a design document's views, in the order of the group."""
 
     def __init__(
@@ -67,22 +55,23 @@ class ViewIndex(FollowingIndex[_Rows]):
         javascript: Runtime | None = None,
         tell: Callable[[Message], None] | None = None,
     ) -> None:
-        super().__init__()
+        self._keys_of = [key_function(view) for view in group.views]
+        super().__init__(
+            [
+                ViewForm(key_of, _reduced(view, partitioned), self._store, partitioned=partitioned)
+                for key_of, view in zip(self._keys_of, group.views, strict=True)
+            ]
+        )
         self.group = group
         self.partitioned = partitioned
         self.javascript = javascript
         self.tell = tell
         #: The setting ``query_server_config/reduce_limit``.
         self.reduce_limit: str = "true"
-        self.rows: list[RowBlocks[ViewRow]] = [RowBlocks() for _ in group.views]
         # For each view, the update sequence at which its rows last changed.
         self.changed_at: list[int] = [0] * len(group.views)
         # For each view, whether all values were harmless.
         self._harmless = [True] * len(group.views)
-        self._of_document: dict[str, _Rows] = {}
-        #: How many rows were replaced or removed since the last compaction.
-        self.replaced: int = 0
-        self._keys = [key_function(view) for view in group.views]
         self._sources = [view.source for view in group.views]
         self._shown = Shown(conflicts=True, deleted_conflicts=True, local_seq=group.includes_seq)
         self._server: QueryServer | None = None
@@ -117,8 +106,7 @@ class ViewIndex(FollowingIndex[_Rows]):
         ``external`` is the size of all keys, ids and values. CouchDB compresses them to about three quarters. Rows that
         were replaced stay in the file until a compaction.
         """
-        found = (row for views in paced(self._of_document.values()) for rows in views for row in rows)
-        external = sum(len(encode_term([row.key, row.doc_id])) + len(encode_term(row.value)) for row in found)
+        external = sum(external_size(tree.root) for tree in self.trees if tree)
         active = external * 3 // 4
         return {"file": _EMPTY_FILE + active + _OF_ROW * self.replaced, "external": external, "active": active}
 
@@ -146,24 +134,13 @@ class ViewIndex(FollowingIndex[_Rows]):
     def __repr__(self) -> str:
         return f"index of the views {', '.join(view.first_name for view in self.group.views)}"
 
-    def _doc_ids(self) -> Iterable[str]:
-        return self._of_document
-
-    def contents(self) -> Mapping[str, object]:
-        return self._of_document
-
-    def is_sorted(self) -> bool:
-        found = self._of_document.values()
-        return all(list(rows) == sorted(row for of in found for row in of[at]) for at, rows in enumerate(self.rows))
-
     def emptied(self) -> ViewIndex:
         return ViewIndex(self.group, partitioned=self.partitioned, javascript=self.javascript, tell=self.tell)
 
     def _take_copies(self) -> None:
-        self.rows = list(self.rows)
+        super()._take_copies()
         self.changed_at = list(self.changed_at)
         self._harmless = list(self._harmless)
-        self._of_document = dict(self._of_document)
 
     def read(self, db: DocumentStore, record: DocumentRecord) -> _Rows | None:
         ((_, rows),) = self.read_all(db, [record])
@@ -174,7 +151,7 @@ class ViewIndex(FollowingIndex[_Rows]):
         mapped = [record for record in records if self._is_mapped(record)]
         emitted = self._emitted(db, mapped)
         found = [
-            (record.doc_id, self._rows_of(record, next(emitted)) if self._is_mapped(record) else None)
+            (record.doc_id, self._emitted_rows(record, next(emitted)) if self._is_mapped(record) else None)
             for record in records
         ]
         db.count("couchdb/mrview/map_doc", len(mapped))
@@ -186,12 +163,13 @@ class ViewIndex(FollowingIndex[_Rows]):
     def _is_mapped(self, record: DocumentRecord) -> bool:
         return not record.deleted and (self.group.includes_design or not record.doc_id.startswith("_design/"))
 
-    def _rows_of(self, record: DocumentRecord, emitted: Sequence[Emitted]) -> _Rows | None:
+    def _emitted_rows(self, record: DocumentRecord, emitted: Sequence[Emitted]) -> _Rows | None:
         if not any(emitted):
             return None
-        partition = record.doc_id.partition(":")[0] if self.partitioned else ""
+        partition = self._partition_of(record.doc_id)
         return [
-            _placed(partition, record.doc_id, key_of, pairs) for key_of, pairs in zip(self._keys, emitted, strict=True)
+            _placed(partition, record.doc_id, key_of, pairs)
+            for key_of, pairs in zip(self._keys_of, emitted, strict=True)
         ]
 
     def _emitted(self, db: DocumentStore, records: Sequence[DocumentRecord]) -> Iterator[list[Emitted]]:
@@ -210,44 +188,60 @@ class ViewIndex(FollowingIndex[_Rows]):
             values = (index.read(db, record) for index in self._columns)
             yield [[] if columns is None else [(columns, None)] for columns in values]
 
-    def prepare(self, changed: Sequence[tuple[str, _Rows | None]]) -> _Prepared:
-        added: _Rows = [[] for _ in self.rows]
-        removed: _Rows = [[] for _ in self.rows]
-        for doc_id, found in dict(changed).items():
-            known = self._of_document.get(doc_id)
-            for place, (gone, new) in enumerate(zip(removed, added, strict=True)):
-                before, after = known[place] if known else [], found[place] if found else []
-                # CouchDB leaves a block as it is if nothing in it changes, and then the view has not changed.
-                if not _are_same(before, after):
-                    gone += before
-                    new += after
-        updated = [rows.updated(*one) for rows, *one in zip(self.rows, removed, added, strict=True)]
+    def kept_of(self, doc_id: str, found: _Rows) -> _Rows:
+        return found
+
+    def rows_of(self, kept: _Rows) -> _Rows:
+        return kept
+
+    def _are_same(self, rows: Sequence[ViewRow], others: Sequence[ViewRow]) -> bool:
+        return rows == others and all(is_same(row[2:], other[2:]) for row, other in zip(rows, others, strict=True))
+
+    def _keys(self, kept: _Rows) -> object:
+        return [[row.key for row in rows] for rows in kept]
+
+    def of_keys(self, doc_id: str, keys: Any) -> _Rows:
+        partition = self._partition_of(doc_id)
+        id_bytes = doc_id.encode()
+        found: _Rows = []
+        for tree, key_of, own in zip(self.trees, self._keys_of, keys, strict=True):
+            rows = [tree.find((partition, key_of(key), id_bytes, number)) for number, key in enumerate(own)]
+            found.append([row for row in rows if row is not None])
+            if len(found[-1]) < len(own):
+                assert self.shelf is not None
+                raise self.shelf.damaged(f"rows of document {doc_id!r} are missing")
+        return found
+
+    def _partition_of(self, doc_id: str) -> str:
+        return doc_id.partition(":")[0] if self.partitioned else ""
+
+    def _checked(self, trees: Sequence[RowBlocks[ViewRow]], added: Sequence[Sequence[ViewRow]]) -> list[bool]:
         harmless = [
             were and all(_is_harmless(row.value) for row in new)
             for were, new in zip(self._harmless, added, strict=True)
         ]
-        self._check_reductions(updated, harmless)
-        return _Prepared(updated, harmless)
+        self._check_reductions(trees, harmless)
+        return harmless
 
-    def _replace(self, changed: Sequence[tuple[str, _Rows | None]], seq: int, prepared: object) -> None:
-        assert isinstance(prepared, _Prepared)
-        for doc_id, found in changed:
-            self.replaced += sum(map(len, self._of_document.get(doc_id, ())))
-            if found is None:
-                self._of_document.pop(doc_id, None)
-            else:
-                self._of_document[doc_id] = found
-        for place, rows in enumerate(prepared.rows):
-            if rows is not self.rows[place]:
+    def _follow(self, prepared: Prepared[ViewRow, _Rows], seq: int) -> None:
+        for place, has_changed in enumerate(prepared.has_changed):
+            if has_changed:
                 self.changed_at[place] = seq
-        self.rows, self._harmless = prepared.rows, prepared.harmless
+        assert isinstance(prepared.more, list)
+        self._harmless = prepared.more
+
+    def _state(self) -> object:
+        return [self.changed_at, self._harmless]
+
+    def _restore(self, state: Any) -> None:
+        self.changed_at, self._harmless = state
 
     def _check_reductions(self, updated: Sequence[RowBlocks[ViewRow]], harmless: Sequence[bool]) -> None:
         """Raise ``CouchError`` if a reduce function fails for the rows. CouchDB reduces rows when it stores them."""
         for place, view in enumerate(self.group.views):
             for _, source in view.reduces:
                 rows = updated[place]
-                if rows is self.rows[place] or not rows:
+                if rows is self.trees[place] or not rows:
                     continue
                 if is_builtin(source):
                     if can_fail(source) and not harmless[place]:
@@ -261,15 +255,22 @@ class ViewIndex(FollowingIndex[_Rows]):
                 else:
                     self.reducer(source).of_block(rows.root)
 
-    def _store(self, source: str, root: Block[ViewRow]) -> None:
+    def _store(self, source: str, block: Block[ViewRow]) -> tuple[bool, object]:
+        """Return whether the length of a reduction is limited, and the reduction. Raise ``CouchError``."""
+        reducer = self.reducer(source)
         try:
-            self.reducer(source).of_block(root)
+            return reducer.is_limited, reducer.of_block(block)
         except ServerError as error:
             if error.error not in _CRASHES:
                 raise
             # The process that writes the index ends. Its reason is a stack trace in Erlang.
             word = f"{{{error.error},{error.reason}}}" if error.reason else error.error
             raise ServerError("", error=word) from None
+
+
+def _reduced(view: MapView, partitioned: bool) -> list[str]:
+    """Return the reduce functions of a view whose results can be kept. JavaScript cannot reduce partitions."""
+    return [source for _, source in view.reduces if is_builtin(source) or not partitioned]
 
 
 def _placed(
