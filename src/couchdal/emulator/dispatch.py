@@ -31,7 +31,11 @@ Endpoint: TypeAlias = Callable[[Call], Response]
 def dispatch(server: Server, request: Request) -> Response:
     """Return the answer to a request. Raise ``CouchError``. The caller holds the server's lock."""
     endpoint, call = prepare(server, request)
-    response = answered(endpoint, call)
+    # ``answered`` is inlined here, because this is the path of every request.
+    try:
+        response = endpoint(call)
+    except DamagedIndex:
+        response = endpoint(call)
     return response if call.user.renewed_cookie is None else finish(call, response)
 
 

@@ -57,8 +57,8 @@ def _remove_some(file: DataFile, db: int) -> int:
         names = file.rows("SELECT name FROM pragma_table_info(?) WHERE pk AND name <> 'db' ORDER BY pk", (table,))
         left = _remove(file, table, "db = ?", (db,), key=", ".join(name for (name,) in names), most=left)
     for (idx,) in file.rows("SELECT idx FROM indexes WHERE db = ?", (db,)):
-        start, end = keys_of(idx)
-        left = _remove(file, "index_blocks", "key >= ?", (start,), key="key", last=end, most=left)
+        lowest, highest = keys_of(idx)
+        left = _remove(file, "index_blocks", "key >= ?", (lowest,), key="key", last=highest, most=left)
         if left > 0:
             file.run("DELETE FROM indexes WHERE idx = ?", (idx,))
     return left

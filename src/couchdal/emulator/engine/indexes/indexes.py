@@ -306,7 +306,6 @@ class Indexes:
         """Return the indexes that differ from newly built ones, up to the last document that they contain."""
         from couchdal.emulator.engine.indexes.index_check import wrong_indexes  # only programs that check need it
 
-        # What nobody has read yet is on the disk, too.
         defined = [] if db.storage.on_disk() is None else self._defined(db, list(db.design_documents()))
         indexes: list[FollowingIndex[Any]] = [*dict.fromkeys([*defined, *self._row_indexes()])]
         return wrong_indexes(indexes if self._sizes is None else [*indexes, self._sizes], db)

@@ -18,6 +18,7 @@ from couchdal.emulator.engine.indexes.row_blocks import Row, RowBlocks
 from couchdal.emulator.engine.indexes.stored_blocks import RowForm, Shelved, numbers_gone
 from couchdal.emulator.storage.base import Shelf
 from couchdal.errors import ServerError
+from couchdal.pace import begin_long
 
 # What an index keeps of a document.
 Kept = TypeVar("Kept")
@@ -127,6 +128,8 @@ class RowIndex(FollowingIndex[Found], Generic[Found, Row, Kept]):
                     gone += old_ones
                     new += new_ones
         is_large = self.is_kept and len(latest) >= _MANY
+        if is_large:
+            begin_long()
         trees = [
             tree.updated(gone, new, self._shelved[at].stored if is_large else None)
             for at, (tree, gone, new) in enumerate(zip(self.trees, removed, added, strict=True))
@@ -257,6 +260,8 @@ class RowIndex(FollowingIndex[Found], Generic[Found, Row, Kept]):
     def add(self, found: Sequence[tuple[str, Found | None]], seq: int, prepared: object = None) -> None:
         super().add(found, seq, prepared)
         if self.is_kept and self._unsaved >= _MANY:
+            # Other requests must not wait for the disk.
+            begin_long()
             # The rows are right without it. What cannot be written now is written later.
             with suppress(ServerError):
                 self.save()
