@@ -12,6 +12,7 @@ from couchdal.emulator.http.call import Call
 from couchdal.errors import BadRequest, CouchError
 from couchdal.http.answers import json_response
 from couchdal.http.messages import Response
+from couchdal.pace import begin_long
 
 _MAX_DOCUMENTS = 100
 _MAX_REVISIONS = 1000
@@ -86,5 +87,9 @@ def compact_view(call: Call) -> Response:
 
 def clean_up_views(call: Call) -> Response:
     """POST: delete the indexes in a data file that no design document defines any more."""
-    call.db.indexes.clean_up(call.db)
+    keeper = call.db.journal.keeper
+    if keeper is not None:
+        begin_long()
+        call.db.indexes.clean_up(call.db)
+        keeper.tidy()
     return json_response({"ok": True}, 202)

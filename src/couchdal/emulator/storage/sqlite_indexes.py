@@ -110,9 +110,11 @@ def _as_bytes(key: int) -> bytes:
 def damaged_indexes(file: DataFile) -> list[str]:
     """Return what is wrong with the states and blocks of indexes, with the name of the file."""
     found = []
-    known = set()
-    for idx, name, text in file.rows("SELECT idx, name, state FROM indexes"):
+    known, removed = set(), set()
+    for idx, db, name, text in file.rows("SELECT idx, db, name, state FROM indexes"):
         known.add(idx)
+        if not db:
+            removed.add(idx)
         try:
             _state_of(file, text)
         except (CouchError, TypeError):
@@ -123,6 +125,7 @@ def damaged_indexes(file: DataFile) -> list[str]:
     ):
         last = rows[-1][0]
         for key, data, summed in rows:
-            if key >> BLOCK_BITS not in known or not fits(summed, _as_bytes(key), data):
+            idx = key >> BLOCK_BITS
+            if idx not in known or (idx not in removed and not fits(summed, _as_bytes(key), data)):
                 found.append(f"{file.path} is damaged: block {key} of an index")
     return found

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 from couchdal.emulator.engine.documents.document import DocumentRecord, show_body
 from couchdal.emulator.engine.documents.document_store import DocumentStore
 from couchdal.emulator.engine.revisions.revision import parse_revision
-from couchdal.errors import CouchError
+from couchdal.errors import CouchError, ServerError
 
 if TYPE_CHECKING:
     from couchdal.emulator.engine.indexes.following_index import FollowingIndex
@@ -241,19 +241,17 @@ class Indexes:
 
         ``before`` is the one whose place it takes.
         """
-        keeps = db.storage.keeps_indexes
+        is_damaged = before is not None and before.shelf is not None and before.shelf.is_damaged
         for _ in range(2):
-            index = make()
-            shelf = db.storage.shelf(name)
-            if shelf is None:
+            index, shelf = make(), db.storage.shelf(name)
+            if shelf is None or (not is_damaged and not shelf.is_damaged and index.put_on(shelf)):
                 return index
-            is_damaged = before is not None and before.shelf is not None and before.shelf.is_damaged
-            if not is_damaged and not shelf.is_damaged and index.put_on(shelf):
-                return index
-            before = None
-            if not keeps:
+            if not db.storage.keeps_indexes:
                 break
-            db.storage.remove_shelf(name)
+            with suppress(ServerError):
+                db.storage.remove_shelf(name)
+                is_damaged = False
+        # It stays in memory.
         return make()
 
     def _row_indexes(self) -> list[JsonIndex | ViewIndex]:
