@@ -49,8 +49,8 @@ def find_address(
     settings = _complete(url, user, password, database, timeout)
     if settings.url is None:
         raise NotConfigured(
-            'no CouchDB is named: set COUCHDB_URL, or pass a backend, as in CouchDAL(CouchBackend("http://localhost:5984",'
-            ' user="admin", password="..."), database="tasks"); CouchDAL("memory") uses the emulator'
+            "no CouchDB is named: set COUCHDB_URL (or DAL_BACKEND=memory for the emulator), or pass a backend, as in"
+            ' CouchDAL(CouchBackend("http://localhost:5984", user="admin", password="..."), database="tasks")'
         )
     parts = _split_url(settings.url)
     host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
