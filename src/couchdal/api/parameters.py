@@ -36,7 +36,8 @@ _SETUP = (
 _REPLICATION = (
     *("source", "target", "continuous", "cancel", "id", "create_target", "create_target_params", "doc_ids", "selector"),
     *("filter", "query_params", "since_seq", "winning_revs_only", "use_checkpoints", "use_bulk_get"),
-    *("checkpoint_interval", "connection_timeout", "retries_per_request", "worker_batch_size"),
+    *("checkpoint_interval", "connection_timeout", "retries_per_request", "worker_batch_size", "proxy"),
+    *("source_proxy", "target_proxy"),
 )
 
 

@@ -13,7 +13,7 @@ import httpx2
 
 from couchdal.backends.address import AuthenticationName, find_address
 from couchdal.backends.base import BaseBackend
-from couchdal.backends.couch_server import CouchServer, end_answer, headers_of
+from couchdal.backends.couch_server import Connections, CouchServer, end_answer, headers_of
 from couchdal.http.messages import Request, Response, is_feed
 
 if TYPE_CHECKING:
@@ -42,11 +42,22 @@ class CouchBackend(BaseBackend):
         auth: AuthenticationName = "basic",
     ) -> None:
         address = find_address(url, user=user, password=password, database=database, timeout=timeout, auth=auth)
-        self._server = CouchServer(address)
-        self.name: str = address.name
-        self.database: str | None = address.database
-        self.default_database: str | None = address.database
-        self._pool = _Pool(self._server)
+        self._take(CouchServer(address), address.database)
+
+    @classmethod
+    def through(cls, proxy: str, url: str, timeout: float) -> CouchBackend:
+        """Return a backend for a server behind an HTTP proxy. ``proxy`` may contain credentials."""
+        backend = cls.__new__(cls)
+        address = find_address(url, user=None, password=None, database=None, timeout=timeout, auth="basic")
+        backend._take(CouchServer(address, Connections(proxy=proxy)), None)
+        return backend
+
+    def _take(self, server: CouchServer, database: str | None) -> None:
+        self._server = server
+        self.name: str = server.name
+        self.database: str | None = database
+        self.default_database: str | None = database
+        self._pool = _Pool(server)
 
     def __repr__(self) -> str:
         return f"<CouchBackend {self.name}>"
@@ -122,7 +133,9 @@ class _Pool:
         with self._lock:
             if self._client is None:
                 self._client = httpx2.Client(
-                    verify=self._server.verify, limits=self._server.connections.limits(feeds=True)
+                    verify=self._server.verify,
+                    limits=self._server.connections.limits(feeds=True),
+                    proxy=self._server.connections.proxy,
                 )
             return self._client
 

@@ -9,7 +9,7 @@ import logging
 import ssl
 from collections.abc import AsyncIterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from threading import Lock
 from typing import ClassVar, Protocol, runtime_checkable
 from weakref import WeakValueDictionary
@@ -48,13 +48,14 @@ class Connections:
 
     At most ``limit`` connections are in use at once, not counting those of feeds. A backend that streams has the same
     number again for long bodies. ``ca`` is a file of certificates to trust instead of the system's. With ``streams``,
-    long answers are passed on as they arrive.
+    long answers are passed on as they arrive. ``proxy`` is the address of an HTTP proxy.
     """
 
     limit: int | None = None
     connect_timeout_s: float | None = None
     ca: str | None = None
     streams: bool = False
+    proxy: str | None = field(default=None, repr=False)
 
     def verify(self, origin: str) -> ssl.SSLContext | bool:
         """Return the HTTP client's option ``verify``. Raise ``NotConfigured`` for a file without certificates."""

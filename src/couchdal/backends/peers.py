@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from urllib.parse import urlsplit
 
@@ -11,6 +12,7 @@ from couchdal.emulator.engine.replication.endpoint import Endpoint
 from couchdal.emulator.engine.replication.peer import Peer, Send
 from couchdal.emulator.engine.server.configured import setting
 from couchdal.emulator.engine.server.server import Server
+from couchdal.errors import BackendError, NotSupported, Unreachable
 from couchdal.http.messages import Request, Response
 from couchdal.http.origins import ANSWERED, origin_of
 from couchdal.http.urls import split_path
@@ -22,6 +24,9 @@ _LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 class LocalAndRemote:
     """Opens databases. ``answer`` answers a request to the emulator itself; ``pause`` waits before a repetition."""
 
+    #: The name of this machine, without its domain.
+    machine: str = (os.uname().nodename if hasattr(os, "uname") else "").partition(".")[0]
+
     def __init__(self, answer: Send, server: Server, *, pause: Callable[[float], None]) -> None:
         self._answer = answer
         self._server = server
@@ -29,8 +34,10 @@ class LocalAndRemote:
         self._closing: dict[Peer, Callable[[], None]] = {}
 
     def open(self, side: Endpoint, *, retries: int, timeout_s: float) -> Peer:
-        others = _Others(timeout_s)
-        if side.is_local or self._is_own(side):
+        if side.proxy is not None and side.proxy.startswith("socks5:"):
+            raise NotSupported("replications through a SOCKS proxy")
+        others = _Others(timeout_s, side.proxy)
+        if self._is_own(side):
             # Do not retry: a request that fails here would fail again.
             peer = Peer(side, self._answer, self._pause, 0, connect=others.connect, is_own=True)
         else:
@@ -48,7 +55,7 @@ class LocalAndRemote:
             close()
 
     def own_name(self, side: Endpoint) -> str | None:
-        if not (side.is_local or self._is_own(side)):
+        if not self._is_own(side):
             return None
         segments = split_path(side.path.partition("?")[0])
         return segments[0] if len(segments) == 1 else None
@@ -56,8 +63,10 @@ class LocalAndRemote:
     def _is_own(self, side: Endpoint) -> bool:
         """Return whether an address is the emulator's own, which its configuration names.
 
-        ``COUCHDB_URL`` or an interception may give the address to another server.
+        ``COUCHDB_URL`` or an interception may say that it is another server's. A proxy leads out of the process.
         """
+        if side.is_local or side.proxy is not None:
+            return side.proxy is None
         scheme = side.origin.partition(":")[0]
         if ANSWERED and ANSWERED.find(scheme, side.host, side.port) is not None:
             return False
@@ -74,22 +83,35 @@ class LocalAndRemote:
 class _Others:
     """Connections to other servers, by origin."""
 
-    def __init__(self, timeout_s: float) -> None:
+    def __init__(self, timeout_s: float, proxy: str | None) -> None:
         self._timeout_s = timeout_s
+        # CouchDB speaks plain HTTP to any proxy.
+        self._proxy = None if proxy is None else "http:" + proxy.partition(":")[2]
         self._backends: dict[str, BaseBackend] = {}
 
     def connect(self, origin: str) -> Send:
-        from couchdal.backends.couch import CouchBackend  # only replications with other servers need an HTTP client
-
-        backend = self._backends.get(origin)
-        if backend is None:
-            backend = self._backends[origin] = CouchBackend(origin, timeout=self._timeout_s)
-
         def send(request: Request) -> Response:
+            backend = self._backend(origin)
             with waiting():
                 return backend.send(request)
 
         return send
+
+    def _backend(self, origin: str) -> BaseBackend:
+        from couchdal.backends.couch import CouchBackend  # only replications with other servers need an HTTP client
+
+        backend = self._backends.get(origin)
+        if backend is None:
+            try:
+                if self._proxy is None:
+                    backend = CouchBackend(origin, timeout=self._timeout_s)
+                else:
+                    backend = CouchBackend.through(self._proxy, origin, self._timeout_s)
+                self._backends[origin] = backend
+            except (BackendError, ValueError) as error:
+                # CouchDB accepts hosts and ports that no server can have.
+                raise Unreachable(str(error), origin) from None
+        return backend
 
     def close(self) -> None:
         for backend in self._backends.values():

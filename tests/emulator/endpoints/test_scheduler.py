@@ -160,6 +160,30 @@ def test_document_whose_filter_is_missing_has_an_error(send, backend):
     assert docs(send)[0]["state"] == "completed"
 
 
+def test_changed_filter_function_begins_another_replication(send, backend):
+    def define(code):
+        rev = send("GET", "/a/_design/f").value().get("_rev")
+        body = {"filters": {"odd": code}, **({"_rev": rev} if rev else {})}
+        assert send("PUT", "/a/_design/f", body).status == 201
+
+    define("function(doc) { return doc.n % 2; }")
+    write(send, filter="f/odd", continuous=True)
+    (before,) = jobs(send)
+    define("function(doc) { return true; }")
+    send("PUT", "/a/2", {"n": 2})
+    backend.clock.advance(60)
+    assert [job["id"] for job in jobs(send)] == [before["id"]]
+    backend.clock.advance(2)
+    (after,) = jobs(send)
+    assert after["id"] != before["id"]
+    assert send("GET", "/b/2").status == 200
+    # A document whose filter function is missing has an error, and its replication goes on.
+    send("DELETE", "/a/_design/f?rev=" + send("GET", "/a/_design/f").value()["_rev"])
+    backend.clock.advance(62)
+    assert [job["id"] for job in jobs(send)] == [after["id"]]
+    assert [(doc["state"], doc["error_count"]) for doc in docs(send)] == [("error", 1)]
+
+
 def test_second_document_for_the_same_replication_fails(send):
     write(send, "one", continuous=True)
     write(send, "two", continuous=True)

@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import Final, cast
 
 from couchdal.emulator.engine.documents.all_docs import list_range
 from couchdal.emulator.engine.documents.document_read import PLAIN, show
 from couchdal.emulator.engine.erlang.integers import parse_integer
 from couchdal.emulator.engine.replication.documents import info_of
-from couchdal.emulator.engine.replication.endpoint import Endpoint, parse_endpoint
+from couchdal.emulator.engine.replication.failures import badarg, function_clause
 from couchdal.emulator.engine.replication.jobs import State
 from couchdal.emulator.engine.replication.replication import parse_replication
-from couchdal.emulator.engine.replication.replicator import Peers, find_ids, opened, replicate
-from couchdal.emulator.engine.replication.scheduler import known_scheduler, scheduler_of, server_uuid
+from couchdal.emulator.engine.replication.replicator import (
+    Peers,
+    find_ids,
+    opened,
+    place_of,
+    replicate,
+    replicator_setting,
+)
+from couchdal.emulator.engine.replication.scheduler import known_scheduler, scheduler_of
 from couchdal.emulator.engine.server.configured import configuration_of
 from couchdal.emulator.http.call import Call, WithoutLock
 from couchdal.emulator.http.listings import to_listing
@@ -27,6 +35,8 @@ from couchdal.http.urls import quote
 from couchdal.pace import begin_long
 
 _REPLICATOR: Final = "_replicator"
+# The address of a side that has none.
+_REMOTE: Final = "http://"
 # CouchDB answers differently for words that are atoms in its code but not states, and for other words. These are atoms.
 _ATOMS: Final = frozenset(
     (
@@ -54,7 +64,7 @@ def run(call: Call) -> Response:
     """POST: replicate a database to another one, and answer when the replication is complete."""
     body = call.json_object()
     call.require_json_type()
-    replication = parse_replication(body, lambda name: _local(call, name))
+    replication = parse_replication(body, partial(replicator_setting, call.server), _local_sides(call, body))
     if replication.is_set("cancel") and replication.id is not None:
         return _cancelled(call, replication.id)
     server = call.server
@@ -62,9 +72,9 @@ def run(call: Call) -> Response:
 
     def work(peers: Peers) -> Response:
         if not (replication.is_set("continuous") or replication.is_set("cancel")):
-            return json_response({"ok": True, **replicate(server, replication, peers, server_uuid(server))})
+            return json_response({"ok": True, **replicate(server, replication, peers)})
         with opened(replication, peers) as (source, _):
-            job_id = find_ids(replication, server_uuid(server), source)[0] + replication.extension
+            job_id = find_ids(replication, place_of(server, peers), source)[0] + replication.extension
         with server.exclusively():
             if replication.is_set("cancel"):
                 return _cancelled(call, job_id)
@@ -179,14 +189,36 @@ def _number(call: Call, name: str, default: int) -> int:
     return number
 
 
-def _local(call: Call, name: JSON) -> Endpoint:
-    """Return the endpoint for a database of this server. Its requests have the caller's rights."""
+def _local_sides(call: Call, body: dict[str, JSON]) -> dict[str, JSON]:
+    """Return the sides that name databases of this server, as addresses. Their requests have the caller's rights."""
+    found: dict[str, JSON] = {}
+    for name in ("source", "target"):
+        side = body.get(name, {})
+        address = side.get("url", _REMOTE) if isinstance(side, dict) else side
+        if not (isinstance(address, str) and address.startswith(("http://", "https://"))):
+            found[name] = _local(call, address)
+    return found
+
+
+def _local(call: Call, name: JSON) -> JSON:
     config = configuration_of(call.server)
-    text = name if isinstance(name, str) else encode_json(name).decode()
     host, port = config.get("chttpd", "bind_address") or "127.0.0.1", config.get("chttpd", "port") or "5984"
-    quoted = quote(text).replace("%20", "+")
     headers: dict[str, JSON] = {"authorization": call.header("authorization") or "", "cookie": _session(call)}
-    return parse_endpoint({"url": f"http://{host}:{port}/{quoted}", "headers": headers}, is_local=True)
+    return {"url": f"http://{host}:{port}/{_quoted(name)}", "headers": headers}
+
+
+def _quoted(name: JSON) -> str:
+    """Return what a request gives as the name of a database, for an address. Raise ``CouchError``."""
+    if isinstance(name, dict):
+        raise function_clause()
+    if not isinstance(name, list):
+        text = name if isinstance(name, str) else encode_json(name).decode()
+    elif all(type(item) is int for item in name):
+        # Erlang takes an array of bytes for a text.
+        text = bytes(int(str(item)) & 255 for item in name).decode("utf-8", "surrogateescape")
+    else:
+        raise badarg()
+    return quote(text, "surrogateescape").replace("%20", "+")
 
 
 def _session(call: Call) -> str:

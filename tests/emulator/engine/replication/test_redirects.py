@@ -19,6 +19,8 @@ HERE, THERE = "http://one.example.com:1234", "http://two.example.com:1234"
 class World:
     """Servers that are one emulator at two addresses. They redirect ``/302/db`` to ``/db`` at ``to``."""
 
+    machine = "here"
+
     def __init__(self) -> None:
         self.backend = MemoryBackend()
         self.to = HERE
@@ -49,7 +51,7 @@ class World:
     def replicate(self, source: str, target: str, **options: object) -> dict[str, object]:
         secret = {"url": f"http://ann:pw@{urlsplit(HERE).netloc}{source}", "headers": {"x-token": "secret"}}
         body = {"source": secret, "target": f"{HERE}{target}", **options}
-        return dict(replicate(self.backend.server, parse_replication(body), self, "uuid"))  # type: ignore[arg-type]
+        return dict(replicate(self.backend.server, parse_replication(body), self))  # type: ignore[arg-type]
 
 
 @pytest.fixture
@@ -139,7 +141,7 @@ def test_credentials_follow_to_the_same_host_over_https(world):
 
     assert Peer(side, connect(side.origin), print, 0, connect=connect).ask("GET").status == 200
     assert [(origin, request.path) for origin, request in asked] == [
-        ("http://one.example.com", "/a/"),
+        ("http://one.example.com:80", "/a/"),
         ("https://one.example.com:443", "/a/"),
     ]
     assert all("authorization" in request.headers for _, request in asked)

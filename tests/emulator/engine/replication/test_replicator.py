@@ -13,12 +13,14 @@ from urllib.parse import urlsplit
 
 import pytest
 from handles import LIVE
+from raw_http import Upstream, answering
 
 from couchdal import BaseBackend, CouchBackend, CouchDAL, CouchError, MemoryBackend, NotFound, Unreachable
 from couchdal.backends.peers import LocalAndRemote
 from couchdal.emulator.engine.replication.endpoint import Endpoint, parse_endpoint
 from couchdal.emulator.engine.replication.peer import Peer
 from couchdal.emulator.engine.replication.replication import parse_replication
+from couchdal.emulator.engine.replication.replication_id import Place, replication_id
 from couchdal.emulator.engine.replication.replicator import replicate
 from couchdal.http.json_text import JSON
 from couchdal.http.messages import Request, Response
@@ -143,10 +145,10 @@ def test_interruption_at_every_request_is_repaired_by_the_next_run(local, after)
         peers = _Failing(backend, at, after=after)
         is_interrupted = False
         try:
-            replicate(backend.server, replication, peers, "uuid")
+            replicate(backend.server, replication, peers)
         except CouchError:
             is_interrupted = True
-        replicate(backend.server, replication, LocalAndRemote(backend.send, backend.server, pause=print), "uuid")
+        replicate(backend.server, replication, LocalAndRemote(backend.send, backend.server, pause=print))
         assert trees(target) == trees(local)
         assert local.emulator.check() == []
         target.delete_database()
@@ -158,8 +160,50 @@ def test_passwords_show_nowhere(local):
     assert "hidden" not in repr(parse_endpoint(there))
     with pytest.raises(CouchError) as raised:
         local.get("/_replicate", "POST", {"source": there, "target": "local", "retries_per_request": 0})
-    assert raised.value.reason.startswith('{http_request_failed,"GET","http://127.0.0.1:1/db/"')
+    assert raised.value.reason.startswith('{session_request_failed,"http://127.0.0.1:1/_session","ann"')
     assert "hidden" not in str(raised.value)
+
+
+@pytest.mark.parametrize("name", ["proxy", "source_proxy"])
+def test_requests_go_through_a_proxy(local, name):
+    proxy = Upstream(answering(404, {"error": "not_found", "reason": "no_db_file"}))
+    url = f"http://ann:secret@127.0.0.1:{proxy.port}"
+    body = {"source": "http://127.0.0.1:1/db?x=1", "target": "http://127.0.0.1:1/copy", name: url}
+    with pytest.raises(CouchError) as raised:
+        local.get("/_replicate", "POST", body)
+    proxy.stop()
+    assert (raised.value.error, raised.value.reason) == ("db_not_found", "could not open http://127.0.0.1:1/db?x=1")
+    (request,) = proxy.received
+    assert (request.method, request.target) == ("GET", "http://127.0.0.1:1/db?x=1")
+    assert request.header("proxy-authorization") == "Basic " + base64.b64encode(b"ann:secret").decode()
+
+
+def test_jobs_show_their_proxies_without_credentials(local):
+    sides = {"source": "http://127.0.0.1:1/db", "target": "http://127.0.0.1:1/copy"}
+    body = {**sides, "source_proxy": "http://ann:secret@127.0.0.1:2", "continuous": True, "retries_per_request": 0}
+    local.get("/_replicator/job", "PUT", body)
+    (doc,) = local.get("/_scheduler/docs")["docs"]
+    assert (doc["source_proxy"], doc["target_proxy"]) == ("http://127.0.0.1:2", None)
+
+
+def test_socks_proxies_are_not_supported(local):
+    sides = {"source": "http://127.0.0.1:1/db", "target": "local"}
+    answer = local.request("POST", "/_replicate", json={**sides, "proxy": "socks5://127.0.0.1:2"})
+    assert (answer.status, answer.value()["reason"]) == (501, "replications through a SOCKS proxy")
+
+
+@pytest.mark.parametrize(
+    ("proxy", "status", "error", "reason"),
+    [
+        (3, 500, "error", "Invalid proxy url"),
+        ("x", 500, "badmatch", "{error,invalid_uri}"),
+        ("ftp://x", 400, "invalid_replication", "proxy has an invalid url"),
+    ],
+)
+def test_malformed_proxy_is_refused(local, proxy, status, error, reason):
+    sides = {"source": "http://127.0.0.1:1/db", "target": "local"}
+    answer = local.request("POST", "/_replicate", json={**sides, "proxy": proxy})
+    assert (answer.status, answer.value()["error"], answer.value()["reason"]) == (status, error, reason)
 
 
 def test_tests_reach_no_other_machine(local):
@@ -237,6 +281,29 @@ def test_servers_go_on_from_each_others_checkpoints(local, remote, served_addres
     copy.delete_database()
 
 
+@pytest.mark.parametrize("version", [1, 2, 3])
+def test_checkpoint_of_an_older_version_is_continued(local, remote, served_address, version):
+    copy = CouchDAL(remote.backend, database=f"{remote.backend.database}-copy")
+    copy.create_database()
+    remote.put_document("a", {})
+    body = {"source": address(remote, served_address), "target": address(copy, served_address)}
+    remote.get("/_replicate", "POST", body)
+    welcome = remote.backend.send(Request("GET", "/", headers={"accept": "application/json"})).value()
+    config = remote.backend.send(Request("GET", "/_node/_local/_config/httpd")).value()
+    port = int(config.get("port", 5984))  # type: ignore[union-attr, arg-type]
+    place = Place(welcome["uuid"], LocalAndRemote.machine, port)  # type: ignore[index, call-overload]
+    new, old = (replication_id(parse_replication(body), place, str, number) for number in (4, version))
+    for handle in (remote, copy):
+        log = handle.get(f"/_local/{new}")
+        handle.get(f"/_local/{new}?rev={log.pop('_rev')}", "DELETE")
+        handle.get(f"/_local/{old}", "PUT", log)
+    remote.put_document("b", {})
+    answer = remote.get("/_replicate", "POST", body)
+    assert [entry["docs_written"] for entry in answer["history"]] == [2, 1]
+    assert answer["replication_id_version"] == 4
+    copy.delete_database()
+
+
 class _CutOff(LocalAndRemote):
     """Cuts a replication off at one of its requests, to whichever server, before or after the server got it."""
 
@@ -279,9 +346,9 @@ def test_interruption_between_servers_is_repaired(local, remote, served_address,
         copy.create_database()
         is_interrupted = False
         try:
-            replicate(backend.server, replication, _CutOff(backend, at, after=after), "uuid")
+            replicate(backend.server, replication, _CutOff(backend, at, after=after))
         except CouchError:
             is_interrupted = True
-        replicate(backend.server, replication, LocalAndRemote(backend.send, backend.server, pause=print), "uuid")
+        replicate(backend.server, replication, LocalAndRemote(backend.send, backend.server, pause=print))
         assert trees(local) == trees(remote)
     assert at > 20

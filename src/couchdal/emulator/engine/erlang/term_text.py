@@ -97,7 +97,16 @@ def pretty_members(value: Mapping[str, object], column: int = 1) -> str:
 def _laid_out(node: _Node, column: int) -> str:
     if not node.brackets and not node.is_bytes:
         return _decoded(node.inline)
-    return _decoded(_Layout(len(node.inline)).show(node, column, " " * (column - 1), 0, 0))
+    text = None
+    for tag_indent in (None, 4):
+        try:
+            text = _Layout(len(node.inline), tag_indent).show(node, column, " " * (column - 1), 0, 0)
+            break
+        except _TooWide:
+            pass
+    else:
+        text = _Layout(len(node.inline), 1, is_last=True).show(node, column, " " * (column - 1), 0, 0)
+    return _decoded(text)
 
 
 def _decoded(text: str) -> str:
@@ -176,15 +185,24 @@ def _quoted(text: str) -> str:
 _LINE_LENGTH = 80
 
 
+class _TooWide(Exception):
+    """A line of this layout would begin too far to the right."""
+
+
 class _Layout:
     """Breaks a term into lines. No line becomes longer than ``room``, the length of the whole term.
 
     Parameters of the methods: a term begins at ``column``, with ``indent`` before its further lines. ``closing``
     brackets follow it, and its line already contains ``used`` characters after the indentation.
+
+    Further lines of a tuple that begins with an atom begin behind the atom, or at ``tag_indent`` if that would be too
+    far to the right.
     """
 
-    def __init__(self, room: int) -> None:
+    def __init__(self, room: int, tag_indent: int | None, *, is_last: bool = False) -> None:
         self._room = room
+        self._tag_indent = tag_indent
+        self._is_last = is_last
 
     def _fits(self, length: int, column: int, closing: int, used: int) -> bool:
         return length < _LINE_LENGTH - column - closing and length + used + closing <= self._room
@@ -193,19 +211,39 @@ class _Layout:
         if self._fits(len(node.inline), column, closing, used):
             return node.inline
         if node.is_tagged:
-            width = len(node.items[0].inline) + 2
-            further = indent + " " * width
-            rest = self._items(node.items[1:], column + width, further, closing, used + width)
-            return f"{{{node.items[0].inline},{rest}}}"
+            return self._tagged(node, column, indent, closing, used)
         if node.brackets:
             items = self._items(node.items, column + 1, indent + " ", closing, used + 1)
             return node.brackets[0] + items + node.brackets[1]
         return self._bytes(node.inline, column + 2, indent + "  ", closing, used) if node.is_bytes else node.inline
 
-    def _items(self, items: tuple[_Node, ...], column: int, indent: str, closing: int, used: int) -> str:
+    def _tagged(self, node: _Node, column: int, indent: str, closing: int, used: int) -> str:
+        tag, rest = node.items[0].inline, node.items[1:]
+        width = len(tag) + 2
+        is_behind = self._tag_indent is None or width <= self._tag_indent
+        begin = column + (width if is_behind or self._tag_indent is None else self._tag_indent)
+        is_narrow = self._room + begin <= _LINE_LENGTH or begin < _LINE_LENGTH // 2 + (not is_behind)
+        if not (is_narrow or self._is_last):
+            raise _TooWide
+        further = indent + " " * (begin - column)
+        if is_behind:
+            return f"{{{tag},{self._items(rest, begin, further, closing, used + width)}}}"
+        # The atom stands before the first item as another item would.
+        return "{" + self._items((node.items[0], *rest), begin, further, closing, used + 1, first_at=column + 1) + "}"
+
+    def _items(
+        self,
+        items: tuple[_Node, ...],
+        column: int,
+        indent: str,
+        closing: int,
+        used: int,
+        *,
+        first_at: int | None = None,
+    ) -> str:
         """Fill lines with plain items. Every other item ends its line."""
         text = ""
-        at = column
+        at = column if first_at is None else first_at
         for place, item in enumerate(items):
             following = closing + 1 if place == len(items) - 1 else 0
             length = len(item.inline) + 1
@@ -217,9 +255,10 @@ class _Layout:
             if place:
                 text += ",\n" + indent
                 used = 0
-            if item.is_plain and self._fits(len(item.inline), column, following, used):
+            begin = at if first_at is not None and not place else column
+            if item.is_plain and self._fits(len(item.inline), begin, following, used):
                 text += item.inline
-                at, used = column + len(item.inline), used + len(item.inline)
+                at, used = begin + len(item.inline), used + len(item.inline)
             else:
                 text += self.show(item, column, indent, following, used)
                 at, used = column + _LINE_LENGTH, used + _LINE_LENGTH

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TypeAlias
 
-from couchdal.emulator.engine.erlang.term_text import print_term
+from couchdal.emulator.engine.erlang.term_text import Atom, print_term
 from couchdal.emulator.engine.mango.regex import compile_regex
 from couchdal.errors import BadRequest, CouchError
 
@@ -32,6 +32,18 @@ OPPOSITES = {
 }
 
 
+class InvalidSelector(BadRequest):
+    """A selector that CouchDB does not accept. ``term`` is its exception, which a replication reports."""
+
+    term: tuple[object, ...] = ()
+
+
+def _invalid(reason: str, word: str, *term: object) -> InvalidSelector:
+    error = InvalidSelector(reason, error=word)
+    error.term = (Atom(word), *term)
+    return error
+
+
 def normalize_selector(selector: Mapping[str, object]) -> Selector:
     """Return the canonical form of a selector: nested objects with one member each.
 
@@ -45,7 +57,8 @@ def normalize_selector(selector: Mapping[str, object]) -> Selector:
         return {}
     normal = _push_negations(_join_paths(_explicit(selector), ""))
     if "" in normal:
-        raise BadRequest("One or more conditions is missing a field name.", error="invalid_selector")
+        reason = "One or more conditions is missing a field name."
+        raise _invalid(reason, "invalid_selector", Atom("missing_field_name"))
     return normal
 
 
@@ -120,17 +133,18 @@ def _operator(name: str, argument: object) -> Selector:
             raise _bad_argument(name, argument)
         return {"$default": {"$text": argument}}
     if name in _UNSUPPORTED:
-        raise BadRequest(f"Unsupported operator: {name}", error="not_supported")
+        raise _invalid(f"Unsupported operator: {name}", "not_supported", Atom(f"'{name}'"))
     raise invalid_operator(name)
 
 
 def _bad_argument(name: str, argument: object) -> CouchError:
-    return BadRequest(f"Bad argument for operator {name}: {print_term(argument)}", error="bad_arg")
+    reason = f"Bad argument for operator {name}: {print_term(argument)}"
+    return _invalid(reason, "bad_arg", Atom(f"'{name}'"), argument)
 
 
 def invalid_operator(name: str) -> CouchError:
     """Return the error for an unknown operator, or for one that does not accept this type of argument."""
-    return BadRequest(f"Invalid operator: {name}", error="invalid_operator")
+    return _invalid(f"Invalid operator: {name}", "invalid_operator", name)
 
 
 def _join_paths(selector: Selector, path: str) -> Selector:
@@ -145,7 +159,8 @@ def _join_paths(selector: Selector, path: str) -> Selector:
     if name == "$default":
         if path == "" and type(argument) is dict and list(argument) == ["$text"]:
             return selector
-        raise BadRequest(f"Invalid field normalization on selector: {print_term(selector)}", error="bad_field")
+        reason = f"Invalid field normalization on selector: {print_term(selector)}"
+        raise _invalid(reason, "bad_field", selector)
     if name.startswith("$"):
         return {path: selector}
     return _join_paths(subselector(argument), f"{path}.{name}" if path else name)

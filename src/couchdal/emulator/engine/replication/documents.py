@@ -14,12 +14,13 @@ from couchdal.emulator.engine.documents.document import Document
 from couchdal.emulator.engine.documents.document_read import show
 from couchdal.emulator.engine.documents.document_update import update_documents
 from couchdal.emulator.engine.replication.endpoint import parse_endpoint
+from couchdal.emulator.engine.replication.failures import Malformed
 from couchdal.emulator.engine.replication.jobs import DocKey, State, iso_time
 from couchdal.emulator.engine.replication.replication import Replication, parse_replication
 from couchdal.emulator.engine.replication.replication_id import normalized
 from couchdal.emulator.engine.revisions.revision import parse_revision
 from couchdal.emulator.engine.server.database import Database
-from couchdal.errors import BadRequest, CouchError, Forbidden, NotSupported
+from couchdal.errors import BadRequest, CouchError, Forbidden
 from couchdal.http.json_text import JSON
 
 if TYPE_CHECKING:
@@ -51,8 +52,6 @@ def owned(document: Document, user: UserContext, security: Mapping[str, object])
     if not document.deleted and body.get(_STATE) != "failed":
         try:
             _parsed(document.body)
-        except NotSupported:
-            raise
         except CouchError as error:
             raise Forbidden(_reason(error)) from None
     return document
@@ -71,9 +70,7 @@ def _reason(error: CouchError) -> str:
         if _AS_TEXT not in error.reason:
             text = f"<<{text}>>"
         return f"{{throw,{{bad_request,{text}}}}}"
-    if error.error == "case_clause":
-        return f"{{throw,{error.reason}}}"
-    return f"{{error,{error.reason}}}" if error.error == "unknown_error" else error.reason
+    return error.text if isinstance(error, Malformed) else error.reason
 
 
 def without_credentials(value: object, user: str | None) -> object:

@@ -25,6 +25,8 @@ _MOST_DOUBLINGS: Final = 10
 # A document whose job cannot be made waits a random time on CouchDB. This is the mean of the range before the first.
 _FIRST_DOC_BACKOFF_S: Final = 32.0
 _MOST_DOC_DOUBLINGS: Final = 12
+_FILTER_WAIT_S: Final = 60.0
+_DAY_S: Final = 86_400.0
 
 
 class Event(NamedTuple):
@@ -148,8 +150,8 @@ class Job:
             "error_count": self.crashes,
             "last_updated": iso_time(self.history[0].at),
             "start_time": iso_time(self.started),
-            "source_proxy": None,
-            "target_proxy": None,
+            "source_proxy": source.shown_proxy,
+            "target_proxy": target.shown_proxy,
         }
 
 
@@ -166,10 +168,16 @@ class Doc:
     info: str | None = None
     due: float = 0.0
 
+    @property
+    def is_unsettled(self) -> bool:
+        """Whether a job is to be made for it, or may be replaced: the id of a job depends on its filter function."""
+        name = self.replication.filter
+        return self.job is None or (name is not None and not name.startswith("_"))
+
     def failed(self, reason: str, now: float, monotonic: float) -> Doc:
         """Return the document after its job could not be made."""
         wait_s = _FIRST_DOC_BACKOFF_S * 2.0 ** min(self.errors, _MOST_DOC_DOUBLINGS)
-        return replace(self, info=reason, errors=self.errors + 1, updated=now, due=monotonic + wait_s)
+        return replace(self, job=None, info=reason, errors=self.errors + 1, updated=now, due=monotonic + wait_s)
 
     def shown(self) -> dict[str, JSON]:
         """Return the document as ``_scheduler/docs`` shows it before it has a job."""
@@ -209,6 +217,14 @@ class State(NamedTuple):
         """Return the state without a document and its jobs."""
         jobs = {name: job for name, job in self.jobs.items() if job.key != key}
         return self._replace(jobs=jobs, docs={name: doc for name, doc in self.docs.items() if name != key})
+
+
+def filter_wait_s(docs: int) -> float:
+    """Return when CouchDB looks for a changed filter function again: later if it has many replication documents.
+
+    It adds a random time. This is the mean.
+    """
+    return _FILTER_WAIT_S + 1.0 + min(docs / 10, _DAY_S / 2)
 
 
 def iso_time(seconds: float) -> str:

@@ -11,8 +11,8 @@ from typing import Final, TypeAlias
 from couchdal.emulator.engine.erlang.term_text import Atom, TupleTerm, pretty_term
 from couchdal.emulator.engine.replication.checkpoint import Log
 from couchdal.emulator.engine.replication.endpoint import Endpoint, redirected, without_credentials
-from couchdal.emulator.engine.replication.replication import failed, term_failure
-from couchdal.errors import BackendError, CouchError, HostRefused, ServerError, TimedOut, Unreachable
+from couchdal.emulator.engine.replication.failures import Failed, failed, term_failure, text_term
+from couchdal.errors import BackendError, HostRefused, TimedOut, Unreachable
 from couchdal.http.json_text import JSON, decode_json, encode_json
 from couchdal.http.messages import ABSENT, Request, Response
 from couchdal.http.urls import quote
@@ -33,28 +33,41 @@ _SEE_OTHER: Final = 303
 _MOST_REDIRECTS: Final = 10
 # What the system says of a host that nobody knows.
 _NO_ADDRESS: Final = ("Name or service not known", "nodename nor servname", "name resolution", "getaddrinfo failed")
-_REFUSED: Final = TupleTerm((Atom("conn_failed"), TupleTerm((Atom("error"), Atom("econnrefused")))))
+_REFUSED, _UNKNOWN_HOST = (
+    TupleTerm((Atom("conn_failed"), TupleTerm((Atom("error"), Atom(word))))) for word in ("econnrefused", "nxdomain")
+)
 # CouchDB 3.5.0 shows its function for reading the answer, and not the answer.
 _READER: Final = Atom("#Fun<couch_replicator_httpc.0.11803075>")
 
 
-class _RequestFailed(ServerError):
-    """A server failed at each attempt, or did not answer. ``why`` is the last failure."""
+class RequestFailed(Failed):
+    """A server failed at each attempt, or did not answer. ``why`` is the last failure: a status, or a term."""
 
-    error = "error"
+    url = ""
+    method = ""
+    why: object = None
 
-    def __init__(self, side: Endpoint, request: Request, why: tuple[object, ...]) -> None:
-        self.why = TupleTerm(why)
+    @classmethod
+    def of(cls, side: Endpoint, request: Request, why: object) -> RequestFailed:
+        """Return the failure of a request."""
         # CouchDB asks for the whole feed.
         query = without_credentials(request.query.partition("&limit=")[0])
-        self._asked = f"{side.origin}{request.path}{'?' if query else ''}{query}"
-        self._method = request.method
-        super().__init__(self.text(TupleTerm((Atom("error"), self.why))))
+        url = f"{side.shown_origin}{request.path}{'?' if query else ''}{query}"
+        cause = TupleTerm((Atom("code"), why)) if isinstance(why, int) else TupleTerm((Atom("error"), why))
+        named = (Atom("http_request_failed"), text_term(request.method), text_term(url))
+        term = TupleTerm((*named, TupleTerm((Atom("error"), cause))))
+        error = cls(pretty_term(term), error="error")
+        error.url, error.method, error.why = url, request.method, why
+        error.term = TupleTerm((Atom("'EXIT'"), term))
+        return error
 
-    def text(self, why: TupleTerm) -> str:
-        """Return the failure as an Erlang term."""
-        asked = Atom(f'"{self._method}"'), Atom(f'"{self._asked}"')
-        return pretty_term(TupleTerm((Atom("http_request_failed"), *asked, why)))
+    def at_start(self) -> Failed:
+        """Return the failure as CouchDB reports it before a replication has begun."""
+        if self.why is _UNKNOWN_HOST:
+            return failed("nxdomain", f"could not resolve {self.url}")
+        if isinstance(self.why, int):
+            return term_failure(Atom("http_error_code"), self.why, f"{self.method} {self.url}")
+        return self
 
 
 class Peer:
@@ -71,6 +84,7 @@ class Peer:
         self._pause = pause
         self._retries = retries
         self._headers = side.request_headers()
+        self._logs_in = side.user is not None and not is_own
         # Without a query, parts of the path are appended to it. With one, they come before it, as in CouchDB.
         self._path, _, self._query = side.path.partition("?")
 
@@ -103,13 +117,14 @@ class Peer:
             except HostRefused as error:
                 raise failed("host_refused", error.message) from None
             except (Unreachable, TimedOut) as error:
-                if not left:
+                if not left or self._logs_in:
                     raise self._unreachable(request, error) from None
             else:
+                self._logs_in = False
                 if response.status < 500 and response.status not in _REPEATED:
                     return response
                 if not left:
-                    raise _RequestFailed(self.side, request, (Atom("code"), response.status))
+                    raise RequestFailed.of(self.side, request, response.status)
             self._pause(pause_s)
             pause_s *= 2
         raise AssertionError("the last attempt returns or raises")
@@ -131,12 +146,19 @@ class Peer:
             request = request.with_head(request.method, path, query, {**there.request_headers(), **headers})
             if response.status == _SEE_OTHER:
                 request = Request("GET", path, query, request.headers)
-        raise _RequestFailed(self.side, asked, (Atom("error"), Atom("too_many_redirects")))
+        raise RequestFailed.of(self.side, asked, Atom("too_many_redirects"))
 
-    def _unreachable(self, request: Request, error: BackendError) -> CouchError:
-        if any(words in str(error) for words in _NO_ADDRESS):
-            return failed("nxdomain", f"could not resolve {self.url}")
-        return _RequestFailed(self.side, request, (Atom("error"), _REFUSED))
+    def _unreachable(self, request: Request, error: BackendError) -> Failed:
+        is_unknown = any(words in str(error) for words in _NO_ADDRESS)
+        why = _UNKNOWN_HOST if is_unknown else _REFUSED
+        return self._session_failure("failed", why) if self._logs_in else RequestFailed.of(self.side, request, why)
+
+    def _session_failure(self, word: str, *why: object) -> Failed:
+        """Return the failure to log in, which CouchDB tries first if it has credentials."""
+        url = text_term(f"{self.side.shown_origin}/_session")
+        term = TupleTerm((Atom(f"session_request_{word}"), url, text_term(self.side.user or ""), *why))
+        word = "replication_auth_error"
+        return failed(word, pretty_term(term), term=TupleTerm((Atom(word), term)))
 
     # --- the database -------------------------------------------------------------------------------------------------
 
@@ -155,19 +177,24 @@ class Peer:
         self._check_access(response)
         value = response.value() if response.status in (200, 201) else None
         if not isinstance(value, dict) or "instance_start_time" not in value:
-            raise failed("db_not_found", f"could not open {self.url}")
+            raise self._not_found()
         if response.status == 200 and "update_seq" not in value:
-            raise failed("db_not_found", f"could not open {self.url}")
+            raise self._not_found()
         return value["instance_start_time"]
 
     def _check_access(self, response: Response) -> None:
+        term = TupleTerm((Atom("unauthorized" if response.status == 401 else "forbidden"), self.url))
         if response.status == 401 and self.side.user is not None:
-            reason = f'{{session_request_unauthorized,"{self.side.origin}/_session","{self.side.user}"}}'
-            raise failed("replication_auth_error", reason)
+            raise self._session_failure("unauthorized")
         if response.status == 401:
-            raise failed("unauthorized", f"unauthorized to access or create database {self.url}", status=401)
+            reason = f"unauthorized to access or create database {self.url}"
+            raise failed("unauthorized", reason, status=401, term=term)
         if response.status == 403:
-            raise failed("forbidden", self.url, status=403)
+            raise failed("forbidden", self.url, status=403, term=term)
+
+    def _not_found(self) -> Failed:
+        term = TupleTerm((Atom("db_not_found"), self.url))
+        return failed("db_not_found", f"could not open {self.url}", term=term)
 
     def commit(self) -> JSON:
         """Ask for everything to be on disk, and return when the database was created. Raise ``CouchError``."""
@@ -214,8 +241,10 @@ class Peer:
                 response = self.ask("GET", "_changes", query)
             else:
                 response = self.ask("POST", "_changes", query, json=body)
-        except _RequestFailed as error:
-            raise failed("changes_reader_died", error.text(error.why)) from None
+        except RequestFailed as error:
+            raise failed(
+                "changes_req_failed", str(error.why) if isinstance(error.why, int) else pretty_term(error.why)
+            ) from None
         value = response.value()
         rows = value.get("results") if isinstance(value, dict) else None
         if response.status != 200 or not isinstance(rows, list):

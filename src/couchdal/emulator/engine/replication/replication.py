@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Final, TypeAlias
+from typing import Final
 
 from couchdal.emulator.engine.erlang.integers import parse_integer
-from couchdal.emulator.engine.erlang.term_text import TupleTerm, pretty_term
-from couchdal.emulator.engine.replication.endpoint import Endpoint, parse_endpoint
-from couchdal.errors import BadRequest, CouchError, NotSupported, ServerError
+from couchdal.emulator.engine.erlang.term_text import iolist
+from couchdal.emulator.engine.replication.endpoint import Endpoint, Setting, parse_endpoint, unset
+from couchdal.emulator.engine.replication.failures import Malformed, badarg, function_clause
+from couchdal.errors import BadRequest, ServerError
 from couchdal.http.json_text import JSON
 from couchdal.http.urls import unquote_form
-
-#: Makes the endpoint of a name that is not an address, for a replication that may name its own server's databases.
-Localize: TypeAlias = Callable[[JSON], Endpoint]
 
 _BOOLEANS: Final = ("cancel", "create_target", "winning_revs_only", "continuous", "use_bulk_get")
 _NUMBERS: Final = {
@@ -32,6 +31,9 @@ _OBJECTS: Final = {
 }
 _SET: Final = ("use_checkpoints", "use_bulk_get")
 _IDS: Final = ("_local_id", "replication_id", "id")
+# The names of a filter function. A name has no line breaks.
+_FILTER = re.compile(r"([^\n]*?)/([^\n]*)")
+_SLASH = b"/"
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,46 +93,57 @@ class Replication:
         return "".join(f"+{name}" for name in ("continuous", "create_target") if self.is_set(name))
 
 
-def parse_replication(body: Mapping[str, JSON], localize: Localize | None = None) -> Replication:
+def parse_replication(
+    body: Mapping[str, JSON], setting: Setting = unset, local: Mapping[str, JSON] | None = None
+) -> Replication:
     """Return the replication that a body describes. Raise ``CouchError``, in CouchDB's order.
 
-    ``localize`` is for bodies that may name databases of their own server.
+    ``local`` has the source and the target as addresses, if the body names databases of its own server.
     """
-    has_proxy = _check_proxies(body)
+    proxies = _proxies(body)
     options = _options(body)
     if options.get("cancel") and "id" in options:
         return Replication(None, None, options)
-    source, target = (_side(body, name, localize) for name in ("source", "target"))
-    for name in ("proxy", "source_proxy", "target_proxy"):
-        if not isinstance(body.get(name, ""), str):
-            raise ServerError("Invalid proxy url", error="error")
-    if has_proxy:
-        raise NotSupported("replications through a proxy")
+    sides = {**body, **(local or {})}
+    source, target = (
+        _side(sides, name, proxy, setting, is_local=name in (local or {}))
+        for name, proxy in zip(("source", "target"), proxies, strict=True)
+    )
+    _check_view(body, options)
     _check_filter(options)
-    return Replication(source, target, options)
+    return Replication(source, target, {**_defaults(setting), **options})
 
 
-def _side(body: Mapping[str, JSON], name: str, localize: Localize | None) -> Endpoint:
+def _side(body: Mapping[str, JSON], name: str, proxy: JSON, setting: Setting, *, is_local: bool) -> Endpoint:
     if name not in body:
         return parse_endpoint(None)
     value = body[name]
-    if localize is None and not isinstance(value, (str, dict)):
-        raise ServerError("function_clause")
-    address = value.get("url", value) if isinstance(value, dict) else value
-    if localize is None or isinstance(address, dict):
-        return parse_endpoint(value)
-    if isinstance(address, str) and address.startswith(("http://", "https://")):
-        return parse_endpoint(value)
-    return localize(address)
+    if not isinstance(value, (str, dict)):
+        raise function_clause()
+    return parse_endpoint(value, is_local=is_local, proxy=proxy, setting=setting)
 
 
-def _check_proxies(body: Mapping[str, JSON]) -> bool:
-    """Return whether a proxy is named. Raise ``BadRequest``."""
+def _defaults(setting: Setting) -> dict[str, JSON]:
+    """Return the options that the configuration gives. CouchDB ignores a value that it cannot read."""
+    found: dict[str, JSON] = {}
+    for name in _NUMBERS:
+        number = parse_integer(setting(name) or "")
+        if number is not None:
+            found[name] = number
+    for name in _SET:
+        text = setting(name)
+        if text in ("true", "false"):
+            found[name] = text == "true"
+    return found
+
+
+def _proxies(body: Mapping[str, JSON]) -> tuple[JSON, JSON]:
+    """Return the proxies of the source and the target; an empty text is none. Raise ``BadRequest``."""
     proxy, *sides = (body.get(name, "") for name in ("proxy", "source_proxy", "target_proxy"))
     for name, value in zip(("source_proxy", "target_proxy"), sides, strict=True):
         if proxy != "" and value != "":
             raise BadRequest(f"`proxy` is mutually exclusive with `{name}`")
-    return any(value != "" for value in (proxy, *sides))
+    return (proxy, proxy) if proxy != "" else (sides[0], sides[1])
 
 
 def _options(body: Mapping[str, JSON]) -> dict[str, JSON]:
@@ -138,10 +151,8 @@ def _options(body: Mapping[str, JSON]) -> dict[str, JSON]:
     options: dict[str, JSON] = {}
     for name, value in body.items():
         if name in _IDS:
-            if not isinstance(value, str):
-                raise ServerError("function_clause")
-            # A client that decodes an address may have turned a plus sign into a space.
-            options["id"] = value.replace(" ", "+")
+            # A client that decodes an address may have turned a plus sign into a space. The first id counts.
+            options.setdefault("id", _iolist(value, function_clause).replace(b" ", b"+").decode("utf-8", "replace"))
         elif name in _BOOLEANS:
             if type(value) is not bool:
                 raise BadRequest(f"parameter `{name}` must be a boolean")
@@ -156,6 +167,8 @@ def _options(body: Mapping[str, JSON]) -> dict[str, JSON]:
             options[name] = _doc_ids(value)
         elif name in ("filter", "since_seq", "user_ctx"):
             options[name] = value
+        elif name in ("socket_options", "ibrowse_options") and not isinstance(value, (str, list)):
+            raise badarg()
         elif name == "use_checkpoints":
             # Only ``false`` changes anything.
             options[name] = value is not False
@@ -165,9 +178,17 @@ def _options(body: Mapping[str, JSON]) -> dict[str, JSON]:
 
 
 def _integer(value: JSON) -> int:
-    number = parse_integer(value) if isinstance(value, str) else value
-    if type(number) is not int:
-        raise ServerError("badarg")
+    if type(value) is int:
+        return value
+    if isinstance(value, list):
+        # Erlang's texts are arrays of bytes.
+        number = parse_integer(_iolist(value, badarg).decode("latin-1"))
+    elif isinstance(value, str):
+        number = parse_integer(value)
+    else:
+        raise function_clause()
+    if number is None:
+        raise badarg()
     return number
 
 
@@ -176,39 +197,43 @@ def _doc_ids(value: JSON) -> list[JSON]:
         raise BadRequest("parameter `doc_ids` must be an array")
     texts = [item for item in value if isinstance(item, str)]
     if len(texts) < len(value):
-        raise ServerError("function_clause")
+        raise function_clause()
     # Older replicators expected them percent-encoded.
     return [*sorted({unquote_form(text) for text in texts}, key=lambda text: text.encode())]
+
+
+def _iolist(value: JSON, failure: Callable[[], Malformed]) -> bytes:
+    """Return the bytes of a text or of an array of texts. Raise a failure for other values."""
+    try:
+        return iolist(value)
+    except ValueError:
+        raise (badarg if isinstance(value, list) else failure)() from None
 
 
 def _text(value: JSON) -> str | None:
     return value if isinstance(value, str) else None
 
 
+def _check_view(body: Mapping[str, JSON], options: Mapping[str, JSON]) -> None:
+    if body.get("filter") != "_view":
+        return
+    params = options.get("query_params", {})
+    view = params.get("view") if isinstance(params, dict) else None
+    if _iolist(view, badarg).count(_SLASH) != 1:
+        raise BadRequest("Invalid `view` parameter.")
+
+
 def _check_filter(options: Mapping[str, JSON]) -> None:
     if "filter" not in options:
         return
     name = options["filter"]
-    if not isinstance(name, str):
-        raise ServerError("badarg")
-    params = options.get("query_params", {})
-    if name == "_view":
-        view = params.get("view") if isinstance(params, dict) else None
-        if not isinstance(view, str):
-            raise ServerError("badarg")
-        if view.count("/") != 1:
-            raise BadRequest("Invalid `view` parameter.")
-    elif not name.startswith("_") and "/" not in name:
+    if isinstance(name, str) and name.startswith("_"):
+        return
+    if filter_names(_iolist(name, badarg).decode("utf-8", "replace")) is None:
         raise ServerError("Invalid filter. Must match `ddocname/filtername`.", error="error")
 
 
-def term_failure(*term: object, word: str = "error") -> CouchError:
-    """Return the error whose reason is an Erlang tuple."""
-    return failed(word, pretty_term(TupleTerm(term)))
-
-
-def failed(word: str, reason: str, *, status: int = 500) -> CouchError:
-    """Return the error of a replication that could not begin or go on. CouchDB traces none of them."""
-    error = ServerError(reason, status=status, error=word)
-    error.is_traced = False
-    return error
+def filter_names(text: str) -> tuple[str, str] | None:
+    """Return the names of a design document and of its filter function, or None."""
+    found = _FILTER.search(text)
+    return None if found is None else (found[1], found[2])

@@ -8,29 +8,44 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from hashlib import md5
+from typing import NamedTuple
 
 from couchdal.emulator.engine.erlang.external_term import binary, encode_term, integer
-from couchdal.emulator.engine.mango.selector import normalize_selector
+from couchdal.emulator.engine.erlang.term_text import Atom, TupleTerm
+from couchdal.emulator.engine.mango.selector import InvalidSelector, normalize_selector
 from couchdal.emulator.engine.replication.endpoint import Endpoint
-from couchdal.emulator.engine.replication.replication import Replication
-from couchdal.errors import CouchError, ServerError
+from couchdal.emulator.engine.replication.failures import malformed
+from couchdal.emulator.engine.replication.replication import Replication, filter_names
 
 VERSION = 4
+_BY_UUID = 3
+_BY_PORT = 2
 _SPACES = re.compile(r"^ *(.*?) *$")
 
 
-def replication_id(
-    replication: Replication, uuid: str, fetch_filter: Callable[[str, str], str], version: int = VERSION
-) -> str:
-    """Return the id, without its extension. ``fetch_filter`` returns the text of a filter function of the source.
+class Place(NamedTuple):
+    """The server that replicates: its id and, for versions before 3, the name of its machine and its port."""
 
-    Versions before 3 contain the name of the server's machine, and are not known here.
-    """
+    uuid: str
+    machine: str
+    port: int
+
+
+def replication_id(
+    replication: Replication, place: Place, fetch_filter: Callable[[str, str], str], version: int = VERSION
+) -> str:
+    """Return the id, without its extension. ``fetch_filter`` returns the text of a filter function of the source."""
     endpoint = _endpoint if version == VERSION else _older_endpoint
-    parts = [binary(uuid.encode()), *map(endpoint, replication.sides), *_filter(replication, fetch_filter)]
+    parts = [*_place(place, version), *map(endpoint, replication.sides), *_filter(replication, fetch_filter)]
     if replication.is_set("winning_revs_only"):
         parts.append(binary(b"winning_revs_only"))
     return md5(b"\x83" + _list(parts), usedforsecurity=False).hexdigest()
+
+
+def _place(place: Place, version: int) -> list[bytes]:
+    if version >= _BY_UUID:
+        return [binary(place.uuid.encode())]
+    return [_text(place.machine), *([integer(place.port)] if version == _BY_PORT else [])]
 
 
 def _filter(replication: Replication, fetch_filter: Callable[[str, str], str]) -> list[bytes]:
@@ -42,10 +57,10 @@ def _filter(replication: Replication, fetch_filter: Callable[[str, str], str]) -
     if replication.filter is None:
         return []
     params = encode_term(replication.members("query_params") or {})
-    if replication.filter.startswith("_"):
+    names = None if replication.filter.startswith("_") else filter_names(replication.filter)
+    if names is None:
         return [binary(replication.filter.encode()), params]
-    design, _, name = replication.filter.partition("/")
-    return [binary(_SPACES.sub(r"\1", fetch_filter(design, name), count=1).encode()), params]
+    return [binary(_SPACES.sub(r"\1", fetch_filter(*names), count=1).encode()), params]
 
 
 def normalized(replication: Replication) -> object:
@@ -55,10 +70,9 @@ def normalized(replication: Replication) -> object:
         return None
     try:
         return _sorted(normalize_selector(selector))
-    except CouchError as error:
-        word, _, value = error.reason.partition(": ")
-        reason = f'{{mango_error,mango_selector,{{{error.error},<<"{value or word}">>}}}}'
-        raise ServerError(reason, error="case_clause") from None
+    except InvalidSelector as error:
+        term = TupleTerm((Atom("mango_error"), Atom("mango_selector"), TupleTerm(error.term)))
+        raise malformed(term, is_thrown=True) from None
 
 
 def _sorted(value: object) -> object:
@@ -69,8 +83,11 @@ def _sorted(value: object) -> object:
 
 def _endpoint(side: Endpoint) -> bytes:
     port = _atom("default") if side.custom_port is None else integer(side.custom_port)
-    user = _atom("undefined") if side.user is None else _text(side.user)
-    parts = (_atom("remote"), user, _text(side.host), port, _text(side.path), _headers(side), _atom("undefined"))
+    place = [_text(side.host), port, _text(side.path)]
+    if side.port < 0:
+        place[1:] = [_atom("undefined"), _atom("undefined")]
+    user = _atom("undefined") if side.user is None else encode_term(list(side.user.encode("latin-1")))
+    parts = (_atom("remote"), user, *place, _headers(side), _atom("undefined"))
     return b"h\x07" + b"".join(parts)
 
 

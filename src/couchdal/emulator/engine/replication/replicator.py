@@ -9,18 +9,25 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
+from couchdal.emulator.engine.erlang.integers import parse_integer
+from couchdal.emulator.engine.erlang.term_text import Atom, TupleTerm, pretty_term
 from couchdal.emulator.engine.replication.checkpoint import Log
 from couchdal.emulator.engine.replication.endpoint import Endpoint
+from couchdal.emulator.engine.replication.failures import Failed, failed
 from couchdal.emulator.engine.replication.peer import Peer
-from couchdal.emulator.engine.replication.replication import Replication, failed
-from couchdal.emulator.engine.replication.replication_id import VERSION, replication_id
+from couchdal.emulator.engine.replication.replication import Replication
+from couchdal.emulator.engine.replication.replication_id import VERSION, Place, replication_id
 from couchdal.emulator.engine.replication.run import Run
+from couchdal.emulator.engine.server.configured import configuration_of
 from couchdal.emulator.engine.server.server import Server
-from couchdal.errors import CouchError
+from couchdal.http.json_text import JSON
+from couchdal.http.urls import quote
 
 
 class Peers(Protocol):
-    """Opens databases, on this server or on others."""
+    """Opens databases, on this server or on others. ``machine`` is the name of this server's machine."""
+
+    machine: str
 
     def open(self, side: Endpoint, *, retries: int, timeout_s: float) -> Peer:
         """Return a database as a replicator sees it."""
@@ -44,11 +51,11 @@ def opened(replication: Replication, peers: Peers) -> Iterator[tuple[Peer, Peer]
         peers.close(target)
 
 
-def replicate(server: Server, replication: Replication, peers: Peers, uuid: str) -> Log:
+def replicate(server: Server, replication: Replication, peers: Peers) -> Log:
     """Run a replication to its end, and return the members of the answer. Raise ``CouchError``."""
     started = server.clock.now()
     with opened(replication, peers) as (source, target):
-        ids = find_ids(replication, uuid, source)
+        ids = find_ids(replication, place_of(server, peers), source)
         session = server.next_id()
         run = Run(replication, source, target, ids=ids, session=session, now=server.clock.now, started=started)
         run.open()
@@ -58,7 +65,21 @@ def replicate(server: Server, replication: Replication, peers: Peers, uuid: str)
     return run.result()
 
 
-def find_ids(replication: Replication, uuid: str, source: Peer) -> list[str]:
+def replicator_setting(server: Server, name: str) -> str | None:
+    """Return a value of the configuration's section ``replicator``."""
+    with server.lock:
+        return configuration_of(server).get("replicator", name)
+
+
+def place_of(server: Server, peers: Peers) -> Place:
+    """Return what the ids of a server's replications contain of it."""
+    with server.lock:
+        config = configuration_of(server)
+        port = parse_integer(config.get("httpd", "port") or "")
+        return Place(config.get("couchdb", "uuid") or "", peers.machine, 5984 if port is None else port)
+
+
+def find_ids(replication: Replication, place: Place, source: Peer) -> list[str]:
     """Return the ids of a replication, the present one first. Raise ``CouchError``."""
     found: list[str] = []
 
@@ -68,27 +89,36 @@ def find_ids(replication: Replication, uuid: str, source: Peer) -> list[str]:
             found.append(fetch_filter(source, design, name))
         return found[0]
 
-    return [replication_id(replication, uuid, fetch, version) for version in (VERSION, VERSION - 1)]
+    return [replication_id(replication, place, fetch, version) for version in range(VERSION, 0, -1)]
 
 
 def fetch_filter(source: Peer, design: str, name: str) -> str:
     """Return the text of a filter function of the source. Raise ``CouchError``."""
     try:
         source.open()
-    except CouchError as error:
-        url = error.reason.rpartition(" ")[2]
-        why = f'Could not open source database `{source.url}`: {{{error.error},<<"{url}">>}}'
+    except Failed as error:
+        why = f"Could not open source database `{source.url}`: {pretty_term(error.term)}"
         raise failed("not_found", why, status=404) from None
-    document = source.ask("GET", f"_design/{design}")
-    value = document.value()
-    if document.status != 200 or not isinstance(value, dict):
-        word = value.get("error") if isinstance(value, dict) else "not_found"
-        why = f'Couldn\'t open document `_design/{design}` from source database `{source.url}`: {{error,<<"{word}">>}}'
-        raise failed("not_found", why, status=404)
+    value: JSON = None
+    try:
+        document = source.ask("GET", f"_design/{quote(design)}")
+        value = document.value()
+        word = value.get("error") if document.status != 200 and isinstance(value, dict) else None
+        term: object = TupleTerm((Atom("error"), word))
+    except Failed as error:
+        word, term = "", error.term
+    if word is not None or not isinstance(value, dict):
+        place = f"document `_design/{design}` from source database `{source.url}`"
+        raise failed("not_found", f"Couldn't open {place}: {pretty_term(term)}", status=404)
     filters = value.get("filters")
     text = filters.get(name) if isinstance(filters, dict) else None
+    if isinstance(filters, dict) and name in filters and not isinstance(text, str):
+        raise failed("not_found", f"{_no_code(source, design)} badarg", status=404)
     if not isinstance(text, str):
         key = name if isinstance(filters, dict) else "filters"
-        why = f"Couldn't parse filter code from document {design} on `{source.url}`  Error:"
-        raise failed("not_found", f'{why} {{not_found,<<"missing json key: {key}">>}}', status=404)
+        raise failed("not_found", f'{_no_code(source, design)} {{not_found,<<"missing json key: {key}">>}}', status=404)
     return text
+
+
+def _no_code(source: Peer, design: str) -> str:
+    return f"Couldn't parse filter code from document {design} on `{source.url}`  Error:"

@@ -12,8 +12,9 @@ from typing import Final, cast
 
 from couchdal.emulator.engine.erlang.term_text import Atom
 from couchdal.emulator.engine.replication.checkpoint import Counts, Log, compare_logs, new_log
-from couchdal.emulator.engine.replication.peer import Peer, json_of
-from couchdal.emulator.engine.replication.replication import Replication, failed, term_failure
+from couchdal.emulator.engine.replication.failures import failed, term_failure
+from couchdal.emulator.engine.replication.peer import Peer, RequestFailed, json_of
+from couchdal.emulator.engine.replication.replication import Replication
 from couchdal.http.json_text import JSON, encode_json
 from couchdal.http.urls import quote
 
@@ -59,6 +60,12 @@ class Run:
 
     def open(self) -> None:
         """Open both databases, and find where to begin. Raise ``CouchError``."""
+        try:
+            self._open()
+        except RequestFailed as error:
+            raise error.at_start() from None
+
+    def _open(self) -> None:
         replication = self.replication
         born = self.source.open()
         if replication.is_set("create_target"):

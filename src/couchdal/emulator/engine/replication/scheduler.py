@@ -11,12 +11,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from couchdal.emulator.engine.replication.documents import find_changes, write_state
-from couchdal.emulator.engine.replication.jobs import Doc, DocKey, Job, State, iso_time, reason_of
+from couchdal.emulator.engine.replication.jobs import Doc, DocKey, Job, State, filter_wait_s, iso_time, reason_of
 from couchdal.emulator.engine.replication.peer import Peer
 from couchdal.emulator.engine.replication.replication import Replication
-from couchdal.emulator.engine.replication.replicator import Peers, find_ids, opened
+from couchdal.emulator.engine.replication.replicator import Peers, find_ids, opened, place_of
 from couchdal.emulator.engine.replication.run import Run
-from couchdal.emulator.engine.server.configured import configuration_of
 from couchdal.emulator.engine.server.replications import Replications
 from couchdal.errors import CouchError
 from couchdal.http.json_text import JSON
@@ -70,7 +69,7 @@ class Scheduler(Replications):
         self.read_documents()
         now = self._server.clock.monotonic()
         for doc in list(self.state.docs.values()):
-            if doc.job is None and doc.due <= now:
+            if doc.is_unsettled and doc.due <= now:
                 return [_doc_name(doc.key)]
         return [job.id for job in self.state.jobs.values() if self._is_due(job, peers, now, at_once=at_once)]
 
@@ -185,7 +184,7 @@ class Scheduler(Replications):
     def advance(self, name: str, peers: Peers) -> None:
         """Do what is due for one job or document. The caller does not hold the lock."""
         doc = next((doc for doc in self.state.docs.values() if _doc_name(doc.key) == name), None)
-        if doc is not None and doc.job is None:
+        if doc is not None:
             self._make_job(doc, peers)
             return
         with self._locked():
@@ -208,7 +207,7 @@ class Scheduler(Replications):
         server = self._server
         try:
             with opened(doc.replication, peers) as (source, _):
-                job_id = find_ids(doc.replication, server_uuid(server), source)[0] + doc.replication.extension
+                job_id = find_ids(doc.replication, place_of(server, peers), source)[0] + doc.replication.extension
         except CouchError as error:
             with self._locked():
                 failed = doc.failed(error.reason, server.clock.now(), server.clock.monotonic())
@@ -220,15 +219,20 @@ class Scheduler(Replications):
                 return
             other = self.state.jobs.get(job_id)
             what = f"Replication `{job_id}` specified by document `{doc.key[1]}` already"
-            if other is None:
+            if other is None or other.key == doc.key:
+                # The filter function may have changed since the document's last job was made.
+                for old in [job for job in self.state.jobs.values() if job.key == doc.key and job.id != job_id]:
+                    self._stop(old)
                 now = server.clock.now()
-                job = Job(job_id, doc.replication, started=doc.started, key=doc.key, user=doc.replication.user)
-                job = job.after("added", now).after("started", now)
-                self.state = self.state.with_job(job).with_doc(replace(doc, job=job_id, errors=0, info=None))
+                if other is None:
+                    job = Job(job_id, doc.replication, started=doc.started, key=doc.key, user=doc.replication.user)
+                    self.state = self.state.with_job(job.after("added", now).after("started", now))
+                due = server.clock.monotonic() + filter_wait_s(len(self.state.docs))
+                self.state = self.state.with_doc(replace(doc, job=job_id, errors=0, info=None, due=due))
             elif other.key is None:
                 text = f"{what} running as a transient replication, started via `_replicate` API endpoint"
                 self.state = self.state.with_doc(doc.failed(text, server.clock.now(), server.clock.monotonic()))
-            elif other.key != doc.key:
+            else:
                 text = f"{what} started, triggered by document `{other.key[1]}` from db `{other.key[0]}`"
                 self.state = self.state.without_doc(doc.key)
                 write_state(server, doc.key, "failed", reason=text)
@@ -259,7 +263,7 @@ class Scheduler(Replications):
     def _open(self, job: Job, peers: Peers) -> _Running:
         with ExitStack() as resources:
             sides: tuple[Peer, Peer] = resources.enter_context(opened(job.replication, peers))
-            ids = find_ids(job.replication, server_uuid(self._server), sides[0])
+            ids = find_ids(job.replication, place_of(self._server, peers), sides[0])
             session = self._server.next_id()
             now = self._server.clock.now
             run = Run(job.replication, *sides, ids=ids, session=session, now=now, started=job.started)
@@ -305,12 +309,6 @@ class Scheduler(Replications):
 
 def _doc_name(key: DocKey) -> str:
     return "doc " + "/".join(key)
-
-
-def server_uuid(server: Server) -> str:
-    """Return the id of a server, which is part of the ids of its replications."""
-    with server.lock:
-        return configuration_of(server).get("couchdb", "uuid") or ""
 
 
 def scheduler_of(server: Server) -> Scheduler:
