@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from random import Random
 from typing import Any, NamedTuple, TypeAlias
 
+import random_writes as writes
 from random_functions import FILTERS, KEYS, LISTS, MAPS, REDUCES, SHOWS, UPDATES, VALIDATIONS, some
 
 Source: TypeAlias = dict[str, Any]
@@ -419,11 +420,19 @@ def listing(world: Any, r: Random) -> Source:
     return _query(r, r.choice(("/_all_docs", "/_all_docs", "/_design_docs", "/_local_docs")))
 
 
+def partition(world: Any, r: Random) -> Source:
+    return writes.partition(world, r, parameters, as_query)
+
+
 class Kind(NamedTuple):
-    """The families of a kind, each as often as it is listed, and the parameters that create its database."""
+    """The families of a kind, each as often as it is listed, and the parameters that create its database.
+
+    ``quick`` is the number of runs in `make test`.
+    """
 
     families: tuple[Family, ...]
     create: Mapping[str, Any] = {}
+    quick: int = 3
 
 
 _DOCUMENTS = (document, document, several)
@@ -432,5 +441,46 @@ KINDS = {
     "filters": Kind((*_DOCUMENTS, remove, filters, filters, *(filtered,) * 10)),
     "lists": Kind((*_DOCUMENTS, functions, functions, *(list_function,) * 12)),
     "shows_and_updates": Kind((*_DOCUMENTS, functions, functions, *(show, update) * 6)),
+    "writes": Kind(
+        (
+            writes.put,
+            writes.put,
+            writes.post,
+            writes.bulk,
+            writes.bulk,
+            writes.copy,
+            writes.delete,
+            writes.read,
+            writes.many,
+        )
+    ),
+    "attachments": Kind(
+        (
+            writes.with_attachments,
+            writes.with_attachments,
+            writes.put_attachment,
+            writes.put_attachment,
+            writes.get_attachment,
+            writes.get_attachment,
+            writes.multipart,
+            writes.read_attachments,
+        )
+    ),
+    "partitions": Kind(
+        (writes.partitioned_document, writes.partitioned_document, writes.partitioned_design, *(partition,) * 7),
+        {"partitioned": True},
+    ),
+    "users": Kind(
+        (
+            writes.user_document,
+            writes.user_document,
+            writes.session,
+            writes.security,
+            writes.as_user,
+            writes.as_user,
+            writes.list_users,
+        ),
+        quick=1,  # passwords are hashed slowly
+    ),
     "views": Kind((*_DOCUMENTS, views, views, *(view,) * 8, *(listing,) * 3)),
 }

@@ -16,9 +16,10 @@ from couchdal.emulator.engine.revisions.revision import parse_revision
 from couchdal.emulator.engine.revisions.revision_node import Node
 from couchdal.emulator.http.call import Call
 from couchdal.emulator.http.document_query import document_query, readable, redirect_to_design_path
-from couchdal.emulator.http.edits import acknowledged, edit, header_revision
+from couchdal.emulator.http.edits import acknowledged, edit_one, header_revision
+from couchdal.emulator.http.function_answers import cut_off
 from couchdal.emulator.http.multipart import write_ranges
-from couchdal.errors import BadContentType, BadRequest, Conflict, CouchError, NotFound
+from couchdal.errors import BadContentType, BadRequest, Conflict, CouchError, NotFound, ServerError
 from couchdal.http.answers import json_response
 from couchdal.http.json_text import holds_surrogate
 from couchdal.http.messages import Response
@@ -87,15 +88,25 @@ def read(call: Call) -> Response:
 def _inflated(attachment: Attachment) -> tuple[bytes, Iterator[bytes] | None]:
     """Return the original bytes. For a long attachment, return the first ones, and an iterator over the others.
 
-    A small attachment may inflate to a thousand times its size. Raise ``ServerError`` if it is not gzip.
+    A small attachment may inflate to a thousand times its size. The pieces of one that is not gzip break off.
     """
     pieces, begun, size = attachment.pieces(), list[bytes](), 0
-    for piece in pieces:
-        begun.append(piece)
-        size += len(piece)
-        if size > _WHOLE:
-            return b"".join(begun), pieces
+    try:
+        for piece in pieces:
+            begun.append(piece)
+            size += len(piece)
+            if size > _WHOLE:
+                return b"".join(begun), _inflating(pieces)
+    except ServerError as error:
+        return b"", cut_off(b"".join(begun), error.reason)
     return b"".join(begun), None
+
+
+def _inflating(pieces: Iterator[bytes]) -> Iterator[bytes]:
+    try:
+        yield from pieces
+    except ServerError as error:
+        yield from cut_off(b"", error.reason)
 
 
 def _opened(call: Call) -> tuple[Attachment, ...]:
@@ -238,7 +249,7 @@ def _checked_name(call: Call) -> str:
 
 def _sent(call: Call, name: str) -> Attachment:
     """Return the attachment in a request. Raise ``BadContentType`` for an encoding other than gzip."""
-    encoding = (call.header("content-encoding") or "identity").strip().lower()
+    encoding = call.request.headers.get("content-encoding", "identity").strip().lower()
     if encoding not in _ENCODINGS:
         raise BadContentType("Only gzip and identity content-encodings are supported")
     content_type = call.header("content-type")
@@ -274,7 +285,7 @@ def _document(call: Call, doc_id: str) -> tuple[Document, tuple[Attachment, ...]
 
 
 def _saved(call: Call, document: Document, status: int, headers: dict[str, str]) -> Response:
-    (outcome,) = edit(call, [document])
+    outcome = edit_one(call, document)
     status = acknowledged(call, status)
     if isinstance(outcome, CouchError):
         raise outcome

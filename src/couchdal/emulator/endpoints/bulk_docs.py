@@ -30,6 +30,10 @@ def write(call: Call) -> Response:
     if type(new_edits) is not bool:
         raise BadRequest("`new_edits` parameter must be a boolean.")
     if not new_edits:
+        if not all(document.ids for document in documents):
+            # CouchDB's database crashes at a history without ids, and is opened anew. Nothing is written.
+            call.db.validation_loaded = False
+            return json_response([{"error": "error", "reason": "internal_server_error"}] * len(documents), 500)
         refused = replicate(call, documents)
         if documents:
             acknowledged(call, 201, body.get("w"))
@@ -54,7 +58,7 @@ def _parse(call: Call, value: object, new_edits: object) -> Document:
     if type(new_edits) is not bool:
         # CouchDB checks for a boolean after it has parsed the documents. With documents, it has crashed by then.
         raise ServerError("function_clause", error="unknown_error")
-    if not new_edits and not document.ids:
+    if not new_edits and not document.ids and not document.position:
         raise BadRequest("When `new_edits: false`, the document needs `_rev` or `_revisions` specified")
     check_names(document.attachments)
     if document.doc_id == "":

@@ -7,7 +7,7 @@ from contextlib import suppress
 
 from couchdal.api.versions import CHECKED_COPIES
 from couchdal.emulator.engine.documents.all_docs import show_local
-from couchdal.emulator.engine.documents.attachment import Attachment, check_name, fill_followers
+from couchdal.emulator.engine.documents.attachment import Attachment, Parts, check_name, fill_followers
 from couchdal.emulator.engine.documents.document import Document, parse_document, validate_doc_id
 from couchdal.emulator.engine.documents.document_read import (
     PLAIN,
@@ -154,7 +154,7 @@ def write(call: Call) -> Response:
     return written(call, document, format_revision(document.position, document.ids[0]), status, located=True)
 
 
-def _sent(call: Call) -> tuple[JSON, list[bytes] | None]:
+def _sent(call: Call) -> tuple[JSON, Parts | None]:
     """Return the JSON value of the document and, from a multipart body, the data of its attachments."""
     content_type = call.header("content-type") or ""
     if not content_type.startswith("multipart/related;"):

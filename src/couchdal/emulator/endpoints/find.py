@@ -56,8 +56,9 @@ def _body(call: Call) -> dict[str, JSON]:
     body = call.json_object()
     partition = call.param("partition")
     if partition is not None:
-        body = {"partition": partition, **body}
-        if body["partition"] != partition:
+        if "partition" in body:
+            # CouchDB compares two types of text, and refuses even the same partition.
             wrong = print_term(body["partition"])
             raise ServerError(f"Unknown Error: mango_httpd :: {{bad_partition,{wrong}}}", error="unknown_error")
+        body = {"partition": partition, **body}
     return body

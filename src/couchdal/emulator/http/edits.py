@@ -65,6 +65,16 @@ def edit(call: Call, documents: Sequence[Document]) -> list[Outcome]:
     return outcomes
 
 
+def edit_one(call: Call, document: Document) -> Outcome:
+    """Make one edit, and return its outcome. CouchDB fails for a wrong ``w`` before it learns of other errors."""
+    try:
+        (outcome,) = edit(call, [document])
+    except CouchError:
+        acknowledged(call, 201)
+        raise
+    return outcome
+
+
 def replicate(call: Call, documents: Sequence[Document]) -> list[tuple[Document, CouchError]]:
     """Store revisions made elsewhere with this user's rights, and return the refused ones with their errors."""
     settings = call.server.settings
@@ -147,7 +157,7 @@ def batched(call: Call, document: Document) -> Response:
 
 def saved(call: Call, document: Document, *, located: bool = False) -> Response:
     """Make one edit and return its answer. Raise the error of a refused edit."""
-    (outcome,) = edit(call, [document])
+    outcome = edit_one(call, document)
     status = acknowledged(call, 200 if document.deleted else 201)
     if isinstance(outcome, CouchError):
         raise outcome

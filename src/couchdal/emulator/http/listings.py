@@ -12,8 +12,14 @@ from couchdal.emulator.engine.config.settings import MAX_LIMIT
 from couchdal.emulator.engine.documents.all_docs import Listing, list_keys, list_local, list_range
 from couchdal.emulator.engine.documents.document_read import PLAIN, Shown
 from couchdal.emulator.http.call import Call
-from couchdal.emulator.http.view_query import ViewQuery, parse_parameters, parse_queries, validate_listing
-from couchdal.errors import BadRequest
+from couchdal.emulator.http.view_query import (
+    INCOMPATIBLE_KEYS,
+    ViewQuery,
+    parse_parameters,
+    parse_queries,
+    validate_listing,
+)
+from couchdal.errors import BadRequest, QueryParseError
 from couchdal.http.json_text import decode_request
 from couchdal.http.messages import ABSENT
 
@@ -51,8 +57,15 @@ def list_queries(call: Call, namespace: Namespace) -> dict[str, object]:
     shared = parse_parameters(ViewQuery(), call.params, decoded=False)
     settings = call.server.settings
     parsed = parse_queries(shared, values)
-    queries = [validate_listing(query, settings, partitioned=db.partitioned) for query in parsed]
+    queries = [_in_one_range(validate_listing(query, settings, partitioned=db.partitioned)) for query in parsed]
     return {"results": [_rows(call, namespace, query) for query in queries]}
+
+
+def _in_one_range(query: ViewQuery) -> ViewQuery:
+    """Return a query. Raise ``QueryParseError`` for several keys in a partition, which is a range of keys itself."""
+    if query.partition is not None and query.keys is not ABSENT and query.keys != []:
+        raise QueryParseError(INCOMPATIBLE_KEYS)
+    return query
 
 
 def _keys(value: object, where: str) -> object:
@@ -86,7 +99,7 @@ def to_listing(query: ViewQuery, *, design: bool = False) -> Listing:
     empty = type(upper) is not str and key is not ABSENT
     start, end = (start if type(start) is str else None), (end if type(end) is str else None)
     if query.partition is not None:
-        start, end = _in_partition(query, start, end)
+        start, end = _in_partition(query)
     return Listing(
         start=start,
         end=end,
@@ -97,10 +110,13 @@ def to_listing(query: ViewQuery, *, design: bool = False) -> Listing:
         limit=None if query.limit == MAX_LIMIT or query.limit < 0 else query.limit,
         shown=shown_documents(query),
         design=design,
+        in_partition=query.partition is not None,
     )
 
 
-def _in_partition(query: ViewQuery, start: str | None, end: str | None) -> tuple[str | None, str | None]:
+def _in_partition(query: ViewQuery) -> tuple[str, str]:
+    """Return the bounds of a listing in a partition, where ids of documents are not bounds."""
+    start, end = (key if isinstance(key, str) else None for key in (query.start_key, query.end_key))
     low, high = f"{query.partition}:", f"{query.partition};"
     if query.descending:
         return min(start or high, high), max(end or low, low)

@@ -8,15 +8,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import cast
 
-from couchdal.emulator.engine.documents.attachment import Attachment
+from couchdal.emulator.engine.documents.attachment import Attachment, Parts
 from couchdal.errors import BadContentType, BadRequest, ServerError
 from couchdal.http.json_text import encode_json
 
 _JSON_PART = b"\r\nContent-Type: application/json\r\n\r\n"
 
 
-def parse_related(content_type: str, body: bytes) -> tuple[bytes, list[bytes]]:
-    """Return the first part of a body and the data of the other parts.
+def parse_related(content_type: str, body: bytes) -> tuple[bytes, Parts]:
+    """Return the first part of a body and the data of the other parts. The last part may lack its end.
 
     Raise ``ServerError`` without a boundary or if the first part has no end, ``BadContentType`` if the first part is
     not JSON, and ``BadRequest`` for a line without a colon in its header.
@@ -27,10 +27,14 @@ def parse_related(content_type: str, body: bytes) -> tuple[bytes, list[bytes]]:
         raise ServerError("expected more data", error="error")
     parts: list[tuple[bytes, bytes]] = []
     at += len(boundary)
+    unended = b""
     while body[at : at + 2] != b"--":
         header_end = body.find(b"\r\n\r\n", at)
         end = body.find(b"\r\n" + boundary, header_end + 4)
-        if header_end < 0 or end < 0:
+        if header_end < 0:
+            break
+        if end < 0:
+            unended = _without_beginning(body[header_end + 4 :], b"\r\n" + boundary)
             break
         parts.append((body[at:header_end], body[header_end + 4 : end]))
         at = end + 2 + len(boundary)
@@ -39,7 +43,14 @@ def parse_related(content_type: str, body: bytes) -> tuple[bytes, list[bytes]]:
     header, document = parts[0]
     if _header_value(header, "content-type").partition(";")[0].strip().lower() != "application/json":
         raise BadContentType("Content-Type must be application/json")
-    return document, [data for _, data in parts[1:]]
+    data = [data for _, data in parts[1:]]
+    return document, Parts([*data, unended] if unended else data, body[at : at + 2] == b"--")
+
+
+def _without_beginning(data: bytes, delimiter: bytes) -> bytes:
+    """Return data without the beginning of a delimiter at its end, which CouchDB does not pass on."""
+    held = next((size for size in range(len(delimiter) - 1, 0, -1) if data.endswith(delimiter[:size])), 0)
+    return data[: len(data) - held]
 
 
 def _boundary(content_type: str) -> bytes:

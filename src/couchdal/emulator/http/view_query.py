@@ -18,6 +18,7 @@ from couchdal.errors import QueryParseError, ServerError
 from couchdal.http.json_text import decode_request, is_same
 from couchdal.http.messages import ABSENT
 
+INCOMPATIBLE_KEYS: Final = "`keys` is incompatible with `key`, `start_key` and `end_key`"
 _TRUE = ("true", True)
 _FALSE = ("false", False)
 
@@ -274,4 +275,4 @@ def _validate_keys(query: ViewQuery) -> None:
     bounds = (query.start_key, query.end_key)
     single = len(query.keys) == 1 and ABSENT not in bounds and all(is_same(one, query.keys[0]) for one in bounds)
     if query.keys and not single and bounds != (ABSENT, ABSENT):
-        raise QueryParseError("`keys` is incompatible with `key`, `start_key` and `end_key`")
+        raise QueryParseError(INCOMPATIBLE_KEYS)

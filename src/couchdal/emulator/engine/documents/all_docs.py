@@ -15,6 +15,8 @@ from couchdal.emulator.engine.documents.document import DocumentRecord, copy_mem
 from couchdal.emulator.engine.documents.document_read import Shown, show
 from couchdal.emulator.engine.documents.document_store import DocumentStore
 from couchdal.emulator.storage.base import LocalDocument
+from couchdal.errors import ServerError, thrown
+from couchdal.http.json_text import encode_json
 from couchdal.pace import paced
 
 _Found = TypeVar("_Found")
@@ -27,7 +29,7 @@ _LOCAL = "_local/"
 class Listing:
     """Which rows to list: ids from ``start`` to ``end`` (None: no bound), or none if ``empty``.
 
-    ``shown`` is None without ``include_docs``.
+    ``shown`` is None without ``include_docs``. ``in_partition`` says that the listing is of one partition.
     """
 
     start: str | None = None
@@ -39,6 +41,7 @@ class Listing:
     limit: int | None = None
     shown: Shown | None = None
     design: bool = False
+    in_partition: bool = False
 
 
 def list_range(db: DocumentStore, listing: Listing) -> dict[str, object]:
@@ -57,7 +60,20 @@ def list_range(db: DocumentStore, listing: Listing) -> dict[str, object]:
     if not listing.empty:
         records = db.storage.live(start, end, listing.inclusive_end, listing.descending)
     rows = _rows(db, _window(records, listing), listing.shown)
-    return {"total_rows": total, "offset": min(before + listing.skip, total), "rows": rows}
+    # A partition has one shard, which skips its own rows only.
+    skipped = min(listing.skip, _count(db, listing)) if listing.in_partition else listing.skip
+    return {"total_rows": total, "offset": min(before + skipped, total), "rows": rows}
+
+
+def _count(db: DocumentStore, listing: Listing) -> int:
+    if listing.empty:
+        return 0
+    low, high = (listing.end, listing.start) if listing.descending else (listing.start, listing.end)
+    assert low is not None
+    assert high is not None
+    at_low, at_high = (listing.inclusive_end, True) if listing.descending else (True, listing.inclusive_end)
+    stop = db.storage.live_before(high, inclusive=at_high)
+    return max(0, stop - db.storage.live_before(low, inclusive=not at_low))
 
 
 def _count_design(db: DocumentStore) -> int:
@@ -104,6 +120,8 @@ def list_keys(
 
 def _key_row(db: DocumentStore, key: object, shown: Shown | None) -> dict[str, object]:
     doc_id = _doc_id(key)
+    if doc_id is None and db.partitioned:
+        raise _crash_of_hash(key)
     if doc_id is not None and doc_id.startswith(_LOCAL):
         local = db.storage.get_local(doc_id)
         return {"key": key, "error": "not_found"} if local is None else _local_row(doc_id, local, shown)
@@ -121,11 +139,18 @@ def _key_row(db: DocumentStore, key: object, shown: Shown | None) -> dict[str, o
     return row
 
 
+def _crash_of_hash(key: object) -> ServerError:
+    """Return the error of a key that is not a text in a partitioned database, where CouchDB hashes it."""
+    if key is None or isinstance(key, bool):
+        return thrown(encode_json(key).decode(), "function_clause")
+    return thrown("badarg", "")
+
+
 def _doc_id(key: object) -> str | None:
     """Return the id that a key stands for. For Erlang, an array of strings and bytes is a string too."""
     if isinstance(key, str):
         return key
-    if isinstance(key, list) and key:
+    if isinstance(key, list):
         parts = [chr(item) if type(item) is int and 0 <= item < 128 else _doc_id(item) for item in key]
         return "".join(part for part in parts if part is not None) if None not in parts else None
     return None

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import zlib
 from base64 import b64encode
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from hashlib import md5
-from typing import Final, cast
+from typing import Final, NamedTuple, cast
 
 from couchdal.emulator.engine.erlang.base64_text import decode_base64
-from couchdal.errors import BadRequest, MissingStub, ServerError, TooLarge
-from couchdal.http.messages import INFLATED_BODY
+from couchdal.errors import BadRequest, CouchError, MissingStub, ServerError, TooLarge
+from couchdal.http.messages import ABSENT, INFLATED_BODY
 from couchdal.pace import begin_long
 
 _COMPRESSIBLE = ("application/javascript", "application/json", "application/xml")  # and text of every kind
@@ -55,6 +55,8 @@ class Attachment:
     packed: bool = False
     # False for an attachment that was sent alone. CouchDB measures it when it stores it, after the validation.
     measured: bool = True
+    #: Why the data that follows cannot be read. CouchDB reads it when it stores it, after the check for conflicts.
+    failure: CouchError | None = None
 
     @property
     def stored_size(self) -> int:
@@ -104,6 +106,13 @@ class Attachment:
             raise ServerError("data_error")
 
 
+class Parts(NamedTuple):
+    """The data of the attachments in a multipart body, and whether the body has an end."""
+
+    data: Sequence[bytes]
+    are_ended: bool
+
+
 def check_names(attachments: Iterable[Attachment]) -> None:
     """Raise ``BadRequest`` for an attachment whose name starts with an underscore."""
     for attachment in attachments:
@@ -124,6 +133,7 @@ def from_json(name: str, members: Mapping[str, object]) -> Attachment:
     content_type = cast(str, members.get("content_type", DEFAULT_CONTENT_TYPE))
     if members.get("stub") is True:
         _declared_encoding(members)
+        _declared_digest(members)
         return Attachment(name, content_type, None, members.get("revpos", UNCLAIMED))
     if members.get("follows") is True:
         return _follower(name, content_type, members)
@@ -135,7 +145,7 @@ def from_json(name: str, members: Mapping[str, object]) -> Attachment:
 
 
 def _follower(name: str, content_type: str, members: Mapping[str, object]) -> Attachment:
-    length = members.get("length")
+    length = members.get("length", ABSENT)
     encoding = _declared_encoding(members)
     size = members.get("encoded_length", length) if "encoding" in members else length
     return Attachment(
@@ -153,7 +163,8 @@ def _follower(name: str, content_type: str, members: Mapping[str, object]) -> At
 
 def _declared_encoding(members: Mapping[str, object]) -> str:
     encoding = members.get("encoding", "identity")
-    if encoding not in ("identity", "gzip"):
+    # Erlang knows the empty word. It says nothing.
+    if encoding not in ("identity", "gzip", ""):
         raise ServerError("badarg")
     return str(encoding)
 
@@ -168,27 +179,36 @@ def _declared_digest(members: Mapping[str, object]) -> bytes:
         raise ServerError("function_clause") from None
 
 
-def fill_followers(attachments: Iterable[Attachment], parts: Iterable[bytes]) -> tuple[Attachment, ...]:
+def fill_followers(attachments: Iterable[Attachment], parts: Parts) -> tuple[Attachment, ...]:
     """Fill attachments that follow a document with the data of the parts, in order.
 
     Each attachment takes whole parts until its size is reached. Names and headers of the parts are ignored, and
-    parts may be left over. Raise ``BadRequest`` if the parts do not fit the sizes, ``ServerError`` for a wrong digest
-    or a missing size.
+    parts may be left over. If the parts do not fit an attachment, ``failure`` is its error: ``BadRequest`` for another
+    length, ``ServerError`` for a wrong digest or a missing size.
     """
-    rest = iter(parts)
-    return tuple(_filled(one, rest) if one.follows else one for one in attachments)
+    rest = iter(parts.data)
+    return tuple(_filled(one, rest, parts) if one.follows else one for one in attachments)
 
 
-def _filled(attachment: Attachment, parts: Iterator[bytes]) -> Attachment:
+def _filled(attachment: Attachment, rest: Iterator[bytes], parts: Parts) -> Attachment:
+    try:
+        return _read(attachment, rest, parts)
+    except CouchError as error:
+        return replace(attachment, failure=error)
+
+
+def _read(attachment: Attachment, rest: Iterator[bytes], parts: Parts) -> Attachment:
     size = attachment.size
-    if type(size) is not int:
+    if size is ABSENT:
         raise ServerError("function_clause")
     data = b""
-    while len(data) < size:
-        part = next(parts, None)
+    while not isinstance(size, (int, float)) or len(data) < size:
+        part = next(rest, None)
         if part is None:
-            raise BadRequest("attachment shorter than expected")
+            raise BadRequest("attachment shorter than expected") if parts.are_ended else ServerError("function_clause")
         data += part
+        if data and not isinstance(size, (int, float)):
+            raise ServerError("function_clause")
     if len(data) > size:
         raise BadRequest("attachment longer than expected")
     if attachment.digest and attachment.digest != md5(data, usedforsecurity=False).digest():
@@ -200,11 +220,13 @@ def stored(attachment: Attachment) -> Attachment:
     """Return the attachment as it is stored: with its digest, and compressed if its type is compressible.
 
     The digest, and so the revision id, depend on the stored bytes. Raise ``ServerError`` if the content type is not a
-    string, or if data is missing.
+    string, or if data is missing. Raise the failure of an attachment that could not be read.
     """
     if attachment.stored or attachment.is_stub:
         return attachment
     data, encoding = attachment.data, attachment.encoding
+    if attachment.failure is not None:
+        raise attachment.failure
     if data is None or type(attachment.content_type) is not str:
         raise ServerError("function_clause")
     packed = encoding == "identity" and is_compressible(attachment.content_type)

@@ -86,6 +86,11 @@ class Document:
         return (self.position, self.ids[0]) if self.ids else None
 
     @property
+    def named(self) -> tuple[int, bytes | int] | None:
+        """The revision that an edit names. A position without an id counts, too, with 0 in place of the id."""
+        return (self.position, self.ids[0]) if self.ids else (self.position, 0) if self.position else None
+
+    @property
     def is_local(self) -> bool:
         return self.doc_id.startswith("_local/")
 

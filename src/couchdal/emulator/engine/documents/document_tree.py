@@ -53,7 +53,7 @@ def _new_revision(
     position = document.position + 1
     if last is None:
         described = [(one.name, one.content_type, one.digest) for one in attachments] if attachments else ()
-        revision_id = new_revision_id(document.deleted, document.revision, document.term, described)
+        revision_id = new_revision_id(document.deleted, document.named, document.term, described)
         return position, (revision_id, *document.ids)
     # Only a new document may follow a deletion. It continues the deleted winner, so the tree gets no second root.
     if position != 1 or document.deleted:

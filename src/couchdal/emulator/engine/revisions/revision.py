@@ -86,7 +86,7 @@ def format_revision(position: int, rev_id: bytes) -> str:
 
 def new_revision_id(
     deleted: bool,
-    parent: Revision | None,
+    parent: tuple[int, bytes | int] | None,
     term: bytes,
     attachments: Sequence[tuple[str, str, bytes] | None] = (),
 ) -> bytes:
@@ -102,7 +102,8 @@ def new_revision_id(
     """
     head = _FIRST[deleted]
     if parent is not None:
-        head = head[:-4] + integer(parent[0]) + binary(parent[1])
+        position, rev_id = parent
+        head = head[:-4] + integer(position) + (integer(rev_id) if isinstance(rev_id, int) else binary(rev_id))
     tail = b"jj"
     if attachments:
         # CouchDB collects them by prepending, so the last one comes first.

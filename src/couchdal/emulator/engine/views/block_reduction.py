@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import groupby
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 from couchdal.emulator.engine.collation.collation import Key
 from couchdal.emulator.engine.erlang.external_term import encode_term
@@ -21,8 +21,10 @@ from couchdal.pace import paced
 if TYPE_CHECKING:
     from couchdal.emulator.engine.javascript.javascript import QueryServer
 
-# The position of a row: partition ("" in a global view), key, document id, and number within the document.
-Place: TypeAlias = "tuple[str, Key, bytes, int]"
+# The position of a row: the key of its partition (``GLOBAL`` in a global view), its key, the document id, and its
+# number within the document.
+Place: TypeAlias = "tuple[Key, Key, bytes, int]"
+GLOBAL: Final[Key] = ()
 
 #: The names of the external size, and of the order that CouchDB stores reductions of, among those of a block.
 EXTERNAL, STORED = "external", "stored"
@@ -38,6 +40,11 @@ class ViewRow(NamedTuple):
     doc_id: str
     key: Any
     value: Any
+
+
+def key_of_partition(doc_id: str, key_of: Callable[[object], Key]) -> Key:
+    """Return the first part of the places of a document's rows in a partitioned view."""
+    return key_of(doc_id.partition(":")[0])
 
 
 class Overflow(NamedTuple):

@@ -13,9 +13,10 @@ from typing import Any, TypeAlias, cast
 
 from couchdal.emulator.engine.collation.collation import Key
 from couchdal.emulator.engine.documents.document_read import Shown
+from couchdal.emulator.engine.erlang.term_order import term_key
 from couchdal.emulator.engine.indexes.row_blocks import RowBlocks
 from couchdal.emulator.engine.mango.json_index import reversed_range
-from couchdal.emulator.engine.views.block_reduction import ViewRow, ascending_values
+from couchdal.emulator.engine.views.block_reduction import GLOBAL, ViewRow, ascending_values
 from couchdal.http.json_text import is_same
 from couchdal.http.messages import ABSENT
 
@@ -53,12 +54,21 @@ def find_ranges(
 ) -> list[RowRange]:
     """Return the ranges of a query in the order of its keys. Raise ``QueryParseError`` for a reversed range.
 
-    ``partition`` is empty for the rows of a global view.
+    ``partition`` is None for the rows of a global view.
     """
+    within = GLOBAL if partition is None else key_of(partition)
     if query.keys is not None:
-        return [RowRange(rows, query, (key, key), key_of, partition) for key in query.keys]
+        return [RowRange(rows, query, (key_of(key), key_of(key)), within) for key in query.keys]
     _check_range(query, key_of)
-    return [RowRange(rows, query, (query.start_key, query.end_key), key_of, partition)]
+    start, end = (None if key is ABSENT else key_of(key) for key in (query.start_key, query.end_key))
+    if partition is not None:
+        # CouchDB fills in null, and a tuple that sorts behind all keys. In the raw order it sorts behind objects.
+        lowest, highest = key_of(None), (2.5,) if key_of is term_key else (9,)
+        if query.descending:
+            start, end = start or highest, end or lowest
+        else:
+            start, end = start or lowest, end or highest
+    return [RowRange(rows, query, (start, end), within)]
 
 
 class RowRange:
@@ -68,9 +78,8 @@ class RowRange:
         self,
         rows: RowBlocks[ViewRow],
         query: RowQuery,
-        keys: tuple[object, object],
-        key_of: Callable[[object], Key],
-        partition: str | None,
+        keys: tuple[Key | None, Key | None],
+        partition: Key,
     ) -> None:
         self._rows = rows
         self._descending = query.descending
@@ -79,8 +88,8 @@ class RowRange:
         if not query.inclusive_end:
             # Leave out the rows of the end key, beginning with the end document if the query names one.
             end_id = {b"": LAST_ID, LAST_ID: b""}.get(end_id, end_id)
-        first = None if start is ABSENT else (key_of(start), start_id)
-        last = None if end is ABSENT else (key_of(end), end_id)
+        first = None if start is None else (start, start_id)
+        last = None if end is None else (end, end_id)
         lower, upper = (last, first) if query.descending else (first, last)
         # A bound at the end of a range includes or excludes all rows of its document.
         low = self._place(partition, lower, behind=query.descending and not query.inclusive_end, end=False)
@@ -92,14 +101,11 @@ class RowRange:
     def __len__(self) -> int:
         return self.high - self.low
 
-    def _place(self, partition: str | None, bound: _Bound | None, *, behind: bool, end: bool) -> int:
+    def _place(self, partition: Key, bound: _Bound | None, *, behind: bool, end: bool) -> int:
         """Return how many rows come before a bound. With ``behind``, count the rows at the bound too."""
-        if bound is not None:
-            place: tuple[Any, ...] = (partition, *bound, maxsize if behind else -1)
-        elif partition:
-            place = (partition + "\0",) if end else (partition,)
-        else:
+        if bound is None:
             return len(self._rows) if end else 0
+        place: tuple[Any, ...] = (partition, *bound, maxsize if behind else -1)
         return self._rows.bisect_left(cast(ViewRow, (place,)))
 
     def read(self, skip: int = 0) -> Iterator[ViewRow]:

@@ -8,7 +8,15 @@ from typing import Any
 from couchdal.emulator.engine.collation.collation import Key
 from couchdal.emulator.engine.indexes.row_blocks import Block
 from couchdal.emulator.engine.indexes.stored_blocks import RowForm, packed, unpacked
-from couchdal.emulator.engine.views.block_reduction import EXTERNAL, STORED, Overflow, ViewRow, external_size
+from couchdal.emulator.engine.views.block_reduction import (
+    EXTERNAL,
+    GLOBAL,
+    STORED,
+    Overflow,
+    ViewRow,
+    external_size,
+    key_of_partition,
+)
 from couchdal.emulator.engine.views.reduction import rereduce, result_of
 
 
@@ -36,8 +44,8 @@ class ViewForm(RowForm[ViewRow]):
 
     def decode(self, value: Any) -> ViewRow:
         key, doc_id, number, emitted = value
-        partition = doc_id.partition(":")[0] if self._partitioned else ""
-        return ViewRow((partition, self._key_of(key), doc_id.encode(), number), doc_id, key, emitted)
+        within = key_of_partition(doc_id, self._key_of) if self._partitioned else GLOBAL
+        return ViewRow((within, self._key_of(key), doc_id.encode(), number), doc_id, key, emitted)
 
     def encode_reductions(self, block: Block[ViewRow]) -> object:
         found: list[object] = [external_size(block)]

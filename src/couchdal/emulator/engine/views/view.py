@@ -104,7 +104,7 @@ class View:
     def _ranges(self, query: RowQuery) -> list[RowRange]:
         if query.keys is not None and query.descending and self._reduce is None:
             query = replace(query, keys=query.keys[::-1])
-        partition = query.partition if self._index.partitioned else ""
+        partition = query.partition if self._index.partitioned else None
         return find_ranges(self._rows, query, key_function(self._view), partition)
 
     # --- rows ---------------------------------------------------------------------------------------------------------

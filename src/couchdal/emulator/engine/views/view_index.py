@@ -19,7 +19,7 @@ from couchdal.emulator.engine.javascript.javascript import Emitted, Message, Que
 from couchdal.emulator.engine.javascript.runtime import Runtime
 from couchdal.emulator.engine.mango.index_definition import IndexDefinition
 from couchdal.emulator.engine.mango.json_index import JsonIndex
-from couchdal.emulator.engine.views.block_reduction import Reducer, ViewRow, external_size
+from couchdal.emulator.engine.views.block_reduction import GLOBAL, Reducer, ViewRow, external_size, key_of_partition
 from couchdal.emulator.engine.views.reduction import can_fail, is_builtin
 from couchdal.emulator.engine.views.stored_view import ViewForm
 from couchdal.emulator.engine.views.view_definition import MANGO, MapView, ViewGroup, is_javascript
@@ -166,9 +166,11 @@ class ViewIndex(RowIndex[_Rows, ViewRow, _Rows]):
     def _emitted_rows(self, record: DocumentRecord, emitted: Sequence[Emitted]) -> _Rows | None:
         if not any(emitted):
             return None
-        partition = self._partition_of(record.doc_id)
+        if self.partitioned and ":" not in record.doc_id:
+            # Only design documents have such ids. CouchDB crashes when it stores their rows.
+            raise ServerError("", error="{badmatch,undefined}")
         return [
-            _placed(partition, record.doc_id, key_of, pairs)
+            _placed(self.partitioned, record.doc_id, key_of, pairs)
             for key_of, pairs in zip(self._keys_of, emitted, strict=True)
         ]
 
@@ -201,19 +203,16 @@ class ViewIndex(RowIndex[_Rows, ViewRow, _Rows]):
         return [[row.key for row in rows] for rows in kept]
 
     def of_keys(self, doc_id: str, keys: Any) -> _Rows:
-        partition = self._partition_of(doc_id)
         id_bytes = doc_id.encode()
         found: _Rows = []
         for tree, key_of, own in zip(self.trees, self._keys_of, keys, strict=True):
-            rows = [tree.find((partition, key_of(key), id_bytes, number)) for number, key in enumerate(own)]
+            within = key_of_partition(doc_id, key_of) if self.partitioned else GLOBAL
+            rows = [tree.find((within, key_of(key), id_bytes, number)) for number, key in enumerate(own)]
             found.append([row for row in rows if row is not None])
             if len(found[-1]) < len(own):
                 assert self.shelf is not None
                 raise self.shelf.damaged(f"rows of document {doc_id!r} are missing")
         return found
-
-    def _partition_of(self, doc_id: str) -> str:
-        return doc_id.partition(":")[0] if self.partitioned else ""
 
     def _checked(self, trees: Sequence[RowBlocks[ViewRow]], added: Sequence[Sequence[ViewRow]]) -> list[bool]:
         harmless = [
@@ -274,13 +273,14 @@ def _reduced(view: MapView, partitioned: bool) -> list[str]:
 
 
 def _placed(
-    partition: str, doc_id: str, key_of: Callable[[object], Key], pairs: Iterable[tuple[object, object]]
+    partitioned: bool, doc_id: str, key_of: Callable[[object], Key], pairs: Iterable[tuple[object, object]]
 ) -> list[ViewRow]:
     """Return the rows that a document emitted, sorted by key. Rows with the same key are sorted by value."""
     keyed = sorted(((key_of(key), term_key([key, value]), key, value) for key, value in pairs), key=lambda one: one[:2])
     id_bytes = doc_id.encode()
+    within = key_of_partition(doc_id, key_of) if partitioned else GLOBAL
     return [
-        ViewRow((partition, place, id_bytes, number), doc_id, key, value)
+        ViewRow((within, place, id_bytes, number), doc_id, key, value)
         for number, (place, _, key, value) in enumerate(keyed)
     ]
 
