@@ -60,8 +60,8 @@ ERRORS: Mapping[str, tuple[str, ...]] = {
         "/{db}/_bulk_get": "400 bad_request; 415 bad_content_type",
         "/{db}/_revs_diff": "400 bad_request; 401 unauthorized; 415 bad_content_type",
         "/{db}/_missing_revs": "400 bad_request; 415 bad_content_type",
-        "/{db}/_all_docs": "400 bad_request query_parse_error; 401 unauthorized; 403 forbidden; 404 not_found; 413"
-        " too_large; 415 bad_content_type",
+        "/{db}/_all_docs": "400 bad_request illegal_docid query_parse_error; 401 unauthorized; 403 forbidden"
+        "; 404 not_found; 413 too_large; 415 bad_content_type",
         "/{db}/_all_docs/queries": "400 bad_request query_parse_error; 404 not_found",
         "/{db}/_design_docs": "400 query_parse_error; 404 not_found",
         "/{db}/_local_docs": "400 bad_request query_parse_error",
@@ -72,6 +72,7 @@ ERRORS: Mapping[str, tuple[str, ...]] = {
         " unsupported_mixed_sort; 401 unauthorized; 404 not_found; 413 too_large; 415 bad_content_type",
         "/{db}/_partition/{partition}": "400 illegal_partition",
         "/{db}/_partition/{partition}/_all_docs": "400 bad_request illegal_partition query_parse_error",
+        "/{db}/_partition/{partition}/_all_docs/queries": "400 query_parse_error",
         "/{db}/_partition/{partition}/_find": "400 bad_request illegal_partition no_usable_index",
         "/{db}/_partition/{partition}/_index/_design/{design}/{type}/{name}": "404 not_found",
         "/{db}/_partition/{partition}/_design/{name}/_view/{view}": "400 query_parse_error; 404 not_found",
@@ -98,6 +99,6 @@ ERRORS: Mapping[str, tuple[str, ...]] = {
         " document_too_large too_large; 415 bad_content_type",
         "/{db}/_design/{design}/{name...}": "404 not_found",
         "/{db}/{doc_id}/{name...}": "400 bad_request; 403 forbidden partition_overflow; 404 not_found; 409 conflict"
-        " not_found; 413 attachment_too_large",
+        " not_found; 413 attachment_too_large; 415 bad_content_type",
     }.items()
 }
