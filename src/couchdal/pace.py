@@ -17,11 +17,15 @@ from typing import Any, TypeVar
 
 #: How many seconds the caller of the current request waits for the next bytes, if it is another HTTP client.
 caller_timeout_s: ContextVar[float | None] = ContextVar("couchdal_caller_timeout_s", default=None)
+#: A JSON value with more values in it is large.
+MOST_VALUES: int = 2000
 T = TypeVar("T")
 D = TypeVar("D")
 
 # Work on this many items, between two steps, takes a few hundred microseconds at most.
 _EVERY = 32
+# Encoding this many characters of a string takes as long as encoding one value.
+_PER_VALUE = 256
 # Work on more items than these takes long.
 _MANY = 5000
 # A list that is longer is sorted in pieces, because nobody else can work while Python sorts a list.
@@ -35,6 +39,8 @@ class Pace(ABC):
     holds_lock: bool = False
     #: Whether the request has written something. After that it has no deadline.
     has_written: bool = False
+    #: Whether the answer holds a large value, so that it is encoded in pieces.
+    is_large: bool = False
 
     @abstractmethod
     def step(self) -> None:
@@ -98,6 +104,36 @@ def begin_long() -> None:
     pace = here.pace
     if pace is not None:
         pace.begin_long()
+
+
+def begin_large() -> None:
+    """Call this before a large value becomes part of an answer, and before anything is changed."""
+    pace = here.pace
+    if pace is not None:
+        pace.begin_long()
+        pace.is_large = True
+
+
+def size_of(value: Any, most: int) -> int:
+    """Return about how many values a value has, or a number above ``most`` if there are more."""
+    kind = type(value)
+    if kind is str:
+        return 1 + len(value) // _PER_VALUE
+    if kind is not dict and kind is not list:
+        return 1
+    size = 1 + len(value)
+    if size <= most:
+        for member in value.values() if kind is dict else value:
+            size += size_of(member, most - size)
+            if size > most:
+                break
+    return size
+
+
+def begin_if_large(value: object) -> None:
+    """Call this before a value becomes part of an answer. A large one takes long."""
+    if here.pace is not None and size_of(value, MOST_VALUES) > MOST_VALUES:
+        begin_large()
 
 
 def waiting() -> AbstractContextManager[None]:

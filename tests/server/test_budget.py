@@ -152,6 +152,18 @@ def _many_queries() -> object:
     return {"queries": [{"include_docs": True, "limit": 2000} for _ in range(10)]}
 
 
+def _large(values: int = 300_000 if SOAK else 40_000) -> object:
+    """Return a document of 8 MB in the long tests."""
+    return {"a": [{"n": n, "o": {"a": [n]}} for n in range(values)]}
+
+
+def _write_large(target: Target) -> None:
+    for name in ("one", "two"):
+        target.ask("PUT", f"/scratch/{name}", _large())
+    rules = [{"from": f"/a{n}/:x/*", "to": "/_all_docs", "query": {"limit": "1"}} for n in range(20_000)]
+    target.ask("PUT", "/scratch/_design/rules", {"rewrites": rules})
+
+
 _ROWS = {"selector": {"n": {"$gte": 0}}, "limit": 10_000_000}
 
 HOSTILE: dict[str, Hostile] = {
@@ -217,6 +229,33 @@ HOSTILE: dict[str, Hostile] = {
         lambda: gzip.compress(b'{"a":"' + b"a" * 80 * MEGABYTE + b'"}'),
         (413,),
         {"content-encoding": "gzip"},
+    ),
+    "large document": Hostile("PUT", "/scratch/one", _large, (201, 409)),
+    "large local document": Hostile("PUT", "/scratch/_local/one", _large, (201, 409)),
+    "large documents": Hostile("GET", "/scratch/_all_docs?include_docs=true", before=_write_large),
+    "find large documents": Hostile("POST", "/scratch/_find", lambda: {"selector": {}}, before=_write_large),
+    "copy of a large document": Hostile(
+        "COPY", "/scratch/one", statuses=(201, 409), headers={"destination": "copied"}, before=_write_large
+    ),
+    "sizes of large documents": Hostile("GET", "/_dbs_info", before=_write_large),
+    "many rewrite rules": Hostile("GET", "/scratch/_design/rules/_rewrite/b", statuses=(404,), before=_write_large),
+    "base64": Hostile(
+        "PUT",
+        "/scratch/inline",
+        lambda: {"_attachments": {"a": {"content_type": "text/plain", "data": "YWJj" * 3 * MEGABYTE}}},
+        (201, 409),
+    ),
+    "many names": Hostile(
+        "PUT", "/scratch/_security", lambda: {"members": {"names": [f"u{n}" for n in range(100_000)]}}
+    ),
+    "large value of the configuration": Hostile("PUT", "/_node/_local/_config/x/y", lambda: "z" * 8_000_000),
+    "bookmark": Hostile("POST", "/db/_find", lambda: {"selector": {}, "bookmark": "g2ho" * MEGABYTE}, (400,)),
+    "purge of too many": Hostile("POST", "/db/_purge", _revs, (400,)),
+    "replication of many ids": Hostile(
+        "POST",
+        "/_replicate",
+        lambda: {"source": "db", "target": "nowhere", "doc_ids": _keys()["keys"]},
+        (500,),  # type: ignore[index]
     ),
     "wrong password": Hostile("POST", "/_session", lambda: {"name": "nobody", "password": "wrong"}, (401, 403)),
     "all databases": Hostile("POST", "/_dbs_info", lambda: {"keys": ["db"] * 100}),

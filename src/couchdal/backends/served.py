@@ -233,7 +233,7 @@ class ServedBackend(InlineBackend):
             return None
         try:
             position, before = server.ids.position, here.pace
-            pace.until, pace.commits = monotonic() + _AT_ONCE_S, server.journal.commits
+            pace.until, pace.commits, pace.is_large = monotonic() + _AT_ONCE_S, server.journal.commits, False
             here.pace = pace
             try:
                 return work(argument)

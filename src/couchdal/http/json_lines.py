@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import TypeAlias, cast
 
-from couchdal.http.json_text import encode_json
-from couchdal.pace import paced
+from couchdal.http.json_text import encode_in_pieces, encode_json
+from couchdal.pace import here, paced
 
 #: Makes the text of an answer from its value.
 Layout: TypeAlias = Callable[[object], bytes]
@@ -52,4 +52,6 @@ def _listed(members: _Members) -> bytes:
 
 
 def _rows(rows: object) -> bytes:
-    return b",\r\n".join([encode_json(row) for row in paced(cast("Iterable[object]", rows), 8)])
+    pace = here.pace
+    encode = encode_json if pace is None or not pace.is_large else encode_in_pieces
+    return b",\r\n".join([encode(row) for row in paced(cast("Iterable[object]", rows), 8)])

@@ -9,22 +9,18 @@ import json
 import re
 from collections.abc import Callable, Iterator
 from json import decoder as json_decoder
-from typing import Any
 
-from couchdal.pace import give_way
+from couchdal.pace import MOST_VALUES, give_way, size_of
 
-# The most characters that are decoded at once, and the most values that are encoded at once.
+# The most characters that are decoded at once.
 _WINDOW = 32768
-_MOST_VALUES = 2000
 # A longer text is encoded in parts.
-_LONGEST_TEXT = _MOST_VALUES * 256
+_LONGEST_TEXT = MOST_VALUES * 256
 # How many items of an array are released at once.
 _MOST_RELEASED = 500
-# Encoding this many characters of a string takes as long as encoding one value.
-_PER_VALUE = 256
 
 _scan_string: Callable[[str, int, bool], tuple[str, int]] = json_decoder.scanstring  # type: ignore[attr-defined]
-_skip = re.compile(r"[ \t\n\r]*").match
+_skip = re.compile(rf"[ \t\n\r]{{,{_WINDOW}}}").match
 
 
 class Decoding:
@@ -48,8 +44,12 @@ class Decoding:
         return value
 
     def _after_space(self, at: int) -> int:
-        found = _skip(self._text, at)
-        return found.end() if found else at
+        while found := _skip(self._text, at):
+            at, start = found.end(), at
+            if at - start < _WINDOW:
+                break
+            give_way()
+        return at
 
     def _value(self, at: int) -> tuple[object, int]:
         """Return the value at a position, and its end."""
@@ -142,7 +142,7 @@ def _encode(value: object, encoded: Callable[[object], bytes], add: Callable[[by
         for start in range(0, len(value), _LONGEST_TEXT):
             add(encoded(value[start : start + _LONGEST_TEXT])[1:-1])
         add(b'"')
-    elif not value or not isinstance(value, (dict, list)) or _size_of(value, _MOST_VALUES) <= _MOST_VALUES:
+    elif not value or not isinstance(value, (dict, list)) or size_of(value, MOST_VALUES) <= MOST_VALUES:
         add(encoded(value))
     elif isinstance(value, dict):
         mark = b"{"
@@ -166,13 +166,13 @@ def _encode(value: object, encoded: Callable[[object], bytes], add: Callable[[by
 def _groups(items: list[object]) -> Iterator[list[object]]:
     """Yield the items in groups that are encoded at once. A large item has a group of its own."""
     group: list[object] = []
-    left = _MOST_VALUES
+    left = MOST_VALUES
     for item in items:
-        size = _size_of(item, _MOST_VALUES)
+        size = size_of(item, MOST_VALUES)
         if size > left and group:
             give_way()
             yield group
-            group, left = [], _MOST_VALUES
+            group, left = [], MOST_VALUES
         group.append(item)
         left -= size
     if group:
@@ -184,23 +184,11 @@ def release(value: object) -> None:
     if isinstance(value, dict):
         for member in value.values():
             release(member)
+        while len(value) > _MOST_RELEASED:
+            for _ in range(_MOST_RELEASED):
+                value.popitem()
+            give_way()
     elif isinstance(value, list) and len(value) > _MOST_RELEASED:
         while value:
             del value[-_MOST_RELEASED:]
             give_way()
-
-
-def _size_of(value: Any, most: int) -> int:
-    """Return about how many values a value has, or a number above ``most`` if there are more."""
-    kind = type(value)
-    if kind is str:
-        return 1 + len(value) // _PER_VALUE
-    if kind is not dict and kind is not list:
-        return 1
-    size = 1 + len(value)
-    if size <= most:
-        for member in value.values() if kind is dict else value:
-            size += _size_of(member, most - size)
-            if size > most:
-                break
-    return size

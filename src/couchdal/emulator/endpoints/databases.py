@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from contextlib import nullcontext
 from hashlib import md5
 
 from couchdal.emulator.engine.documents.attachment import check_names
@@ -16,7 +18,7 @@ from couchdal.errors import BadRequest, CouchError, ServerError
 from couchdal.http.answers import json_response
 from couchdal.http.messages import ABSENT, Response
 from couchdal.http.urls import quote_like_couchdb
-from couchdal.pace import here
+from couchdal.pace import here, unlocked, view_of
 
 _MAX_DATABASES = 100
 
@@ -123,7 +125,7 @@ def list_infos(call: Call) -> Response:
 
         with call.server.holding():
             ensure_auth_design(users)
-    return _listed(call, [{"key": name, "info": databases[name].info()} for name in _chosen(call)])
+    return _listed(call, [row for row in _infos(call, _chosen(call)) if "info" in row])
 
 
 def _chosen(call: Call) -> list[str]:
@@ -161,8 +163,18 @@ def post_infos(call: Call) -> Response:
         raise BadRequest("`keys` member must be an array.")
     if len(keys) > _MAX_DATABASES:
         raise BadRequest("too_many_keys")
+    return json_response(_infos(call, keys))
+
+
+def _infos(call: Call, keys: Iterable[object]) -> list[dict[str, object]]:
+    """Return a row for each name. Sizes may take long, so others may have the server's lock meanwhile."""
     rows: list[dict[str, object]] = []
-    for key in keys:
-        found = call.server.databases.get(key) if isinstance(key, str) else None
-        rows.append({"key": key, "error": "not_found"} if found is None else {"key": key, "info": found.info()})
-    return json_response(rows)
+    with unlocked():
+        for key in keys:
+            found = call.server.databases.get(key) if isinstance(key, str) else None
+            if found is None:
+                rows.append({"key": key, "error": "not_found"})
+                continue
+            with view_of(found) or nullcontext(found) as database:
+                rows.append({"key": key, "info": database.info()})
+    return rows

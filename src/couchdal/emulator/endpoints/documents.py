@@ -41,6 +41,7 @@ from couchdal.http.answers import JSON_TYPE, accepts, host_of, json_response
 from couchdal.http.json_text import JSON, decode_request, encode_json
 from couchdal.http.messages import Response
 from couchdal.http.urls import unquote_form
+from couchdal.pace import begin_if_large
 
 # Members that change without a new revision. An answer with one of them has no ETag.
 _UNVERSIONED = ("_revs_info", "_conflicts", "_deleted_conflicts", "_local_seq")
@@ -250,6 +251,7 @@ def copy(call: Call) -> Response:
         document = Document(target_id, dict(open_local(call.db, doc_id).body), position=position, ids=ids)
     else:
         _, node = open_winner(call.db, doc_id) if revision is None else open_revision(call.db, doc_id, revision)
+        begin_if_large(node.body)
         document = Document(
             target_id,
             node.body or {},

@@ -21,6 +21,7 @@ from couchdal.errors import BadRequest, NotFound, PreconditionFailed
 from couchdal.http.answers import json_response
 from couchdal.http.json_text import JSON
 from couchdal.http.messages import Response
+from couchdal.pace import begin_if_large
 
 #: The name of the only node.
 NODE = "nonode@nohost"
@@ -56,13 +57,17 @@ def read_name(call: Call) -> Response:
 def read_config(call: Call) -> Response:
     """GET: all sections."""
     check_node(call)
-    return json_response({_shown(name): _shown_section(values) for name, values in sections(call.server).items()})
+    shown = {_shown(name): _shown_section(values) for name, values in sections(call.server).items()}
+    begin_if_large(shown)
+    return json_response(shown)
 
 
 def read_section(call: Call) -> Response:
     """GET: the values of one section, empty for an unknown one."""
     check_node(call)
-    return json_response(_shown_section(section(call.server, call.args["section"])))
+    shown = _shown_section(section(call.server, call.args["section"]))
+    begin_if_large(shown)
+    return json_response(shown)
 
 
 def _shown_section(values: Mapping[str, str]) -> dict[str, str]:
@@ -169,4 +174,5 @@ def _is_saved(call: Call) -> bool:
 def _answer(value: str | None) -> Response:
     if value is None:
         raise NotFound("unknown_config_value")
+    begin_if_large(value)
     return json_response(value)

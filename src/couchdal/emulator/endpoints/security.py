@@ -8,12 +8,14 @@ from couchdal.errors import Forbidden, ServerError
 from couchdal.http.answers import json_response
 from couchdal.http.json_text import copy_json
 from couchdal.http.messages import Response
+from couchdal.pace import begin_if_large
 
 _NOT_ADMIN = "You are not a db or server admin."
 
 
 def read(call: Call) -> Response:
     """GET: the security object."""
+    begin_if_large(call.db.security)
     return json_response(copy_json(call.db.security))
 
 

@@ -15,6 +15,7 @@ from couchdal.http.answers import JSON_TYPE, json_response
 from couchdal.http.json_text import JSON, decode_request
 from couchdal.http.messages import ANONYMOUS_BODY, Response, decompress, too_large
 from couchdal.http.urls import unquote_form
+from couchdal.pace import begin_if_large
 
 _FORM_TYPE = "application/x-www-form-urlencoded"
 
@@ -30,7 +31,9 @@ def read(call: Call) -> Response:
         info["authenticated"] = user.handler
     if settings.authentication_db:
         info["authentication_db"] = settings.authentication_db
-    return json_response({"ok": True, "userCtx": {"name": user.name, "roles": list(user.roles)}, "info": info})
+    roles = list(user.roles)
+    begin_if_large(roles)
+    return json_response({"ok": True, "userCtx": {"name": user.name, "roles": roles}, "info": info})
 
 
 def log_in(call: Call) -> Response:
@@ -46,6 +49,7 @@ def log_in(call: Call) -> Response:
         return _redirected(call, "fail", json_response(refused, 401, {"set-cookie": set_cookie("", settings, now)}))
     if "totp" in properties:
         raise NotSupported("time-based one-time passwords are not emulated")
+    begin_if_large(properties)
     cookie = make_cookie(name, settings, str(properties.get("salt", "")), now)
     answer = {"ok": True, "name": name, "roles": list(roles_of(properties))}
     return _redirected(call, "next", json_response(answer, headers={"set-cookie": set_cookie(cookie, settings, now)}))

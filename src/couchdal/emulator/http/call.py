@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from hashlib import md5
 from typing import TYPE_CHECKING, cast
 
@@ -16,6 +17,7 @@ from couchdal.http.headers import effective_method
 from couchdal.http.json_text import JSON, decode_request
 from couchdal.http.messages import ABSENT, ANONYMOUS_BODY, INFLATED_BODY, Request, Response, decompress, too_large
 from couchdal.http.urls import parse_query
+from couchdal.pace import unlocked
 
 if TYPE_CHECKING:
     from couchdal.emulator.engine.replication.replicator import Peers
@@ -118,12 +120,12 @@ class Call:
             if self.server.settings.max_http_request_size < INFLATED_BODY:
                 self.content()
             return cast(JSON, self.request.json)
-        encoding = self.header("content-encoding")
-        if encoding is None:
-            return decode_request(self.content())
+        encoding, content = self.header("content-encoding"), self.content()
         if self.user.name is None and self.server.is_closed:
             most = ANONYMOUS_BODY
-        return decode_request(decompress(self.content(), encoding, most))
+        # Others may have the server's lock while a large body is decoded.
+        with unlocked() if encoding is not None or len(content) > ANONYMOUS_BODY else nullcontext():
+            return decode_request(content if encoding is None else decompress(content, encoding, most))
 
     def content(self) -> bytes:
         """Return the body as bytes. Raise ``TooLarge`` if the configuration allows no body of its length."""

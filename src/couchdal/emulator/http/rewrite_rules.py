@@ -13,6 +13,7 @@ from couchdal.emulator.engine.erlang.integers import parse_integer
 from couchdal.emulator.engine.erlang.term_text import iolist, pretty_term
 from couchdal.errors import NotFound, ServerError, thrown
 from couchdal.http.json_text import decode_request, encode_json
+from couchdal.pace import paced
 
 Bindings: TypeAlias = "list[tuple[str, object]]"
 
@@ -41,7 +42,7 @@ def target_of(rules: Sequence[object], method: str, parts: Sequence[str], params
     Raise ``NotFound`` if no rule matches, and ``CouchError`` if any rule is invalid.
     """
     given: Bindings = [(name, decode_request(_bytes(text)) if name in _JSON else text) for name, text in params]
-    for rule in [_rule(one) for one in rules if isinstance(one, dict)]:
+    for rule in [_rule(one) for one in paced(rules) if isinstance(one, dict)]:
         if rule.method not in ("*", method):
             continue
         matched = _matched(rule.source, parts)

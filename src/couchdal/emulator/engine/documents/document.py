@@ -16,7 +16,7 @@ from couchdal.emulator.engine.revisions.revision_node import Copier, Node, Revis
 from couchdal.emulator.engine.revisions.revision_tree import winner
 from couchdal.errors import BadRequest, DocValidation, IllegalDocId, ServerError, TooLarge
 from couchdal.http.json_text import holds_surrogate
-from couchdal.pace import begin_long, give_way_for
+from couchdal.pace import MOST_VALUES, begin_large, give_way_for, size_of
 
 if TYPE_CHECKING:
     from couchdal.emulator.engine.config.settings import Settings
@@ -214,6 +214,8 @@ _FEW, _MANY = 16, 5000
 def show_body(doc_id: str, node: Node) -> dict[str, object]:
     """Return ``_id``, ``_rev``, a copy of the body and ``_deleted``: the beginning of every document in an answer."""
     body = node.body
+    if body and len(body) > _MANY:
+        begin_large()
     if not body:
         shown: dict[str, object] = {"_id": doc_id, "_rev": node.rev}
         return {**shown, "_deleted": True} if node.deleted else shown
@@ -221,8 +223,6 @@ def show_body(doc_id: str, node: Node) -> dict[str, object]:
         shown = {"_id": doc_id, "_rev": node.rev, **body, "_deleted": True}
     else:
         shown = {"_id": doc_id, "_rev": node.rev, **body}
-    if len(body) > _MANY:
-        begin_long()
     copiers = node.copiers
     if copiers is None:
         copiers = node.copiers = _copiers(body)
@@ -239,13 +239,20 @@ def _copiers(body: Mapping[str, object]) -> tuple[tuple[str, Copier], ...]:
 
 def _copier(member: object) -> Copier | None:
     """Return the function that copies this value for an answer; None if the value can be shared."""
-    if type(member) is dict and len(member) <= _MANY and _SHARED.issuperset(map(type, member.values())):
+    if size_of(member, MOST_VALUES) > MOST_VALUES:
+        return partial(_copy_large, member)
+    if type(member) is dict and _SHARED.issuperset(map(type, member.values())):
         return member.copy
-    if type(member) is list and len(member) <= _MANY and _SHARED.issuperset(map(type, member)):
+    if type(member) is list and _SHARED.issuperset(map(type, member)):
         return member.copy
     if type(member) is float and shown_float(member) is member:
         return None
     return None if type(member) in _SHARED else partial(copy_value, member)
+
+
+def _copy_large(value: object) -> object:
+    begin_large()
+    return copy_value(value)
 
 
 def copy_members(members: Mapping[str, object]) -> dict[str, object]:

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from base64 import b64decode
 
+from couchdal.pace import paced
+
+# How many characters are decoded at once: a multiple of four.
+_PIECE = 1 << 20
 _WITHOUT_SPACE = dict.fromkeys(map(ord, "\t\n\r "))
 
 
@@ -19,4 +23,5 @@ def decode_base64(text: str) -> bytes:
     data = text.translate(_WITHOUT_SPACE).encode("ascii")
     if len(data) % 4 or len(data) - len(data.rstrip(b"=")) > 2:
         raise ValueError("not base64")
-    return b64decode(data, validate=True)
+    pieces = range(0, len(data), _PIECE)
+    return b"".join([b64decode(data[start : start + _PIECE], validate=True) for start in paced(pieces, 1)])

@@ -6,9 +6,13 @@ documentation, with ``minor_version`` 1 (atoms as ATOM_EXT, floats as NEW_FLOAT_
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterable, Iterator
 from struct import Struct
-from typing import Any
+from typing import Any, TypeVar
+
+from couchdal.pace import give_way
+
+_T = TypeVar("_T")
 
 _DOUBLE = Struct(">cd").pack
 _INT32 = Struct(">ci").pack
@@ -25,6 +29,9 @@ _OBJECTS = [b"h\x01" + _LENGTH(b"l", n) for n in range(256)]
 _members: dict[str, bytes] = {}
 _MEMBERS_LIMIT = 4096
 _LONGEST_KEPT = 256
+# How many parts of a term are joined at once.
+_MOST_PARTS = 10_000
+_LONG_PART = 4096
 
 
 def binary(data: bytes) -> bytes:
@@ -57,36 +64,37 @@ def encode_term(value: object) -> bytes:
     ``false`` and ``null`` become atoms.
     """
     parts: list[bytes] = []
-    _append(value, parts.append)
+    _append(value, parts)
     return b"".join(parts)
 
 
 # These functions run for every value of every document. For speed, values are untyped and common cases come first.
 
 
-def _append(value: Any, append: Callable[[bytes], None]) -> None:
+def _append(value: Any, parts: list[bytes]) -> None:
     kind = type(value)
     if kind is dict:
-        _append_object(value, append)
+        _append_object(value, parts)
     elif kind is list:
-        _append_list(value, append)
+        _append_list(value, parts)
     elif kind is str:
-        append(binary(value.encode()))
+        parts.append(binary(value.encode()))
     elif kind is int:
-        append(integer(value))
+        parts.append(integer(value))
     elif kind is float:
-        append(_DOUBLE(b"F", value))
+        parts.append(_DOUBLE(b"F", value))
     else:
-        append(_ATOMS[value])
+        parts.append(_ATOMS[value])
 
 
-def _append_object(members: dict[str, Any], append: Callable[[bytes], None]) -> None:
+def _append_object(members: dict[str, Any], parts: list[bytes]) -> None:
+    append = parts.append
     if not members:
         append(b"h\x01j")
         return
     size = len(members)
     append(_OBJECTS[size] if size < 256 else b"h\x01" + _LENGTH(b"l", size))
-    for key, value in members.items():
+    for key, value in members.items() if size <= _MOST_PARTS else _joining(members.items(), parts):
         append(_members.get(key) or _member_header(key))
         kind = type(value)
         if kind is str:
@@ -99,12 +107,14 @@ def _append_object(members: dict[str, Any], append: Callable[[bytes], None]) -> 
         elif kind is float:
             append(_DOUBLE(b"F", value))
         elif kind is dict:
-            _append_object(value, append)
+            _append_object(value, parts)
         elif kind is list:
-            _append_list(value, append)
+            _append_list(value, parts)
         else:
             append(_ATOMS[value])
     append(_NIL)
+    if len(parts) > _MOST_PARTS:
+        _join(parts)
 
 
 def _member_header(key: str) -> bytes:
@@ -114,7 +124,8 @@ def _member_header(key: str) -> bytes:
     return header
 
 
-def _append_list(items: list[Any], append: Callable[[bytes], None]) -> None:
+def _append_list(items: list[Any], parts: list[bytes]) -> None:
+    append = parts.append
     if not items:
         append(_NIL)
         return
@@ -123,9 +134,26 @@ def _append_list(items: list[Any], append: Callable[[bytes], None]) -> None:
         append(b"k" + len(items).to_bytes(2, "big") + bytes(items))
         return
     append(_LENGTH(b"l", len(items)))
-    for item in items:
+    for item in items if len(items) <= _MOST_PARTS else _joining(items, parts):
         if type(item) is str:
             append(binary(item.encode()))
         else:
-            _append(item, append)
+            _append(item, parts)
     append(_NIL)
+    if len(parts) > _MOST_PARTS:
+        _join(parts)
+
+
+def _joining(items: Iterable[_T], parts: list[bytes]) -> Iterator[_T]:
+    """Yield many items, and join the parts that were added for them meanwhile."""
+    for item in items:
+        yield item
+        if len(parts) > _MOST_PARTS:
+            _join(parts)
+
+
+def _join(parts: list[bytes]) -> None:
+    """Join the parts that follow the first long ones. Joining millions at once would hold up others."""
+    give_way()
+    first = next((place for place, part in enumerate(parts) if len(part) < _LONG_PART), len(parts))
+    parts[first:] = [b"".join(parts[first:])]

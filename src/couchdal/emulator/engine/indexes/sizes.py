@@ -18,6 +18,7 @@ from couchdal.emulator.engine.documents.document import DocumentRecord
 from couchdal.emulator.engine.documents.document_store import DocumentStore
 from couchdal.emulator.engine.indexes.following_index import FollowingIndex
 from couchdal.emulator.engine.revisions.revision_node import Node, each_node
+from couchdal.pace import give_way_for
 
 # What a new database has, and what CouchDB needs for a document, for each further revision, and for a write. Measured.
 _EMPTY_FILE: Final = 8_349
@@ -135,9 +136,11 @@ def encoded_size(value: object) -> int:
         elif type(one) is dict:
             # Two for the braces of an empty object. Each member has two quotes, a colon and a comma, but for the last.
             total += 4 * len(one) - 1 + _text_size("".join(one)) if one else 2
+            give_way_for(one)
             waiting.extend(one.values())
         elif type(one) is list:
             total += 1 + len(one) if one else 2
+            give_way_for(one)
             waiting.extend(one)
         elif one is None or one is True:
             total += 4
