@@ -23,7 +23,7 @@ from couchdal.testing.threads import OutlivingThreads
 __all__ = ["async_dal", "couch_intercept", "couch_server", "dal", "dal_backend", "make_dal"]
 
 _ISOLATION = pytest.StashKey[Isolation]()
-_INTERCEPTED = pytest.StashKey[frozenset[int]]()
+_INTERCEPTED = pytest.StashKey[list[object]]()  # those that may go on after the current test
 _ENVIRONMENT = pytest.StashKey[dict[str, str | None]]()
 _BACKENDS = ("memory", "sqlite", "couch", "both", "compare")
 _EMULATED = ("memory", "sqlite")
@@ -136,12 +136,10 @@ def pytest_configure(config: pytest.Config) -> None:
         from couchdal.testing.mapping import start
 
         live = start(config, databases)
-    if _chosen(config)[0] == "compare":
-        if live is None:
-            raise pytest.UsageError("--dal-backend=compare needs the address of a CouchDB: set COUCHDB_URL")
-        from couchdal.testing.compare import start as start_comparison
+        if _chosen(config)[0] == "compare":
+            from couchdal.testing.compare import start as start_comparison
 
-        start_comparison(config, live)
+            start_comparison(config, live)
     if config.getini("dal_intercept"):
         from couchdal.testing.intercepting import InterceptionPlugin
 
@@ -279,7 +277,11 @@ def pytest_fixture_setup(
 ) -> Generator[None, object, object]:
     try:
         with request.config.stash[_ISOLATION].setting_up(request.node):
-            return (yield)
+            before = _interceptions()
+            result = yield
+            begun = [found for found in _interceptions() if found not in before]
+            request.config.stash[_INTERCEPTED] += begun if request.scope != "function" else []
+            return result
     finally:
         error = sys.exc_info()[1]
         if error is not None and fixturedef.cached_result is None:
@@ -300,6 +302,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
+    item.config.stash[_INTERCEPTED] = _interceptions()
     if item.get_closest_marker("dal"):
         from couchdal.testing.marks import marked_backend, needs_emulator  # most tests have no mark
 
@@ -314,7 +317,6 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
     item.config.stash[_ISOLATION].open(item)
-    item.stash[_INTERCEPTED] = frozenset(map(id, _interceptions()))
     return (yield)
 
 
@@ -332,7 +334,7 @@ def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, object, object
         if _interceptions():
             from couchdal.testing.intercepting import end_left_on  # most tests intercept nothing
 
-            end_left_on(item.stash.get(_INTERCEPTED, None))
+            end_left_on(item.config.stash[_INTERCEPTED])
 
 
 @pytest.hookimpl(wrapper=True)

@@ -115,6 +115,52 @@ LEFT_ON = unindented("""
 """)
 
 
+LATE = unindented("""
+    import couchdal
+    import pytest
+    import requests
+
+    URL = "http://couchdb.example:5984"
+
+    @pytest.fixture(scope="session")
+    def of_session():
+        with couchdal.intercept(URL):
+            yield
+
+    @pytest.fixture
+    def of_test():
+        with couchdal.intercept("http://other.example:5984"):
+            yield
+
+    @pytest.fixture
+    def left_on():
+        couchdal.intercept("http://left.example:5984").__enter__()
+
+    @pytest.fixture(scope="class")
+    def of_class(request):
+        request.getfixturevalue("of_session")
+
+    def test_late(request):
+        request.getfixturevalue("of_test")
+        request.getfixturevalue("of_class")
+        assert requests.get(f"{URL}/_up").ok
+
+    def test_goes_on():
+        assert requests.get(f"{URL}/_up").ok
+        with pytest.raises(requests.ConnectionError):
+            requests.get("http://other.example:5984")
+
+    def test_fixture_leaves_it_on(left_on):
+        pass
+""")
+
+
+def test_interception_lasts_as_long_as_its_fixture(tmp_path: Path) -> None:
+    printed = run(tmp_path, "-p", "no:randomly", test_it=LATE)
+    assert "3 passed, 1 error" in printed, printed
+    assert "the test left the interception of http://left.example:5984 on" in printed, printed
+
+
 def test_setting_intercepts_for_all_tests(tmp_path: Path) -> None:
     (tmp_path / "pytest.ini").write_text("[pytest]\ndal_intercept = http://couchdb.example:5984\n")
     printed = run(tmp_path, application=APPLICATION, test_it=BY_SETTING)

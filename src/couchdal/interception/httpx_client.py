@@ -25,6 +25,8 @@ def replacements(module: ModuleType) -> list[Replace]:
     return [
         (module.HTTPTransport, "handle_request", seam.blocking),
         (module.AsyncHTTPTransport, "handle_async_request", seam.asynchronous),
+        # No transport can say that an answer has no cookies. Without this, a GET would be 3.4 times as fast as over
+        # a socket, and not more than 4 times.
         (module.Cookies, "extract_cookies", seam.cookies),
     ]
 

@@ -45,12 +45,9 @@ class InterceptionPlugin:
         self.interception.__exit__(None, None, None)
 
 
-def end_left_on(before: frozenset[int] | None) -> None:
-    """End the interceptions that a test began and left on. Raise ``AssertionError`` that names them."""
-    if before is None:
-        # The test did not run.
-        return
-    left = [found for found in ANSWERED.values() if id(found) not in before and isinstance(found, Interception)]
+def end_left_on(kept: list[object]) -> None:
+    """End the interceptions that a test left on. Raise ``AssertionError`` that names them. ``kept`` ones go on."""
+    left = [found for found in ANSWERED.values() if found not in kept and isinstance(found, Interception)]
     for interception in left:
         interception.__exit__(None, None, None)
     if left:
