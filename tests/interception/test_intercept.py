@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import http.client
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -184,6 +185,69 @@ def test_interception_is_on_only_once(emulator: Any) -> None:
         assert requests.get(f"{ADDRESS}/_up").status_code == 200
     with on:
         assert requests.get(f"{ADDRESS}/_up").status_code == 200
+
+
+def test_blocks_that_end_in_the_wrong_order_end_each_its_own() -> None:
+    first, second = couchdal.MemoryBackend(), couchdal.MemoryBackend()
+    outer, inner = couchdal.intercept(ADDRESS, backend=first), couchdal.intercept(ADDRESS, backend=second)
+    other = couchdal.intercept("http://other.example:5984", backend=first)
+    for block in (outer, inner, other):
+        block.__enter__()
+    outer.__exit__(None, None, None)
+    assert requests.put(f"{ADDRESS}/inner").status_code == 201
+    inner.__exit__(None, None, None)
+    with pytest.raises(requests.ConnectionError) as caught:
+        requests.get(f"{ADDRESS}/_up")
+    assert "couchdal.intercept answers http://other.example:5984" in caught.value.__notes__[0]
+    other.__exit__(None, None, None)
+    other.__exit__(None, None, None)
+    assert "inner" in second.server.databases
+    assert requests.adapters.HTTPAdapter.send.__module__ == "requests.adapters"
+
+
+FORKING = """
+    import os
+    import signal
+    import threading
+    import couchdal
+    import requests
+
+    HERE, OTHER = "http://couchdb.example:5984", "http://other.example:5984"
+    stop = threading.Event()
+
+    def begin_and_end():
+        while not stop.is_set():
+            with couchdal.intercept(OTHER):
+                pass
+
+    def child():
+        signal.alarm(20)
+        with couchdal.intercept(OTHER):
+            assert requests.get(f"{HERE}/db").json()["db_name"] == "db"
+            assert requests.put(f"{OTHER}/of-child").status_code == 201
+
+    threads = [threading.Thread(target=begin_and_end, daemon=True) for _ in range(3)]
+    with couchdal.intercept(HERE):
+        assert requests.put(f"{HERE}/db").status_code == 201
+        for thread in threads:
+            thread.start()
+        for _ in range(20):
+            process = os.fork()
+            if process == 0:
+                child()
+                os._exit(0)
+            assert os.waitpid(process, 0)[1] == 0
+        stop.set()
+        assert requests.get(f"{HERE}/of-child").status_code == 404
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="only POSIX has fork")
+def test_forked_process_is_answered_by_its_own_copy() -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(FORKING)], capture_output=True, text=True, timeout=100, check=False
+    )
+    assert ended.returncode == 0, ended.stderr
 
 
 def test_interception_without_a_block_warns(emulator: Any) -> None:

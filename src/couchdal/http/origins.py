@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import lru_cache
-from threading import Lock
 from typing import Final, Generic, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
@@ -52,12 +51,14 @@ def origin_of(scheme: str, host: str, port: int | None) -> Origin:
 
 
 class Origins(Generic[T]):
-    """Maps origins to the values that answer for them. For one origin, the value that was added last wins."""
+    """Maps origins to the values that answer for them. For one origin, the value that was added last wins.
+
+    Only one thread at a time may add or remove a value.
+    """
 
     def __init__(self) -> None:
         self._entries: tuple[tuple[tuple[Origin, ...], T], ...] = ()
         self._found: dict[tuple[str, str, int | None], T | None] = {}
-        self._lock = Lock()
 
     def values(self) -> list[T]:
         """Return all values, the last one first."""
@@ -68,15 +69,13 @@ class Origins(Generic[T]):
 
     def add(self, origins: Iterable[Origin], value: T) -> None:
         """Make a value answer for some origins."""
-        with self._lock:
-            self._entries = ((tuple(origins), value), *self._entries)
-            self._found = {}
+        self._entries = ((tuple(origins), value), *self._entries)
+        self._found = {}
 
     def remove(self, value: T) -> None:
         """Undo ``add``."""
-        with self._lock:
-            self._entries = tuple(entry for entry in self._entries if entry[1] is not value)
-            self._found = {}
+        self._entries = tuple(entry for entry in self._entries if entry[1] is not value)
+        self._found = {}
 
     def find(self, scheme: str, host: str, port: int | None) -> T | None:
         """Return the value that answers for a server, or ``None``."""

@@ -5,13 +5,14 @@ An interception is one entry in the list of origins that are answered here. The 
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import AsyncGenerator, Callable
 from contextvars import ContextVar
 from threading import Lock
 from types import TracebackType
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 from warnings import warn
 
 from couchdal.backends import open_backend
@@ -34,6 +35,12 @@ if TYPE_CHECKING:
 
 _DEFAULT = "http://localhost:5984"
 _patience: ContextVar[Patience] = ContextVar("couchdal_patience")
+# Held while interceptions begin and end.
+_lock = Lock()
+
+if hasattr(os, "register_at_fork"):
+    # A thread of the parent may be in the middle of that, and does not exist in the child.
+    os.register_at_fork(before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release)
 
 
 class Interception:
@@ -41,8 +48,6 @@ class Interception:
 
     It concerns all threads and event loops, and clients that exist already. Blocks may be nested; the inner one wins.
     """
-
-    _lock: ClassVar[Lock] = Lock()
 
     def __init__(self, origins: tuple[Origin, ...], backend: BaseBackend) -> None:
         self.origins = origins
@@ -58,7 +63,7 @@ class Interception:
         return f"<Interception of {', '.join(map(str, self.origins))} by {self.backend!r}, {state}>"
 
     def __enter__(self) -> Interception:
-        with self._lock:
+        with _lock:
             if self._is_on:
                 raise RuntimeError(f"{self!r}: it is on already; call couchdal.intercept again for a nested block")
             self._was_on = True
@@ -71,7 +76,7 @@ class Interception:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        with self._lock:
+        with _lock:
             if not self._is_on:
                 return
             self._is_on = False
