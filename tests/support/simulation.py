@@ -22,6 +22,7 @@ from simulated_clients import SPOOF, Doc, Follower, HttpClient, Judge, Replicato
 from simulated_network import Address, Fate, Network, Stuck, VirtualLoop, adapt_http_client
 
 import couchdal.backends.served
+import couchdal.backends.tasks
 import couchdal.backends.threads
 import couchdal.proxy.retries
 from couchdal import AsyncCouchBackend, AsyncCouchDAL, MemoryBackend
@@ -344,6 +345,7 @@ def deterministic(world: World) -> Iterator[_Errors]:
         patch(couchdal.proxy.retries, "random", world.chance.random)
         # Work that takes long moves to a thread, by real time. Here it takes none, and threads are turns of the loop.
         patch(couchdal.backends.served, "monotonic", world.loop.time)
+        patch(couchdal.backends.tasks, "monotonic", world.loop.time)
         patch(couchdal.backends.threads, "monotonic", world.loop.time)
         patch(couchdal.backends.threads.Threads, "run", lambda _, job: world.loop.call_soon(job))
         patch(uuid, "uuid4", lambda: uuid.UUID(int=world.chance.getrandbits(128)))

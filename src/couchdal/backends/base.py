@@ -227,6 +227,10 @@ class AsyncBackend(Backend, ABC):
     async def send(self, request: Request) -> Response:
         """Answer one request, as ``BaseBackend.send`` does."""
 
+    def collects(self, request: Request) -> int | None:
+        """Return how long a body may be that comes in one piece, to be sent twice; ``None`` if every body does."""
+        return 65536 if self.streams else None
+
     async def check_large_later(self, request: Request) -> None:
         """Check as ``check_large`` does, and let other tasks run meanwhile."""
         self.check_large(request)
@@ -245,10 +249,7 @@ class AsyncBackend(Backend, ABC):
         return await (self.send(request) if self.drivers is None else self.drivers.asynchronous(self, request))
 
     def responds(self, within_s: float) -> bool:
-        """Return whether the server in this process, if there is one, can answer within some seconds.
-
-        A thread calls this, not the event loop.
-        """
+        """Return whether the server in this process answers within some seconds. A thread calls this."""
         return True
 
     async def attend(self) -> None:

@@ -115,8 +115,11 @@ class InlineBackend(AsyncBackend):
     def _awaited(self, response: Response) -> Response:
         """Return a response with an asynchronous stream in place of its blocking one."""
         feed = response.stream
-        chunks = self._feed_chunks(feed) if isinstance(feed, Feed) else _chunks(response)
+        chunks = self._feed_chunks(feed) if isinstance(feed, Feed) else self._chunks(response)
         return _with_chunks(response, chunks)
+
+    def _chunks(self, response: Response) -> AsyncGenerator[bytes, None]:
+        return _chunks(response)
 
     def _feed_chunks(self, feed: Feed) -> AsyncGenerator[bytes, None]:
         return feed_chunks(feed)

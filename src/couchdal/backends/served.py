@@ -8,16 +8,17 @@ its client has disconnected. A request that was given up has changed nothing: a 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from collections.abc import AsyncGenerator, Callable
+from contextlib import AbstractContextManager, nullcontext, suppress
 from functools import partial
 from time import monotonic, sleep
 from typing import TYPE_CHECKING, TypeVar
 
 from couchdal.backends.base import BaseBackend
 from couchdal.backends.event_loop import InlineBackend, feed_chunks
+from couchdal.backends.tasks import OutOfTime, Task
 from couchdal.backends.threads import Threads, Turns
-from couchdal.emulator.dispatch import answered, finish, prepare
+from couchdal.emulator.dispatch import Endpoint, answered, finish, prepare
 from couchdal.emulator.engine.server.database import Database
 from couchdal.emulator.engine.server.server import Server
 from couchdal.emulator.engine.server.view import View, sink
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
 _A = TypeVar("_A")
 _T = TypeVar("_T")
 
+# Up to this size a body is one piece.
+_COLLECTED = 1 << 20
 # How long the event loop works on one request.
 _AT_ONCE_S = 0.003
 # How many documents move in one step from a layer to the storage below.
@@ -45,14 +48,6 @@ _TOO_LATE = "The request could not be processed in a reasonable amount of time."
 
 class TooLong(Exception):
     """The event loop must not work on this request any longer."""
-
-
-class OutOfTime(Exception):
-    """The time of a request is over."""
-
-
-class Stopped(Exception):
-    """Nobody waits for the answer any more: the client has disconnected, or the server stops."""
 
 
 class _AtOnce(Pace):
@@ -85,93 +80,6 @@ class _AtOnce(Pace):
         return None
 
 
-class Task(Pace):
-    """The pace of a request in a thread."""
-
-    holds_lock: bool
-
-    def __init__(self, server: Server, turns: Turns, timeout_s: float | None) -> None:
-        self._server = server
-        self._turns = turns
-        self._deadline = None if timeout_s is None else monotonic() + timeout_s
-        self._turn_ends = 0.0
-        self._stopped = False
-
-    def stop(self) -> None:
-        """End the request at its next step."""
-        self._stopped = True
-
-    def begin(self) -> None:
-        """Wait for a turn to work."""
-        self._turn_ends = self._turns.begin(new=True)
-
-    def end(self) -> None:
-        """Give the turn back, so that other threads work."""
-        self._turns.end()
-
-    def step(self) -> None:
-        if self._stopped:
-            raise Stopped
-        now = monotonic()
-        if self._deadline is not None and now > self._deadline and not self.has_written:
-            raise OutOfTime
-        if now > self._turn_ends and not self.holds_lock and self._turns.are_awaited():
-            self._turns.end()
-            self._turn_ends = self._turns.begin(new=False)
-
-    def begin_long(self) -> None:
-        self.step()
-
-    @contextmanager
-    def waiting(self) -> Iterator[None]:
-        with self.unlocked():
-            self._turns.end()
-            try:
-                yield
-            finally:
-                self._turn_ends = self._turns.begin(new=True)
-
-    @contextmanager
-    def computing(self) -> Iterator[None]:
-        processors = self._turns.processors
-        with self.waiting():
-            if not processors.acquire(timeout=self.left()):
-                raise OutOfTime
-            try:
-                if self._stopped:
-                    raise Stopped
-                yield
-            finally:
-                processors.release()
-
-    @contextmanager
-    def unlocked(self) -> Iterator[None]:
-        server, releases = self._server, self.holds_lock
-        if releases:
-            server.journal.busy = self.holds_lock = False
-            server.lock.release()
-        try:
-            yield
-        finally:
-            if releases:
-                server.lock.acquire()
-                server.journal.settle()
-                server.journal.busy = self.holds_lock = True
-
-    def left(self) -> float | None:
-        return None if self._deadline is None else max(0.0, self._deadline - monotonic())
-
-    @contextmanager
-    def view(self, db: Database) -> Iterator[Database]:  # type: ignore[override]
-        with self._server.exclusively():
-            view = View(self._server, db.origin())
-        try:
-            yield view
-        finally:
-            with self._server.exclusively():
-                view.close()
-
-
 class ServedBackend(InlineBackend):
     """A memory backend whose long requests run in threads. ``request_timeout_s`` limits them."""
 
@@ -183,13 +91,28 @@ class ServedBackend(InlineBackend):
         self._turns = Turns()
         self._timeout_s = request_timeout_s
 
+    def collects(self, request: Request) -> int | None:
+        # An attachment that goes to a file is stored while it arrives.
+        is_kept = self._server.journal.keeper is not None
+        return _COLLECTED if is_kept and request.method == "PUT" and request.path.count("/") > 2 else None
+
     async def send(self, request: Request) -> Response:
         response = None
-        if len(request.body) <= ANONYMOUS_BODY:
+        if request.stream is not None:
+            from couchdal.backends.transfers import answer_upload  # few requests are so long
+
+            response = await answer_upload(self._server, request, self._run, self._answer_later)
+        elif len(request.body) <= ANONYMOUS_BODY:
             response = self._try(self.wrapped.send, request)
         if response is None:
-            response = await self._in_thread(self._answer, request, self._timeout_s)
+            response = await self._answer_later(request)
         return response if response.stream is None else self._awaited(response)
+
+    async def _answer_later(self, request: Request, endpoint: Endpoint | None = None) -> Response:
+        return await self._in_thread(partial(self._answer, endpoint=endpoint), request, self._timeout_s)
+
+    async def _run(self, work: Callable[[], _T]) -> _T:
+        return await self._in_thread(lambda task, work: work(), work, None)
 
     async def attend(self) -> None:
         from couchdal.backends.attendance import attend  # deferred to the server's start, when no request waits
@@ -276,11 +199,11 @@ class ServedBackend(InlineBackend):
         finally:
             task.stop()
 
-    def _answer(self, task: Task, request: Request) -> Response:
-        """Return the answer to a request, its JSON encoded. This runs in a thread."""
+    def _answer(self, task: Task, request: Request, endpoint: Endpoint | None) -> Response:
+        """Return the answer to a request, its JSON encoded. This runs in a thread. ``endpoint`` replaces its own."""
         settings = self._server.settings
         try:
-            response = configured_answer(settings, request, self._endpoint_answer(task, request))
+            response = configured_answer(settings, request, self._endpoint_answer(task, request, endpoint))
             if response.stream is None and response.json is not ABSENT:
                 response.body, response.json = response.content(encode_in_pieces), ABSENT
         except (OutOfTime, CouchError) as error:
@@ -288,9 +211,9 @@ class ServedBackend(InlineBackend):
         self._server.journal.counts[request.method, response.status] += 1
         return without_body(response) if request.method == "HEAD" else response
 
-    def _endpoint_answer(self, task: Task, request: Request) -> Response:
+    def _endpoint_answer(self, task: Task, request: Request, endpoint: Endpoint | None = None) -> Response:
         try:
-            return self._locked_answer(task, request)
+            return self._locked_answer(task, request, endpoint)
         except Rewritten as other:
             return other.answer(partial(self._endpoint_answer, task))
         except WithoutLock as rest:
@@ -303,11 +226,12 @@ class ServedBackend(InlineBackend):
         except CouchError as error:
             return error_response(error, request)
 
-    def _locked_answer(self, task: Task, request: Request) -> Response:
+    def _locked_answer(self, task: Task, request: Request, other: Endpoint | None = None) -> Response:
         server = self._server
         view: View | None = None
         with server.exclusively():
             endpoint, call = prepare(server, request, task)
+            endpoint = other or endpoint
             live = call.database
             if live is None:
                 return finish(call, endpoint(call))
@@ -333,6 +257,11 @@ class ServedBackend(InlineBackend):
                 goes_on = sink(db, _SUNK_AT_ONCE)
 
     # --- feeds --------------------------------------------------------------------------------------------------------
+
+    def _chunks(self, response: Response) -> AsyncGenerator[bytes, None]:
+        from couchdal.backends.transfers import read_in_threads  # few answers are so long
+
+        return read_in_threads(response, self._run)
 
     def _feed_chunks(self, feed: Feed) -> AsyncGenerator[bytes, None]:
         async def poll() -> tuple[bytes, float | None]:

@@ -19,10 +19,7 @@ from couchdal.server.clients import Clients, check_room
 from couchdal.server.framing import Limits, Receive, Scope, Send, chunks_of, failure, headers_of, to_request
 from couchdal.server.interface import INTERFACE, Interface
 from couchdal.server.operational import PREFIX, Service
-from couchdal.server.transfer import Connection, Disconnected, Incoming, Outgoing, reset
-
-# A backend that streams gets bodies up to this size in one piece, so that it can send them twice.
-_COLLECTED = 65536
+from couchdal.server.transfer import PART, Connection, Disconnected, Incoming, Outgoing, reset
 
 # uvicorn's own protocol class on httptools puts the trailers of a chunked body among the headers, where they cannot be
 # told apart. ``couchdal serve`` has its own class, which is not affected.
@@ -263,7 +260,8 @@ class Application:
         return None
 
     async def _exchange(self, request: Request, incoming: Incoming) -> Response:
-        if not self.backend.streams:
+        most = self.backend.collects(request)
+        if most is None:
             work = self.backend.exchange(request.with_body(body=await incoming.collect() or b""))
             if not self.backend.answers_at_once:
                 return await work
@@ -273,7 +271,7 @@ class Application:
                 answer: Response = ended.value
                 return answer
             return await incoming.unless_disconnected(Rest(work, awaited).result())
-        whole = await incoming.collect(_COLLECTED)
+        whole = await incoming.collect(most)
         request = request.with_body(stream=incoming) if whole is None else request.with_body(body=whole)
         return await incoming.unless_disconnected(self.backend.exchange(request))
 
@@ -291,7 +289,7 @@ class Application:
     async def _stream(self, request: Request, response: Response, incoming: Incoming, outgoing: Outgoing) -> None:
         """Send chunks until the stream ends, the client disconnects, or the server stops."""
         await outgoing.start(response.status, headers_of(request, response, None, self.cors))
-        pump = asyncio.create_task(_pump(response, outgoing))
+        pump = asyncio.create_task(_pump(response, outgoing, are_lines="content-length" not in response.headers))
         if is_feed(request):
             self._open_feeds.add(pump)
             pump.add_done_callback(self._open_feeds.discard)
@@ -329,8 +327,9 @@ def _mixes_trailers(receive: Receive) -> bool:
     return server == _UNSAFE_PARSER or (server == "builtins" and _UNSAFE_PARSER in sys.modules)
 
 
-async def _pump(response: Response, outgoing: Outgoing) -> None:
+async def _pump(response: Response, outgoing: Outgoing, *, are_lines: bool) -> None:
     async with aclosing(response.achunks()) as chunks:
         async for chunk in chunks:
-            for part in chunks_of(chunk):
+            parts = chunks_of(chunk) if are_lines else (chunk[at : at + PART] for at in range(0, len(chunk), PART))
+            for part in parts:
                 await outgoing.send(part, more=True)

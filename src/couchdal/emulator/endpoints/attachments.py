@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 from base64 import b64encode
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import chain
+from typing import TYPE_CHECKING
 
 from couchdal.emulator.engine.documents.attachment import DEFAULT_CONTENT_TYPE, Attachment, check_name
 from couchdal.emulator.engine.documents.document import Document, check_sizes, validate_doc_id
@@ -24,6 +26,11 @@ from couchdal.http.answers import json_response
 from couchdal.http.json_text import holds_surrogate
 from couchdal.http.messages import Response
 from couchdal.http.urls import quote_like_couchdb
+from couchdal.pace import here
+
+if TYPE_CHECKING:
+    from couchdal.emulator.engine.documents.upload import Upload
+    from couchdal.emulator.engine.server.keeper import Keeper
 
 _ENCODINGS = frozenset(("gzip", "identity"))
 _QUALITY = re.compile(r"(0|1)(\.[0-9]{1,3})?\Z")
@@ -49,7 +56,6 @@ def read(call: Call) -> Response:
         return redirect_to_design_path(call)
     call.db.count("couchdb/database_reads")
     attachment = _find(_opened(call), call.args["name"])
-    stored = attachment.data or b""
     headers = {
         "etag": f'"{b64encode(attachment.digest).decode()}"',
         "cache-control": "must-revalidate",
@@ -61,28 +67,42 @@ def read(call: Call) -> Response:
     accepted = _accepted_encodings(call)
     if isinstance(accepted, Response):
         return accepted
-    data, length = stored, len(stored)
-    pieces: Iterator[bytes] | None = None
-    length_known = True
-    if attachment.encoding != "identity":
-        if attachment.encoding in accepted:
-            headers["content-encoding"] = attachment.encoding
-        else:
-            data, pieces = _inflated(attachment)
-            length, length_known = attachment.length, attachment.length != len(stored)
+    size = length = attachment.stored_size
+    inflates, length_known = attachment.encoding not in ("identity", *accepted), True
+    if inflates:
+        length, length_known = attachment.length, attachment.length != size
+    elif attachment.encoding != "identity":
+        headers["content-encoding"] = attachment.encoding
     if call.has_etag(headers["etag"]):
         return Response(304, {"etag": headers["etag"]})
     ranges = _ranges(call.header("range"), length) if length_known else None
+    if inflates:
+        data, pieces = _inflated(attachment)
+        if pieces is None:
+            return Response(200, headers, body=data)
+        if length_known:
+            headers["content-length"] = str(length)
+        return Response(200, headers, stream=chain((data,), pieces))
     if ranges is None or attachment.encoding != "identity" or len(ranges) > _MAX_RANGES:
-        if pieces is not None:
-            return Response(200, headers, stream=chain((data,), pieces))
-        return Response(200, headers, body=data)
+        return _part(attachment, 200, headers, 0, size)
     if len(ranges) != 1:
-        content_type, text = write_ranges(call.server.next_id(), attachment.content_type, data, ranges)
+        content_type, text = write_ranges(
+            call.server.next_id(), attachment.content_type, attachment.data or b"", ranges
+        )
         return Response(206, {"content-type": content_type}, body=text)
     first, last = ranges[0]
-    headers["content-range"] = f"bytes {first}-{last}/{len(data)}"
-    return Response(206, headers, body=data[first : last + 1])
+    headers["content-range"] = f"bytes {first}-{last}/{size}"
+    return _part(attachment, 206, headers, first, last + 1)
+
+
+def _part(attachment: Attachment, status: int, headers: dict[str, str], first: int, end: int) -> Response:
+    """Return the answer with some stored bytes. A server reads many bytes from a file while they are sent."""
+    if attachment.address is None:
+        return Response(status, headers, body=(attachment.data or b"")[first:end])
+    if here.pace is None or end - first <= _WHOLE:
+        return Response(status, headers, body=b"".join(attachment.stored_parts(first, end)))
+    headers["content-length"] = str(end - first)
+    return Response(status, headers, stream=attachment.stored_parts(first, end))
 
 
 def _inflated(attachment: Attachment) -> tuple[bytes, Iterator[bytes] | None]:
@@ -209,16 +229,29 @@ def _range(text: str) -> tuple[int | None, int | None] | None:
 # --- writing ---------------------------------------------------------------------------------------------------------
 
 
-def write(call: Call) -> Response:
-    """PUT: a new revision with the attachment, which replaces one of the same name."""
+def write(call: Call, upload: Upload | None = None) -> Response:
+    """PUT: a new revision with the attachment, which replaces one of the same name. It may have been stored before."""
     doc_id, name = call.doc_id, _checked_name(call)
     sent = _sent(call, name)
     document, others = _document(call, doc_id)
-    check_sizes([sent], call.server.settings.max_attachment_size, writes=True)
+    if upload is None:
+        check_sizes([sent], call.server.settings.max_attachment_size, writes=True)
+    else:
+        sent = upload.finish(call.db.origin())
     document.attachments = (sent, *(one for one in others if one.name != name))
     # CouchDB does not encode the name of the database here.
     path = f"/{call.args['db']}/{quote_like_couchdb(doc_id)}/{quote_like_couchdb(name)}"
     return _saved(call, document, 201, {"location": call.absolute_uri(path)})
+
+
+def begin_upload(call: Call, keeper: Keeper) -> Upload:
+    """Return what stores the attachment while it arrives. Raise the errors that do not depend on its bytes."""
+    from couchdal.emulator.engine.documents.upload import Upload  # few requests are so long
+
+    doc_id, name = call.doc_id, _checked_name(call)
+    sent = replace(_sent(call, name), length=int(call.header("content-length") or 0))
+    _document(call, doc_id)
+    return Upload(call.db.origin(), keeper, doc_id, sent, call.server.settings.max_attachment_size)
 
 
 def delete(call: Call) -> Response:

@@ -32,7 +32,7 @@ from couchdal.errors import NotConfigured, ServerError
 
 SYNCHRONOUS = ("OFF", "NORMAL", "FULL", "EXTRA")
 # How much memory connections keep for pages: the one that writes, and those of earlier states.
-_CACHE_KIB = 32_768
+_CACHE_KIB = 16_384
 _POINT_CACHE_KIB = 2_048
 _FULL = sqlite3.SQLITE_FULL
 _BROKEN = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
@@ -293,6 +293,9 @@ class Point:
 
     def damaged(self, what: str) -> ServerError:
         return self._file.damaged(what)
+
+    def point(self) -> Point:
+        return self
 
     def use(self, connection: sqlite3.Connection) -> None:
         """Read from this connection from now on."""

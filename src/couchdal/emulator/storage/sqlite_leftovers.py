@@ -6,12 +6,12 @@ what writes.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Container
 
 from couchdal.emulator.storage.sqlite import DataFile
 from couchdal.emulator.storage.sqlite_indexes import keys_of
 from couchdal.emulator.storage.sqlite_schema import OF_DATABASES, SEQ_BITS, SEQ_BLOCK_BITS
-from couchdal.emulator.storage.sqlite_values import Values
+from couchdal.emulator.storage.sqlite_values import Row, Values
 
 # How many rows one step removes. A part of an attachment, or a block of an index, is as long as many other rows.
 _ROWS = 2000
@@ -32,10 +32,10 @@ def remove_indexes(file: DataFile, db: int, is_gone: Callable[[str], bool]) -> N
             file.run("INSERT OR IGNORE INTO leftovers VALUES (0, x'', '')")
 
 
-def remove_leftovers(file: DataFile) -> bool:
-    """Make one step. Return whether there may be more to remove."""
-    rows = file.rows("SELECT db, id, address FROM leftovers LIMIT 1")
-    for db, doc_id, address in rows:
+def remove_leftovers(file: DataFile, arriving: Container[Row]) -> bool:
+    """Make one step, and leave the attachments that arrive now. Return whether there may be more to remove."""
+    rows = [row for row in file.rows("SELECT db, id, address FROM leftovers") if row not in arriving]
+    for db, doc_id, address in rows[:1]:
         chosen = "db = ? AND id = ? AND address = ?"
         if address:
             left = _remove(file, "attachments", chosen, (db, doc_id, address), key="part", most=_ROWS)

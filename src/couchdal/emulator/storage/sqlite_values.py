@@ -29,6 +29,9 @@ class Source(Protocol):
     def damaged(self, what: str) -> Exception:
         """Return the error for data that its checksum does not fit."""
 
+    def point(self) -> Source:
+        """Return the present state, which stays as it is."""
+
 
 class StoredRow(NamedTuple):
     """A document as a file has it. The storage does not look into ``head`` and ``body``."""

@@ -23,6 +23,7 @@ _COMPRESSION_LEVEL = 8
 # Makes zlib write and read the header of gzip.
 _GZIP = zlib.MAX_WBITS | 16
 _PIECE = 16384
+_PART = 1048576
 # A multiple of three, so that the texts of the pieces are the text of the whole.
 _ENCODED_PIECE = 196608
 _INFLATED_PIECE = 262144
@@ -69,8 +70,22 @@ class Attachment:
         return id(self.data)
 
     @property
+    def address(self) -> str | None:
+        """Where a file has the data; None if it is in memory."""
+        return None
+
+    @property
     def is_stub(self) -> bool:
         return self.data is None and not self.follows
+
+    def at(self, revpos: int) -> Attachment:
+        """Return the attachment as it is stored by a new revision with this position."""
+        return stored(replace(self, revpos=revpos))
+
+    def stored_parts(self, first: int, end: int) -> Iterator[bytes]:
+        """Yield some stored bytes in parts: at least one."""
+        data = (self.data or b"")[first:end]
+        return (data[start : start + _PART] for start in range(0, len(data) or 1, _PART))
 
     def content(self) -> bytes:
         """Return the original bytes.
@@ -88,17 +103,17 @@ class Attachment:
 
     def pieces(self) -> Iterator[bytes]:
         """Yield the original bytes, inflated piece by piece. Raise ``ServerError`` if they are not gzip."""
-        data = self.data or b""
         if self.encoding != "gzip":
-            yield data
+            yield from (self.data or b"",) if self.address is None else self.stored_parts(0, self.stored_size)
             return
         member = zlib.decompressobj(_GZIP)
         try:
-            for start in range(0, len(data), _PIECE):
-                rest = data[start : start + _PIECE]
-                while rest and not member.eof:
-                    yield member.decompress(rest, _INFLATED_PIECE)
-                    rest = member.unconsumed_tail
+            for part in self.stored_parts(0, self.stored_size):
+                for start in range(0, len(part), _PIECE):
+                    rest = part[start : start + _PIECE]
+                    while rest and not member.eof:
+                        yield member.decompress(rest, _INFLATED_PIECE)
+                        rest = member.unconsumed_tail
             yield member.flush()
         except zlib.error:
             raise ServerError("data_error") from None
@@ -229,12 +244,19 @@ def stored(attachment: Attachment) -> Attachment:
         raise attachment.failure
     if data is None or type(attachment.content_type) is not str:
         raise ServerError("function_clause")
-    packed = encoding == "identity" and is_compressible(attachment.content_type)
-    if packed:
-        packer = zlib.compressobj(_COMPRESSION_LEVEL, zlib.DEFLATED, _GZIP)
+    packer = packer_of(attachment)
+    packed = packer is not None
+    if packer is not None:
         data, encoding = packer.compress(data) + packer.flush(), "gzip"
     digest = md5(data, usedforsecurity=False).digest()
     return replace(attachment, data=data, encoding=encoding, digest=digest, stored=True, packed=packed, measured=True)
+
+
+def packer_of(attachment: Attachment) -> zlib._Compress | None:
+    """Return what compresses an attachment, if it is stored so."""
+    if attachment.encoding == "identity" and is_compressible(attachment.content_type):
+        return zlib.compressobj(_COMPRESSION_LEVEL, zlib.DEFLATED, _GZIP)
+    return None
 
 
 def is_compressible(content_type: str) -> bool:

@@ -153,7 +153,7 @@ def check_sizes(attachments: Sequence[Attachment], most: float, *, writes: bool 
         error.is_traced = False
         raise error
     for attachment in attachments:
-        size = attachment.size if attachment.follows else len(attachment.data or b"")
+        size = attachment.size if attachment.follows else attachment.length
         if type(size) is int and size > most:
             raise TooLarge(attachment.name, error="attachment_too_large")
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import replace
 from itertools import groupby
 from operator import itemgetter
 from typing import TypeAlias
@@ -208,8 +207,7 @@ def _new_attachments(document: Document) -> tuple[Attachment, ...]:
     """Compress and digest new attachments, and set their revpos to the new revision."""
     position = document.position + 1
     return tuple(
-        attachment if attachment.stored else stored(replace(attachment, revpos=position))
-        for attachment in _without_duplicates(document)
+        attachment if attachment.stored else attachment.at(position) for attachment in _without_duplicates(document)
     )
 
 

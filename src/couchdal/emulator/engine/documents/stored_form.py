@@ -19,11 +19,12 @@ from couchdal.emulator.engine.documents.attachment import Attachment
 from couchdal.emulator.engine.documents.document import DocumentRecord
 from couchdal.emulator.engine.documents.stored_record import (
     Find,
-    StoredAttachment,
+    Read,
     StoredBody,
     StoredData,
     StoredNode,
     StoredRecord,
+    attachment_in_file,
 )
 from couchdal.emulator.engine.revisions.revision import Revision
 from couchdal.emulator.engine.revisions.revision_node import Node, RevisionTree, each_node
@@ -102,11 +103,14 @@ def _mark(node: Node, winner: Node) -> list[object]:
 
 def _described(one: Attachment) -> list[object]:
     kind = [one.name, one.content_type, one.revpos, one.length]
-    return [*kind, one.encoding, one.digest.hex(), one.packed, one.stored_size]
+    address = _address(one)
+    # Most addresses follow from the other values.
+    own = [address] if address.startswith("@") else []
+    return [*kind, one.encoding, one.digest.hex(), one.packed, one.stored_size, *own]
 
 
 def _address(one: Attachment) -> str:
-    return f"{one.digest.hex()}-{one.stored_size}-{one.encoding}"
+    return one.address or f"{one.digest.hex()}-{one.stored_size}-{one.encoding}"
 
 
 def _addresses(tree: RevisionTree) -> dict[Node, str]:
@@ -123,8 +127,8 @@ def _body_address(node: Node, count: int) -> str:
     return f"{node.position}-{node.id.hex()}" + (f"-{count}" if count > 1 else "")
 
 
-def decode_record(row: StoredRow, find_body: Find, find_data: Find) -> DocumentRecord:
-    """Return a record from its stored form. ``find_body`` and ``find_data`` read its other parts later."""
+def decode_record(row: StoredRow, find_body: Find, read_data: Read) -> DocumentRecord:
+    """Return a record from its stored form. ``find_body`` and ``read_data`` read its other parts later."""
     doc_id, seq, head, body = row
     if len(head) == _ID_BYTES:
         only = StoredNode(1, head, parent=None)
@@ -145,7 +149,7 @@ def decode_record(row: StoredRow, find_body: Find, find_data: Find) -> DocumentR
             elif flags & _HAS_BODY:
                 node.stored = StoredBody(None, find_body, _body_address(node, count))
             if attachments:
-                node.attachments = tuple(_attachment(described, find_data, data) for described in attachments[0])
+                node.attachments = tuple(_attachment(described, read_data, data) for described in attachments[0])
     return StoredRecord(as_text(doc_id), tuple(line[0] for line in lines), seq)
 
 
@@ -159,12 +163,9 @@ def _line(position: int, ids: Sequence[str], parent: Node | None) -> list[Stored
     return line
 
 
-def _attachment(described: Sequence[Any], find: Find, known: dict[str, StoredData]) -> Attachment:
-    name, content_type, revpos, length, encoding, digest, packed, size = described
-    address = f"{digest}-{size}-{encoding}"
-    data = known.get(address) or known.setdefault(address, StoredData(find, address, size))
-    found = StoredAttachment(
-        name, content_type, None, revpos, length, encoding, bytes.fromhex(digest), stored=True, packed=packed
-    )
-    object.__setattr__(found, "data", data)
-    return found
+def _attachment(described: Sequence[Any], read: Read, known: dict[str, StoredData]) -> Attachment:
+    name, content_type, revpos, length, encoding, digest, packed, size, *own = described
+    address = own[0] if own else f"{digest}-{size}-{encoding}"
+    data = known.get(address) or known.setdefault(address, StoredData(read, address, size))
+    one = Attachment(name, content_type, None, revpos, length, encoding, bytes.fromhex(digest), packed=packed)
+    return attachment_in_file(one, data)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from couchdal.emulator.engine.documents.attachment import Attachment
 from couchdal.emulator.engine.documents.document import DocumentRecord
@@ -10,8 +10,10 @@ from couchdal.emulator.engine.revisions.revision_node import Node, RevisionTree
 from couchdal.emulator.engine.revisions.revision_tree import winner
 from couchdal.emulator.storage.sqlite_values import decode
 
-#: Returns the stored bytes at an address.
+#: Returns the stored body at an address.
 Find = Callable[[str], bytes]
+#: Yields some bytes of the stored data at an address.
+Read = Callable[[str, range], Iterator[bytes]]
 
 
 class StoredBody:
@@ -74,15 +76,15 @@ def body_id(node: Node) -> int:
 class StoredData:
     """The data of an attachment in a file."""
 
-    __slots__ = ("_address", "_find", "size")
+    __slots__ = ("_read", "address", "size")
 
-    def __init__(self, find: Find, address: str, size: int) -> None:
+    def __init__(self, read: Read, address: str, size: int) -> None:
         self.size: int = size
-        self._find = find
-        self._address = address
+        self.address: str = address
+        self._read = read
 
-    def read(self) -> bytes:
-        return self._find(self._address)
+    def parts(self, first: int, end: int) -> Iterator[bytes]:
+        return self._read(self.address, range(first, end))
 
 
 class StoredAttachment(Attachment):
@@ -95,11 +97,18 @@ class StoredAttachment(Attachment):
     @property
     def data(self) -> bytes | None:
         data = self._data
-        return data.read() if isinstance(data, StoredData) else data
+        return b"".join(data.parts(0, data.size)) if isinstance(data, StoredData) else data
 
     @data.setter
     def data(self, data: bytes | StoredData | None) -> None:
         object.__setattr__(self, "_data", data)
+
+    @property
+    def address(self) -> str | None:
+        return self._data.address if isinstance(self._data, StoredData) else None
+
+    def stored_parts(self, first: int, end: int) -> Iterator[bytes]:
+        return self._data.parts(first, end) if isinstance(self._data, StoredData) else super().stored_parts(first, end)
 
     @property
     def stored_size(self) -> int:
@@ -112,6 +121,24 @@ class StoredAttachment(Attachment):
     @property
     def is_stub(self) -> bool:
         return False
+
+
+def attachment_in_file(described: Attachment, data: StoredData) -> StoredAttachment:
+    """Return an attachment whose data is in a file. ``described`` has the other values."""
+    one = described
+    found = StoredAttachment(
+        one.name,
+        one.content_type,
+        None,
+        one.revpos,
+        one.length,
+        one.encoding,
+        one.digest,
+        stored=True,
+        packed=one.packed,
+    )
+    object.__setattr__(found, "data", data)
+    return found
 
 
 class StoredRecord(DocumentRecord):

@@ -13,18 +13,18 @@ from typing import Any, NamedTuple
 from couchdal.emulator.engine.documents.document import DocumentRecord
 from couchdal.emulator.engine.documents.document_store import PurgeInfo
 from couchdal.emulator.engine.documents.stored_form import NO_PARTS, decode_record, encode_body, encode_head, parts_of
-from couchdal.emulator.engine.documents.stored_record import body_id
+from couchdal.emulator.engine.documents.stored_record import StoredData, body_id
 from couchdal.emulator.engine.indexes.kept_sizes import growth
-from couchdal.emulator.engine.server.keeper import DocumentWrites, Keeper, Numbers, Write
+from couchdal.emulator.engine.server.keeper import Arrival, DocumentWrites, Keeper, Numbers, Write
 from couchdal.emulator.storage.base import LocalDocument, Storage
 from couchdal.emulator.storage.sqlite import DataFile
 from couchdal.emulator.storage.sqlite_documents import SqliteStorage
 from couchdal.emulator.storage.sqlite_leftovers import remove_database, remove_leftovers
+from couchdal.emulator.storage.sqlite_parts import Arriving, keep_arrived, read_parts, write_parts
 from couchdal.emulator.storage.sqlite_rows import RowChange, write_rows
 from couchdal.emulator.storage.sqlite_schema import SEQ_BITS
 from couchdal.emulator.storage.sqlite_values import (
     NUMBERS,
-    Row,
     Source,
     StoredRow,
     as_bytes,
@@ -39,8 +39,6 @@ from couchdal.emulator.storage.sqlite_values import (
 )
 from couchdal.errors import Forbidden
 
-# The most bytes of an attachment in one row.
-_PART = 1 << 20
 _COMMITS = "commits"
 # How many pages of the file one step frees.
 _PAGES_AT_ONCE = 256
@@ -65,6 +63,8 @@ class FileKeeper(Keeper):
         self._file_id: object = None
         # The last number of a database. Numbers are never used again.
         self._last_db = 0
+        #: The attachments that arrive now.
+        self.arriving: set[Arriving] = set()
         self.restart()
 
     def restart(self) -> None:
@@ -106,7 +106,7 @@ class FileKeeper(Keeper):
         if not file.rows("SELECT 1 FROM leftovers LIMIT 1"):
             return False
         with file.transaction():
-            return remove_leftovers(file)
+            return remove_leftovers(file, {one.place for one in tuple(self.arriving)})
 
     def shrink(self) -> bool:
         return self.file.shrink(_PAGES_AT_ONCE)
@@ -157,6 +157,9 @@ class FileKeeper(Keeper):
         if writes.purges is not None:
             self._write_purges(db, writes.purges)
 
+    def receive(self, name: str, doc_id: str) -> Arrival:
+        return _FileArrival(self, Arriving(self.file, self._number(name), as_bytes(doc_id)))
+
     def _number(self, name: str) -> int:
         ((db,),) = self.file.rows("SELECT db FROM databases WHERE name = ?", (name,))
         return int(db)
@@ -195,18 +198,13 @@ class FileKeeper(Keeper):
                 values = (*key, address, data, checksum(key[1], data))
                 self.file.run("INSERT OR REPLACE INTO bodies VALUES (?, ?, ?, ?, ?)", values)
         for address in attachments.keys() - old_attachments.keys():
-            self._write_attachment(key, address, attachments[address].data or b"")
+            if not keep_arrived(self.file, *key, address):
+                one = attachments[address]
+                write_parts(self.file, *key, address, one.stored_parts(0, one.stored_size))
         for address in old_bodies.keys() - bodies.keys():
             self.file.run("DELETE FROM bodies WHERE db = ? AND id = ? AND address = ?", (*key, address))
         for address in old_attachments.keys() - attachments.keys():
             self.file.run("DELETE FROM attachments WHERE db = ? AND id = ? AND address = ?", (*key, address))
-
-    def _write_attachment(self, key: tuple[int, bytes], address: str, data: bytes) -> None:
-        # An empty attachment has one empty part.
-        for part, start in enumerate(range(0, len(data) or 1, _PART)):
-            piece = data[start : start + _PART]
-            values = (*key, address, part, piece, checksum(key[1], piece))
-            self.file.run("INSERT OR REPLACE INTO attachments VALUES (?, ?, ?, ?, ?, ?)", values)
 
     def _write_local(self, db: int, doc_id: bytes, document: LocalDocument | None) -> None:
         if document is None:
@@ -250,30 +248,38 @@ class FileKeeper(Keeper):
             yield PurgeInfo(seq, as_text(doc_id), named)
 
 
+class _FileArrival(Arrival):
+    """See ``Arrival``."""
+
+    def __init__(self, keeper: FileKeeper, arriving: Arriving) -> None:
+        self._keeper = keeper
+        self._arriving = arriving
+        keeper.arriving.add(arriving)
+
+    def add(self, part: bytes) -> None:
+        self._arriving.add(part)
+
+    def data(self, size: int) -> StoredData:
+        db, doc_id, address = self._arriving.place
+        return StoredData(partial(read_parts, self._keeper.file, db, doc_id), address, size)
+
+    def end(self) -> None:
+        self._keeper.arriving.discard(self._arriving)
+        self._keeper.tidy()
+
+
 def read_record(source: Source, db: int, row: StoredRow) -> DocumentRecord:
     """Return the document of a row. Its other parts are read when they are needed."""
     key = db, row.doc_id
-    return decode_record(row, partial(_body, source, *key), partial(_data, source, *key))
+    return decode_record(row, partial(_body, source, *key), partial(read_parts, source, *key))
 
 
 def _body(source: Source, db: int, doc_id: bytes, address: str) -> bytes:
     rows = source.rows(
         "SELECT body, checksum FROM bodies WHERE db = ? AND id = ? AND address = ?", (db, doc_id, address)
     )
-    return _joined(source, doc_id, rows)
-
-
-def _data(source: Source, db: int, doc_id: bytes, address: str) -> bytes:
-    rows = source.rows(
-        "SELECT data, checksum FROM attachments WHERE db = ? AND id = ? AND address = ? ORDER BY part",
-        (db, doc_id, address),
-    )
-    return _joined(source, doc_id, rows)
-
-
-def _joined(source: Source, doc_id: bytes, rows: Sequence[Row]) -> bytes:
     if not rows:
         raise source.damaged(f"a part of document {as_text(doc_id)!r} is missing")
-    for data, summed in rows:
-        check(source, summed, doc_id, data)
-    return rows[0][0] if len(rows) == 1 else b"".join([data for data, _ in rows])
+    ((body, summed),) = rows
+    check(source, summed, doc_id, body)
+    return bytes(body)

@@ -12,6 +12,7 @@ from typing import NamedTuple, TypeAlias
 
 from couchdal.emulator.engine.documents.document import DocumentRecord
 from couchdal.emulator.engine.documents.document_store import PurgeInfo
+from couchdal.emulator.engine.documents.stored_record import StoredData
 from couchdal.emulator.storage.base import LocalDocument, Storage
 from couchdal.errors import ServerError
 from couchdal.pace import give_way
@@ -36,6 +37,22 @@ class Numbers(NamedTuple):
     doc_del_count: int
     design_version: int
     purge_seq: int
+
+
+class Arrival(ABC):
+    """Stores the data of an attachment in parts. Until a document has it, a new start of the server removes it."""
+
+    @abstractmethod
+    def add(self, part: bytes) -> None:
+        """Store the next part. All but the last one have the same length."""
+
+    @abstractmethod
+    def data(self, size: int) -> StoredData:
+        """Return the data, which has so many bytes."""
+
+    @abstractmethod
+    def end(self) -> None:
+        """Remove the parts, unless a document has them."""
 
 
 class Keeper(ABC):
@@ -73,6 +90,10 @@ class Keeper(ABC):
     @abstractmethod
     def write(self, name: str, writes: DocumentWrites) -> None:
         """Keep documents, local documents and purges of a database. Afterwards ``set_numbers`` is called."""
+
+    @abstractmethod
+    def receive(self, name: str, doc_id: str) -> Arrival:
+        """Return what stores an attachment of a document while it arrives. This needs no transaction."""
 
     @abstractmethod
     def set_numbers(self, name: str, numbers: Numbers) -> None:
