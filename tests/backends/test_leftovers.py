@@ -12,6 +12,7 @@ import pytest
 from disk_workload import ask
 
 from couchdal import CouchDAL, SqliteBackend
+from couchdal.emulator.engine.server.file_keeper import FileKeeper
 from couchdal.emulator.engine.server.keeper import Keeper
 from couchdal.emulator.storage.sqlite_schema import OF_DATABASES
 
@@ -102,3 +103,16 @@ def test_compaction_removes_the_rest(killed: Path, monkeypatch: pytest.MonkeyPat
         ask(backend, "POST", "/small/_compact", {})
         assert rows_of(killed)["leftovers"] == 0
         assert backend.check() == []
+
+
+def test_compaction_gives_many_pages_back_in_one_step(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shrink, steps = FileKeeper.shrink, list[bool]()
+    monkeypatch.setattr(FileKeeper, "shrink", lambda keeper: steps.append(True) or shrink(keeper))
+    with closing(SqliteBackend(path)) as backend:
+        ask(backend, "DELETE", "/big")
+        ask(backend, "POST", "/small/_compact", {})
+        file = backend._keeper.file
+        (free,), (pages,) = (file.rows(f"PRAGMA {name}")[0] for name in ("freelist_count", "page_count"))
+    assert free == 0
+    assert len(steps) < 10
+    assert pages < 50

@@ -234,7 +234,8 @@ class DataFile:
         with self._lock, self._named_errors():
             writer = self._open_writer
             self.undo()
-            writer.execute(f"PRAGMA incremental_vacuum({pages})").fetchall()
+            # It makes a step for each page, and ``execute`` makes the first one only.
+            writer.executescript(f"PRAGMA incremental_vacuum({pages})")
             ((left,),) = writer.execute("PRAGMA freelist_count").fetchall()
             if not left:
                 empty_log(writer)

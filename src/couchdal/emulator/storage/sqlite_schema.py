@@ -102,6 +102,6 @@ MIGRATIONS: dict[int, tuple[str, ...]] = {
     ),
     # Format 3 has a checksum of counts and sequences, which follows with the next write, and a list of leftovers.
     2: ("ALTER TABLE databases ADD COLUMN checksum INTEGER", *_LEFTOVERS),
-    # Format 4 has indexes.
+    # Format 4 has indexes, and attachments with addresses of their own.
     3: _INDEXES,
 }
