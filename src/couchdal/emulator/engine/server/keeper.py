@@ -8,14 +8,16 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
-from typing import NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from couchdal.emulator.engine.documents.document import DocumentRecord
 from couchdal.emulator.engine.documents.document_store import PurgeInfo
-from couchdal.emulator.engine.documents.stored_record import StoredData
 from couchdal.emulator.storage.base import LocalDocument, Storage
 from couchdal.errors import ServerError
 from couchdal.pace import give_way
+
+if TYPE_CHECKING:
+    from couchdal.emulator.engine.documents.stored_record import StoredData
 
 #: The old and the new state of a document. One of them is not None.
 Write: TypeAlias = "tuple[DocumentRecord | None, DocumentRecord | None]"
