@@ -16,6 +16,7 @@ from disk_workload import WRITES, ask, request, state_of
 from watched_disk import FAILURES, DiskCall, Failure, WatchedDisk, watched_disk
 
 from couchdal import MemoryBackend, NotConfigured, SqliteBackend
+from couchdal.emulator.engine.indexes import row_index
 from couchdal.http.messages import Response
 
 Figure = Callable[[str, int], None]
@@ -231,3 +232,47 @@ def test_disk_without_any_space_is_named(tmp_path: Path, is_new: bool, file_size
     file_size(None)
     assert (path.read_bytes() if path.exists() else b"") == before
     SqliteBackend(path).close()
+
+
+@pytest.mark.parametrize("effort", ["sample", pytest.param("all", marks=pytest.mark.soak)])
+def test_query_on_a_failing_disk_is_refused_or_right(
+    effort: str, tmp_path: Path, disk: FailingDisk, figure: Figure, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The query writes an index. When the disk works again, it has all rows, and so has the file."""
+    monkeypatch.setattr(row_index, "_MANY", 5)
+    path = tmp_path / "a.db"
+    backend = SqliteBackend(path)
+    ask(backend, "PUT", "/tasks")
+    ask(backend, "POST", "/tasks/_index", {"index": {"fields": ["n"]}, "ddoc": "i", "name": "i"})
+    query = request("POST", "/tasks/_find", {"selector": {"n": {"$gte": 0}}, "use_index": "i", "limit": 999})
+    written = refused = 0
+    for way in WAYS.values():
+        for number in places("find", effort):
+            docs = [{"_id": f"{written + more}", "n": (written + more) % 7} for more in range(8)]
+            ask(backend, "POST", "/tasks/_bulk_docs", {"docs": docs})
+            written += len(docs)
+            disk.arm(way, number)
+            answer = backend.send(query)
+            disk.repair()
+            if answer.status != 200:
+                check_refusal(answer, way, path)
+                refused += 1
+                answer = backend.send(query)
+            ids = [doc["_id"] for doc in answer.value()["docs"]]  # type: ignore[index,call-overload]
+            assert sorted(map(int, ids)) == list(range(written))
+            if not disk.has_failed:
+                break
+            if written > 900:
+                ask(backend, "POST", "/tasks/_bulk_docs", {"docs": removed(backend)})
+                written = 0
+        backend.close()
+    assert backend.check() == []
+    backend.close()
+    assert refused
+    figure("queries on a failing disk that were refused", refused)
+
+
+def removed(backend: SqliteBackend) -> list[dict[str, object]]:
+    """Return what deletes all documents that have numbers."""
+    rows = ask(backend, "GET", "/tasks/_all_docs?endkey=%22:%22")["rows"]
+    return [{"_id": row["id"], "_rev": row["value"]["rev"], "_deleted": True} for row in rows]

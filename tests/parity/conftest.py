@@ -18,6 +18,7 @@ from couchdal.backends.couch import CouchBackend
 from couchdal.backends.memory import MemoryBackend
 from couchdal.backends.sqlite import SqliteBackend
 from couchdal.emulator.engine.server.server import Server
+from couchdal.http.messages import Request, Response
 from couchdal.interception.intercept import intercept
 from couchdal.proxy.allow_list import AllowList
 from couchdal.proxy.proxy import Proxy
@@ -90,6 +91,25 @@ def stored_emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sqlite
     opened.close()
 
 
+class ReopenedBackend(SqliteBackend):
+    """Closes its file after each request. The next one finds documents and indexes on the disk."""
+
+    def send(self, request: Request) -> Response:
+        answer = super().send(request)
+        self.close()
+        return answer
+
+
+@pytest.fixture(scope="module")
+def reopened_emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SqliteBackend]:
+    """An emulator that goes on from its data file with each request."""
+    path = tmp_path_factory.mktemp("reopened") / "data.db"
+    backend = ReopenedBackend(path, admin=RECORDED_ADMIN, synchronous="OFF")
+    yield backend
+    assert backend.check() == []
+    backend.close()
+
+
 @pytest.fixture(scope="module")
 def target(request: pytest.FixtureRequest, served_emulator: MemoryBackend) -> Target:
     """The server for each way. All transcripts share it, as they shared one server when they were recorded."""
@@ -100,8 +120,8 @@ def target(request: pytest.FixtureRequest, served_emulator: MemoryBackend) -> Ta
     if way == "memory":
         emulator = MemoryBackend(admin=RECORDED_ADMIN)
         return Target(way, emulator, pause_of(emulator), emulator=emulator)
-    if way == "sqlite":
-        stored: SqliteBackend = request.getfixturevalue("stored_emulator")
+    if way in ("sqlite", "reopened"):
+        stored: SqliteBackend = request.getfixturevalue("stored_emulator" if way == "sqlite" else "reopened_emulator")
         return Target(way, stored, pause_of(stored), emulator=stored)
     if way == "workers":
         # The workers end with the tests.

@@ -76,6 +76,18 @@ ON_SQLITE = [
     if WAYS != ["live"]
 ]
 
+# Scenarios whose indexes are read from the disk by each request.
+REOPENED = [
+    pytest.param(
+        "reopened",
+        name,
+        id=f"reopened-{name}",
+        marks=[*known_difference("reopened", name), *([pytest.mark.soak] if number % 9 else [])],
+    )
+    for number, name in enumerate(FILES)
+    if WAYS != ["live"] and name.startswith(("find/", "indexes/", "partitions/", "selectors_elsewhere/", "views/"))
+]
+
 
 @pytest.mark.parametrize(
     ("target", "name"),
@@ -91,6 +103,7 @@ ON_SQLITE = [
         if (way != "workers" or name in WITH_FUNCTIONS) and not (way == "proxy" and name in ANOTHER_HOST)
     ]
     + ON_SQLITE
+    + REOPENED
     + THROUGH_CLIENTS,
     indirect=["target"],
 )

@@ -67,5 +67,11 @@ def test_rows_are_compared_by_their_places_alone() -> None:
     rows = RowBlocks[tuple[int, int, object]]().updated([], before)
     assert list(rows.updated(before, after)) == after
     assert list(rows.updated(before[::100], after[::100]))[::100] == after[::100]
-    assert rows.find(300) == (300, 300, 5)
-    assert rows.find(-1) is rows.find(1000) is rows.find(1.5) is None
+
+
+@pytest.mark.parametrize("count", [0, 1, 70, 9000])
+def test_rows_are_found_by_sorted_places(count: int) -> None:
+    rows = RowBlocks[tuple[int, str]]().updated([], [(n, str(n)) for n in range(0, 2 * count, 2)])
+    assert rows.find(range(-3, 2 * count + 3)) == list(rows)
+    assert rows.find([-1, count * 2, count * 2 + 1]) == []
+    assert rows.find([]) == []

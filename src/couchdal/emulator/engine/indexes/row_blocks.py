@@ -70,6 +70,21 @@ class Block(Generic[Row]):
             before = self.offsets[at]
             yield from self.blocks[at].slices(low - before, high - before, reverse)
 
+    def find(self, places: Sequence[Any], found: list[Row]) -> None:
+        """Collect the rows at some places, which are sorted."""
+        at = 0
+        while at < len(places):
+            if not self.blocks:
+                row = bisect_left(self.rows, (places[at],))
+                if row < self.size and self.rows[row][0] == places[at]:
+                    found.append(self.rows[row])
+                at += 1
+                continue
+            child = max(bisect_right(self.firsts, (places[at],)) - 1, 0)
+            end = bisect_left(places, self.firsts[child + 1][0], at) if child + 1 < self.size else len(places)
+            self.blocks[child].find(places[at:end], found)
+            at = end
+
     def parts(self, low: int, high: int, rows: list[Row], blocks: list[Block[Row]]) -> None:
         """Collect the greatest blocks between two places, and the rows that are not in one of them."""
         if low <= 0 and high >= self.count:
@@ -208,14 +223,11 @@ class RowBlocks(Generic[Row]):
             return chain.from_iterable(reversed(rows[first:last]) for rows, first, last in found)
         return chain.from_iterable(rows[first:last] for rows, first, last in found)
 
-    def find(self, place: object) -> Row | None:
-        """Return the row at a place."""
-        row = (place,)
-        block = self.root
-        while block.blocks:
-            block = block.blocks[max(bisect_right(block.firsts, row) - 1, 0)]
-        at = bisect_left(block.rows, row)
-        return block.rows[at] if at < block.size and block.rows[at][0] == place else None
+    def find(self, places: Sequence[Any]) -> list[Row]:
+        """Return the rows at some places, which are sorted. Each block is searched once."""
+        found: list[Row] = []
+        self.root.find(places, found)
+        return found
 
     def updated(self, removed: Sequence[Row], added: Sequence[Row], store: Store[Row] | None = None) -> RowBlocks[Row]:
         """Return the rows without those of ``removed``, which must be there, and with those of ``added``.

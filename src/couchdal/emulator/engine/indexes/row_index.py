@@ -17,14 +17,18 @@ from couchdal.emulator.engine.indexes.following_index import FollowingIndex, Fou
 from couchdal.emulator.engine.indexes.row_blocks import Row, RowBlocks
 from couchdal.emulator.engine.indexes.stored_blocks import RowForm, Shelved, numbers_gone
 from couchdal.emulator.storage.base import Shelf
+from couchdal.emulator.storage.sqlite_values import encode
 from couchdal.errors import ServerError
 from couchdal.pace import begin_long
 
 # What an index keeps of a document.
 Kept = TypeVar("Kept")
 _Self = TypeVar("_Self", bound="RowIndex")  # type: ignore[type-arg]
-# Of an index on a disk, a batch has so many update sequences. Its rows are in memory at once.
-_AT_ONCE = 20_000
+# Of an index on a disk, the first batch has so many update sequences, and later ones at most so many. Few large batches
+# write less than many small ones. The rows of a batch are in memory at once, so they have about so many bytes.
+_FIRST_AT_ONCE, _AT_ONCE, _BYTES_AT_ONCE = 2000, 40_000, 8 << 20
+# From so many rows the index learns how large they are.
+_SAMPLE = 100
 # From so many documents on, a batch writes its blocks to the disk. So do several that are smaller.
 _MANY = 1000
 _FORMAT = 1
@@ -74,6 +78,8 @@ class RowIndex(FollowingIndex[Found], Generic[Found, Row, Kept]):
         self._saved: list[RowBlocks[Any]] = []
         self._saved_next = 0
         self._unsaved = 0
+        # How many update sequences the next batch has.
+        self._at_once = _FIRST_AT_ONCE
         # The readers and forks that may read blocks of the present state, and blocks that only those of earlier states
         # need.
         self._holders: WeakSet[RowIndex[Found, Row, Kept]] = WeakSet()
@@ -139,9 +145,20 @@ class RowIndex(FollowingIndex[Found], Generic[Found, Row, Kept]):
         documents = self.documents
         if self._shelf is not None:
             documents = self._updated_documents(known, latest, is_large)
+            self._measure(added, len(latest))
         if is_large:
             trees, documents = self._stored(trees), self._stored_documents(documents)
         return Prepared(trees, has_changed, latest, documents, replaced, more)
+
+    def _measure(self, added: Sequence[Sequence[Row]], documents: int) -> None:
+        """Note how many update sequences the next batch can have."""
+        if documents < _SAMPLE:
+            return
+        size = 1
+        for rows, form in zip(added, self._forms, strict=True):
+            some = rows[:_SAMPLE]
+            size += sum(len(encode(form.encode(row))) for row in some) * len(rows) // (len(some) or 1)
+        self._at_once = max(_SAMPLE, min(_AT_ONCE, _BYTES_AT_ONCE * documents // size))
 
     def known(self, doc_ids: Iterable[str]) -> Mapping[str, Kept]:
         """Return what the index keeps of these documents."""
@@ -149,9 +166,8 @@ class RowIndex(FollowingIndex[Found], Generic[Found, Row, Kept]):
             return self._by_document
         if not self.documents:
             return {}
-        # In the order of the tree, so that each block is read once.
-        rows = [self.documents.find(doc_id) for doc_id in sorted(doc_ids)]
-        return {row.doc_id: self.of_keys(row.doc_id, row.keys) for row in rows if row is not None}
+        rows = self.documents.find(sorted(doc_ids))
+        return {row.doc_id: self.of_keys(row.doc_id, row.keys) for row in rows}
 
     def _updated_documents(
         self, known: Mapping[str, Kept], latest: Mapping[str, Kept | None], is_large: bool
@@ -248,7 +264,7 @@ class RowIndex(FollowingIndex[Found], Generic[Found, Row, Kept]):
 
     @property
     def at_once(self) -> int:
-        return _AT_ONCE if self.is_on_disk else super().at_once
+        return min(self._at_once, _AT_ONCE) if self.is_on_disk else super().at_once
 
     def _stored(self, trees: Sequence[RowBlocks[Row]]) -> list[RowBlocks[Row]]:
         """Write all blocks that are only in memory, and return the same rows."""

@@ -144,6 +144,9 @@ class StoredBlock(Block[Row]):
     def slices(self, low: int, high: int, reverse: bool) -> Iterator[tuple[Sequence[Row], int, int]]:
         return self._shelved.read(self).slices(low, high, reverse)
 
+    def find(self, places: Sequence[Any], found: list[Row]) -> None:
+        self._shelved.read(self).find(places, found)
+
     def parts(self, low: int, high: int, rows: list[Row], blocks: list[Block[Row]]) -> None:
         if low <= 0 and high >= self.count:
             blocks.append(self)

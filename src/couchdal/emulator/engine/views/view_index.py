@@ -207,8 +207,7 @@ class ViewIndex(RowIndex[_Rows, ViewRow, _Rows]):
         found: _Rows = []
         for tree, key_of, own in zip(self.trees, self._keys_of, keys, strict=True):
             within = key_of_partition(doc_id, key_of) if self.partitioned else GLOBAL
-            rows = [tree.find((within, key_of(key), id_bytes, number)) for number, key in enumerate(own)]
-            found.append([row for row in rows if row is not None])
+            found.append(tree.find([(within, key_of(key), id_bytes, number) for number, key in enumerate(own)]))
             if len(found[-1]) < len(own):
                 assert self.shelf is not None
                 raise self.shelf.damaged(f"rows of document {doc_id!r} are missing")
