@@ -7,6 +7,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -14,8 +15,9 @@ from typing import Any
 
 import pytest
 from disk_workload import ask
+from raw_http import Served, stopping_servers
 
-from couchdal import CouchDAL, MemoryBackend, SqliteBackend
+from couchdal import CouchBackend, CouchDAL, MemoryBackend, SqliteBackend
 from couchdal.emulator.engine.indexes import row_index
 from couchdal.emulator.engine.mango.json_index import JsonIndex
 from couchdal.emulator.engine.views.view_index import ViewIndex
@@ -315,3 +317,50 @@ def test_killed_build_goes_on_from_its_last_step(filled: Path, mapped: Mapped) -
         found = answers(backend)
         assert backend.check() == []
     assert found == expected(filled)
+
+
+def test_readers_and_writers_of_a_served_file_see_right_rows(
+    path: Path, monkeypatch: pytest.MonkeyPatch, mapped: Mapped
+) -> None:
+    """Indexes are built and written without the server's lock, while others read earlier rows."""
+    monkeypatch.setattr(row_index, "_MANY", 20)
+    monkeypatch.setattr(row_index, "_AT_ONCE", 60)
+    backend = SqliteBackend(path, synchronous="OFF")
+    fill(backend, 600)
+    find = {"selector": {"text": {"$gt": None}, "n": {"$gte": 0}}, "use_index": "i", "limit": 2000}
+    wrong: list[object] = []
+
+    def read(address: str, query: str) -> None:
+        with CouchDAL(CouchBackend(address, database="tasks")) as db:
+            for _ in range(12):
+                rows = db.get(query)["rows"]
+                keys = [(row["key"], row["id"]) for row in rows]
+                if keys != sorted(keys) or len({row["id"] for row in rows}) < 600:
+                    wrong.append(keys)
+                docs = db.get("/_find", "POST", find)["docs"]
+                if len({doc["_id"] for doc in docs}) < 600:
+                    wrong.append(docs)
+
+    def write(address: str, name: str) -> None:
+        with CouchDAL(CouchBackend(address, database="tasks")) as db:
+            for turn in range(12):
+                docs = [{"_id": f"{name}-{turn}-{n}", "n": turn * n, "text": "w" * (n % 3)} for n in range(25)]
+                db.get("/_bulk_docs", "POST", {"docs": docs})
+
+    with stopping_servers():
+        address = f"http://127.0.0.1:{Served(backend).port}"
+        jobs = [(read, "/_design/d/_view/by_n"), (read, "/_design/d/_view/by_n?limit=700"), (write, "x"), (write, "y")]
+        threads = [threading.Thread(target=job, args=(address, value)) for job, value in jobs]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert wrong == []
+    found = answers(backend)
+    assert backend.check() == []
+    backend.close()
+    mapped.taken()
+    with closing(SqliteBackend(path)) as again:
+        assert answers(again) == found
+        assert mapped.taken() == []
+    assert found == expected(path)
