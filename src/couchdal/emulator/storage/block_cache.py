@@ -7,7 +7,7 @@ from threading import Lock
 from typing import Any
 
 # So many bytes of blocks as they are on the disk. In memory they take several times as much.
-_MOST_BYTES = 8 << 20
+_MOST_BYTES = 4 << 20
 
 
 class BlockCache:

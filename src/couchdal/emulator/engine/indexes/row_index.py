@@ -31,7 +31,8 @@ _FIRST_AT_ONCE, _AT_ONCE, _BYTES_AT_ONCE = 2000, 40_000, 8 << 20
 _SAMPLE = 100
 # From so many documents on, a batch writes its blocks to the disk. So do several that are smaller.
 _MANY = 1000
-_FORMAT = 1
+# It rises when the form of rows or places changes. An index of another form is built anew.
+_FORMAT = 2
 
 
 class DocumentRow(NamedTuple):
