@@ -26,7 +26,7 @@ Kept = TypeVar("Kept")
 _Self = TypeVar("_Self", bound="RowIndex")  # type: ignore[type-arg]
 # Of an index on a disk, the first batch has so many update sequences, and later ones at most so many. Few large batches
 # write less than many small ones. The rows of a batch are in memory at once, so they have about so many bytes.
-_FIRST_AT_ONCE, _AT_ONCE, _BYTES_AT_ONCE = 2000, 40_000, 8 << 20
+_FIRST_AT_ONCE, _AT_ONCE, _BYTES_AT_ONCE = 2000, 50_000, 8 << 20
 # From so many rows the index learns how large they are.
 _SAMPLE = 100
 # From so many documents on, a batch writes its blocks to the disk. So do several that are smaller.

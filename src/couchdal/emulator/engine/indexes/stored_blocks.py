@@ -44,13 +44,17 @@ class Shelved(Generic[Row]):
         self.shelf: Shelf = shelf
         self._form = form
 
-    def read(self, stored: StoredBlock[Row]) -> Block[Row]:
-        """Return a block with its rows, or with the blocks that contain them. Raise ``DamagedIndex``."""
+    def read(self, stored: StoredBlock[Row], *, once: bool = False) -> Block[Row]:
+        """Return a block with its rows, or with the blocks that contain them. Raise ``DamagedIndex``.
+
+        With ``once``, the block is about to be replaced, and the cache need not keep it.
+        """
         key = self.shelf, stored.number
         block: Block[Row] | None = self.shelf.cache.get(key)
         if block is None:
             block, size = self._read(stored)
-            self.shelf.cache.put(key, block, size)
+            if not once:
+                self.shelf.cache.put(key, block, size)
         return block
 
     def _read(self, stored: StoredBlock[Row]) -> tuple[Block[Row], int]:
@@ -158,7 +162,7 @@ class StoredBlock(Block[Row]):
     ) -> list[Block[Row]]:
         if not removed and not added:
             return [self]
-        return self._shelved.read(self).updated(removed, added, store)
+        return self._shelved.read(self, once=store is not None and not self.level).updated(removed, added, store)
 
 
 def packed(value: Any) -> Any:
