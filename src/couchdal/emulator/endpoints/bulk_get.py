@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TypeAlias
 
 from couchdal.emulator.engine.auth.security import is_db_admin
 from couchdal.emulator.engine.documents.document import DocumentRecord, validate_doc_id
-from couchdal.emulator.engine.documents.document_read import Shown, open_leaves, show
+from couchdal.emulator.engine.documents.document_read import PLAIN, Shown, open_leaves, show
 from couchdal.emulator.engine.documents.partition import check_new_id
 from couchdal.emulator.engine.revisions.revision import Revision, format_revision, parse_revision
 from couchdal.emulator.engine.revisions.revision_lookup import TreeIndex
@@ -17,7 +17,7 @@ from couchdal.emulator.engine.server.database import Database
 from couchdal.emulator.http.call import Call
 from couchdal.emulator.http.document_query import document_query, readable
 from couchdal.emulator.http.multipart import write_bulk, write_related
-from couchdal.errors import BadRequest, CouchError, NotFound, NotSupported, ServerError
+from couchdal.errors import BadRequest, CouchError, Forbidden, NotFound, ServerError
 from couchdal.http.answers import JSON_TYPE, accepts, json_response
 from couchdal.http.json_text import JSON, encode_json
 from couchdal.http.messages import ABSENT, Response
@@ -52,9 +52,9 @@ def read(call: Call) -> Response:
     if not all(isinstance(member, dict) for member in wanted):
         query.check_copies()
     shown = query.shown.of_revision()
+    if db.system == "_users" and not is_db_admin(call.user, db.security):
+        wanted = _readable(call, wanted, query.latest)
     if _in_parts(call):
-        if db.system == "_users" and not is_db_admin(call.user, db.security):
-            raise NotSupported("only administrators get users' documents in multipart form")
         return _multipart(call, wanted, shown, query.latest)
     indexes = _indexes(wanted)
     results: list[object] = []
@@ -71,22 +71,37 @@ def read(call: Call) -> Response:
             if not isinstance(item, Node):
                 docs.append({"error": _missing(doc_id, item)})
             elif record is not None:
-                docs.append(_shown(call, record, item, details, revision))
+                docs.append({"ok": _shown(call, record, item, details)})
         results.append({"id": doc_id, "docs": docs})
     return json_response({"results": results})
 
 
-def _shown(call: Call, record: DocumentRecord, leaf: Node, details: Shown, revision: Revision | None) -> _Error:
-    """Return the result for a leaf: the document, or an error if the user may not read it."""
+def _shown(call: Call, record: DocumentRecord, leaf: Node, details: Shown) -> Mapping[str, object]:
+    """Return the document of a leaf, or the part of it that the user may read."""
     document = show(call.db, record, leaf, details)
-    if call.db.system != "_users":
-        return {"ok": document}
+    return document if call.db.system != "_users" else readable(call, record.doc_id, document)
+
+
+def _readable(call: Call, wanted: Sequence[_Wanted | _Error], latest: bool) -> list[_Wanted | _Error]:
+    """Return the members of a request to the users database.
+
+    CouchDB reads all documents in one step. If the user may not read one, that step fails for all of them.
+    """
+    indexes = _indexes(wanted)
+    asked = [member for member in wanted if not isinstance(member, dict)]
     try:
-        return {"ok": readable(call, record.doc_id, document)}
-    except NotFound:
-        refused = CouchError("not_found", error="internal_fabric_error")
-        rev = "undefined" if revision is None else format_revision(*revision)
-        return {"error": _error(record.doc_id, rev, refused)}
+        for doc_id, revision, _ in paced(asked):
+            record, found = _open(call.db, doc_id, revision, latest, indexes)
+            for item in found:
+                if isinstance(item, Node) and record is not None:
+                    _shown(call, record, item, PLAIN)
+    except (NotFound, Forbidden) as error:
+        refused = CouchError(error.error, error="internal_fabric_error")
+        return [
+            member if isinstance(member, dict) else _error(member[0], _shown_rev(member[1]), refused)
+            for member in wanted
+        ]
+    return list(wanted)
 
 
 def _parse(db: Database, value: JSON) -> _Wanted | _Error:
@@ -126,7 +141,11 @@ _MISSING = CouchError("missing", status=404, error="not_found")
 
 
 def _missing(doc_id: str, revision: Revision | None) -> _Error:
-    return _error(doc_id, "undefined" if revision is None else format_revision(*revision), _MISSING)
+    return _error(doc_id, _shown_rev(revision), _MISSING)
+
+
+def _shown_rev(revision: Revision | None) -> str:
+    return "undefined" if revision is None else format_revision(*revision)
 
 
 def _indexes(wanted: Sequence[_Wanted | _Error]) -> dict[str, TreeIndex] | None:
@@ -176,7 +195,8 @@ def _multipart(call: Call, wanted: Sequence[_Wanted | _Error], shown: Shown, lat
                     del error["id"]
                 parts.append((_ERROR_PART, encode_json(error)))
             elif record is not None:
-                content_type, text = write_related(inner, show(call.db, record, item, details), item.attachments)
+                document = _shown(call, record, item, details)
+                content_type, text = write_related(inner, document, item.attachments)
                 parts.append((_part_header(content_type, inner, record.doc_id, item.rev), text))
     content_type, text = write_bulk(boundary, parts)
     if not accepts(call.request, "multipart/mixed"):

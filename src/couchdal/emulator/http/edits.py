@@ -136,11 +136,18 @@ def _validate(call: Call) -> Validate | None:
     validate: Validate | None = None
     if call.db.name == "_users":
         from couchdal.emulator.engine.auth.auth_design import has_rules  # few programs manage users
-        from couchdal.emulator.engine.auth.users import OLDER_SCHEMES, validate_user_document
+        from couchdal.emulator.engine.auth.user_rules import validate_user_document
+        from couchdal.emulator.engine.auth.users import OLDER_SCHEMES, SCHEMES
 
         if has_rules(call.db):
             is_new = call.server.version.has(SIMPLE_PBKDF2)
-            validate = validate_user_document if is_new else partial(validate_user_document, schemes=OLDER_SCHEMES)
+            validate = partial(
+                validate_user_document,
+                user=call.user,
+                security=call.db.security,
+                settings=call.server.settings,
+                schemes=SCHEMES if is_new else OLDER_SCHEMES,
+            )
     if not call.db.indexes.validators(call.db):
         return validate
     from couchdal.emulator.engine.javascript.validation import validation  # most databases have no functions

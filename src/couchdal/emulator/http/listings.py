@@ -5,9 +5,10 @@ Sources: ``chttpd_db:multi_all_docs_view``, ``couch_mrview_http:parse_body_and_q
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, cast
 
 from couchdal.api.versions import DESIGN_KEYS
+from couchdal.emulator.engine.auth.security import is_db_admin
 from couchdal.emulator.engine.config.settings import MAX_LIMIT
 from couchdal.emulator.engine.documents.all_docs import Listing, list_keys, list_local, list_range
 from couchdal.emulator.engine.documents.document_read import PLAIN, Shown
@@ -85,6 +86,11 @@ def _rows(call: Call, namespace: Namespace, query: ViewQuery) -> dict[str, objec
     if listing.shown is not None:
         rows = answer["rows"]
         db.count("couchdb/database_reads", len(rows) if isinstance(rows, list) else 0)
+        if db.system == "_users" and namespace == "design" and not is_db_admin(call.user, db.security):
+            # Nobody else may read them. Others cannot list all documents at all.
+            answer["rows"] = [
+                {**row, "doc": None} if "doc" in row else row for row in cast("list[dict[str, object]]", rows)
+            ]
     if query.update_seq:
         answer["update_seq"] = None if keys is not None or namespace == "local" else db.seq(db.update_seq)
     return answer

@@ -16,6 +16,7 @@ from couchdal.emulator.engine.views.view import read_view
 from couchdal.emulator.engine.views.view_definition import MapView
 from couchdal.emulator.engine.views.view_index import ViewIndex
 from couchdal.emulator.http.call import Call
+from couchdal.emulator.http.document_query import readable
 from couchdal.emulator.http.listings import shown_documents
 from couchdal.emulator.http.view_query import ViewQuery, parse_parameters, parse_queries, validate_view
 from couchdal.errors import BadRequest, QueryParseError, ServerError
@@ -26,6 +27,7 @@ from couchdal.http.messages import ABSENT
 def view_rows(call: Call, design: str, view: str, *, for_list: bool = False) -> dict[str, object]:
     """Return the rows of a view that a request asks for. A list function gets them with ``for_list``."""
     body = _design_body(call, design)
+    readable(call, f"_design/{design}", body)
     if call.method == "POST":
         call.require_json_type()
         given = call.json_object()
@@ -52,6 +54,7 @@ def view_rows(call: Call, design: str, view: str, *, for_list: bool = False) -> 
 def view_queries(call: Call, design: str, view: str) -> list[dict[str, object]]:
     """Return the rows of each query in the body of a request."""
     body = _design_body(call, design)
+    readable(call, f"_design/{design}", body)
     call.require_json_type()
     values = _array_member(call.json_object(), "queries")
     if not isinstance(values, list):

@@ -1,6 +1,6 @@
 """``_design/_auth``: the design document that CouchDB writes into a new users database. Source: ``chttpd_auth_cache``.
 
-Its function has the rules for user documents. As long as the document is unchanged, ``users`` checks these rules
+Its function has the rules for user documents. As long as the document is unchanged, ``user_rules`` checks these rules
 without running JavaScript. The text of the function is couchdal's own. The document's revision is CouchDB's, so a
 replication of users finds nothing to copy.
 """
@@ -24,7 +24,7 @@ _FUNCTION: Final = """function (user, before, caller, security) {
   const isAdmin = caller.roles.includes("_admin") || (admins.names || []).includes(caller.name)
     || caller.roles.some((role) => (admins.roles || []).includes(role));
   if (user._deleted === true) {
-    if (isAdmin || (before && before.name === caller.name)) return;
+    if (caller.roles.includes("_admin") || (before && before.name === caller.name)) return;
     refuse("Only admins may delete other user docs.");
   }
   if (user.type !== "user") refuse("doc.type must be user");

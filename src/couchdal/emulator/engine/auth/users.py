@@ -1,7 +1,6 @@
-"""The users database: password hashing, and the rules for user documents.
+"""The users database: password hashing, and who may read and write a document.
 
-This module does not know sessions or requests. Sources: ``couch_users_db``, ``couch_passwords``, and the design
-document ``_auth``, where CouchDB keeps these rules as JavaScript.
+This module does not know sessions or requests. Sources: ``couch_users_db`` and ``couch_passwords``.
 """
 
 from __future__ import annotations
@@ -16,8 +15,7 @@ from couchdal.emulator.engine.auth.security import UserContext, is_db_admin
 from couchdal.emulator.engine.config.settings import Settings
 from couchdal.emulator.engine.documents.document import Document
 from couchdal.emulator.engine.erlang.term_text import pretty_term
-from couchdal.emulator.engine.revisions.revision_node import Node
-from couchdal.errors import CouchError, Forbidden, NotFound, ServerError, thrown
+from couchdal.errors import Forbidden, NotFound, ServerError
 from couchdal.pace import begin_long, computing, paced, unlocked
 
 USERS = "_users"
@@ -30,7 +28,7 @@ _AT_ONCE = 1_000_000
 PRFS = {"sha": "sha1", "sha224": "sha224", "sha256": "sha256", "sha384": "sha384", "sha512": "sha512"}
 _COMMA = re.compile(r"\s*,\s*", re.ASCII)
 OLDER_SCHEMES = ("simple", "pbkdf2")
-_SCHEMES = (*OLDER_SCHEMES, "simple+pbkdf2")
+SCHEMES = (*OLDER_SCHEMES, "simple+pbkdf2")
 _PASSWORD_FIELDS = frozenset(
     (
         "derived_key",
@@ -113,7 +111,7 @@ def _digest(password: bytes) -> bytes:
 
 def _verify(properties: Mapping[str, object], password: bytes, settings: Settings) -> bool:
     scheme, text = properties.get("password_scheme", "simple"), properties.get("salt", "")
-    if scheme not in _SCHEMES:
+    if scheme not in SCHEMES:
         raise ServerError("case_clause") if scheme is None else ServerError(pretty_term(scheme), error="case_clause")
     if type(text) is not str:
         raise ServerError("function_clause")
@@ -210,106 +208,3 @@ def readable_part(
     if not any(name in document for name in public):
         raise NotFound("missing")
     return {name: value for name, value in document.items() if name.startswith("_") or name in public}
-
-
-def validate_user_document(new: Document, old: Node | None, schemes: tuple[str, ...] = _SCHEMES) -> CouchError | None:
-    """Return the error for a change that the users database refuses, or None. ``old`` is the preceding revision.
-
-    CouchDB also has rules for users who change their own documents. They never apply: only administrators are members
-    of the users database, and nobody can change its security object.
-    """
-    if new.deleted:
-        return None
-    reason = (
-        _refused_form(new)
-        or _refused_change(new.body, old.body if old is not None else None)
-        or _refused_password(new.body, schemes)
-        or _refused_names(new.body)
-    )
-    if reason:
-        return Forbidden(reason)
-    # CouchDB's function then calls ``indexOf`` on the name. Only strings and arrays have this method.
-    return None if isinstance(new.body["name"], (str, list)) else thrown("TypeError", "{[]}")
-
-
-def _refused_form(new: Document) -> str | None:
-    body = new.body
-    roles = body.get("roles")
-    if body.get("type") != "user":
-        return "doc.type must be user"
-    if not _is_truthy(body.get("name")):
-        return "doc.name is required"
-    if not _is_truthy(roles):
-        return "doc.roles must exist"
-    if not isinstance(roles, list):
-        return "doc.roles must be an array"
-    if not all(type(role) is str for role in roles):
-        return "doc.roles can only contain strings"
-    if new.doc_id != ID_PREFIX + _javascript_text(body["name"]):
-        return "Doc ID must be of the form org.couchdb.user:name"
-    return None
-
-
-def _javascript_text(value: object) -> str:
-    """Return the string to which JavaScript converts a JSON value."""
-    if isinstance(value, str):
-        return value
-    if isinstance(value, list):
-        return ",".join("" if item is None else _javascript_text(item) for item in value)
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return _javascript_number(float(value)) if isinstance(value, (int, float)) else "[object Object]"
-
-
-def _javascript_number(number: float) -> str:
-    """Return the shortest text of a number. Only very large and very small numbers have an exponent."""
-    text = repr(number)
-    if number == 0 or 1e-6 <= abs(number) < 1e21:
-        from decimal import Decimal  # few users have a number as a name
-
-        return format(Decimal(text), "f").removesuffix(".0")
-    mantissa, _, exponent = text.partition("e")
-    return f"{mantissa}e{int(exponent):+d}"
-
-
-def _is_truthy(value: object) -> bool:
-    """Return True if a value is truthy in JavaScript. Empty objects and arrays are."""
-    return isinstance(value, (dict, list)) or bool(value)
-
-
-def _refused_change(body: Mapping[str, object], old: Mapping[str, object] | None) -> str | None:
-    name = body.get("name")
-    # In JavaScript, two arrays are never equal.
-    if old is not None and (isinstance(name, list) or old.get("name") != name):
-        return "Usernames can not be changed."
-    return None
-
-
-def _refused_password(body: Mapping[str, object], schemes: tuple[str, ...]) -> str | None:
-    scheme = body.get("password_scheme")
-    if body.get("password_sha") and not body.get("salt"):
-        return "Users with password_sha must have a salt.See /_utils/script/couch.js for example code."
-    if _is_truthy(scheme) and scheme not in schemes:
-        return f"Password scheme `{_javascript_text(scheme)}` not supported."
-    if scheme == "pbkdf2":
-        if type(body.get("iterations")) not in (int, float):
-            return "iterations must be a number."
-        if type(body.get("derived_key")) is not str:
-            return "derived_key must be a string."
-    return None
-
-
-def _refused_names(body: Mapping[str, object]) -> str | None:
-    roles, name = body["roles"], body["name"]
-    assert isinstance(roles, list)
-    if any(role.startswith("_") and role != "_metrics" for role in roles):
-        return "No system roles (starting with underscore) in users db."
-    if not isinstance(name, (str, list)):
-        return None
-    if name and name[0] == "_":
-        return "Username may not start with underscore."
-    if ":" in name:
-        return "Character `:` is not allowed in usernames."
-    return None

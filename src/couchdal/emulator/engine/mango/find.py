@@ -119,7 +119,9 @@ def _prepare(key: bytes) -> PreparedQuery:
     return PreparedQuery(parse_find_query(loads(key)))
 
 
-def find(db: Database, prepared: PreparedQuery, most: float = inf) -> dict[str, object]:
+def find(
+    db: Database, prepared: PreparedQuery, most: float = inf, make_cursor: MakeCursor | None = None
+) -> dict[str, object]:
     """Return the answer to a query: ``docs``, ``bookmark``, and if they apply, ``execution_stats`` and ``warning``.
 
     It reads at most ``most`` rows of the index, or documents. The answer shares no mutable value with the store. Raise
@@ -129,7 +131,7 @@ def find(db: Database, prepared: PreparedQuery, most: float = inf) -> dict[str, 
     query, scan = prepared.query, prepared.scan(db)
     if scan.plan.is_empty:
         return {"docs": []}
-    cursor = _Cursor(db, prepared, scan, None if most == inf else checked_limit(most))
+    cursor = (make_cursor or Cursor)(db, prepared, scan, None if most == inf else checked_limit(most))
     answer: dict[str, object] = {"docs": cursor.run(), "bookmark": cursor.bookmark()}
     if query.execution_stats:
         answer["execution_stats"] = cursor.stats.to_json()
@@ -163,10 +165,13 @@ def _always(document: Mapping[str, object]) -> bool:
 
 # A match: the number of rows examined since the previous match, and the document's id, the row's key, the document (or
 # the part that was read), and its record. The last entry counts the rows after the last match, and has None.
-_Match: TypeAlias = "tuple[int, tuple[str, object, Mapping[str, object], DocumentRecord | None] | None]"
+Match: TypeAlias = "tuple[int, tuple[str, object, Mapping[str, object], DocumentRecord | None] | None]"
 
 
-class _Cursor:
+MakeCursor: TypeAlias = "Callable[[Database, PreparedQuery, Scan, int | None], Cursor]"
+
+
+class Cursor:
     """One pass over the rows of an index, or over the documents by id."""
 
     __slots__ = (
@@ -234,12 +239,8 @@ class _Cursor:
 
     # --- rows ---------------------------------------------------------------------------------------------------------
 
-    def _scanned(self) -> Iterator[_Match]:
-        if self._query.partition and not self._db.partitioned:
-            raise QueryParseError("`partition` parameter is not supported on this db")
-        bounds = self._id_bounds()
-        records = iter(() if bounds is None else self._db.storage.live(*bounds, descending=self._scan.descending))
-        self._skip_resumed(records)
+    def _scanned(self) -> Iterator[Match]:
+        records = self._records()
         matches, whole = _always if self._scan.quorum else self._matches, self._prepared.needs_whole
         examined = 0
         for record in paced(records if self._most is None or self._most < 0 else islice(records, self._most)):
@@ -250,6 +251,15 @@ class _Cursor:
                 yield examined, (record.doc_id, record.doc_id, document, record)
                 examined = 0
         yield examined, None
+
+    def _records(self) -> Iterator[DocumentRecord]:
+        """Return the documents by id."""
+        if self._query.partition and not self._db.partitioned:
+            raise QueryParseError("`partition` parameter is not supported on this db")
+        bounds = self._id_bounds()
+        records = iter(() if bounds is None else self._db.storage.live(*bounds, descending=self._scan.descending))
+        self._skip_resumed(records)
+        return records
 
     def _skip_resumed(self, rows: Iterator[object]) -> None:
         """Skip the last row of the previous page. In a partition, CouchDB always skips the first row."""
@@ -273,7 +283,7 @@ class _Cursor:
             last = min(last, f"{partition};") if last is not None else f"{partition};"
         return (last, first) if self._scan.descending else (first, last)
 
-    def _indexed(self) -> Iterator[_Match]:
+    def _indexed(self) -> Iterator[Match]:
         scan = self._scan
         index = self._db.indexes.json_index(self._db, scan.index, update=self._query.is_updating)
         start, partition = (self._start, self._start_id), self._query.partition
