@@ -124,3 +124,23 @@ def test_served_interface_obeys_the_configuration_of_the_emulator(folder):
     assert application.interface is not None
     answer = application.interface.answer(Request("GET", "/_utils/", "", {"host": "db"}))
     assert answer.headers["content-security-policy"] == "sandbox"
+
+
+def test_served_interface_obeys_cors_of_the_configuration(folder):
+    origin = "https://app.test"
+    options = {"utils": str(folder), "set": ["chttpd/enable_cors=true", f"cors/origins={origin}"]}
+    interface = build_application(read_options(options, {})).interface
+    assert interface is not None
+
+    def headers(method: str, path: str, **given: str) -> tuple[int, str | None]:
+        sent = {name.replace("_", "-"): value for name, value in given.items()}
+        answer = interface.answer(Request(method, path, "", {"host": "db", **sent}))
+        return answer.status, answer.headers.get("access-control-allow-origin")
+
+    assert headers("GET", "/_utils/app.js", origin=origin) == (200, origin)
+    assert headers("GET", "/_utils/missing.js", origin=origin) == (404, origin)
+    assert headers("PUT", "/_utils/app.js", origin=origin) == (405, origin)
+    assert headers("GET", "/_utils/app.js", origin="https://other.test") == (200, None)
+    assert headers("GET", "/_utils/app.js") == (200, None)
+    preflight = headers("OPTIONS", "/_utils/app.js", origin=origin, access_control_request_method="GET")
+    assert preflight == (204, origin)

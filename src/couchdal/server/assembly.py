@@ -141,7 +141,15 @@ def _interface(folder: str | None, server: Server | None) -> Interface | None:
     if folder is None:
         return None
     try:
-        return Interface(folder) if server is None else Interface(folder, lambda: server.settings)
+        if server is None:
+            return Interface(folder)
+        from couchdal.emulator.http.answering import configured_answer  # the emulator is loaded by now
+
+        return Interface(
+            folder,
+            lambda: server.settings,
+            lambda request, response: configured_answer(server.settings, request, response),
+        )
     except OSError as error:
         raise NotConfigured(f"--utils {folder}: not a folder ({error})") from None
 

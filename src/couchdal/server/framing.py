@@ -29,6 +29,7 @@ _DEFAULT_HEADERS = {
     "server": f"CouchDB/{VERSION} (couchdal)",
     "x-couchdb-body-time": "0",
 }
+_POLICY = "content-security-policy"
 _JSON_HEADERS = {"cache-control": "must-revalidate", **_DEFAULT_HEADERS}
 # CouchDB takes the id that a client gives, if it has these characters only.
 _is_request_id = re.compile("[0-9A-Za-z_-]{0,36}\\Z").match
@@ -115,8 +116,9 @@ def headers_of(request: Request, response: Response, content: bytes | None, cors
         if given is None or _is_request_id(given) is None:
             given = f"{next(_numbers) * _SPREAD % 2**40:010x}"
         headers.append((b"x-couch-request-id", given.encode("ascii")))
-    # CouchDB does not say how long an answer may be kept if it is not JSON.
-    defaults = _JSON_HEADERS if response.headers.get("content-type") == JSON_TYPE else _DEFAULT_HEADERS
+    # CouchDB does not say how long an answer may be kept if it is not JSON, or if a function wrote it as a page.
+    is_json = response.headers.get("content-type") == JSON_TYPE and _POLICY not in response.headers
+    defaults = _JSON_HEADERS if is_json else _DEFAULT_HEADERS
     for name, value in {**defaults, **response.headers}.items():
         pair = (_encode_header if len(value) <= _LONGEST_KEPT else _encode_header.__wrapped__)(name, value)
         if pair is not None:

@@ -9,30 +9,47 @@ from collections.abc import Callable
 from email.utils import formatdate
 from mimetypes import guess_type
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeAlias
 
 from couchdal.errors import BadRequest, MethodNotAllowed
-from couchdal.http.answers import AnswerSettings, absolute_uri
+from couchdal.http.answers import AnswerSettings, absolute_uri, error_response
 from couchdal.http.messages import Request, Response
 from couchdal.http.urls import unquote
 
 INTERFACE: Final = "/_utils"
+Finish: TypeAlias = "Callable[[Request, Response], Response]"
 
 
 class Interface:
     """Answers requests for the files of a folder. It never reads a file outside the folder.
 
-    ``settings`` returns the current settings of the server. Raise ``NotADirectoryError`` if the folder does not exist.
+    ``settings`` returns the current settings of the server, and ``finish`` changes an answer as they say. Raise
+    ``NotADirectoryError`` if the folder does not exist.
     """
 
-    def __init__(self, folder: str, settings: Callable[[], AnswerSettings] = AnswerSettings) -> None:
+    def __init__(
+        self,
+        folder: str,
+        settings: Callable[[], AnswerSettings] = AnswerSettings,
+        finish: Finish | None = None,
+    ) -> None:
         self._settings = settings
+        self._finish = finish
         self._folder = Path(folder).resolve()
         if not self._folder.is_dir():
             raise NotADirectoryError(folder)
 
     def answer(self, request: Request) -> Response:
         """Return the answer for a path that begins with ``/_utils``. Raise ``MethodNotAllowed``."""
+        if self._finish is None:
+            return self._answer(request)
+        try:
+            response = self._answer(request)
+        except MethodNotAllowed as error:
+            response = error_response(error, request, self._settings())
+        return self._finish(request, response)
+
+    def _answer(self, request: Request) -> Response:
         if request.method not in ("GET", "HEAD"):
             raise MethodNotAllowed("Only GET,HEAD allowed", headers={"allow": "GET,HEAD"})
         if request.path == INTERFACE:

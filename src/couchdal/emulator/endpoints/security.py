@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from couchdal.emulator.engine.auth.security import is_security_object
+from couchdal.emulator.engine.documents.document import copy_members
 from couchdal.emulator.http.call import Call
 from couchdal.errors import Forbidden, ServerError
 from couchdal.http.answers import json_response
-from couchdal.http.json_text import copy_json
 from couchdal.http.messages import Response
 from couchdal.pace import begin_if_large
 
@@ -16,7 +16,7 @@ _NOT_ADMIN = "You are not a db or server admin."
 def read(call: Call) -> Response:
     """GET: the security object."""
     begin_if_large(call.db.security)
-    return json_response(copy_json(call.db.security))
+    return json_response(copy_members(call.db.security))
 
 
 def write(call: Call) -> Response:

@@ -64,6 +64,23 @@ _LARGEST_CODE = 0x10FFFF
 _MOST_ITEMS = 512
 
 
+# The properties of PCRE's own, as the insides of classes: the characters that have one, and all others.
+_SPACE = r"\t\n\v\f\r\x85\u180e\p{Z}"
+_NO_SPACE = r"\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f\p{L}\p{M}\p{N}\p{P}\p{S}\p{Cn}\p{Co}\p{Cs}" + (
+    # Cf without U+180E
+    r"\xad\u0600-\u0605\u061c\u06dd\u070f\u0890\u0891\u08e2\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
+    r"\U000110bd\U000110cd\U00013430-\U0001343f\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0001\U000e0020-\U000e007f"
+)
+_NO_WORD = r"\p{M}\p{Pd}\p{Ps}\p{Pe}\p{Pi}\p{Pf}\p{Po}\p{S}\p{Z}\p{C}\u203f\u2040\u2054\ufe33\ufe34\ufe4d-\ufe4f\uff3f"
+_OWN_PROPERTIES = {
+    "Xan": (r"\p{L}\p{N}", r"\p{M}\p{P}\p{S}\p{Z}\p{C}"),
+    "Xwd": (r"\p{L}\p{N}_", _NO_WORD),
+    "Xsp": (_SPACE, _NO_SPACE),
+    "Xps": (_SPACE, _NO_SPACE),
+    "Xuc": (r"$@`\xa0-\ud7ff\ue000-\U0010ffff", r"\x00-#%-?A-_a-\x9f\ud800-\udfff"),
+}
+
+
 def read_character(pattern: str, at: int, *, utf: bool) -> tuple[str, int] | None:
     r"""Return the character of the escape whose backslash is before ``at``, and its end. Return None for other escapes.
 
@@ -109,10 +126,12 @@ def read_set(pattern: str, at: int) -> tuple[str, int] | None:
     kind, negated, name, short = match.groups()
     name = name or short
     sign = "P" if (kind == "P") != bool(negated) else "p"
+    if name in _OWN_PROPERTIES:
+        return _OWN_PROPERTIES[name][sign == "P"], match.end()
     if name == "L&":
         name = "LC"
     elif name.startswith("X"):
-        raise NotSupported(f"the emulator does not support \\p{{{name}}} in a $regex")
+        raise ValueError("unknown property name after \\p")
     elif not _CATEGORY.fullmatch(name):
         name = _script(name)
     return f"\\{sign}{{{name}}}", match.end()

@@ -16,6 +16,7 @@ from typing import Any, TypeAlias, cast
 from couchdal.emulator.engine.collation.collation import Key
 from couchdal.emulator.engine.documents.document_read import PLAIN, Shown, open_revision, open_winner, show
 from couchdal.emulator.engine.documents.document_store import DocumentStore
+from couchdal.emulator.engine.erlang.term_text import Atom, TupleTerm, pretty_term
 from couchdal.emulator.engine.indexes.row_blocks import RowBlocks
 from couchdal.emulator.engine.revisions.revision import parse_revision
 from couchdal.emulator.engine.views.block_reduction import (
@@ -91,8 +92,11 @@ class View:
         ranges = self._ranges(query)
         total = len(self._rows)
         before = offset_within(ranges, query.skip) if self._index.partitioned else offset(ranges, query.skip, total)
-        rows = (row for found in read_ranges(ranges, query.skip if query.sorted else 0) for row in paced(found))
-        shown = islice(rows, min(query.limit, maxsize))
+        skip = query.skip if query.sorted or self._index.partitioned else 0
+        rows = (row for found in read_ranges(ranges, skip) for row in paced(found))
+        shown: Iterator[ViewRow] = islice(rows, min(query.limit, maxsize))
+        if self._index.partitioned and not query.sorted:
+            shown = map(self._refused, shown)
         return {"total_rows": total, "offset": before, "rows": [self._shown(row, query.shown) for row in shown]}
 
     def reduced_rows(self, query: RowQuery) -> _Json:
@@ -100,6 +104,11 @@ class View:
         groups = (group for one in self._ranges(query) for group in paced(self._groups(one, query)))
         shown = islice(groups, min(query.skip, maxsize), min(query.skip + query.limit, maxsize))
         return {"rows": [self._reduced(group, query, place) for place, group in enumerate(shown)]}
+
+    def _refused(self, row: ViewRow) -> ViewRow:
+        """Raise ``ServerError`` for a row: CouchDB removes the partition from a key only when it sorts rows."""
+        term = TupleTerm((Atom("p"), row.doc_id.partition(":")[0], row.key))
+        raise ServerError(pretty_term(term), error="invalid_ejson")
 
     def _ranges(self, query: RowQuery) -> list[RowRange]:
         if query.keys is not None and query.descending and self._reduce is None:
