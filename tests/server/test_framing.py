@@ -61,3 +61,11 @@ def test_only_json_says_how_long_it_may_be_kept():
 )
 def test_heartbeats_and_rows_are_separate_chunks(sent, chunks):
     assert list(chunks_of(sent)) == chunks
+
+
+def test_json_that_a_function_wrote_as_a_page_has_no_cache_control() -> None:
+    request = Request("GET", "/db/_design/d/_list/l/v")
+    page = Response(200, {"content-type": "application/json", "content-security-policy": "sandbox"}, body=b"{}")
+    assert b"cache-control" not in dict(headers_of(request, page, b"{}", None))
+    answer = Response(200, {"content-type": "application/json"}, {})
+    assert dict(headers_of(request, answer, b"{}", None))[b"cache-control"] == b"must-revalidate"

@@ -55,3 +55,19 @@ def test_feed_breaks_off_when_the_filter_fails_at_a_new_document(send, db):
     send("PUT", f"{db}/new", {})
     with pytest.raises(BrokenOff):
         list(stream)
+
+
+@pytest.mark.parametrize("thrown", ["'x'", "{}", "1"])
+def test_reason_of_a_filter_without_a_message_is_a_term(send, db, thrown):
+    functions = {"views": {"v": {"map": f"function(doc) {{ throw {thrown}; }}"}}}
+    assert send("PUT", f"{db}/_design/v", functions).status == 201
+    answer = send("GET", f"{db}/_changes?filter=_view&view=v/v")
+    # CouchDB has a stack trace in Erlang in place of the empty list.
+    assert (answer.status, answer.value()) == (500, {"error": "error", "reason": '{<<"unnamed_error">>,null,[]}'})
+
+
+def test_filter_in_coffeescript_is_501(send, db):
+    functions = {"language": "coffeescript", "filters": {"f": "(doc) -> true"}}
+    assert send("PUT", f"{db}/_design/c", functions).status == 201
+    answer = send("GET", f"{db}/_changes?filter=c/f")
+    assert (answer.status, answer.value()["error"]) == (501, "not_implemented")

@@ -30,7 +30,7 @@ from couchdal.emulator.engine.mango.find_query import parse_fields
 from couchdal.emulator.engine.mango.selector import normalize_selector
 from couchdal.emulator.engine.mango.selector_match import compile_selector
 from couchdal.emulator.http.call import Call
-from couchdal.errors import BadRequest, CouchError, ServerError
+from couchdal.errors import BadRequest, CouchError, NotSupported, ServerError
 from couchdal.http.answers import JSON_TYPE, laid_out
 from couchdal.http.json_lines import lay_out_changes
 from couchdal.http.json_text import decode_request
@@ -241,6 +241,8 @@ def _function(call: Call, kind: str, design_name: str, name: str) -> Filter:
         call.db.count("couchdb/query_server/calls/ddoc_filter")
         try:
             return cast("list[bool]", call.db.indexes.query_server(record).call(path, [document], *args))[0]
+        except NotSupported:
+            raise
         except CouchError as error:
             raise FilterError(error, _as_term(error)) from None
 
