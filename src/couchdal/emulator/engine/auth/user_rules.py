@@ -19,6 +19,7 @@ from couchdal.errors import CouchError, Forbidden, NotFound, ServerError, thrown
 def validate_user_document(
     new: Document,
     old: Node | None,
+    *,
     user: UserContext,
     security: Mapping[str, object],
     settings: Settings,
