@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from contextlib import suppress
+from threading import Lock, Thread
 from urllib.parse import urlsplit
 
 from couchdal.backends.base import BaseBackend
@@ -27,10 +29,13 @@ class LocalAndRemote:
     #: The name of this machine, without its domain.
     machine: str = (os.uname().nodename if hasattr(os, "uname") else "").partition(".")[0]
 
-    def __init__(self, answer: Send, server: Server, *, pause: Callable[[float], None]) -> None:
+    def __init__(
+        self, answer: Send, server: Server, *, pause: Callable[[float], None], is_served: bool = False
+    ) -> None:
         self._answer = answer
         self._server = server
         self._pause = pause
+        self._is_served = is_served
         self._closing: dict[Peer, Callable[[], None]] = {}
 
     def open(self, side: Endpoint, *, retries: int, timeout_s: float) -> Peer:
@@ -53,6 +58,9 @@ class LocalAndRemote:
         close = self._closing.pop(peer, None)
         if close is not None:
             close()
+
+    def watch(self, send: Callable[[], Response]) -> FeedWatch | None:
+        return FeedWatch(send) if self._is_served else None
 
     def own_name(self, side: Endpoint) -> str | None:
         if not self._is_own(side):
@@ -78,6 +86,36 @@ class LocalAndRemote:
             return False
         with self._server.lock:
             return str(side.port) == setting(self._server, "chttpd", "port")
+
+
+class FeedWatch:
+    """A thread that waits for the answer to a request for changes."""
+
+    def __init__(self, send: Callable[[], Response]) -> None:
+        self.is_over = False
+        self._send = send
+        self._lock = Lock()
+        self._is_closed = False
+        self._response: Response | None = None
+        Thread(target=self._wait, name="couchdal-replication-feed", daemon=True).start()
+
+    def _wait(self) -> None:
+        # The edge of a thread. If a request fails here, the next one of the replication fails, too, and reports it.
+        with suppress(Exception):
+            response = self._send()
+            with self._lock:
+                self._response = response
+                is_wanted = not self._is_closed
+            for _ in response.chunks() if is_wanted else ():
+                pass
+        self.is_over = True
+        self.close()
+
+    def close(self) -> None:
+        with self._lock:
+            self._is_closed, response = True, self._response
+        if response is not None:
+            response.close()
 
 
 class _Others:

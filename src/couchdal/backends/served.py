@@ -125,7 +125,7 @@ class ServedBackend(InlineBackend):
     def _peers(self, task: Task) -> LocalAndRemote:
         from couchdal.backends.peers import LocalAndRemote  # few servers replicate
 
-        return LocalAndRemote(partial(self._inner_answer, task), self._server, pause=sleep)
+        return LocalAndRemote(partial(self._inner_answer, task), self._server, pause=sleep, is_served=True)
 
     def responds(self, within_s: float) -> bool:
         is_free = self._server.lock.acquire(timeout=within_s)

@@ -108,8 +108,7 @@ class Peer:
         Raise ``CouchError`` in the end.
         """
         given = {**(headers or {}), **({} if json is ABSENT else {"content-type": "application/json"})}
-        query = "&".join(filter(None, (self._query, query)))
-        request = Request(method, self._path + path, query, {**self._headers, **given}, body, json=json)
+        request = self._request(method, path, query, given, body, json)
         pause_s = _FIRST_PAUSE_S
         for left in range(self._retries, -1, -1):
             try:
@@ -128,6 +127,12 @@ class Peer:
             self._pause(pause_s)
             pause_s *= 2
         raise AssertionError("the last attempt returns or raises")
+
+    def _request(
+        self, method: str, path: str, query: str, headers: Mapping[str, str], body: bytes, json: object
+    ) -> Request:
+        query = "&".join(filter(None, (self._query, query)))
+        return Request(method, self._path + path, query, {**self._headers, **headers}, body, json=json)
 
     def _follow(self, request: Request, headers: Mapping[str, str]) -> Response:
         """Return the answer to a request, after redirects. ``headers`` are those that go to any server."""
@@ -250,6 +255,14 @@ class Peer:
         if response.status != 200 or not isinstance(rows, list):
             raise term_failure(Atom("changes_req_failed"), response.status, _READER)
         return rows
+
+    def await_changes(self, query: str, body: JSON) -> Response:
+        """Return the answer to a request for changes that waits for them. Raise ``BackendError``."""
+        if body is None:
+            request = self._request("GET", "_changes", query, {}, b"", ABSENT)
+        else:
+            request = self._request("POST", "_changes", query, {"content-type": "application/json"}, b"", body)
+        return self._follow(request, {})
 
     def missing_revisions(self, revisions: Mapping[str, JSON]) -> Mapping[str, JSON]:
         """Return, by document, the revisions that the database lacks, and possible ancestors. Raise ``CouchError``."""

@@ -5,7 +5,7 @@ They run without the server's lock. ``Peers`` says how their requests get to thi
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
@@ -21,7 +21,17 @@ from couchdal.emulator.engine.replication.run import Run
 from couchdal.emulator.engine.server.configured import configuration_of
 from couchdal.emulator.engine.server.server import Server
 from couchdal.http.json_text import JSON
+from couchdal.http.messages import Response
 from couchdal.http.urls import quote
+
+
+class Watch(Protocol):
+    """A request for changes that waits in the background. ``is_over`` says that it has been answered, or failed."""
+
+    is_over: bool
+
+    def close(self) -> None:
+        """End the request."""
 
 
 class Peers(Protocol):
@@ -34,6 +44,9 @@ class Peers(Protocol):
 
     def close(self, peer: Peer) -> None:
         """Release what ``open`` took."""
+
+    def watch(self, send: Callable[[], Response]) -> Watch | None:
+        """Send a request that waits for changes, in the background. Return None if nobody works there."""
 
     def own_name(self, side: Endpoint) -> str | None:
         """Return the name of a database of this server, or None for one of another server."""

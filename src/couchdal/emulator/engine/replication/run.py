@@ -16,10 +16,12 @@ from couchdal.emulator.engine.replication.failures import failed, term_failure
 from couchdal.emulator.engine.replication.peer import Peer, RequestFailed, json_of
 from couchdal.emulator.engine.replication.replication import Replication
 from couchdal.http.json_text import JSON, encode_json
+from couchdal.http.messages import Response
 from couchdal.http.urls import quote
 
 # How many batches of rows are read from the feed at once.
 _BATCHES: Final = 10
+_SHORTEST_FEED_MS: Final = 1000
 _DESIGN: Final = "_design/"
 # What the target refuses without ending the replication.
 _REFUSALS: Final = frozenset((401, 403, 413, 415))
@@ -127,9 +129,22 @@ class Run:
 
     def _rows(self, most: int) -> tuple[list[Mapping[str, JSON]], bool]:
         """Return the next rows of the feed, and whether there may be more."""
+        by_ids = self.replication.doc_ids is not None
+        query, body = self._feed("normal", None if by_ids else most)
+        found = cast("list[Mapping[str, JSON]]", self.source.changes(query, body))
+        goes_on = not by_ids and len(found) >= most
+        return [row for row in found if row.get("id") != ""], goes_on
+
+    def await_changes(self) -> Response:
+        """Return the source's answer to a request that waits for changes. Raise ``BackendError``."""
+        return self.source.await_changes(*self._feed("longpoll", 1))
+
+    def _feed(self, feed: str, limit: int | None) -> tuple[str, JSON]:
+        """Return the query and the body of a request for changes."""
         replication = self.replication
         style = "main_only" if replication.is_set("winning_revs_only") else "all_docs"
-        pairs = [("feed", "normal"), ("style", style), ("since", _sequence(self.through)), ("timeout", "10000")]
+        timeout_ms = max(_SHORTEST_FEED_MS, replication.number("connection_timeout") // 3)
+        pairs = [("feed", feed), ("style", style), ("since", _sequence(self.through)), ("timeout", str(timeout_ms))]
         body: JSON = None
         if replication.doc_ids is not None:
             pairs.insert(0, ("filter", "_doc_ids"))
@@ -142,12 +157,9 @@ class Run:
             params = (replication.members("query_params") or {}).items()
             added = [(name, _parameter(value)) for name, value in params if name not in known]
             pairs = [("filter", replication.filter), *added, *pairs]
-        if replication.doc_ids is None:
-            pairs.append(("limit", str(most)))
-        query = "&".join(f"{quote(name)}={quote(value)}" for name, value in pairs)
-        found = cast("list[Mapping[str, JSON]]", self.source.changes(query, body))
-        goes_on = replication.doc_ids is None and len(found) >= most
-        return [row for row in found if row.get("id") != ""], goes_on
+        if limit is not None:
+            pairs.append(("limit", str(limit)))
+        return "&".join(f"{quote(name)}={quote(value)}" for name, value in pairs), body
 
     # --- documents ----------------------------------------------------------------------------------------------------
 

@@ -16,6 +16,7 @@ from couchdal.emulator.engine.replication.peer import Peer
 from couchdal.emulator.engine.replication.replication import Replication
 from couchdal.emulator.engine.replication.replicator import Peers, find_ids, opened, place_of
 from couchdal.emulator.engine.replication.run import Run
+from couchdal.emulator.engine.replication.running import Running
 from couchdal.emulator.engine.server.replications import Replications
 from couchdal.errors import CouchError
 from couchdal.http.json_text import JSON
@@ -27,15 +28,6 @@ if TYPE_CHECKING:
 _ASK_S: Final = 1.0
 
 
-class _Running:
-    """A job at work: its run, and what its source looked like when the run had read everything."""
-
-    def __init__(self, run: Run, resources: ExitStack) -> None:
-        self.run = run
-        self.resources = resources
-        self.seen: object = None
-
-
 class Scheduler(Replications):
     """The replications of one server."""
 
@@ -44,14 +36,14 @@ class Scheduler(Replications):
     def __init__(self, server: Server, state: State | None = None) -> None:
         self._server = server
         self.state = state or State()
-        self._running: dict[str, _Running] = {}
+        self._running: dict[str, Running] = {}
         self._busy: set[str] = set()
         self._is_advancing = False
 
     def discard(self) -> None:
         """Release what the jobs hold, without a checkpoint. The scheduler is not used any more."""
         for running in self._running.values():
-            running.resources.close()
+            running.close()
         self._running = {}
 
     # --- what there is to do ------------------------------------------------------------------------------------------
@@ -85,7 +77,9 @@ class Scheduler(Replications):
         if running is None:
             return job.due <= now
         seen = self._sight(job.replication, peers)
-        return running.seen != seen if seen is not None else at_once or job.due <= now
+        if seen is not None:
+            return running.seen != seen
+        return at_once or (running.watch.is_over if running.watch is not None else job.due <= now)
 
     def _sight(self, replication: Replication, peers: Peers) -> object:
         """Return what changes whenever the source does; None if it is on another server."""
@@ -136,7 +130,7 @@ class Scheduler(Replications):
         """End a job. Its last checkpoint is the one that it wrote after its last change."""
         running = self._running.pop(job.id, None)
         if running is not None:
-            running.resources.close()
+            running.close()
         self.state = self.state.without_job(job.id)
 
     def tasks(self) -> list[dict[str, object]]:
@@ -252,6 +246,8 @@ class Scheduler(Replications):
                     return
             running.run.save()
             running.seen = seen
+            if seen is None and job.replication.is_set("continuous"):
+                self._watch(job, running, peers)
         except CouchError as error:
             self._crash(job, reason_of(error))
             return
@@ -260,7 +256,7 @@ class Scheduler(Replications):
         else:
             self._complete(job, running.run)
 
-    def _open(self, job: Job, peers: Peers) -> _Running:
+    def _open(self, job: Job, peers: Peers) -> Running:
         with ExitStack() as resources:
             sides: tuple[Peer, Peer] = resources.enter_context(opened(job.replication, peers))
             ids = find_ids(job.replication, place_of(self._server, peers), sides[0])
@@ -268,8 +264,17 @@ class Scheduler(Replications):
             now = self._server.clock.now
             run = Run(job.replication, *sides, ids=ids, session=session, now=now, started=job.started)
             run.open()
-            running = self._running[job.id] = _Running(run, resources.pop_all())
+            running = self._running[job.id] = Running(run, resources.pop_all())
         return running
+
+    def _watch(self, job: Job, running: Running, peers: Peers) -> None:
+        """Wait for changes of another server, unless the job was ended meanwhile."""
+        watch = peers.watch(running.run.await_changes)
+        with self._locked():
+            running.watch = watch
+            is_ended = self._running.get(job.id) is not running
+        if is_ended:
+            running.close()
 
     def _report(self, job: Job, run: Run, *, wait_s: float = 0.0) -> None:
         """Show what a job has done, unless it was cancelled meanwhile."""
@@ -285,7 +290,7 @@ class Scheduler(Replications):
         with self._locked():
             running = self._running.pop(job.id, None)
             if running is not None:
-                running.resources.close()
+                running.close()
             known = self.state.jobs.get(job.id)
             if known is None:
                 return
