@@ -17,7 +17,7 @@ import yaml
 from couchdal.api.parameters import PARAMETERS
 from couchdal.api.routes import ROUTES, Route
 from couchdal.api.versions import SWITCHES
-from couchdal.emulator.engine.config.parsing import CORS, CORS_KEYS, JWT_KEYS, PLACES
+from couchdal.emulator.engine.config.parsing import CORS, CORS_KEYS, JWT_KEYS, PLACES, REPLICATOR, REPLICATOR_KEYS
 from couchdal.server.options import OPTIONS, Option
 
 ROOT = Path(__file__).parent.parent
@@ -48,7 +48,7 @@ def generated() -> dict[Path, str]:
 
 def settings_table() -> str:
     """Return the table of the settings that the emulator obeys."""
-    keys: dict[str, set[str]] = {JWT_KEYS: {"*"}, CORS: {*CORS_KEYS}}
+    keys: dict[str, set[str]] = {JWT_KEYS: {"*"}, CORS: {*CORS_KEYS}, REPLICATOR: {*REPLICATOR_KEYS}}
     for section, key, _ in PLACES.values():
         keys.setdefault(section, set()).add(key)
     return table(

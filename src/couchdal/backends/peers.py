@@ -20,6 +20,8 @@ from couchdal.http.origins import ANSWERED, origin_of
 from couchdal.http.urls import split_path
 from couchdal.pace import waiting
 
+# CouchDB's plugin that logs in before it replicates.
+_SESSIONS = "couch_replicator_auth_session"
 _LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 
 
@@ -46,7 +48,9 @@ class LocalAndRemote:
             # Do not retry: a request that fails here would fail again.
             peer = Peer(side, self._answer, self._pause, 0, connect=others.connect, is_own=True)
         else:
-            peer = Peer(side, others.connect(side.origin), self._pause_waiting, retries, connect=others.connect)
+            plugins = self._server.settings.replicator.get("auth_plugins", _SESSIONS)
+            send, logs_in = others.connect(side.origin), _SESSIONS in plugins.split(",")
+            peer = Peer(side, send, self._pause_waiting, retries, connect=others.connect, logs_in=logs_in)
         self._closing[peer] = others.close
         return peer
 

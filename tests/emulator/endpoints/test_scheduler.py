@@ -265,6 +265,58 @@ def test_other_users_see_no_credentials_and_change_nothing(send):
     assert send("POST", "/_replicate", cancel, user=("bob", "pw")).status == 401
 
 
+def test_no_more_jobs_run_than_the_configuration_allows(send, backend):
+    backend.config["replicator/max_jobs"] = "1"
+    for name in ("one", "two"):
+        send("PUT", f"/{name}")
+        write(send, name, target=f"{URL}/{name}", continuous=True)
+        backend.clock.advance(1)
+    assert [doc["state"] for doc in docs(send)] == ["running", "pending"]
+    assert send("GET", "/two/1").status == 404
+    # Once in an interval, those that wait take the places of others.
+    backend.clock.advance(60)
+    assert [doc["state"] for doc in docs(send)] == ["pending", "running"]
+    assert send("GET", "/two/1").status == 200
+    (one,) = (job for job in jobs(send) if job["doc_id"] == "one")
+    assert [event["type"] for event in one["history"]] == ["stopped", "started", "added"]
+    send("PUT", "/a/2", {})
+    assert (send("GET", "/one/2").status, send("GET", "/two/2").status) == (404, 200)
+    backend.clock.advance(60)
+    assert send("GET", "/one/2").status == 200
+
+
+def test_history_of_a_job_has_the_configured_length(send, backend):
+    backend.config["replicator/max_history"] = "2"
+    write(send, source=f"{URL}/missing")
+    assert [event["type"] for event in jobs(send)[0]["history"]] == ["crashed", "started"]
+
+
+def test_protocols_of_replication_documents_are_configured(send, backend):
+    backend.config["replicator/valid_endpoint_protocols"] = "https, ftp"
+    response = write(send)
+    assert (response.status, response.value()["reason"]) == (403, "endpoint has an invalid url")
+    refused = send("POST", "/_replicate", {"source": "a", "target": "b"})
+    assert (refused.status, refused.value()["error"]) == (400, "invalid_replication")
+
+
+def test_configuration_gives_the_defaults_of_options(send, backend):
+    backend.config["replicator/use_checkpoints"] = "false"
+    answer = send("POST", "/_replicate", {"source": "a", "target": "b"}).value()
+    assert answer == {"ok": True, "use_checkpoints": False}
+    backend.config["replicator/checkpoint_interval"] = "5000"
+    send("POST", "/_replicate", {"source": "a", "target": "b", "continuous": True})
+    assert send("GET", "/_active_tasks").value()[0]["checkpoint_interval"] == 5000
+
+
+def test_long_ids_are_not_replicated_if_the_configuration_limits_them(send, backend):
+    backend.config["replicator/max_document_id_length"] = "3"
+    for doc_id in ("abc", "abcd"):
+        send("PUT", f"/a/{doc_id}", {})
+    entry = send("POST", "/_replicate", {"source": "a", "target": "b"}).value()["history"][0]
+    assert (entry["docs_written"], entry["doc_write_failures"]) == (2, 1)
+    assert send("GET", "/b/abcd").status == 404
+
+
 def test_rollback_ends_what_was_begun_and_begins_what_was_ended(send, backend):
     with backend.rollback():
         write(send, continuous=True)

@@ -58,7 +58,8 @@ def edit(call: Call, documents: Sequence[Document]) -> list[Outcome]:
     if call.db.system == "_replicator":
         from couchdal.emulator.engine.replication.documents import owned  # few programs have replications
 
-        documents = [owned(document, call.user, call.db.security) for document in documents]
+        setting = call.server.settings.replicator.get
+        documents = [owned(document, call.user, call.db.security, setting) for document in documents]
     settings = call.server.settings
     outcomes = update_documents(call.db, _prepared(call, documents), call.design_error, _validate(call), settings)
     _follow_users(call, documents)

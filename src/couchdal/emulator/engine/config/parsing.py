@@ -134,6 +134,14 @@ CORS: Final = "cors"
 #: The keys of these sections.
 CORS_KEYS: Final = ("credentials", "exposed_headers", "headers", "max_age", "methods", "origins")
 
+#: The section of replications, and its keys.
+REPLICATOR: Final = "replicator"
+REPLICATOR_KEYS: Final = (
+    *("auth_plugins", "checkpoint_interval", "connection_timeout", "health_threshold", "interval", "max_churn"),
+    *("max_document_id_length", "max_history", "max_jobs", "retries_per_request", "use_bulk_get", "use_checkpoints"),
+    *("valid_endpoint_protocols", "valid_proxy_protocols", "worker_batch_size"),
+)
+
 
 def parse_settings(values: Sections, version: Version) -> Settings:
     """Return the settings for the values of a configuration, in a version of CouchDB."""
@@ -151,6 +159,7 @@ def parse_settings(values: Sections, version: Version) -> Settings:
     settings.changes_answers = settings.allow_jsonp or settings.enable_cors or version is not NEWEST
     if version is not NEWEST:
         settings.restrict()
+    settings.replicator = values.get(REPLICATOR, {})
     settings.jwt_keys = values.get(JWT_KEYS, {})
     settings.cors_sections = {name: keys for name, keys in values.items() if name.partition(":")[0] == CORS}
     return settings

@@ -131,6 +131,7 @@ class Settings(AnswerSettings):
     roles_claim_name: str = "_couchdb.roles"
     roles_claim_path: str | None = None
     jwt_keys: Mapping[str, str] = MappingProxyType({})
+    replicator: Mapping[str, str] = MappingProxyType({})
 
     #: Whether pages of other origins may read answers, and the sections that say which: ``cors``, and ``cors:HOST``
     #: for requests to a host.

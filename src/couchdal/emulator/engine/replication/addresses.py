@@ -54,7 +54,7 @@ def read_address(text: str) -> Address | None:
     userinfo = _USERINFO.match(authority)
     user, password = (None, None) if userinfo is None else (userinfo[1], userinfo[2] or "")
     place = authority[userinfo.end() :] if userinfo is not None else authority
-    host, has_port, port = _split_place(place)
+    host, has_port, port = _split_place(place, is_bare=userinfo is None)
     # Without credentials, a colon that nothing follows is taken for one before a password.
     is_cut = bool(has_port and not port and path and userinfo is None and not place.startswith("["))
     number = _DEFAULT_PORTS[scheme] if not port else parse_integer(port)
@@ -63,11 +63,11 @@ def read_address(text: str) -> Address | None:
     return Address(scheme, user, password, host, number, path if path.startswith("/") else f"/{path}")
 
 
-def _split_place(place: str) -> tuple[str | None, str, str]:
+def _split_place(place: str, *, is_bare: bool) -> tuple[str | None, str, str]:
     """Return the host, a colon if there is one, and the port. The host is None if it is malformed."""
     if not place.startswith("["):
         host, colon, port = place.partition(":")
-        return (None if "[" in host else host), colon, port
+        return (None if is_bare and "[" in host else host), colon, port
     host, bracket, rest = place[1:].partition("]")
     try:
         IPv6Address(host)

@@ -13,8 +13,9 @@ from couchdal.emulator.engine.auth.security import UserContext, is_db_admin
 from couchdal.emulator.engine.documents.document import Document
 from couchdal.emulator.engine.documents.document_read import show
 from couchdal.emulator.engine.documents.document_update import update_documents
-from couchdal.emulator.engine.replication.endpoint import parse_endpoint
-from couchdal.emulator.engine.replication.failures import Malformed
+from couchdal.emulator.engine.erlang.term_text import Atom, TupleTerm
+from couchdal.emulator.engine.replication.endpoint import Setting, parse_endpoint
+from couchdal.emulator.engine.replication.failures import Malformed, malformed
 from couchdal.emulator.engine.replication.jobs import DocKey, State, iso_time
 from couchdal.emulator.engine.replication.replication import Replication, parse_replication
 from couchdal.emulator.engine.replication.replication_id import normalized
@@ -32,7 +33,7 @@ _STATE: Final = "_replication_state"
 _AS_TEXT: Final = "mutually exclusive"
 
 
-def owned(document: Document, user: UserContext, security: Mapping[str, object]) -> Document:
+def owned(document: Document, user: UserContext, security: Mapping[str, object], setting: Setting) -> Document:
     """Return a replication document as it is stored: with its owner. Raise ``Forbidden`` if CouchDB refuses it."""
     if document.doc_id.startswith(("_design/", "_local/")):
         return document
@@ -51,14 +52,17 @@ def owned(document: Document, user: UserContext, security: Mapping[str, object])
         )
     if not document.deleted and body.get(_STATE) != "failed":
         try:
-            _parsed(document.body)
+            _parsed(document.body, setting)
         except CouchError as error:
             raise Forbidden(_reason(error)) from None
     return document
 
 
-def _parsed(body: Mapping[str, object]) -> Replication:
-    replication = parse_replication(body)  # type: ignore[arg-type]
+def _parsed(body: Mapping[str, object], setting: Setting) -> Replication:
+    context = body.get("user_ctx", {})
+    if not isinstance(context, dict):
+        raise malformed(TupleTerm((Atom("case_clause"), context)))
+    replication = parse_replication(body, setting)  # type: ignore[arg-type]
     normalized(replication)
     return replication
 
@@ -96,7 +100,7 @@ def _stripped(side: object) -> object:
     return side
 
 
-def find_changes(db: Database, since: int) -> Iterator[tuple[str, Replication | CouchError | None]]:
+def find_changes(db: Database, since: int, setting: Setting) -> Iterator[tuple[str, Replication | CouchError | None]]:
     """Yield the documents that changed, each with the replication it asks for, or its error, or None.
 
     None means that it asks for nothing: it was deleted, or it has its final state.
@@ -110,7 +114,7 @@ def find_changes(db: Database, since: int) -> Iterator[tuple[str, Replication | 
             yield record.doc_id, None
         elif state != "failed":
             try:
-                yield record.doc_id, _parsed(body)
+                yield record.doc_id, _parsed(body, setting)
             except CouchError as error:
                 yield record.doc_id, error
 

@@ -180,9 +180,10 @@ def _headers(value: dict[str, JSON]) -> tuple[tuple[tuple[str, str], ...], tuple
     authorization = next((text for name, text in headers if name.lower() == "authorization"), None)
     if authorization is None:
         return tuple(headers), _NOBODY
-    # Names that differ in case become one.
+    # Names that differ in case become one, and values lose the spaces around them.
     merged: dict[str, tuple[str, str]] = {}
-    for name, text in headers:
+    for name, given in headers:
+        text = given.strip(" \t\r\n")
         first = merged.get(name.lower())
         merged[name.lower()] = (name, text) if first is None else (first[0], f"{first[1]}, {text}")
     kind, space, credentials = merged["authorization"][1].partition(" ")

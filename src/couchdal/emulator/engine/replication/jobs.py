@@ -18,8 +18,6 @@ from couchdal.http.json_text import JSON
 DocKey: TypeAlias = tuple[str, str]
 
 NODE: Final = "nonode@nohost"
-_MOST_EVENTS: Final = 20
-_HEALTHY_S: Final = 120
 _FIRST_BACKOFF_S: Final = 30.0
 _MOST_DOUBLINGS: Final = 10
 # A document whose job cannot be made waits a random time on CouchDB. This is the mean of the range before the first.
@@ -53,19 +51,26 @@ class Job:
     is_running: bool = False
     due: float = 0.0
     progress: Mapping[str, JSON] = field(default_factory=dict)
+    most_events: int = 20
+    healthy_s: int = 120
 
     def after(self, kind: str, at: float, reason: str | None = None) -> Job:
         """Return the job after an event."""
-        history = (Event(kind, at, reason), *self.history)[:_MOST_EVENTS]
+        history = (Event(kind, at, reason), *self.history)[: self.most_events]
         return replace(self, history=history, is_running=kind == "started")
 
     @property
+    def last_started(self) -> float:
+        """When the job last began to run; 0 if it never did."""
+        return next((event.at for event in self.history if event.kind == "started"), 0.0)
+
+    @property
     def crashes(self) -> int:
-        """How often the job has crashed since it last ran well for two minutes."""
+        """How often the job has crashed since it last ran well for long enough."""
         count = 0
         for event, before in zip(self.history, self.history[1:], strict=False):
             if event.kind == "crashed":
-                if event.at - before.at > _HEALTHY_S:
+                if event.at - before.at > self.healthy_s:
                     break
                 count += 1
             elif (event.kind, before.kind) == ("stopped", "started"):

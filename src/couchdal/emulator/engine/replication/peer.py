@@ -5,15 +5,16 @@ Source: ``couch_replicator_api_wrap``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final, TypeAlias
 
 from couchdal.emulator.engine.erlang.term_text import Atom, TupleTerm, pretty_term
 from couchdal.emulator.engine.replication.checkpoint import Log
 from couchdal.emulator.engine.replication.endpoint import Endpoint, redirected, without_credentials
 from couchdal.emulator.engine.replication.failures import Failed, failed, term_failure, text_term
+from couchdal.emulator.engine.replication.parts import parts_of
 from couchdal.errors import BackendError, HostRefused, TimedOut, Unreachable
-from couchdal.http.json_text import JSON, decode_json, encode_json
+from couchdal.http.json_text import JSON, encode_json
 from couchdal.http.messages import ABSENT, Request, Response
 from couchdal.http.urls import quote
 
@@ -74,7 +75,15 @@ class Peer:
     """One side of a replication."""
 
     def __init__(
-        self, side: Endpoint, send: Send, pause: Pause, retries: int, *, connect: Connect, is_own: bool = False
+        self,
+        side: Endpoint,
+        send: Send,
+        pause: Pause,
+        retries: int,
+        *,
+        connect: Connect,
+        is_own: bool = False,
+        logs_in: bool = True,
     ) -> None:
         self.side = side
         self._is_own = is_own
@@ -84,7 +93,7 @@ class Peer:
         self._pause = pause
         self._retries = retries
         self._headers = side.request_headers()
-        self._logs_in = side.user is not None and not is_own
+        self._logs_in = logs_in and side.user is not None and not is_own
         # Without a query, parts of the path are appended to it. With one, they come before it, as in CouchDB.
         self._path, _, self._query = side.path.partition("?")
 
@@ -108,7 +117,7 @@ class Peer:
         Raise ``CouchError`` in the end.
         """
         given = {**(headers or {}), **({} if json is ABSENT else {"content-type": "application/json"})}
-        request = self._request(method, path, query, given, body, json)
+        request = self._request(method, path, query, given, body=body, json=json)
         pause_s = _FIRST_PAUSE_S
         for left in range(self._retries, -1, -1):
             try:
@@ -129,7 +138,14 @@ class Peer:
         raise AssertionError("the last attempt returns or raises")
 
     def _request(
-        self, method: str, path: str, query: str, headers: Mapping[str, str], body: bytes, json: object
+        self,
+        method: str,
+        path: str,
+        query: str,
+        headers: Mapping[str, str],
+        *,
+        body: bytes = b"",
+        json: object = ABSENT,
     ) -> Request:
         query = "&".join(filter(None, (self._query, query)))
         return Request(method, self._path + path, query, {**self._headers, **headers}, body, json=json)
@@ -259,9 +275,9 @@ class Peer:
     def await_changes(self, query: str, body: JSON) -> Response:
         """Return the answer to a request for changes that waits for them. Raise ``BackendError``."""
         if body is None:
-            request = self._request("GET", "_changes", query, {}, b"", ABSENT)
+            request = self._request("GET", "_changes", query, {})
         else:
-            request = self._request("POST", "_changes", query, {"content-type": "application/json"}, b"", body)
+            request = self._request("POST", "_changes", query, {"content-type": "application/json"}, json=body)
         return self._follow(request, {})
 
     def missing_revisions(self, revisions: Mapping[str, JSON]) -> Mapping[str, JSON]:
@@ -304,24 +320,6 @@ class Peer:
         return self.ask("POST", "_bulk_docs", json={"new_edits": False, "docs": list(docs)})
 
 
-def parts_of(content_type: str, body: bytes) -> Iterator[tuple[str, bytes]]:
-    """Yield the content type and the text of each part of a multipart body."""
-    boundary = content_type.partition("boundary=")[2].partition(";")[0].strip().strip('"')
-    delimiter = b"--" + boundary.encode("latin-1")
-    at = body.find(delimiter)
-    while boundary and at >= 0 and body[at + len(delimiter) : at + len(delimiter) + 2] != b"--":
-        begin = body.find(b"\r\n\r\n", at)
-        end = body.find(b"\r\n" + delimiter, begin + 4)
-        if begin < 0 or end < 0:
-            raise failed("error", "open_doc_revs_failed")
-        header = body[at + len(delimiter) : begin].decode("latin-1")
-        kind = next(
-            (line[13:].strip() for line in header.split("\r\n") if line.lower().startswith("content-type:")), ""
-        )
-        yield kind, body[begin + 4 : end]
-        at = end + 2
-
-
 def _document_path(doc_id: str) -> str:
     for prefix in ("_design/", "_local/"):
         if doc_id.startswith(prefix):
@@ -335,10 +333,3 @@ def _quoted(values: Sequence[str]) -> str:
 
 def _parameter(value: JSON) -> str:
     return value if isinstance(value, str) else encode_json(value).decode()
-
-
-def json_of(text: bytes) -> dict[str, JSON]:
-    """Return a document from its text."""
-    value = decode_json(text)
-    assert isinstance(value, dict)
-    return value

@@ -34,6 +34,8 @@ _IDS: Final = ("_local_id", "replication_id", "id")
 # The names of a filter function. A name has no line breaks.
 _FILTER = re.compile(r"([^\n]*?)/([^\n]*)")
 _SLASH = b"/"
+# A number, an atom, or an array of them: an Erlang term, but not an array of pairs.
+_NO_OPTIONS = re.compile(r"\s*(?:\w+|\[\s*\w[\w\s,]*\])\s*\Z")
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +128,7 @@ def _side(body: Mapping[str, JSON], name: str, proxy: JSON, setting: Setting, *,
 def _defaults(setting: Setting) -> dict[str, JSON]:
     """Return the options that the configuration gives. CouchDB ignores a value that it cannot read."""
     found: dict[str, JSON] = {}
-    for name in _NUMBERS:
+    for name in (*_NUMBERS, "max_document_id_length"):
         number = parse_integer(setting(name) or "")
         if number is not None:
             found[name] = number
@@ -167,14 +169,22 @@ def _options(body: Mapping[str, JSON]) -> dict[str, JSON]:
             options[name] = _doc_ids(value)
         elif name in ("filter", "since_seq", "user_ctx"):
             options[name] = value
-        elif name in ("socket_options", "ibrowse_options") and not isinstance(value, (str, list)):
-            raise badarg()
+        elif name in ("socket_options", "ibrowse_options"):
+            _check_term(value)
         elif name == "use_checkpoints":
             # Only ``false`` changes anything.
             options[name] = value is not False
     if len({"doc_ids", "filter", "selector"} & options.keys()) > 1:
         raise BadRequest("`doc_ids`,`filter`,`selector` are mutually exclusive")
     return options
+
+
+def _check_term(value: JSON) -> None:
+    """Check the text of an Erlang term that has options of sockets. They have no effect here."""
+    if not isinstance(value, (str, list)) or (isinstance(value, list) and value):
+        raise badarg()
+    if isinstance(value, str) and _NO_OPTIONS.match(value):
+        raise function_clause()
 
 
 def _integer(value: JSON) -> int:
@@ -195,11 +205,18 @@ def _integer(value: JSON) -> int:
 def _doc_ids(value: JSON) -> list[JSON]:
     if not isinstance(value, list):
         raise BadRequest("parameter `doc_ids` must be an array")
-    texts = [item for item in value if isinstance(item, str)]
-    if len(texts) < len(value):
-        raise function_clause()
+    texts = [item if isinstance(item, str) else _bytes(item).decode("utf-8", "replace") for item in value]
     # Older replicators expected them percent-encoded.
     return [*sorted({unquote_form(text) for text in texts}, key=lambda text: text.encode())]
+
+
+def _bytes(value: JSON) -> bytes:
+    """Return the bytes of a text that is an array of them. Raise a failure for other values."""
+    if not isinstance(value, list):
+        raise function_clause()
+    if any(isinstance(item, str) for item in value):
+        raise badarg()
+    return _iolist(value, badarg)
 
 
 def _iolist(value: JSON, failure: Callable[[], Malformed]) -> bytes:

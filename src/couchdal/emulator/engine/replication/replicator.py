@@ -80,8 +80,13 @@ def replicate(server: Server, replication: Replication, peers: Peers) -> Log:
 
 def replicator_setting(server: Server, name: str) -> str | None:
     """Return a value of the configuration's section ``replicator``."""
-    with server.lock:
-        return configuration_of(server).get("replicator", name)
+    return server.settings.replicator.get(name)
+
+
+def replicator_number(server: Server, name: str, default: int) -> int:
+    """Return a number of the configuration's section ``replicator``, or the default if it is not a number."""
+    number = parse_integer(server.settings.replicator.get(name, ""))
+    return default if number is None else number
 
 
 def place_of(server: Server, peers: Peers) -> Place:

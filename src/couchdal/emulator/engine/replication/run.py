@@ -13,7 +13,8 @@ from typing import Final, cast
 from couchdal.emulator.engine.erlang.term_text import Atom
 from couchdal.emulator.engine.replication.checkpoint import Counts, Log, compare_logs, new_log
 from couchdal.emulator.engine.replication.failures import failed, term_failure
-from couchdal.emulator.engine.replication.peer import Peer, RequestFailed, json_of
+from couchdal.emulator.engine.replication.parts import json_of
+from couchdal.emulator.engine.replication.peer import Peer, RequestFailed
 from couchdal.emulator.engine.replication.replication import Replication
 from couchdal.http.json_text import JSON, encode_json
 from couchdal.http.messages import Response
@@ -133,7 +134,15 @@ class Run:
         query, body = self._feed("normal", None if by_ids else most)
         found = cast("list[Mapping[str, JSON]]", self.source.changes(query, body))
         goes_on = not by_ids and len(found) >= most
-        return [row for row in found if row.get("id") != ""], goes_on
+        return [row for row in found if self._is_wanted(str(row.get("id", "")))], goes_on
+
+    def _is_wanted(self, doc_id: str) -> bool:
+        """Return whether a document is replicated. The configuration may limit the length of ids."""
+        most = self.replication.options.get("max_document_id_length")
+        if isinstance(most, int) and 0 < most < len(doc_id.encode()):
+            self.counts.doc_write_failures += 1
+            return False
+        return doc_id != ""
 
     def await_changes(self) -> Response:
         """Return the source's answer to a request that waits for changes. Raise ``BackendError``."""

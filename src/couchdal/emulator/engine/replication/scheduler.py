@@ -5,13 +5,14 @@ Nothing here waits or starts threads. Whoever drives the server asks what is ``d
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from couchdal.emulator.engine.replication.documents import find_changes, write_state
 from couchdal.emulator.engine.replication.jobs import Doc, DocKey, Job, State, filter_wait_s, iso_time, reason_of
+from couchdal.emulator.engine.replication.limits import Limits, limits_of
 from couchdal.emulator.engine.replication.peer import Peer
 from couchdal.emulator.engine.replication.replication import Replication
 from couchdal.emulator.engine.replication.replicator import Peers, find_ids, opened, place_of
@@ -24,7 +25,7 @@ from couchdal.http.json_text import JSON
 if TYPE_CHECKING:
     from couchdal.emulator.engine.server.server import Server
 
-# How often a source on another server is asked for changes.
+# How often another server is asked for changes.
 _ASK_S: Final = 1.0
 
 
@@ -38,13 +39,15 @@ class Scheduler(Replications):
         self.state = state or State()
         self._running: dict[str, Running] = {}
         self._busy: set[str] = set()
-        self._is_advancing = False
+        #: When jobs that wait take the places of others.
+        self._rotates = server.clock.monotonic()
+        #: Whether ``advance_all`` is at work.
+        self.is_advancing: bool = False
 
     def discard(self) -> None:
         """Release what the jobs hold, without a checkpoint. The scheduler is not used any more."""
-        for running in self._running.values():
-            running.close()
-        self._running = {}
+        for job_id in [*self._running]:
+            self._release(job_id)
 
     # --- what there is to do ------------------------------------------------------------------------------------------
 
@@ -63,11 +66,23 @@ class Scheduler(Replications):
         for doc in list(self.state.docs.values()):
             if doc.is_unsettled and doc.due <= now:
                 return [_doc_name(doc.key)]
-        return [job.id for job in self.state.jobs.values() if self._is_due(job, peers, now, at_once=at_once)]
+        limits = limits_of(self._server)
+        if now >= self._rotates:
+            self._rotates = now + limits.interval_s
+            self._make_room(limits, now)
+        jobs = [job for job in self.state.jobs.values() if self._is_due(job, peers, now, at_once=at_once)]
+        return [job.id for job in limits.choose(jobs, self.state.jobs.values())]
+
+    def _make_room(self, limits: Limits, now: float) -> None:
+        """Stop jobs for others that wait."""
+        for job in limits.find_excess(self.state.jobs.values(), now):
+            if job.id not in self._busy:
+                self._release(job.id)
+                self.state = self.state.with_job(job.after("stopped", self._server.clock.now()))
 
     def due_now(self, peers: Peers) -> list[str]:
         """Return what ``due`` does. The caller does not hold the lock."""
-        with self._locked():
+        with self._server.exclusively():
             return self.due(peers)
 
     def _is_due(self, job: Job, peers: Peers, now: float, *, at_once: bool) -> bool:
@@ -91,7 +106,7 @@ class Scheduler(Replications):
 
     def read_documents(self) -> None:
         """Take over what was written to databases of replication documents. The caller holds the lock."""
-        server = self._server
+        server, setting = self._server, self._server.settings.replicator.get
         for name in [name for name in self.state.seen if name not in server.databases]:
             for key in [key for key in (*self.state.docs, *self._keys()) if key[0] == name]:
                 self._forget(key)
@@ -102,7 +117,7 @@ class Scheduler(Replications):
             text, since = self.state.seen.get(name, (db.seq_text, 0))
             if (text, since) == (db.seq_text, db.update_seq):
                 continue
-            for doc_id, replication in find_changes(db, since if text == db.seq_text else 0):
+            for doc_id, replication in find_changes(db, since if text == db.seq_text else 0, setting):
                 self._take_over((name, doc_id), replication)
             self.state = self.state._replace(seen={**self.state.seen, name: (db.seq_text, db.update_seq)})
 
@@ -128,10 +143,13 @@ class Scheduler(Replications):
 
     def _stop(self, job: Job) -> None:
         """End a job. Its last checkpoint is the one that it wrote after its last change."""
-        running = self._running.pop(job.id, None)
+        self._release(job.id)
+        self.state = self.state.without_job(job.id)
+
+    def _release(self, job_id: str) -> None:
+        running = self._running.pop(job_id, None)
         if running is not None:
             running.close()
-        self.state = self.state.without_job(job.id)
 
     def tasks(self) -> list[dict[str, object]]:
         """Return the running jobs as ``_active_tasks`` shows them. The caller holds the lock."""
@@ -144,8 +162,12 @@ class Scheduler(Replications):
         """Begin a continuous replication that a request asks for, unless it runs already. The caller holds the lock."""
         if job_id not in self.state.jobs:
             now = self._server.clock.now()
-            job = Job(job_id, replication, started=now, user=user).after("added", now)
-            self.state = self.state.with_job(job.after("started", now))
+            self._begin(Job(job_id, replication, started=now, user=user), now)
+
+    def _begin(self, job: Job, now: float) -> None:
+        """Add a job. It runs at once unless too many run already."""
+        added = limits_of(self._server).begin(job, self.state.jobs.values(), now)
+        self.state = self.state.with_job(added)
 
     def cancel(self, job_id: str) -> bool:
         """End the replication with this id. Return False if it does not exist. The caller holds the lock."""
@@ -161,19 +183,14 @@ class Scheduler(Replications):
         """Whether a thread is at work on a job."""
         return bool(self._busy)
 
-    @property
-    def is_advancing(self) -> bool:
-        """Whether ``advance_all`` is at work."""
-        return self._is_advancing
-
     def advance_all(self, names: Sequence[str], peers: Peers) -> None:
         """Do what is due, one after the other."""
-        self._is_advancing = True
+        self.is_advancing = True
         try:
             for name in names:
                 self.advance(name, peers)
         finally:
-            self._is_advancing = False
+            self.is_advancing = False
 
     def advance(self, name: str, peers: Peers) -> None:
         """Do what is due for one job or document. The caller does not hold the lock."""
@@ -181,7 +198,7 @@ class Scheduler(Replications):
         if doc is not None:
             self._make_job(doc, peers)
             return
-        with self._locked():
+        with self._server.exclusively():
             job = self.state.jobs.get(name)
             if job is None or name in self._busy:
                 return
@@ -191,11 +208,6 @@ class Scheduler(Replications):
         finally:
             self._busy.discard(name)
 
-    @contextmanager
-    def _locked(self) -> Iterator[None]:
-        with self._server.exclusively():
-            yield
-
     def _make_job(self, doc: Doc, peers: Peers) -> None:
         """Turn a document into a job. Computing its id may take a request to the source."""
         server = self._server
@@ -203,12 +215,12 @@ class Scheduler(Replications):
             with opened(doc.replication, peers) as (source, _):
                 job_id = find_ids(doc.replication, place_of(server, peers), source)[0] + doc.replication.extension
         except CouchError as error:
-            with self._locked():
+            with self._server.exclusively():
                 failed = doc.failed(error.reason, server.clock.now(), server.clock.monotonic())
                 if self.state.docs.get(doc.key) is doc:
                     self.state = self.state.with_doc(failed)
             return
-        with self._locked():
+        with self._server.exclusively():
             if self.state.docs.get(doc.key) is not doc:
                 return
             other = self.state.jobs.get(job_id)
@@ -219,8 +231,8 @@ class Scheduler(Replications):
                     self._stop(old)
                 now = server.clock.now()
                 if other is None:
-                    job = Job(job_id, doc.replication, started=doc.started, key=doc.key, user=doc.replication.user)
-                    self.state = self.state.with_job(job.after("added", now).after("started", now))
+                    user = doc.replication.user
+                    self._begin(Job(job_id, doc.replication, started=doc.started, key=doc.key, user=user), now)
                 due = server.clock.monotonic() + filter_wait_s(len(self.state.docs))
                 self.state = self.state.with_doc(replace(doc, job=job_id, errors=0, info=None, due=due))
             elif other.key is None:
@@ -235,7 +247,7 @@ class Scheduler(Replications):
         """Run a job until its source has nothing more."""
         server = self._server
         try:
-            with self._locked():
+            with self._server.exclusively():
                 seen = self._sight(job.replication, peers)
                 job = job if job.is_running else job.after("started", server.clock.now())
                 self.state = self.state.with_job(job)
@@ -270,7 +282,7 @@ class Scheduler(Replications):
     def _watch(self, job: Job, running: Running, peers: Peers) -> None:
         """Wait for changes of another server, unless the job was ended meanwhile."""
         watch = peers.watch(running.run.await_changes)
-        with self._locked():
+        with self._server.exclusively():
             running.watch = watch
             is_ended = self._running.get(job.id) is not running
         if is_ended:
@@ -278,7 +290,7 @@ class Scheduler(Replications):
 
     def _report(self, job: Job, run: Run, *, wait_s: float = 0.0) -> None:
         """Show what a job has done, unless it was cancelled meanwhile."""
-        with self._locked():
+        with self._server.exclusively():
             known = self.state.jobs.get(job.id)
             if known is None:
                 return
@@ -287,10 +299,8 @@ class Scheduler(Replications):
             self.state = self.state.with_job(replace(known, due=due, progress=progress))
 
     def _crash(self, job: Job, reason: str) -> None:
-        with self._locked():
-            running = self._running.pop(job.id, None)
-            if running is not None:
-                running.close()
+        with self._server.exclusively():
+            self._release(job.id)
             known = self.state.jobs.get(job.id)
             if known is None:
                 return
@@ -302,7 +312,7 @@ class Scheduler(Replications):
             self.state = self.state.with_job(replace(crashed, due=due, progress={}))
 
     def _complete(self, job: Job, run: Run) -> None:
-        with self._locked():
+        with self._server.exclusively():
             if job.id not in self.state.jobs:
                 return
             self._stop(job)
