@@ -14,7 +14,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from functools import cache
 from pathlib import Path
 from types import FrameType
@@ -25,9 +25,10 @@ import sortedcontainers
 from processes import forked
 
 import couchdal
-from couchdal import BackendError, CouchDAL
+from couchdal import BackendError, CouchDAL, SqliteBackend
 from couchdal.backends.memory import MemoryBackend
 from couchdal.emulator.engine.changes.changes_feed import ChangesFeed
+from couchdal.emulator.engine.javascript.runtime import is_installed
 from couchdal.http.messages import ABSENT, Request, Response
 
 TRACED = (str(Path(couchdal.__file__).parent), str(Path(sortedcontainers.__file__).parent))
@@ -282,6 +283,72 @@ def test_interrupted_write_happens_wholly_or_not_at_all(
 
 def n_of(backend: MemoryBackend, doc_id: str) -> tuple[int, str]:
     return ask(backend, "GET", f"/db/{doc_id}")["n"], doc_id
+
+
+# --- updates of indexes -----------------------------------------------------------------------------------------------
+
+VIEWS = {
+    "rows": {"map": "function (doc) { emit(doc.n % 3, doc.n); emit(doc._id, null); }"},
+    "sum": {"map": "function (doc) { emit(doc.n % 3, doc.n); }", "reduce": "_sum"},
+    "stats": {"map": "function (doc) { emit([doc.n % 2, doc.n], 1); }", "reduce": "_stats"},
+    "own": {
+        "map": "function (doc) { emit(doc.n % 3, doc.n); }",
+        "reduce": "function (keys, values) { return Math.max.apply(null, values); }",
+    },
+}
+# What updates an index and reads it.
+INDEXED: dict[str, Callable[[MemoryBackend], Any]] = {
+    "mango": find,
+    "rows": lambda backend: ask(backend, "GET", "/db/_design/views/_view/rows?include_docs=true")["rows"],
+    "sum": lambda backend: ask(backend, "GET", "/db/_design/views/_view/sum?group=true")["rows"],
+    "stats": lambda backend: ask(backend, "GET", "/db/_design/views/_view/stats?group_level=1")["rows"],
+    "own": lambda backend: ask(backend, "GET", "/db/_design/views/_view/own")["rows"],
+    "sizes": lambda backend: ask(backend, "GET", "/db")["sizes"],
+    "settle": lambda backend: backend.settle(),
+}
+
+
+def indexed(kind: str, where: str, path: Path) -> MemoryBackend:
+    """Return a backend whose indexes are behind their documents: some changed, some are deleted, one was purged."""
+    backend = SqliteBackend(path) if where == "file" else MemoryBackend()
+    filled(backend)
+    ask(backend, "PUT", "/db/_design/views", {"views": VIEWS})
+    docs = [{"_id": f"n{n:03}", "n": n} for n in range(60)]
+    revs = {row["id"]: row["rev"] for row in ask(backend, "POST", "/db/_bulk_docs", {"docs": docs})}
+    for read in INDEXED.values():
+        read(backend)
+    if where == "overlay":
+        backend.snapshot()
+    changed: list[dict[str, object]] = [{"_id": one, "_rev": revs[one], "n": 7} for one in list(revs)[:20]]
+    changed += [{"_id": doc_id, "_rev": revs[doc_id], "_deleted": True} for doc_id in ("n030", "n031")]
+    ask(backend, "POST", "/db/_bulk_docs", {"docs": changed})
+    ask(backend, "POST", "/db/_purge", {"n040": [revs["n040"]]})
+    return backend
+
+
+@pytest.mark.random
+@pytest.mark.skipif(not is_installed(), reason="views need JavaScript")
+@pytest.mark.parametrize("where", ["memory", "overlay", "file"])
+@pytest.mark.parametrize("kind", INDEXED)
+def test_interrupted_index_update_leaves_right_rows(
+    kind: str, where: str, tmp_path: Path, figure: Callable[[str, int], None]
+) -> None:
+    # The first run imports modules and fills caches.
+    with closing(indexed(kind, where, tmp_path / "first")) as backend:
+        INDEXED[kind](backend)
+    with closing(indexed(kind, where, tmp_path / "whole")) as backend:
+        lines = run_until(lambda: INDEXED[kind](backend), 0)
+        expected = {name: read(backend) for name, read in INDEXED.items()}
+        assert backend.check() == []
+    tried = chosen(f"{kind} {where}", lines)[:: 1 if SOAK else 12 if where == "file" else 6]
+    for line in tried:
+        with closing(indexed(kind, where, tmp_path / str(line))) as backend:
+            run_until(lambda backend=backend: INDEXED[kind](backend), line)  # type: ignore[misc]
+            assert backend.check() == [], f"after an exception at line {line} of {lines}"
+            found = {name: read(backend) for name, read in INDEXED.items()}
+            assert found == expected, f"after an exception at line {line} of {lines}"
+            assert backend.check() == [], f"after other reads, after an exception at line {line} of {lines}"
+    figure("lines of index updates at which an exception was raised", len(tried))
 
 
 # --- signals ----------------------------------------------------------------------------------------------------------
