@@ -8,6 +8,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -282,6 +283,26 @@ def test_a_foreign_database_is_left_alone(path: str) -> None:
     before = Path(path).read_bytes()
     with pytest.raises(NotConfigured, match="not a data file of couchdal"):
         CouchDAL(f"sqlite:///{path}")
+    assert Path(path).read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "statement",
+    ["CREATE TRIGGER evil AFTER UPDATE ON meta BEGIN DELETE FROM docs; END", "CREATE VIEW evil AS SELECT * FROM docs"],
+    ids=["trigger", "view"],
+)
+def test_a_file_with_foreign_triggers_or_views_is_refused_and_left_alone(
+    db: CouchDAL, path: str, statement: str
+) -> None:
+    db.put_document("a", {})
+    db.close()
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute(statement)
+    before = Path(path).read_bytes()
+    with pytest.raises(NotConfigured, match="'evil', which couchdal did not make"):
+        SqliteBackend(path)
+    with pytest.raises(NotConfigured, match="'evil', which couchdal did not make"):
+        SqliteBackend(path, read_only=True)
     assert Path(path).read_bytes() == before
 
 

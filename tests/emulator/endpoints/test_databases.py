@@ -64,6 +64,16 @@ def test_put_refuses_bad_parameters(send, query, reason):
     assert (response.status, response.value()) == (400, {"error": "bad_request", "reason": reason})
 
 
+@pytest.mark.parametrize("shards", [4097, 10**12, 10**5000], ids=["4,097", "a million million", "10^5000"])
+def test_put_refuses_more_shards_than_it_can_list(send, shards):
+    """A list of as many ranges would take all memory, and the server would answer nobody meanwhile."""
+    assert send("PUT", "/most?q=4096").status == 201
+    assert len(send("GET", "/most/_shards").value()["shards"]) == 4096
+    answer = send("PUT", f"/db?q={'9' * 5000 if shards > 10**4000 else shards}")
+    assert (answer.status, answer.value()["error"]) == (501, "not_implemented")
+    assert send("GET", "/db").status == 404
+
+
 def test_delete_with_rev_is_refused(send):
     send("PUT", "/db")
     response = send("DELETE", "/db?rev=1-a")

@@ -64,6 +64,7 @@ def connect(path: str, cache_kib: int, mode: str) -> sqlite3.Connection:
     )
     try:
         connection.execute(f"PRAGMA cache_size = -{cache_kib}")
+        connection.execute("PRAGMA trusted_schema = OFF")
     except sqlite3.Error:
         connection.close()
         raise
@@ -77,6 +78,10 @@ def format_of(connection: sqlite3.Connection, path: str) -> int:
     )
     if application != APPLICATION_ID:
         raise NotConfigured(f"{path} is an SQLite database, but not a data file of couchdal")
+    # Somebody else may have made the file. SQLite would run its triggers at each write, and its views at each read.
+    foreign = connection.execute("SELECT name FROM sqlite_master WHERE type IN ('trigger', 'view')").fetchone()
+    if foreign is not None:
+        raise NotConfigured(f"{path} has a trigger or a view, {foreign[0]!r}, which couchdal did not make")
     if version != FORMAT and version not in MIGRATIONS:
         raise NotConfigured(
             f"{path} has format {version}, and this version of couchdal reads format {FORMAT};"

@@ -22,7 +22,7 @@ from couchdal.emulator.engine.server.forks import remember
 from couchdal.emulator.engine.server.ids import Ids
 from couchdal.emulator.engine.server.journal import Action, Assignment, Changes, Journal, Keep
 from couchdal.emulator.storage.memory import MemoryStorage
-from couchdal.errors import NO_DATABASE, FileExists, NotFound
+from couchdal.errors import NO_DATABASE, FileExists, NotFound, NotSupported
 from couchdal.pace import begin_long, give_way, here, view_of, waiting
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 # How long a writer waits before it looks whether its request was cancelled.
 _LONGEST_WAIT_S = 0.05
+_MOST_SHARDS = 4096
 
 
 class ServerClock:
@@ -281,8 +282,13 @@ class Server:
         return found
 
     def create(self, name: str, *, shards: int = 1, replicas: int = 1, partitioned: bool = False) -> Database:
-        """Create a database. Raise ``IllegalDatabaseName``, ``BadRequest`` or ``FileExists``."""
+        """Create a database.
+
+        Raise ``IllegalDatabaseName``, ``BadRequest`` or ``FileExists``, and ``NotSupported`` for too many shards.
+        """
         self.check_new_name(name, partitioned=partitioned)
+        if shards > _MOST_SHARDS:
+            raise NotSupported(f"databases with more than {_MOST_SHARDS} shards are not emulated")
         created = self.new_database(name, self.generation, shards=shards, replicas=replicas, partitioned=partitioned)
         insert = partial(self.databases.__setitem__, name, created)
         assignments: list[Assignment] = []
