@@ -37,6 +37,7 @@ UNREACHABLE = (".lock:", "journal.busy = False")
 SOAK = bool(os.environ.get("SOAK"))
 # The lines that a run of the quick tests tries of each kind of write.
 MOST_LINES = 60
+MOST_INSTRUCTIONS = 800
 
 Act = Callable[[MemoryBackend], object]
 
@@ -106,15 +107,19 @@ def is_reachable(file: str, line: int) -> bool:
     return not any(part in linecache.getline(file, line) for part in UNREACHABLE)
 
 
-def run_until(act: Callable[[], object], last: int) -> int:
-    """Call ``act``, and raise ``Interruption`` at the given line of the package. Return the lines that were counted."""
+def run_until(act: Callable[[], object], last: int, step: str = "line") -> int:
+    """Call ``act``, and raise ``Interruption`` at the given line of the package. Return the lines that were counted.
+
+    With the ``step`` "opcode", instructions of the interpreter count instead of lines.
+    """
     count = 0
 
     def trace(frame: FrameType, event: str, argument: object) -> Any:
         nonlocal count
         if not frame.f_code.co_filename.startswith(TRACED):
             return None
-        if event == "line" and is_reachable(frame.f_code.co_filename, frame.f_lineno):
+        frame.f_trace_opcodes = step == "opcode"
+        if event == step and is_reachable(frame.f_code.co_filename, frame.f_lineno or 0):
             count += 1
             if count == last:
                 raise Interruption
@@ -279,6 +284,26 @@ def test_interrupted_write_happens_wholly_or_not_at_all(
             assert find(backend) == sorted([*ids, "next"], key=lambda doc_id: n_of(backend, doc_id))
             assert backend.check() == [], f"after another write, after an exception at line {line} of {lines}"
     figure("lines of writes at which an exception was raised", sum(outcomes.values()))
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("kind", WRITES)
+def test_write_that_is_interrupted_between_instructions_happens_wholly_or_not_at_all(
+    kind: str, figure: Callable[[str, int], None]
+) -> None:
+    backend, act = prepared(kind, overlaid=False)
+    act(backend)
+    backend, act = prepared(kind, overlaid=False)
+    before = dump(backend)
+    count = run_until(lambda: act(backend), 0, "opcode")
+    after = dump(backend)
+    tried = random.Random(kind).sample(range(1, count + 1), min(count, MOST_INSTRUCTIONS))
+    for place in tried:
+        backend, act = prepared(kind, overlaid=False)
+        run_until(lambda backend=backend, act=act: act(backend), place, "opcode")  # type: ignore[misc]
+        assert backend.check() == [], f"after an exception at instruction {place} of {count}"
+        assert dump(backend) in (before, after), f"after an exception at instruction {place} of {count}"
+    figure("instructions of writes at which an exception was raised", len(tried))
 
 
 def n_of(backend: MemoryBackend, doc_id: str) -> tuple[int, str]:
