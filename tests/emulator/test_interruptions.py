@@ -6,6 +6,7 @@ must be those from before the write or those from after it.
 
 from __future__ import annotations
 
+import gc
 import json
 import linecache
 import os
@@ -29,6 +30,7 @@ from couchdal import BackendError, CouchDAL, SqliteBackend
 from couchdal.backends.memory import MemoryBackend
 from couchdal.emulator.engine.changes.changes_feed import ChangesFeed
 from couchdal.emulator.engine.javascript.runtime import is_installed
+from couchdal.emulator.engine.server import forks
 from couchdal.http.messages import ABSENT, Request, Response
 
 TRACED = (str(Path(couchdal.__file__).parent), str(Path(sortedcontainers.__file__).parent))
@@ -308,6 +310,21 @@ def test_write_that_is_interrupted_between_instructions_happens_wholly_or_not_at
 
 def n_of(backend: MemoryBackend, doc_id: str) -> tuple[int, str]:
     return ask(backend, "GET", f"/db/{doc_id}")["n"], doc_id
+
+
+def test_server_is_forgotten_without_code_that_can_be_interrupted() -> None:
+    """Python can only print what such code raises, because the garbage collector has called it."""
+    kept = [MemoryBackend()]
+    known = forks._servers
+    gc.collect()
+    count = len(known)
+
+    def forget() -> None:
+        kept.clear()
+        gc.collect()
+
+    assert run_until(forget, 1) == 0
+    assert len(known) == count - 1
 
 
 # --- updates of indexes -----------------------------------------------------------------------------------------------
