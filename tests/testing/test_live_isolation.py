@@ -235,7 +235,7 @@ HOSTILE = """
         answer = httpx2.request(method, couch_server + path, json={} if method == "POST" else None)
         assert answer.status_code == 403, answer.text
         if path in ("/_users", "/_users/_purge"):
-            assert "only --dal-live-database=_users lets tests at _users as it is" in answer.json()["reason"]
+            assert "only --dal-live-database=_users lets tests use _users as it is" in answer.json()["reason"]
 
     @pytest.mark.parametrize("number", range(5))
     def test_users_change(number):

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def replacements(module: ModuleType) -> list[Replace]:
-    """Return what to replace in ``aiohttp.connector``."""
+    """Return the replacements in ``aiohttp.connector``."""
 
     def replace(original: Callable[..., Awaitable[Connection]]) -> Callable[..., Awaitable[Connection]]:
         async def connect(
@@ -46,7 +46,7 @@ def replacements(module: ModuleType) -> list[Replace]:
             refusal = module.ClientConnectorError(req.connection_key, refused)
             transport = _Transport(interception, protocol, timeout.sock_read, refusal)
             protocol.connection_made(transport)
-            # One request each: when interception ends, no connection remains.
+            # Each connection serves one request, so none remains when the interception ends.
             protocol.force_close()
             for trace in traces:
                 await trace.send_connection_create_end()
@@ -120,7 +120,7 @@ class _Transport(asyncio.Transport):
             self._lose(None)
 
     def _time_out(self) -> None:
-        """Do what the client's own timer does: it measures real time, and this is the server's."""
+        """Time out as the client's own timer does. That timer measures real time, and this one the server's clock."""
         self._protocol._on_read_timeout()
 
     def _lose(self, error: OSError | None) -> None:

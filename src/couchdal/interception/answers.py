@@ -1,4 +1,4 @@
-"""Answers as a client of the server gets them: its requests, statuses, headers and bodies, without a connection."""
+"""Answers as a client of the server gets them, with statuses, headers and bodies, but without a connection."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from couchdal.interception.patience import Patience
 from couchdal.middleware.chain import drive, drive_async
 from couchdal.server.framing import Headers, failure, headers_of
 
-# What a client learns only from its connection.
+# Errors that a client learns only from its connection.
 CONNECTION_ERRORS = (Unreachable, TimedOut)
 
 
@@ -84,7 +84,7 @@ Outcome: TypeAlias = "Answer | Unreachable | TimedOut"
 
 @lru_cache(maxsize=64)
 def phrase(status: int) -> str:
-    """Return the phrase of a status; CouchDB has one for those without a meaning."""
+    """Return the phrase of a status. CouchDB has one phrase for all that HTTP does not define."""
     try:
         return HTTPStatus(status).phrase
     except ValueError:
@@ -92,7 +92,7 @@ def phrase(status: int) -> str:
 
 
 def outcome_of(backend: BaseBackend, request: Request, patience: Patience) -> Outcome:
-    """Return what a client of the backend's server would get."""
+    """Return the answer or the error that a client of the backend's server would get."""
     try:
         if len(request.body) > ANONYMOUS_BODY:
             backend.check_large(request)
@@ -106,15 +106,15 @@ def outcome_of(backend: BaseBackend, request: Request, patience: Patience) -> Ou
     except CONNECTION_ERRORS as error:
         return _broken(request, error)
     except AssertionError:
-        # A tool of the test has found something. It is for the test, not for the client.
+        # A test tool has found something. The test must see it, not the client.
         raise
     except Exception as error:
-        # The edge: a server answers whatever fails in it.
+        # This is the edge: a server answers after any failure.
         return _answer(request, failure(error))
 
 
 async def async_outcome_of(backend: AsyncBackend, request: Request, patience: Patience) -> Outcome:
-    """Return what a client of the backend's server would get."""
+    """Return the answer or the error that a client of the backend's server would get."""
     try:
         if len(request.body) > ANONYMOUS_BODY:
             await backend.check_large_later(request)
@@ -125,12 +125,12 @@ async def async_outcome_of(backend: AsyncBackend, request: Request, patience: Pa
     except AssertionError:
         raise
     except Exception as error:
-        # The same edge.
+        # This is the edge, as above.
         return _answer(request, failure(error))
 
 
 def patient(response: Response, patience: Patience) -> Response:
-    """Return a response whose feed gives up when its client would."""
+    """Return a response whose feed ends when its client would time out."""
     from couchdal.http.messages import Feed  # slow to check, and most answers are whole
 
     if isinstance(response.stream, Feed):
@@ -156,7 +156,7 @@ def _answer(request: Request, response: Response) -> Answer:
 
 
 def _broken(request: Request, error: Unreachable | TimedOut) -> Outcome:
-    """Return the half of an answer that a fault lets through, or the error."""
+    """Return the half of an answer that a fault sends, or the error."""
     received = error.received if isinstance(error, BrokenOff) else None
     if not isinstance(received, Response):
         return error

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 # The outcome of a request that another seam has sent already: the socket delivers it.
 _known: ContextVar[list[Outcome]] = ContextVar("couchdal_known_outcome")
-# Clients ask the system whether an idle connection has bytes to read. This one never has.
+# A pair of system sockets without data. Clients ask the system whether an idle connection has bytes to read.
 _idle: list[int] = []
 
 
@@ -60,7 +60,7 @@ class ServerSocket:
         if self._is_closed:
             raise BrokenPipeError("the connection is closed")
         if self._answer is not None:
-            # The client has read the last answer by its length. The end of a chunked one it reads as well.
+            # The client may have read the last answer by its length, without its end. Read the rest.
             for part in self._answer:
                 self._ready += part
             self._answer = None
@@ -79,7 +79,7 @@ class ServerSocket:
             if self._answer is None:
                 request, self._request = self._request, None
                 if request is None:
-                    # Either the server has closed the connection, or the client reads what never comes.
+                    # The server has closed the connection, or the client reads more than it was sent.
                     return b""
                 self._answer = self._begin(request)
             try:
@@ -135,7 +135,7 @@ class ServerSocket:
         self.close()
 
     def close(self) -> None:
-        # Whoever reads the answer goes on, as with a socket.
+        # Readers of the answer continue, as with a socket.
         self._is_closed = True
 
     def end(self) -> None:
@@ -166,7 +166,7 @@ class _Reader(io.RawIOBase):
 
 
 def replacements(module: ModuleType) -> list[Replace]:
-    """Return what to replace in ``http.client`` or ``urllib3.connection``."""
+    """Return the replacements in ``http.client`` or ``urllib3.connection``."""
     classes = (module.HTTPConnection, module.HTTPSConnection)
     # urllib3's exceptions are not those of the system.
     names = ("NewConnectionError", "ConnectTimeoutError")
@@ -221,7 +221,7 @@ def _connect(original: Callable[..., object], errors: tuple[type[Exception], ...
 
 def _putrequest(original: Callable[..., object]) -> Callable[..., object]:
     def putrequest(self: HTTPConnection, *arguments: object, **options: object) -> None:
-        """Begin a request; a connection from before the interception, or from an inner one, is given up."""
+        """Begin a request. Drop a connection from before the interception, or from an inner one."""
         connected: object = self.sock
         current = connected.interception if isinstance(connected, ServerSocket) else None
         wanted = interception_for(*_address(self))

@@ -1,4 +1,4 @@
-"""The seam of httpx and httpx2: answers where a client's default transport would take a connection."""
+"""The seam of httpx and httpx2: answers requests where a client's default transport would take a connection."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def replacements(module: ModuleType) -> list[Replace]:
-    """Return what to replace in ``httpx`` or ``httpx2``."""
+    """Return the replacements in ``httpx`` or ``httpx2``."""
     seam = _Seam(module)
     return [
         (module.HTTPTransport, "handle_request", seam.blocking),
@@ -63,7 +63,7 @@ class _Seam:
                 await self._answer.response.aclose()
 
         class Whole(module.Response):  # type: ignore[misc, name-defined]
-            """An answer whose body is neither compressed nor comes in parts: nothing has to be decoded."""
+            """An answer whose body is not compressed and not in parts, so that nothing must be decoded."""
 
             def iter_bytes(self, chunk_size: int | None = None) -> Iterator[bytes]:
                 is_plain = chunk_size is None and not self.is_stream_consumed
@@ -82,7 +82,7 @@ class _Seam:
 
     def cookies(self, original: Callable[..., object]) -> Callable[..., object]:
         def extract_cookies(jar: object, response: httpx.Response) -> None:
-            """Do not look for cookies in an answer of ours without any. That takes the client a quarter of its time."""
+            """Skip the search for cookies in an answer without any: it takes a quarter of the client's time."""
             is_ours = isinstance(response, self._whole)
             if not is_ours or any(name.lower() == b"set-cookie" for name, _ in response.headers.raw):
                 original(jar, response)
@@ -162,7 +162,7 @@ def _address(request: httpx.Request) -> tuple[str, str, int | None]:
 def _find(request: httpx.Request) -> Interception | None:
     interception = interception_for(*_address(request))
     own = request.extensions.get("couchdal")
-    # A request of a backend of ours that passes this one's requests on.
+    # The request comes from a backend that the interception itself uses.
     return None if interception is None or (own is not None and interception.is_same_server(own)) else interception
 
 

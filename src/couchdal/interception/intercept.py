@@ -1,6 +1,6 @@
 """``intercept``: requests of other HTTP clients, answered by a backend in this process.
 
-An interception is one entry in the list of origins that are answered here. The seams of the HTTP clients look there.
+An interception is one entry in the list of intercepted origins. The seams of the HTTP clients read this list.
 """
 
 from __future__ import annotations
@@ -46,7 +46,8 @@ if hasattr(os, "register_at_fork"):
 class Interception:
     """Answers every request to some origins by a backend, in this process, within a ``with`` block.
 
-    It concerns all threads and event loops, and clients that exist already. Blocks may be nested; the inner one wins.
+    It applies to all threads and event loops, and to clients that exist already. Blocks may be nested; the inner one
+    wins.
     """
 
     def __init__(self, origins: tuple[Origin, ...], backend: BaseBackend) -> None:
@@ -85,7 +86,7 @@ class Interception:
                 uninstall()
             connections, self.connections = self.connections, set()
         for connection in connections:
-            # The client connects again, wherever its next request goes.
+            # Drop the connection: the client's next request connects again.
             connection.sock = None
 
     def __del__(self) -> None:
@@ -136,18 +137,18 @@ class Interception:
         return self._asynchronous
 
     def is_same_server(self, other: object) -> bool:
-        """Return whether requests go on to a server, which must therefore not be intercepted on their way."""
+        """Return whether the backend sends its requests to this server. Then they must not be intercepted again."""
         return identity(self.backend.server_key) is other
 
 
 def intercept(*origins: str, backend: BaseBackend | None = None) -> Interception:
     """Answer requests of other HTTP clients by the emulator, within a ``with`` block and without a socket.
 
-    ``origins`` are addresses such as ``"http://couchdb:5984"``; ``"http://localhost:*"`` means every port. By default,
-    it is the origin of ``COUCHDB_URL``, or ``http://localhost:5984``. Requests by requests, urllib3, ``http.client``,
-    httpx, httpx2 and aiohttp are answered; those to other origins go where they went. ``backend`` answers them, by
-    default the memory server that ``CouchDAL("memory")`` means, or the one that ``DAL_BACKEND`` names. Raise
-    ``ValueError`` for what is not an origin.
+    ``origins`` are addresses such as ``"http://couchdb:5984"``; ``"http://localhost:*"`` means every port. The default
+    is the origin of ``COUCHDB_URL``, or ``http://localhost:5984``. Requests by requests, urllib3, ``http.client``,
+    httpx, httpx2 and aiohttp are answered. Those to other origins are sent as before. ``backend`` answers the requests;
+    the default is the memory server of ``CouchDAL("memory")``, or the backend that ``DAL_BACKEND`` names. Raise
+    ``ValueError`` for a text that is not an origin.
 
     >>> import urllib.request
     >>> import couchdal
@@ -158,7 +159,7 @@ def intercept(*origins: str, backend: BaseBackend | None = None) -> Interception
     chosen = origins or (read_settings().url or _DEFAULT,)
     for origin in chosen:
         if not isinstance(origin, str):
-            raise TypeError(f"an origin is text such as 'http://couchdb:5984', not {origin!r}; pass backend= by name")
+            raise TypeError(f"an origin is a str such as 'http://couchdb:5984', not {origin!r}; pass backend= by name")
     if backend is None:
         # Tests may choose their backends by marks.
         is_chosen = bool(environment().get("DAL_BACKEND")) or "pytest" in sys.modules
@@ -177,7 +178,7 @@ def interception_for(scheme: str, host: str, port: int | None) -> Interception |
 
 
 def explain(error: BaseException, scheme: str, host: str, port: int | None) -> None:
-    """Add to a client's error that its server is not among those that are intercepted."""
+    """Add a note to a client's error: its server is not among the intercepted ones."""
     note = f"couchdal.intercept answers {ANSWERED.describe()}; {origin_of(scheme, host, port)} is not among them"
     if ANSWERED and note not in getattr(error, "__notes__", ()):
         error.add_note(note)

@@ -1,6 +1,6 @@
-"""Install the seams: replace methods of HTTP clients while an interception is on, and put them back afterwards.
+"""Install the seams: replace methods of HTTP clients while an interception is on, and restore them afterwards.
 
-A client that the process has not imported is not imported for this. Its methods are replaced when it is imported.
+This never imports a client. If the process imports one later, its methods are replaced then.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import TypeAlias
 
-# The modules whose classes are changed, and the module here that knows how.
+# The modules whose classes are changed, and for each the module here that changes them.
 _SEAMS = {
     "http.client": "couchdal.interception.http_client",
     "urllib3.connection": "couchdal.interception.http_client",
@@ -25,7 +25,7 @@ _SEAMS = {
     "aiohttp.connector": "couchdal.interception.aiohttp_client",
 }
 
-#: For a class or module and the name of a function in it: what returns the replacement of the original.
+#: A class or module, the name of a function in it, and a function that returns the replacement for the original.
 Replace: TypeAlias = "tuple[type | ModuleType, str, Callable[..., Callable[..., object]]]"
 
 _replaced: dict[str, list[tuple[type | ModuleType, str, object]]] = {}
@@ -48,7 +48,7 @@ def install() -> None:
 
 
 def uninstall() -> None:
-    """Put the original methods back."""
+    """Restore the original methods."""
     if _FINDER in sys.meta_path:
         sys.meta_path.remove(_FINDER)
     while _replaced:
@@ -102,7 +102,7 @@ class _Loading(Loader):
 
     def exec_module(self, module: ModuleType) -> None:
         assert module.__spec__ is not None
-        # The module keeps no trace of this one.
+        # Give the module its own loader, as if it had been imported without this class.
         module.__spec__.loader = module.__loader__ = self._loader
         self._loader.exec_module(module)
         if _FINDER in sys.meta_path:

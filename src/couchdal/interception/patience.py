@@ -29,7 +29,7 @@ class Patience:
             self._until = self._clock() + self.seconds
 
     def left(self, wait: float) -> float:
-        """Return how long to wait: some seconds, or less. Raise ``TimedOut`` if the time is over."""
+        """Return how long to wait: ``wait`` seconds, or less. Raise ``TimedOut`` if the time is over."""
         if self.seconds is None:
             return wait
         left = self._until - self._clock()
@@ -38,7 +38,7 @@ class Patience:
         return min(wait, left)
 
     def sleep(self, seconds: float) -> None:
-        """Wait for some seconds. Raise ``TimedOut`` if the client does not wait so long."""
+        """Wait for some seconds. Raise ``TimedOut`` if the client does not wait that long."""
         self.begin()
         until = self._clock() + seconds
         while (rest := until - self._clock()) > 0:
@@ -54,7 +54,7 @@ class Patience:
             await pause(min(self.left(rest), _LOOK_S))
 
     def watch(self, feed: Feed) -> Feed:
-        """Return a feed that raises ``TimedOut`` when the client would."""
+        """Return a feed that raises ``TimedOut`` when the client would time out."""
         return feed if self.seconds is None else PatientFeed(feed, self)
 
 

@@ -1,6 +1,6 @@
 """The seam of requests: answers a plain request where its adapter would open a connection.
 
-Everything else (streams, uploads, retries, failures) goes the adapter's own way, over the socket of ``http_client``.
+The adapter itself handles all other requests (streams, uploads, retries, failures), over the socket of ``http_client``.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 def replacements(module: ModuleType) -> list[Replace]:
-    """Return what to replace in a module of requests."""
+    """Return the replacements in a module of requests."""
     if module.__name__ == "requests.sessions":
         return [
             (module.Session, "merge_environment_settings", _merge),
@@ -56,7 +56,7 @@ def _split(url: str) -> tuple[_Server, str]:
     return _server(scheme, authority), slash + target
 
 
-# Clients ask few servers, and splitting an address takes as long as answering it.
+# Clients use few servers, and splitting an address takes as long as answering the request.
 @lru_cache(maxsize=64)
 def _server(scheme: str, authority: str) -> _Server:
     parts = urlsplit(f"{scheme}://{authority}")
@@ -67,7 +67,7 @@ def _merge(original: Callable[..., object]) -> Callable[..., object]:
     def merge_environment_settings(
         self: Session, url: str, proxies: object, stream: bool | None, verify: object, cert: object
     ) -> object:
-        """Read no proxies and certificates from the environment: that takes longer than an answer, which needs none."""
+        """Skip the environment's proxies and certificates: an answer needs none, and reading them takes longer."""
         if interception_for(*_split(url)[0].address) is None:
             return original(self, url, proxies, stream, verify, cert)
         return {"proxies": {}, "stream": self.stream if stream is None else stream, "verify": True, "cert": None}
@@ -77,14 +77,14 @@ def _merge(original: Callable[..., object]) -> Callable[..., object]:
 
 def _pairs(original: Callable[..., object]) -> Callable[..., object]:
     def to_key_val_list(value: object) -> object:
-        """Ask a dictionary at once. The original asks first whether it has a protocol, which is slow."""
+        """Convert a dictionary at once. The original first checks for a protocol, which is slow."""
         return list(value.items()) if isinstance(value, dict) else original(value)
 
     return to_key_val_list
 
 
 def _netrc(original: Callable[..., object]) -> Callable[..., object]:
-    """Read the file with passwords once for each server: the original looks for it before each request."""
+    """Read the file with passwords once for each server. The original looks for it before each request."""
     known = lru_cache(maxsize=64)(lambda scheme, authority: original(f"{scheme}://{authority}"))
 
     def get_netrc_auth(url: str | bytes, raise_errors: bool = False) -> object:
@@ -111,7 +111,7 @@ class _Seam:
         self._headers = CaseInsensitiveDict
 
         class Unread(HTTPResponse):
-            """The raw response of an answer whose body is read already. It is made when somebody asks for it."""
+            """The raw response of an answer whose body is read already. It is created on first use."""
 
             def __init__(self, answer: Answer, method: str) -> None:
                 self._make: Callable[[], dict[str, Any]] | None = lambda: _raw_options(answer, b"", method)
@@ -156,7 +156,7 @@ class _Seam:
                     explain(error, *server.address)
                     raise
             made = _plain_request(request, server.host, target)
-            # The other arguments, certificates and proxies, are for servers elsewhere.
+            # The other arguments, certificates and proxies, concern only real servers.
             if made is None:
                 return original(self, request, stream, timeout)
             outcome = interception.outcome(made, _seconds(timeout))
@@ -170,7 +170,7 @@ class _Seam:
         return send
 
     def response(self, adapter: HTTPAdapter, request: PreparedRequest, answer: Answer, *, whole: bool) -> Response:
-        """Return the client's response. If it reads the ``whole`` body next, it finds it read."""
+        """Return the client's response. If the client will read the ``whole`` body next, it is read already."""
         method = request.method or "GET"
         names = [name for name, _ in answer.headers]
         if not whole or b"content-encoding" in names or b"set-cookie" in names or _overrides(adapter, self._build):
@@ -197,7 +197,7 @@ def _decoded(headers: Headers) -> list[tuple[str, str]]:
 
 
 def _plain_request(request: PreparedRequest, host: str, target: str) -> Request | None:
-    """Return the request, or ``None`` if it is sent or answered in parts."""
+    """Return the request, or ``None`` if the request or its answer has several parts."""
     body = request.body
     if isinstance(body, str):
         body = body.encode()
@@ -234,7 +234,7 @@ def _seconds(timeout: Any) -> float | None:
 
 
 class _Head:
-    """What requests reads cookies from."""
+    """The head of an answer, from which requests reads cookies."""
 
     def __init__(self, answer: Answer) -> None:
         self.msg = Message()

@@ -22,11 +22,11 @@ class ServerSide:
         self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=_LIMITS.max_header_size)
         self._head: h11.Request | None = None
         self._parts: list[bytes] = []
-        #: Whether the client gets nothing more over this connection.
+        #: Whether the server sends nothing more over this connection.
         self.is_over: bool = False
 
     def receive(self, data: bytes) -> tuple[bytes, Request | None]:
-        """Return what to send at once, and the request if the client has sent all of it."""
+        """Return the bytes to send at once, and the request if all of it has arrived."""
         http = self._http
         try:
             http.receive_data(data)
@@ -59,7 +59,7 @@ class ServerSide:
             head = h11.Response(status_code=response.status, headers=headers_of(request, response, response.body, None))
             return b"".join(self._http.send(event) or b"" for event in (head, h11.Data(response.body)))
         except h11.LocalProtocolError:
-            # An answer is on its way already.
+            # An answer is being sent already.
             return b""
 
     def head(self, answer: Answer) -> bytes:
@@ -88,7 +88,7 @@ class ServerSide:
                 if part := self.part(chunk):
                     yield part
         except Unreachable:
-            # The client sees that the connection ends.
+            # The client notices that the connection ends.
             self.is_over = True
             return
         yield self.end()

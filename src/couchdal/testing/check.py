@@ -14,7 +14,7 @@ from couchdal.middleware.chain import Steps, install
 
 
 class CheckPlugin:
-    """Notes the servers that requests reach. Runs with ``--dal-check`` register it."""
+    """Checks the servers that a test's requests reach. Runs with ``--dal-check`` register it."""
 
     def __init__(self, config: pytest.Config) -> None:
         # The servers that were used since the last check. A test may have no other reference to them at its end.

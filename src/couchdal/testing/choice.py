@@ -1,6 +1,6 @@
 """``@pytest.mark.dal(backend=...)``: tests that choose their backend.
 
-Tests on memory run first, and those on CouchDB last. When the backend changes, shared fixtures are set up anew.
+Tests on memory run first, and those on CouchDB last. When the backend changes, shared fixtures are set up again.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ _ORDER = ("memory", "sqlite", COMPARE, "couch")
 class ChosenBackends:
     """Runs each test on its backend. Test runs that can have a CouchDB register it.
 
-    ``chosen`` is the backend of tests that do not choose. ``prepare`` gets the backends that tests choose, before
-    the first test.
+    ``chosen`` is the backend of tests that do not choose. ``prepare`` is called before the first test, with the
+    backends that tests choose.
     """
 
     def __init__(self, chosen: str, prepare: Callable[[set[str]], None]) -> None:
         self._chosen = chosen
         self._prepare = prepare
-        # Those of the tests that choose. Other items run once, on the backend of the run.
+        # The backends of the tests that choose one. Other tests run once, on the backend of the run.
         self._backends: dict[pytest.Item, str] = {}
         self._is_collecting = True
 
     def open_unnamed(self) -> BaseBackend:
-        """Return the backend of a handle that names none."""
+        """Return the backend of a handle that does not name one."""
         if self._is_collecting or self._backends:
             return EitherBackend()
         return open_backend(current_backend())
@@ -44,7 +44,7 @@ class ChosenBackends:
         self._is_collecting = False
         if self._backends:
             self._prepare(set(self._backends.values()))
-            # Among tests of one backend the order stays as it is; another plugin may have changed it.
+            # Keep the order of tests on one backend, which another plugin may have chosen.
             items.sort(key=lambda item: _ORDER.index(self._of(item)))
 
     def choose(self, items: list[pytest.Item]) -> dict[pytest.Item, str]:

@@ -1,7 +1,7 @@
 """``--dal-backend=compare``: tests run on CouchDB, and the memory server answers each of their requests, too.
 
 The first answer that differs fails the test that sent the request. The memory server answers as in a run on memory, so
-whoever sends no credentials is an admin there.
+requests without credentials are an administrator's there.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from couchdal.testing.live import LiveDatabases
 from couchdal.testing.mapping import MAPPING
 
 _OUTPUT = "dal_compared"
-# What depends on who the test is: on the memory server, an admin without a name.
+# These values depend on the user. On the memory server, the test is an administrator without a name.
 _ADMIN = KnownDifference(
     "the memory server needs no credentials",
     endpoint="/_session",
@@ -48,7 +48,7 @@ def start(config: pytest.Config, live: LiveDatabases) -> None:
         where=_line_of_test,
         existing=lambda: [name for name in (live.default, *live.existing) if live.exists(name)],
     )
-    # Within faults, which answer for both servers, and outside of the private names.
+    # Inside of faults, which apply to both servers, and outside of the mapping to private names.
     config.add_cleanup(install(comparison.compare, innermost=True, outermost=True))
     config.pluginmanager.register(ComparePlugin(comparison), "dal-compare")
 
@@ -73,7 +73,7 @@ class ComparePlugin:
         return (yield from self._judged())
 
     def _judged(self) -> Generator[None, object, object]:
-        """Run a phase of a test, and fail it if an answer differed. A failure of its own then gets a note."""
+        """Run a phase of a test, and fail it if an answer differed. If it fails itself, add a note to its error."""
         before = self._comparison.difference
         try:
             result = yield

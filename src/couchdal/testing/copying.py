@@ -21,7 +21,7 @@ Leaf = tuple[str, str]
 
 
 class Mark(NamedTuple):
-    """A state of a database, from which later changes are told: its sequence, settings and local documents."""
+    """A state of a database, to find later changes by comparison: its sequence, settings and local documents."""
 
     sequence: str
     settings: dict[str, JSON]
@@ -39,14 +39,14 @@ def objects(value: JSON) -> list[dict[str, JSON]]:
 
 
 def member(value: JSON, name: str) -> JSON:
-    """Return a member of an object; ``None`` if there is no such member."""
+    """Return a member of an object; ``None`` if it does not exist."""
     return value.get(name) if isinstance(value, dict) else None
 
 
 def copy_database(backend: BaseBackend, source: str, target: str) -> bool:
-    """Copy a database to a new one. Return whether the source exists. The order of its changes stays.
+    """Copy a database to a new one, with the order of its changes. Return whether the source exists.
 
-    Sequences begin anew, so the numbers in them are smaller than in the source.
+    Sequences start again, so the numbers in them are smaller than in the source.
     """
     from_, to = f"/{quote(source)}", f"/{quote(target)}"
     try:
@@ -67,7 +67,7 @@ def copy_database(backend: BaseBackend, source: str, target: str) -> bool:
     changes = ask(backend, "GET", f"{from_}/_changes", query="style=all_docs")
     for leaves in _runs(_leaves(changes)):
         documents = read_leaves(backend, source, leaves)
-        # A validation would refuse documents that are older than it.
+        # Write validation functions last: they might refuse documents that are older.
         late += [document for document in documents if "validate_doc_update" in document]
         write_leaves(backend, target, [document for document in documents if document not in late])
     write_leaves(backend, target, late)

@@ -1,6 +1,6 @@
-"""``--dal-backend=sqlite``: the memory server of a test run has its data in a file of the worker's own.
+"""``--dal-backend=sqlite``: the memory server of a test run has its data in a file. Each worker has its own file.
 
-Tests are isolated as on memory. What they write stays above the file, so each test begins with what the file holds.
+Tests are isolated as on memory. Their writes stay in memory above the file, so each test begins with the file's data.
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ def is_compared() -> bool:
 
 
 class EitherBackend(BaseBackend):
-    """Delegates to the backend of the current test: handles that are made at import, and those that a test keeps."""
+    """The backend of handles that outlive a test, such as those created on import. Delegates to the current test's."""
 
     name = "memory or CouchDB"
 
@@ -97,7 +97,7 @@ class EitherBackend(BaseBackend):
         return _AsyncEitherBackend(self)
 
     async def aclose(self) -> None:
-        """Release what the backends hold for this event loop, and the rest."""
+        """Release the backends' resources for this event loop, and all others."""
         for backend in self._asynchronous.values():
             await backend.aclose()
         self.close()

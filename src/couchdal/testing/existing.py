@@ -1,4 +1,4 @@
-"""What exists in every test: the databases of ``dal_databases``, the administrator of ``dal_admin``, the version."""
+"""Settings for every test: the databases of ``dal_databases``, the administrator of ``dal_admin``, the version."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def add_admin(config: pytest.Config) -> None:
 
 
 def check_version(value: object) -> None:
-    """Raise ``pytest.UsageError`` for a version of CouchDB that the memory server cannot be."""
+    """Raise ``pytest.UsageError`` for a version of CouchDB that the memory server does not support."""
     if value:
         from couchdal.api.versions import parse_version  # most test runs name none
 

@@ -1,4 +1,4 @@
-"""Interception in test runs: for all tests by a setting, for one test by a mark or a fixture, and none left on."""
+"""Interception in test runs: for all tests by a setting, and for one test by a mark or a fixture."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def prepare(origins: Iterable[str], where: str) -> Interception:
 
 
 def begin_for(item: pytest.Item) -> Interception | None:
-    """Begin the interception that the marks of a test ask for, if there are any. It ends with the test."""
+    """Begin the interception that the marks of a test define, if there are any. It ends with the test."""
     marks = list(item.iter_markers("dal_intercept"))
     if not marks:
         return None

@@ -55,7 +55,7 @@ class Isolation:
         #: Databases that exist on the memory server in every test.
         self.databases: Sequence[str] = databases
         self._scopes: list[Scope] = []
-        # The fixtures that are being set up, each of which asked for the next one.
+        # The fixtures that are being set up. Each of them requested the next one.
         self._setups: list[_Setup] = []
         # Called when a test begins, before its own fixtures are set up.
         self._prepare = prepare
@@ -92,15 +92,15 @@ class Isolation:
 
     @contextmanager
     def setting_up(self, node: pytest.Item | pytest.Collector) -> Iterator[None]:
-        """Keep what a fixture of a wide scope changes, even if narrower scopes were opened before it.
+        """Keep the changes of a fixture of a wide scope, even if narrower scopes were opened before it.
 
-        A fixture that raises leaves nothing. What other fixtures changed, which it asked for, stays.
+        If the fixture raises, its changes are undone, but not those of fixtures that it requested.
         """
         self.open(node)
         place = next(place for place, scope in enumerate(self._scopes) if scope.node is node)
         live, narrower = self._scopes[place].live, self._scopes[place + 1 :]
         if isinstance(node, pytest.Item):
-            # Its end comes soon.
+            # The scope is about to end, so nothing needs to be kept.
             yield
             return
         with nullcontext() if self.live is None or live is None else self.live.setting_up(live):
@@ -126,7 +126,7 @@ def _lies_within(inner: pytest.Item | pytest.Collector, outer: pytest.Item | pyt
 
 
 def _create(names: Sequence[str]) -> None:
-    """Create databases on the memory server, unless they exist. No snapshot is older, so no rollback deletes them."""
+    """Create databases on the memory server, unless they exist. All snapshots are later, so rollbacks keep them."""
     # Most test runs name no databases.
     from couchdal.backends.memory import default_backend as shared_backend
     from couchdal.http.messages import Request

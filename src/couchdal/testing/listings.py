@@ -1,4 +1,4 @@
-"""What a live server says about itself, with only the databases and replications that tests may see."""
+"""Lists of a live server, reduced to the databases and replications that tests may see."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _REPLICATOR = "_replicator"
 
 
 class Listings:
-    """Answers requests to paths of the server that read, and concern more than one database."""
+    """Answers requests that read lists of the server, which concern more than one database."""
 
     def __init__(self, databases: LiveDatabases, public: Callable[[Response], Response]) -> None:
         self._databases = databases
@@ -39,7 +39,7 @@ class Listings:
         self._names = databases.names
 
     def read(self, request: Request, name: str, method: str) -> Steps:
-        """Send a request, whose path begins with ``name``, and return its answer without what others have."""
+        """Send a request, whose path begins with ``name``, and return its answer without the data of others."""
         segments = split_path(request.path)
         if name == "_all_dbs":
             return (yield from self._list_names(request))
@@ -99,7 +99,7 @@ class Listings:
             if response.status != 200:
                 return response
             rows += objects(response.value())
-        # CouchDB's tag follows the list, too, and not the databases.
+        # CouchDB's ETag also depends on the list, and not on the databases.
         return self._answer_to(request, json_response(rows, headers={"etag": names.headers["etag"]}))
 
     def _key(self, key: JSON) -> JSON:
@@ -108,10 +108,10 @@ class Listings:
         return self._databases.private(key)
 
     def _read_node(self, request: Request, segments: list[str], method: str) -> Steps:
-        """Read something of one node. Its databases are the shards of all databases, and lists of them."""
+        """Answer a request about one node. A node's databases are the shards of all databases, and lists of them."""
         inner = segments[2:] if segments[0] == "_node" else segments
         if not inner or inner[0] in _ABOUT_NODE:
-            # CouchDB ends some answers to HEAD twice. The second end would be taken for the next answer.
+            # CouchDB ends some answers to HEAD twice. The client would take the second end for the next answer.
             response = yield _as_get(request)
             return self._answer_to(request, response)
         if method in ("GET", "HEAD") and len(inner) == 1 and inner[0] in ("_all_dbs", "_dbs"):
@@ -174,7 +174,7 @@ class Listings:
 
 
 def _as_get(request: Request) -> Request:
-    """Return the request whose body tells how long an answer to HEAD is."""
+    """Return the GET request for a HEAD. The length of its answer's body is the length to send."""
     method = "GET" if request.method == "HEAD" else request.method
     return request.with_head(method, request.path, request.query, request.headers)
 

@@ -1,4 +1,4 @@
-"""Databases of a test run on a live CouchDB: which private database a name means in the current scope.
+"""The databases of a test run on a live CouchDB: finds the private database of a name in the current scope.
 
 Each database belongs to the scope (a test, class, module or session) that created it, and is deleted at its end. A
 narrower scope changes the databases of wider ones only after they were copied: at its end the copy takes their place.
@@ -22,7 +22,7 @@ from couchdal.testing.system import SYSTEM_DATABASES, Kept, System
 
 
 class LiveScope:
-    """An open scope, and what its end undoes."""
+    """An open scope, and the changes that its end undoes."""
 
     def __init__(
         self, number: int, known: Collection[str], tokens: Collection[object], *, within: LiveScope | None = None
@@ -30,16 +30,17 @@ class LiveScope:
         self.number = number
         #: For a wide fixture that is being set up: the scope that gets its changes.
         self.within: LiveScope | None = within
-        #: The databases of narrower scopes that such a fixture changes, each with its state before.
+        #: The databases of narrower scopes that such a fixture changes, each with its earlier state.
         self.late: dict[str, Mark] = {}
-        #: Private databases that it may have created.
+        #: Private databases that the scope may have created.
         self.touched: set[str] = set()
-        #: The databases that it changed, each with the private name that takes its place at the end.
+        #: The databases that the scope changed, each with the private name that replaces it at the end.
         self.outer: dict[str, str | None] = {}
-        #: What was created on first use before it: default databases, and those of handles with ``create=True``.
+        #: The databases that were created on first use earlier: default ones, and those of handles with
+        #: ``create=True``.
         self.provided: set[str] = set(known)
         self.tokens: set[object] = set(tokens)
-        #: What it changed of CouchDB's own databases and configuration, by lock.
+        #: The scope's changes to CouchDB's own databases and configuration, by lock.
         self.kept: dict[str, Kept] = {}
         #: The limits that tests gave to CouchDB's own databases, by name. On the server they stay as they are.
         self.limits: dict[str, JSON] = {}
@@ -90,7 +91,7 @@ class LiveDatabases:
             return scope
 
     def end(self, scope: LiveScope) -> None:
-        """Close a scope: delete the databases it created, and put back those it changed."""
+        """Close a scope: delete the databases that it created, and restore those that it changed."""
         with self.lock:
             self._scopes.remove(scope)
             for replication in scope.replications:
@@ -114,7 +115,7 @@ class LiveDatabases:
 
     @contextmanager
     def setting_up(self, scope: LiveScope) -> Iterator[None]:
-        """Leave to a wide scope what its fixture creates and changes, although narrower scopes may be open.
+        """Assign the databases that a fixture creates and changes to its wide scope, even if narrower scopes are open.
 
         If the fixture raises, undo it.
         """
@@ -164,7 +165,7 @@ class LiveDatabases:
             return private
 
     def skip_default(self, name: str) -> None:
-        """Note that a test created or deleted the default database itself, so that it is not created any more."""
+        """Note that a test created or deleted the default database itself, so that first use does not create it."""
         if name == self.default:
             self._provided.add(name)
 
@@ -222,7 +223,7 @@ class LiveDatabases:
         if owner is None or before is None:
             scope.outer.setdefault(name, None)
         elif self._is_narrower(owner, scope):
-            # Its end would undo what the fixture changed.
+            # Otherwise the end of the owner would undo the fixture's changes.
             if private is not None:
                 self._owners[private] = owner
                 owner.touched.add(private)
@@ -235,7 +236,7 @@ class LiveDatabases:
             del self._owners[before]
 
     def _carry_over(self, name: str, private: str, before: Mark, owner: LiveScope, scope: LiveScope) -> None:
-        """Keep for a wide scope what its late fixture has changed of a database of a narrower one."""
+        """Keep, for a wide scope, the changes that its late fixture made to a database of a narrower scope."""
         while self._is_narrower(owner, scope):
             outer = owner.outer.get(name)
             if outer is None:
@@ -276,7 +277,7 @@ class LiveDatabases:
         return any(kept.path == path for scope in self._scopes for kept in scope.kept.values())
 
     def _clean(self) -> None:
-        """Remove what killed runs left behind, before the first request of this run."""
+        """Remove the leftovers of killed runs, before the first request of this run."""
         if self._cleaned:
             return
         self._cleaned = True

@@ -119,7 +119,7 @@ class Mapping:
         if explicit == "DELETE" and response.status in (200, 202):
             databases.deleted(name)
         if request.method == "HEAD" and "content-length" in response.headers and (root or _may_show_name(rest)):
-            # The length is that of the private name.
+            # CouchDB's length is that of the answer with the private name.
             whole = yield sent.with_head("GET", sent.path, sent.query, sent.headers)
             if whole.status == response.status and whole.stream is None:
                 response.headers["content-length"] = str(len(self._public(whole).content()))
@@ -169,7 +169,7 @@ class Mapping:
         return self._names.public_bytes(self._replications.original(data))
 
     def _with_host(self, address: str, request: Request) -> str:
-        """Return an address with the host that the client asked, if it named one."""
+        """Return an address with the host that the client used, if it named one."""
         host = request.headers.get("host")
         if host is None or not address.startswith(self._server.name + "/"):
             return address
@@ -177,7 +177,7 @@ class Mapping:
 
 
 def _may_show_name(rest: str) -> bool:
-    """Return whether a function answers a path. It gets the name of the database."""
+    """Return whether a function answers a path. Its answer may contain the name of the database, which it gets."""
     return "/_show/" in rest or "/_list/" in rest
 
 

@@ -1,4 +1,4 @@
-"""The mark ``dal``: what it may say, and what it says about the backend of a test."""
+"""The mark ``dal``: its allowed arguments, and the backend that it chooses for a test."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def marked_backend(item: pytest.Item) -> str | None:
 
 
 def needs_emulator(item: pytest.Item) -> bool:
-    """Return whether the nearest mark that decides it says that a test needs the emulator."""
+    """Return whether a test needs the emulator, by the nearest mark that names a backend or the emulator."""
     for mark in item.iter_markers("dal"):
         if "emulator" in mark.kwargs:
             return bool(mark.kwargs["emulator"])

@@ -1,7 +1,7 @@
-"""Private names: what the databases of a test run are called on a live server.
+"""Private names: the names of a test run's databases on a live server.
 
 A private name has the run's start, its machine and its process, the number of a scope, and the name that the test
-wrote. A later run recognizes from it what a killed run left behind.
+uses. By these names, a later run recognizes the databases of a killed run.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from couchdal.errors import CouchError
 from couchdal.http.urls import quote_like_couchdb
 
 PREFIX = "dal-test-"
-#: Runs on other machines are taken for dead after this time.
+#: Runs on other machines count as ended after this time.
 MAX_AGE_S = 6 * 3600
 # CouchDB's limit for the last segment. Only the first one grows, and it gets no longer than this either.
 _MAX_LENGTH = 238
@@ -56,7 +56,7 @@ def run_of(name: str) -> str | None:
 def has_ended(run: str, now: float | None = None) -> bool:
     """Return whether a run has ended: its process is gone, or it is on another machine and old."""
     started, host, process = run.removeprefix(PREFIX).strip("-").split("-")
-    # On Windows, asking for a process by a signal would end it.
+    # On Windows, a signal that only checks for a process would end it.
     if host == machine() and os.name == "posix":
         return not _is_alive(int(process, 36))
     return (time.time() if now is None else now) - int(started, 36) > MAX_AGE_S

@@ -1,4 +1,4 @@
-"""Requests that change what a live server has only once: kept before they are sent, or refused."""
+"""Requests that change data which a live server has only once: keep the old values first, or refuse the request."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _DOCUMENTS = ("/{db}/_local/{local}", "/{db}/_design/{design}", "/{db}/{doc_id}"
 _ATTACHMENTS = ("/{db}/_design/{design}/{name...}", "/{db}/{doc_id}/{name...}")
 # Server paths whose requests change nothing that lasts.
 _LASTING = ("_node", "_cluster_setup", "_reshard", "_restart", "_dbs", "_nodes", "_metadata", "_scheduler")
-# Without these the test run would lose its way back to the server.
+# Without these keys the test run could no longer reach the server.
 _VITAL = {
     "chttpd": ("port", "bind_address", "authentication_handlers", "enable_cors_handler"),
     "httpd": ("port", "bind_address", "authentication_handlers"),
@@ -29,7 +29,7 @@ _VITAL = {
     "mem3": ("shards_db", "nodes_db"),
     "global_changes": ("dbname",),
 }
-# Sections that would let tests at other databases: by another host name, or one for each user.
+# With these sections, tests could reach other databases: by another host name, or one for each user.
 _UNSAFE_SECTIONS = ("vhosts", "couch_peruser")
 
 
@@ -44,7 +44,7 @@ def is_write(request: Request, method: str) -> bool:
 
 
 def keep_system(databases: LiveDatabases, request: Request, method: str) -> Request | Response:
-    """Keep what a request to one of CouchDB's own databases is about to change.
+    """Keep the old values that a request to one of CouchDB's own databases is about to change.
 
     Return the request to send: new documents get their ids here. Return a 403 if the change cannot be undone.
     """
@@ -141,7 +141,7 @@ def _keep(databases: LiveDatabases, request: Request, kind: str, paths: Sequence
 
 
 def keep_server(databases: LiveDatabases, request: Request, method: str) -> Response | None:
-    """Keep what a request to a path of the server is about to change. Return a 403 if it cannot be undone."""
+    """Keep the old values that a request to a path of the server will change. Return a 403 if that is impossible."""
     segments = split_path(request.path)
     if not segments or segments[0] not in _LASTING:
         return None
@@ -158,6 +158,6 @@ def refuse(request: Request, method: str, database: str | None = None) -> Respon
     """Return the 403 for a request that cannot be undone."""
     way = "tests may not send it to a live server"
     if database is not None:
-        way = f"only --dal-live-database={database} lets tests at {database} as it is"
+        way = f"only --dal-live-database={database} lets tests use {database} as it is"
     reason = f"the test run could not undo {method} {request.path}: {way}"
     return error_response(Forbidden(reason), request)

@@ -1,4 +1,4 @@
-"""Replications on a live server: the databases that they name are private, as all others."""
+"""Replications on a live server: the databases that they name get private names, like all others."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _PORT = 5984
 
 
 class Replications:
-    """Replaces the databases in replications, and puts back the addresses that tests wrote."""
+    """Replaces the databases in replications, and restores the tests' addresses in answers."""
 
     def __init__(self, databases: LiveDatabases, server: CouchServer) -> None:
         self._databases = databases
@@ -43,7 +43,7 @@ class Replications:
         self._written: dict[str, str] = {}
 
     def run(self, request: Request, method: str) -> Steps:
-        """Send a request to ``_replicate`` with private names, unless it would change what others have."""
+        """Send a request to ``_replicate`` with private names, unless it would change the data of others."""
         if self.is_refused(request):
             return refuse(request, method)
         body = request.value()
@@ -89,7 +89,7 @@ class Replications:
             return True
         if port_of(address) not in (port_of(str(self._server.url)), _PORT):
             return False
-        # CouchDB may run in a container, and call itself by its name there.
+        # CouchDB may run in a container, and use its name there.
         return any(is_same_host(parts.hostname or "", name) for name in (self._server.url.host, "localhost"))
 
     def _name_in(self, address: str) -> str:
@@ -184,7 +184,7 @@ def _keys(value: JSON) -> list[str]:
 
 
 def _parsed(request: Request) -> JSON:
-    """Return a body whatever its content type: CouchDB takes documents with any."""
+    """Return a decoded body. Ignore its content type, as CouchDB does for documents."""
     try:
         value: JSON = json.loads(request.body) if request.body else None
     except ValueError:
@@ -217,5 +217,5 @@ def is_same_host(one: str, other: str) -> bool:
 
 
 def _is_intercepted(parts: SplitResult) -> bool:
-    """Return whether requests to an address go on to the server of the test run."""
+    """Return whether requests to an address are intercepted and sent to the server of the test run."""
     return bool(ANSWERED) and ANSWERED.find(parts.scheme, parts.hostname or "", parts.port) is not None

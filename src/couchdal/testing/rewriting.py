@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
 from typing import TypeAlias
 
-#: Returns what replaces a line. It may raise ``LastLine``.
+#: Returns the replacement of a line. It may raise ``LastLine``.
 Rewrite: TypeAlias = Callable[[bytes], bytes]
 
 

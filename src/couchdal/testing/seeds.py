@@ -41,7 +41,7 @@ def _files(folder: Path, text: str, origin: str) -> list[Path]:
 
 
 def plant(item: pytest.Item) -> None:
-    """Load the seeds of a test into its databases. Raise ``pytest.UsageError``, or what loading a file raises."""
+    """Load the seeds of a test into its databases. Raise ``pytest.UsageError``, or the error of loading a file."""
     by_database: dict[str | None, list[Path]] = {}
     for file, database in seeds_of(item):
         by_database.setdefault(database, []).append(file)

@@ -1,7 +1,7 @@
 """Hypothesis strategies: documents, selectors, edit histories with conflicts, and a state machine of a database.
 
 They need the extra ``couchdal[hypothesis]``. Documents and selectors share their field names, so that queries find
-something.
+documents.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ def edit_histories(
     max_edits: int = 8,
     bodies: SearchStrategy[dict[str, JSON]] | None = None,
 ) -> list[dict[str, JSON]]:
-    """Draw the edits of one document as replicas may have made them, with conflicts and deletions.
+    """Draw edits of one document, as several replicas may make them, with conflicts and deletions.
 
     Store them with ``bulk_docs(edits, new_edits=False)``, in any order: CouchDB makes one tree of them.
     """

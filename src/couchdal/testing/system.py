@@ -1,8 +1,8 @@
-"""What a live server has only once: its own databases and its configuration. Tests change it, and it is put back.
+"""CouchDB's own databases and configuration, which a live server has only once: saves old values and restores them.
 
 Each document, setting and configuration key is read before its first change and written back at the end of the scope
-that changed it. Until then a small database on the server holds the old value: no other run changes the same thing
-meanwhile, and if this run is killed, the next one puts the value back.
+that changed it. Until then a small database on the server, the lock, holds the old value. Other runs that want to
+change the same value wait meanwhile. If this run is killed, the next one restores the value.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from couchdal.testing.names import PREFIX, PrivateNames, has_ended
 SYSTEM_DATABASES = ("_users", "_replicator", "_global_changes")
 _KEPT = PREFIX + "kept-"
 _OWNER = "/owner"
-# How long to wait for another run to put something back, and for one that was killed before it said who it is.
+# How long to wait until another run restores a value, and for a run that was killed before it named itself in its lock.
 _WAIT_S = 60.0
 _POLL_S = 0.05
-# How long another run may look at a lock.
+# How long another run may claim a lock to examine it.
 _CLAIMED_S = 5.0
 # The kind of a claim: its run has changed nothing.
 _NOTHING = "nothing"
@@ -40,7 +40,7 @@ _MOST_JOBS = 100_000
 
 
 class Kept(NamedTuple):
-    """Something that tests changed, and its value before.
+    """A value that tests changed, as it was before.
 
     ``kind`` is ``document``, ``local``, ``setting``, ``config`` or ``database``. The server is asked for ``path``.
     """
@@ -60,13 +60,13 @@ def lock_of(kind: str, path: str) -> str:
 
 
 class Keeping(Protocol):
-    """A scope, as far as this module knows it."""
+    """The part of a scope that this module uses."""
 
     kept: dict[str, Kept]
 
 
 class System:
-    """Reads old values before they change, and puts them back."""
+    """Reads old values before they change, and restores them."""
 
     def __init__(self, backend: BaseBackend, names: PrivateNames) -> None:
         self._backend = backend
@@ -75,9 +75,9 @@ class System:
         self._user: JSON = None
 
     def keep(self, scope: Keeping, kind: str, paths: Iterable[str]) -> None:
-        """Read the values of what a test is about to change, unless the scope has them already.
+        """Read the values that a test is about to change, unless the scope has them already.
 
-        Raise ``BackendError`` if another test run goes on changing the same thing.
+        Raise ``BackendError`` if another test run does not stop changing the same values.
         """
         for path in paths:
             lock = lock_of(kind, path)
@@ -100,7 +100,7 @@ class System:
                 return kept
 
     def _own(self, lock: str, kept: Kept) -> bool:
-        """Say in a lock who holds it, and what to put back. Return ``False`` if another run has the lock by now."""
+        """Write the owner and the value to restore into a lock. Return ``False`` if another run has the lock by now."""
         deadline = time.monotonic() + _CLAIMED_S
         while True:
             try:
@@ -108,7 +108,7 @@ class System:
             except CouchError as error:
                 if error.status not in (404, 409):
                     raise
-                # 404: another run has removed the lock: nobody had said for long whose it was. 409: it looks at it.
+                # 404: another run has removed the lock, because it had no owner for too long. 409: a run examines it.
                 if error.status == 404 or time.monotonic() > deadline:
                     return False
                 time.sleep(_POLL_S)
@@ -125,7 +125,7 @@ class System:
         return self._user
 
     def end(self, scope: Keeping, outer: Iterable[Keeping]) -> None:
-        """Put back what a scope changed. ``outer`` are the scopes that stay open."""
+        """Restore the values that a scope changed. ``outer`` are the scopes that stay open."""
         still_held = {lock for other in outer for lock in other.kept}
         for lock, kept in reversed(scope.kept.items()):
             _put_back(self._backend, kept)
@@ -153,7 +153,7 @@ class System:
                     ask(self._backend, "POST", "/_replicate", {"replication_id": job["id"], "cancel": True})
 
     def restore_ended(self, names: Iterable[str]) -> None:
-        """Put back what killed runs changed. ``names`` are databases of the server."""
+        """Restore the values that killed runs changed. ``names`` are databases of the server."""
         for name in names:
             if name.startswith(_KEPT):
                 self._release_ended(name)
@@ -170,14 +170,14 @@ class System:
                 continue
             if time.monotonic() > deadline:
                 raise BackendError(
-                    f"another test run is changing {unquote(path)}, and has not put it back for {_WAIT_S:g} s; let one"
+                    f"another test run is changing {unquote(path)}, and has not restored it for {_WAIT_S:g} s; let one"
                     " worker run the tests that change it (xdist_group), or change it in tests, not in wider fixtures",
                     self._backend.name,
                 )
             time.sleep(_POLL_S)
 
     def _release_ended(self, lock: str) -> bool:
-        """Put back an old value that a killed run left, and return whether there was one."""
+        """Restore an old value that a killed run left. Return whether there was one."""
         try:
             owner = ask(self._backend, "GET", f"/{lock}{_OWNER}")
         except CouchError:
@@ -185,7 +185,7 @@ class System:
         if not isinstance(owner, dict) or not has_ended(str(owner["run"])):
             return False
         try:
-            # Of several that see the ended run, one puts the value back: the others get 409, or 404.
+            # If several runs find the ended one, only one restores the value: the others get 409, or 404.
             ask(self._backend, "PUT", f"/{lock}{_OWNER}", {**owner, "run": self._run})
         except CouchError:
             return False
@@ -196,18 +196,18 @@ class System:
         return True
 
     def _remove_nameless(self, lock: str) -> bool:
-        """Remove a lock whose run was killed before it said who it is. Return whether this was one."""
+        """Remove a lock whose run was killed before it named itself in it. Return whether this was one."""
         created = self._created(lock)
         if created is None or time.time() - created <= _WAIT_S:
-            # The run may be about to say who it is.
+            # The run may be about to name itself.
             return False
         try:
-            # Of several runs that find it, one claims it: the others get 409, or 404.
+            # If several runs find it, only one claims it: the others get 409, or 404.
             claim = ask(self._backend, "PUT", f"/{lock}{_OWNER}", self._owner(Kept(_NOTHING, "", [])))
         except CouchError:
             return False
         if self._created(lock) != created:
-            # The lock is another one: somebody else removed the old one, and a third run has created it anew.
+            # This is another lock: a second run removed the old one, and a third run has created this one.
             with suppress(CouchError):
                 ask(self._backend, "DELETE", f"/{lock}{_OWNER}", query=f"rev={member(claim, 'rev')}")
             return False

@@ -1,4 +1,4 @@
-"""Threads that outlive the test that started them: a warning names each one that then writes."""
+"""Threads that outlive their test: a warning names each one that writes afterwards."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class OutlivingThreads:
-    """Notes the threads that tests leave, and what they write."""
+    """Notes the threads that tests leave running, and their writes."""
 
     def __init__(self) -> None:
         self._known: list[threading.Thread] = threading.enumerate()
@@ -32,7 +32,7 @@ class OutlivingThreads:
             return (yield)
         finally:
             if not isinstance(request.node, pytest.Item):
-                # The threads of a fixture with a wide scope may go on.
+                # The threads of a fixture with a wide scope may keep running.
                 self._known = threading.enumerate()
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -46,7 +46,7 @@ class OutlivingThreads:
         self._close()
 
     def _end_test(self, item: pytest.Item) -> None:
-        """Look for new threads at the end of a test, and warn of what older ones have written meanwhile."""
+        """Look for new threads at the end of a test, and warn of writes by older ones meanwhile."""
         now = threading.enumerate()
         if now != self._known:
             for thread in now:

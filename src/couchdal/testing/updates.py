@@ -25,11 +25,11 @@ _TIMEOUT_S = 60.0
 def read_updates(request: Request, is_visible: Callable[[str], bool]) -> Steps:
     """Send a request for the feed of databases, and return its answer without the databases of others.
 
-    CouchDB's limit would count those too, so it is applied here. ``longpoll`` waits by polling: CouchDB would end it
-    with a change of another database.
+    CouchDB's limit would count those databases too, so it is applied here. ``longpoll`` waits by polling: CouchDB would
+    end it with a change of another database.
     """
     given = dict(parse_query(request.query))
-    # Without a limit, and with a limit of 0, CouchDB sends what it always sends.
+    # Without a limit, or with a limit of 0, the number of rows does not change.
     limit = int(given["limit"]) if _is_number(given.get("limit")) else 0
     if limit:
         del given["limit"]

@@ -1,4 +1,4 @@
-"""The storage contract: what the engine needs to keep the documents of one database.
+"""The storage contract: the methods with which the engine keeps the documents of one database.
 
 A storage returns its own records and bodies, so nobody may change them. Code that answers a client copies the body
 first. The caller holds the server's lock or has pinned the storage, and checks everything before it writes.
@@ -15,7 +15,7 @@ from couchdal.errors import ServerError
 
 
 class Record(Protocol):
-    """What a storage needs to know of a document: its id, its last update sequence, and whether it is deleted."""
+    """The parts of a document that a storage reads: its id, its last update sequence, and whether it is deleted."""
 
     @property
     def doc_id(self) -> str: ...
@@ -86,11 +86,11 @@ class Storage(ABC, Generic[R]):
     #: Whether indexes are kept on a disk together with the documents.
     keeps_indexes: bool = False
 
-    #: How many readers work on this very storage without the server's lock. Until they end, nobody writes to it.
+    #: How many readers work on this storage without the server's lock. Until they end, it is not written to.
     pins: int
 
     def pin(self) -> Storage[R]:
-        """Return this state for a reader that works without the server's lock. The reader calls ``unpin`` of it."""
+        """Return this state for a reader that works without the server's lock. The reader calls its ``unpin``."""
         self.pins += 1
         return self
 
@@ -103,16 +103,16 @@ class Storage(ABC, Generic[R]):
         self.pins = 0
 
     def steady(self) -> Storage[R]:
-        """Return this state for an overlay. Nobody writes to it any more, or it is a storage apart."""
+        """Return this state for an overlay. It is not written to any more, or it is a separate storage."""
         return self
 
     def resumed(self) -> Storage[R] | None:
-        """Return the storage that has its state on the disk, and goes on from there; None if it is in memory."""
+        """Return the storage whose state is on the disk, to write to it again; None if it is in memory."""
         return None
 
     @abstractmethod
     def get(self, doc_id: str) -> R | None:
-        """Return a document, deleted or not; None if there never was one."""
+        """Return a document, deleted or not; None if it never existed."""
 
     def on_disk(self) -> tuple[Storage[R], set[str]] | None:
         """Return the storage on disk that this one builds on, and the ids that may differ; None if all is in memory."""
@@ -133,7 +133,7 @@ class Storage(ABC, Generic[R]):
         return None
 
     def getter(self, doc_ids: Iterable[str]) -> Callable[[str], R | None]:
-        """Return a function that returns these documents as ``get`` does, but reads them together."""
+        """Return a function that returns these documents as ``get`` does, but reads them in batches."""
         return self.get
 
     @abstractmethod

@@ -1,4 +1,4 @@
-"""Storage of what is written while readers need the storage below as it is. Later it sinks into that storage."""
+"""Storage of writes that are made while readers need the storage below unchanged. Later they move into that storage."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Layer(OverlayStorage[R]):
 
     def __init__(self, below: Storage[R]) -> None:
         super().__init__(below)
-        # Also if it has no changes: the storage below will get those of this layer.
+        # Unlike an overlay, keep a storage below that has no changes: it will get those of this layer.
         self.below = below
 
     def next_moves(self, most: int) -> list[tuple[R | None, R | None]]:
@@ -69,7 +69,7 @@ class Layer(OverlayStorage[R]):
         self._locals = {}
 
     def alone(self) -> Storage[R] | None:
-        """Return a storage with all documents and nothing below it, if there was no document below."""
+        """Return a storage with all documents and nothing below it, if the storage below is empty."""
         below = self.below
         if not isinstance(below, MemoryStorage) or below.records or self._hidden:
             return None

@@ -3,7 +3,8 @@
 Documents are in a dictionary, live ids in a sorted list of chunks, and update sequences in an array that grows at its
 end. So reading or writing one document costs the same in a small database and in a large one.
 
-What readers sort for the next reader changes under a lock, because readers of a pinned storage hold no other.
+Readers sort lists for the next reader. They do so under a lock of their own, because readers of a pinned storage do not
+hold the server's.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class Sorting:
-    """The lock of all sorted lists: also of their positions, which ``sortedcontainers`` computes when it is asked."""
+    """The lock of all sorted lists, and of their positions, which ``sortedcontainers`` computes on demand."""
 
     def __init__(self) -> None:
         self.lock: RLock = RLock()
@@ -30,7 +31,7 @@ class Sorting:
             os.register_at_fork(after_in_child=self._after_fork)
 
     def _after_fork(self) -> None:
-        """Replace the lock, which a thread may have held that does not exist in this process."""
+        """Replace the lock: the thread that held it may not exist in the forked process."""
         self.lock = RLock()
 
 
@@ -150,7 +151,7 @@ class MemoryStorage(Storage[R]):
     def _order(self) -> list[R]:
         with sorting.lock:
             if self._live_ids is None and not self._ids_torn:
-                # A list is enough until somebody asks for a range.
+                # A list is enough until a request needs a range.
                 self._unsorted.sort()
                 ids: Iterable[str] = self._unsorted
             else:
@@ -210,7 +211,7 @@ class _SequenceLog(Generic[R]):
         self._blanks += 1
         if self._blanks > 64 and self._blanks * 2 > len(self._records):
             records = [record for record in self._records if record is not None]
-            # New lists, because readers may be in the middle of the old ones.
+            # Make new lists, because readers may be in the middle of the old ones.
             self._records, self._seqs, self._blanks = list(records), [record.seq for record in records], 0
 
     def replace(self, record: R) -> None:

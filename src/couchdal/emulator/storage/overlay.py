@@ -1,7 +1,7 @@
-"""Storage of the differences from another storage, which nobody writes to any more.
+"""Storage of the differences from another storage, which is not written to any more.
 
-What is written goes to the overlay and hides what is below. Snapshots, rollbacks and forks use this: they cost what
-was changed, not what the database holds.
+Writes go to the overlay and hide the documents below. Snapshots, rollbacks and forks use overlays: their cost depends
+on the changes, not on the size of the database.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from couchdal.emulator.storage.base import LocalDocument, R, Shelf, Storage
 from couchdal.emulator.storage.memory import MemoryStorage, sorting
 
 _by_id = attrgetter("doc_id")
-# Shared by overlays that hide nothing. Most do, and making sorted lists is half the cost of an overlay.
+# Shared by overlays that hide nothing, as most do. Creating sorted lists is half the cost of an overlay.
 _NOTHING: SortedList[Any] = SortedList()
 
 
@@ -53,7 +53,7 @@ class OverlayStorage(Storage[R]):
         return bool(self._own.records or self._hidden or self._replaced or self._locals)
 
     def depth(self) -> int:
-        """Return how many overlays lie upon one another."""
+        """Return the number of overlays above one another."""
         return 1 + (self.below.depth() if isinstance(self.below, OverlayStorage) else 0)
 
     def changed_ids(self, since: Storage[R]) -> set[str] | None:

@@ -29,7 +29,7 @@ class Owner:
                 found = os.read(self._file, 4096).decode("utf-8", "replace").strip()
                 os.close(self._file)
                 raise NotConfigured(f"{path} is in use by {found or 'another process'}; one process owns it") from None
-            # The owner before removed the file while this process was opening it.
+            # Otherwise the last owner removed the file while this process was opening it: try again.
             if _is_current(self._file, self._path):
                 break
             os.close(self._file)
@@ -38,7 +38,7 @@ class Owner:
     def announce(self, address: str) -> None:
         """Let others read the process id and the address of this process."""
         text = f"process {os.getpid()}" + (f" at {address}" if address else "")
-        # The lock holds without the text, which does not fit on a full disk.
+        # The lock also works without the text, which cannot be written to a full disk.
         with suppress(OSError):
             os.ftruncate(self._file, 0)
             os.pwrite(self._file, text.encode(), 0)
@@ -60,7 +60,7 @@ def _lock(file: int) -> None:
     except ImportError:  # Windows
         import msvcrt  # only there
 
-        # A byte that nobody reads, because nobody can read a locked one.
+        # Lock a byte that is never read, because a locked byte cannot be read.
         os.lseek(file, 1 << 20, os.SEEK_SET)
         msvcrt.locking(file, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
         os.lseek(file, 0, os.SEEK_SET)

@@ -1,7 +1,7 @@
 """A data file: an SQLite database with transactions, and errors that name the file.
 
-It knows tables, but no documents. One connection reads and writes. A state of the file that somebody still reads gets
-a connection of its own when the next transaction begins.
+This module knows tables, but not documents. One connection reads and writes. If a state of the file is still being read
+when the next transaction begins, that state gets its own connection.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _FULL = sqlite3.SQLITE_FULL
 _BROKEN = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 _files: WeakSet[DataFile] = WeakSet()
-# Connections of the parent process. To close them here could harm the file.
+# Connections of the parent process. Closing them in the forked process could damage the file.
 _abandoned: list[object] = []
 
 
@@ -54,7 +54,7 @@ class DataFile:
         self._owner: Owner | None = None
         self._writer: sqlite3.Connection | None = None
         self._lock = RLock()
-        # The present state, if somebody needs it.
+        # The present state, if a reader uses it.
         self._point: ReferenceType[Point] | None = None
         self._points: WeakSet[Point] = WeakSet()
         #: The blocks of indexes that were read last.
@@ -65,7 +65,7 @@ class DataFile:
     # --- opening and closing ------------------------------------------------------------------------------------------
 
     def open(self) -> None:
-        """Open the file. Create it if it does not exist, unless it is opened only to be read."""
+        """Open the file. Create it if it does not exist, unless it is opened read-only."""
         path = self.path
         is_new = not os.path.exists(path)
         if is_new and self.read_only:
@@ -86,7 +86,9 @@ class DataFile:
                 if not self.read_only:
                     prepare(self._writer, path, version, self._synchronous)
                 elif version != FORMAT:
-                    raise NotConfigured(f"{path} has format {version}; open it once to be written, which changes that")
+                    raise NotConfigured(
+                        f"{path} has format {version}; open it once for writing, which changes the format"
+                    )
                 check_length(self._writer, path)
             is_usable = True
         finally:
@@ -116,7 +118,7 @@ class DataFile:
                 self._owner = None
 
     def abandon(self) -> None:
-        """Forget, in a forked process, what belongs to its parent."""
+        """Forget, in a forked process, the connections and the lock of its parent."""
         _abandoned.append(self._writer)
         self._writer, self._lock = None, RLock()
         self.cache.clear()
@@ -131,7 +133,7 @@ class DataFile:
     @property
     def _open_writer(self) -> sqlite3.Connection:
         if self._writer is None:
-            raise NotConfigured(f"{self.path} is closed; a forked process must open it anew")
+            raise NotConfigured(f"{self.path} is closed; a forked process must open it again")
         return self._writer
 
     def rows(self, statement: str, values: Values = ()) -> list[Row]:
@@ -151,7 +153,7 @@ class DataFile:
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """Make all changes of the block, or none. At its end they are on the disk."""
+        """Make all changes of the block, or none. At the end of the block they are on the disk."""
         with self._lock, self._named_errors():
             writer = self._open_writer
             # An exception may have interrupted another transaction between two statements.
@@ -169,9 +171,9 @@ class DataFile:
                 self.undo()
 
     def _revoke(self, writer: sqlite3.Connection) -> None:
-        """Let the log end before a commit that could not be synced: it would be there after a crash."""
+        """End the log before a commit that could not be synced. Otherwise the commit could be there after a crash."""
         self.undo()
-        # Another commit takes its place.
+        # Another commit replaces it.
         with suppress(sqlite3.Error):
             writer.execute("INSERT INTO meta VALUES ('refused', 1) ON CONFLICT DO UPDATE SET value = value + 1")
 
@@ -186,7 +188,7 @@ class DataFile:
     # --- states -------------------------------------------------------------------------------------------------------
 
     def hold(self) -> None:
-        """Show the present state from now on, although the owner of the file goes on. The file is read-only."""
+        """Show the present state from now on, even if the owner of the file writes. This object is read-only."""
         with self._lock, self._named_errors(opening=True):
             if not self._open_writer.in_transaction:
                 begin_reading(self._open_writer)
@@ -202,7 +204,7 @@ class DataFile:
             return point
 
     def _leave_point(self) -> None:
-        """Give the present state a connection of its own, if somebody needs it, because this one goes on."""
+        """Give the present state its own connection, if a reader uses it, because this connection will write."""
         point = None if self._point is None else self._point()
         if point is not None:
             with self._named_errors():
@@ -230,7 +232,7 @@ class DataFile:
     # --- house-keeping ------------------------------------------------------------------------------------------------
 
     def shrink(self, pages: int) -> bool:
-        """Give the space of so many unused pages back to the file system. Return whether there are more."""
+        """Give the space of this many unused pages back to the file system. Return whether there are more."""
         with self._lock, self._named_errors():
             writer = self._open_writer
             self.undo()
@@ -247,7 +249,7 @@ class DataFile:
         return [] if found == ["ok"] else found
 
     def damaged(self, what: str) -> ServerError:
-        """Return the error for data that its checksum does not fit."""
+        """Return the error for data that does not fit its checksum."""
         return ServerError(f"{self.path} is damaged: {what}", error="file_corruption")
 
     @contextmanager
@@ -274,7 +276,7 @@ class DataFile:
 
 
 class Point:
-    """One state of a data file. It can be read as long as it is referenced, whatever is written meanwhile."""
+    """One state of a data file. It can be read as long as it is referenced, even if the file is written meanwhile."""
 
     def __init__(self, file: DataFile) -> None:
         self._file = file
@@ -286,7 +288,7 @@ class Point:
         file = self._file
         if self._connection is None:
             with file._lock:
-                # The file may have gone on meanwhile.
+                # The file may have been written meanwhile.
                 if self._connection is None:
                     return file.rows(statement, values)
         with self._lock, file._named_errors():
@@ -313,7 +315,7 @@ class Point:
 
 
 def copy_file(path: str, copy: str) -> None:
-    """Copy a data file, also while another process owns it. Raise ``NotConfigured`` if it is none."""
+    """Copy a data file, even while another process owns it. Raise ``NotConfigured`` if it is not a data file."""
     file = DataFile(path, read_only=True)
     try:
         file.copy(copy)

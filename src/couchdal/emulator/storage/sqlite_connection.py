@@ -11,26 +11,26 @@ from couchdal.emulator.storage.sqlite_schema import APPLICATION_ID, FORMAT, MIGR
 from couchdal.errors import NotConfigured
 
 _BUSY_TIMEOUT_S = 10
-# The log grows while long requests read earlier states. When it is used anew, so much of it stays.
+# The log grows while long requests read earlier states. When SQLite starts it again, it keeps this size at most.
 _LOG_BYTES = 16 << 20
 _HEADER = b"SQLite format 3\0"
 
 
 def check_header(path: str) -> None:
-    """Raise ``NotConfigured`` if a file does not begin as one of SQLite does."""
+    """Raise ``NotConfigured`` if a file does not begin as an SQLite database does."""
     try:
         with open(path, "rb") as file:
             head = file.read(100)
     except OSError as error:
         raise NotConfigured(f"{path} cannot be read: {error.strerror or error}") from None
     if not head:
-        raise NotConfigured(f"{path} is empty; remove it, and couchdal creates it anew")
+        raise NotConfigured(f"{path} is empty; remove it, and couchdal creates a new one")
     if head[: len(_HEADER)] != _HEADER or len(head) < 100:
         raise NotConfigured(f"{path} is not a data file of couchdal, or its beginning is damaged")
 
 
 def create(path: str) -> None:
-    """Create a file without data. It gets its name when it is complete, so no crash leaves a part of it there."""
+    """Create a file without data. It gets its name when it is complete, so a crash never leaves a part of it."""
     new = path + "-new"
     with suppress(FileNotFoundError):
         os.unlink(new)
@@ -49,7 +49,7 @@ def create(path: str) -> None:
 
 
 def connect(path: str, cache_kib: int, mode: str) -> sqlite3.Connection:
-    """Open a connection that keeps so many pages in memory. ``mode`` is ``rw`` or ``ro``."""
+    """Open a connection that caches ``cache_kib`` KiB of pages. ``mode`` is ``rw`` or ``ro``."""
     query = f"mode={mode}"
     if mode == "ro" and not os.access(os.path.dirname(path), os.W_OK) and not os.path.exists(path + "-wal"):
         # SQLite would create a log, even to read.
@@ -103,8 +103,8 @@ def prepare(connection: sqlite3.Connection, path: str, version: int, synchronous
         version += 1
         connection.execute(f"PRAGMA user_version = {version}")
         connection.execute("COMMIT")
-    # The name of a new file must be on the disk. And the journal of the change to WAL must not come back: SQLite has
-    # deleted it, and would copy it into the file after a loss of power.
+    # The name of a new file must be on the disk. Also, SQLite has deleted the journal of the change to WAL. If the
+    # journal came back after a loss of power, SQLite would copy it into the file.
     _sync_folder(path)
     empty_log(connection)
 
@@ -113,7 +113,7 @@ def check_length(connection: sqlite3.Connection, path: str) -> None:
     """Raise ``NotConfigured`` if a file was cut short."""
     log = path + "-wal"
     if os.path.exists(log) and os.path.getsize(log):
-        # The missing pages may be there.
+        # The log may hold the missing pages.
         return
     (pages,), (size,) = (connection.execute(f"PRAGMA {name}").fetchone() for name in ("page_count", "page_size"))
     if os.path.getsize(path) < pages * size:
@@ -121,14 +121,14 @@ def check_length(connection: sqlite3.Connection, path: str) -> None:
 
 
 def begin_reading(connection: sqlite3.Connection) -> None:
-    """Let a connection see the present state from now on."""
+    """Begin a transaction in which a connection sees the present state."""
     connection.execute("BEGIN")
     # Only the first query fixes the state.
     connection.execute("SELECT count(*) FROM meta").fetchall()
 
 
 def empty_log(connection: sqlite3.Connection) -> None:
-    """Move the log into the file. What somebody needs who reads an earlier state stays there."""
+    """Move the log into the file. The part that readers of an earlier state need stays in the log."""
     connection.execute("PRAGMA busy_timeout = 0")
     connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
     connection.execute(f"PRAGMA busy_timeout = {_BUSY_TIMEOUT_S * 1000}")

@@ -1,7 +1,7 @@
-"""Counts of the rows of a data file by blocks, so that counting costs little however many documents there are.
+"""Counts of the rows of a data file by blocks, so that counting is fast for any number of documents.
 
-Both update sequences and ids have small blocks, and large blocks of those. Blocks of ids are split when they grow, as
-the nodes of a tree are. The caller has begun a transaction for what writes.
+Both update sequences and ids have small blocks, and large blocks of small ones. Blocks of ids are split when they grow,
+as the nodes of a tree are. Functions that write need a transaction, which the caller has begun.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def ids_before(source: Source, db: int, doc_id: bytes) -> int:
     """Return how many live documents have lower ids."""
     total, first = 0, b""
     for level in reversed(range(len(ID_BLOCKS))):
-        # All blocks of this level before the last one, which is counted by smaller blocks.
+        # Count all blocks of this level before the last one. Smaller blocks count that one.
         ((before, last),) = source.rows(_IDS_BEFORE, (db, level, first, doc_id))
         if last is None:
             return 0
@@ -73,7 +73,7 @@ def ids_before(source: Source, db: int, doc_id: bytes) -> int:
 
 
 def count_ids(file: DataFile, db: int, changes: list[tuple[bytes, int, int]]) -> None:
-    """Count changes of ``ids``: for each id, how many live documents and how many rows more there are."""
+    """Count changes of ``ids``. Each is an id, and the changes of the numbers of live documents and of rows."""
     if not changes:
         return
     changes.sort()
@@ -125,7 +125,7 @@ def wrong_blocks(source: Source, db: int) -> int:
 
 
 def _split(file: DataFile, db: int, level: int, first: bytes) -> None:
-    """Split a block of ids where smaller blocks begin, or ids."""
+    """Split a block of ids at the starts of smaller blocks, or at ids."""
     ((following,),) = file.rows(
         "SELECT coalesce(min(first), x'ff') FROM id_counts WHERE db = ? AND level = ? AND first > ?", (db, level, first)
     )

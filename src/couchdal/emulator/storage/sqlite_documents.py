@@ -1,7 +1,7 @@
-"""Storage of one database in a data file. Documents are read from the file when they are asked for.
+"""Storage of one database in a data file. Documents are read from the file when they are needed.
 
-The file is the truth: a keeper writes rows in its transaction, and this storage keeps no copy of them but that of
-design documents, because indexes compare those by identity. A frozen storage reads one state of the file.
+The file is the truth: a keeper writes rows in its transaction. This storage caches only design documents, because
+indexes compare those by identity. A frozen storage reads one state of the file.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from couchdal.emulator.storage.sqlite_values import (
 
 _RECORD = TypeVar("_RECORD", bound=Record, covariant=True)
 
-# A batch has more rows than the one before, as long as its rows are small.
+# Each batch has more rows than the last one, as long as the rows are small.
 _FIRST_BATCH, _LARGEST_BATCH = 16, 256
 _BATCH_BYTES = 1 << 20
 _LAST_SEQ = (1 << SEQ_BITS) - 1
@@ -48,13 +48,13 @@ _LIVE = f"{_OF_IDS} AND ids.live AND ids.id >= ? AND ids.id < ? ORDER BY ids.id"
 
 
 class Codec(Protocol[_RECORD]):
-    """Makes a record of a row. ``source`` and ``db`` say where its other parts are."""
+    """Makes a record from a row. ``source`` and ``db`` say where its other parts are."""
 
     def __call__(self, source: Source, db: int, row: StoredRow) -> _RECORD: ...
 
 
 class SqliteStorage(Storage[R]):
-    """See ``Storage``. ``write`` and its like are called after the rows were written."""
+    """See ``Storage``. The methods that write are called after the rows were written, and only forget old records."""
 
     __slots__ = ("_codec", "_designs", "_live", "_source", "db", "file")
 
@@ -67,7 +67,7 @@ class SqliteStorage(Storage[R]):
         self._source: Source = file
         # The storage that a frozen one was made from.
         self._live: SqliteStorage[R] | None = None
-        # The last state of each design document that somebody has read.
+        # The last state of each design document that was read.
         self._designs: dict[bytes, R] = {}
 
     # --- states -------------------------------------------------------------------------------------------------------
@@ -141,7 +141,7 @@ class SqliteStorage(Storage[R]):
         if known is not None and known.seq == seq:
             return known
         if self._live is not None:
-            # A record of this state would keep it.
+            # Do not make a record of this state: it would keep the state open.
             live = self._live.get(as_text(doc_id))
             if live is not None and live.seq == seq:
                 return live
@@ -235,7 +235,7 @@ class SqliteStorage(Storage[R]):
         return LocalDocument(revision, decode(body))
 
     def write_local(self, doc_id: str, document: LocalDocument | None) -> None:
-        """Do nothing: the row was written."""
+        """Do nothing: the row was written already."""
 
     def locals(self) -> list[tuple[str, LocalDocument]]:
         rows = self._source.rows("SELECT id, revision, body, checksum FROM locals WHERE db = ? ORDER BY id", (self.db,))

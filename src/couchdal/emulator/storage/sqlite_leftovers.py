@@ -1,7 +1,7 @@
-"""What a data file holds and nobody needs: it is noted at once, and removed in short steps.
+"""Rows of a data file that are no longer needed: they are noted at once, and removed in short steps.
 
-A process that ends between two steps leaves a note, and the next one goes on. The caller has begun a transaction for
-what writes.
+If a process ends between two steps, the note remains, and the next process continues. Functions that write need a
+transaction, which the caller has begun.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _WEIGHTS = {"attachments": 128, "index_blocks": 16}
 
 
 def remove_database(file: DataFile, db: int) -> None:
-    """Remove the rows of a database. Leave those that take too long to later steps."""
+    """Remove the rows of a database, or leave them to later steps if they are many."""
     if _remove_some(file, db) <= 0:
         file.run("INSERT INTO leftovers VALUES (?, x'', '')", (db,))
 
@@ -47,7 +47,7 @@ def remove_leftovers(file: DataFile, arriving: Container[Row]) -> bool:
 
 
 def _remove_some(file: DataFile, db: int) -> int:
-    """Remove rows of a database. Return how many more this step could remove: if none, some may be left."""
+    """Remove rows of a database. Return how many more rows this step may remove. If it is 0, rows may be left."""
     first, last = db << SEQ_BITS, ((db + 1) << SEQ_BITS) - 1
     left = _remove(file, "docs", "key >= ?", (first,), key="key", last=last, most=_ROWS)
     for level, bits in enumerate(SEQ_BLOCK_BITS):
@@ -67,7 +67,7 @@ def _remove_some(file: DataFile, db: int) -> int:
 def _remove(
     file: DataFile, table: str, chosen: str, values: Values, *, key: str, most: int, last: int | None = None
 ) -> int:
-    """Remove the first of some rows, whose keys end with ``last``. Return how many more could be removed."""
+    """Remove the first of some rows, up to the key ``last``. Return how many more may be removed."""
     if most <= 0:
         return 0
     weight = _WEIGHTS.get(table, 1)

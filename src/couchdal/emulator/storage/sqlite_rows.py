@@ -1,6 +1,6 @@
 """Writing the rows of documents to a data file, with the index of ids and the counts, and checking them.
 
-What writes needs a transaction.
+Functions that write need a transaction, which the caller has begun.
 """
 
 from __future__ import annotations

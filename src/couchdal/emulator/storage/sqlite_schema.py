@@ -1,6 +1,6 @@
 """The tables of a data file, and the changes from one version of its format to the next.
 
-A document's key is the number of its database, followed by its update sequence in 40 bits. So the rows of ``docs`` lie
+A document's key is the number of its database, followed by its update sequence in 40 bits. So the rows of ``docs`` are
 in the order of changes. Ids are UTF-8, so that they sort as in CouchDB. A checksum covers the id and the data of a row.
 """
 
@@ -13,9 +13,9 @@ FORMAT = 4
 SEQ_BITS = 40
 #: A block's key is the number of its index, followed by its own number in so many bits.
 BLOCK_BITS = 32
-#: How many update sequences the blocks of each level have, as powers of two.
+#: The number of update sequences in a block, for each level, as a power of two.
 SEQ_BLOCK_BITS = (6, 13)
-#: How many ids the blocks of each level have at least, once they were split.
+#: The least number of ids in a block that was split, for each level.
 ID_BLOCKS = [512, 16_384]
 
 _COUNTS = (
@@ -30,8 +30,8 @@ _COUNTS = (
 )
 
 _LEFTOVERS = (
-    # What nobody needs any more, and is removed in steps: attachments at an address, or with an empty address all rows
-    # of a database.
+    # Rows that are no longer needed, and are removed in steps: the attachments at an address, or with an empty address
+    # all rows of a database.
     """CREATE TABLE leftovers (
         db INTEGER NOT NULL, id BLOB NOT NULL, address TEXT NOT NULL,
         PRIMARY KEY (db, id, address)) WITHOUT ROWID""",
@@ -84,7 +84,7 @@ OF_DATABASES = ("ids", "id_counts", "bodies", "attachments", "locals", "purges")
 
 #: The statements that change a file of each earlier version into the next one.
 MIGRATIONS: dict[int, tuple[str, ...]] = {
-    # Format 2 has counts, and the sizes of databases. They are unknown for those from before.
+    # Format 2 has counts, and the sizes of databases. The sizes of older databases are unknown.
     1: (
         *(f"ALTER TABLE databases ADD COLUMN {name} INTEGER" for name in ("external", "trees", "old")),
         *_COUNTS,

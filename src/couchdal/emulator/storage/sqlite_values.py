@@ -34,7 +34,7 @@ class Source(Protocol):
 
 
 class StoredRow(NamedTuple):
-    """A document as a file has it. The storage does not look into ``head`` and ``body``."""
+    """A document as a file stores it. The storage does not parse ``head`` and ``body``."""
 
     doc_id: bytes
     seq: int
@@ -43,12 +43,12 @@ class StoredRow(NamedTuple):
 
 
 def encode(value: object) -> bytes:
-    """Return a JSON value as ASCII text, exactly: also lone surrogates, long integers and the order of members."""
+    """Return a JSON value as ASCII text, exactly: with lone surrogates, long integers and the order of members."""
     return _ENCODER.encode(value).encode("ascii")
 
 
 def decode(data: bytes) -> Any:
-    """Return the value that ``encode`` got."""
+    """Return the value of a text that ``encode`` returned."""
     return json.loads(data)
 
 
@@ -67,9 +67,9 @@ def sealed(value: object) -> str:
 
 
 def unsealed(source: Source, text: str) -> Any:
-    """Return the value that ``sealed`` got. Raise ``ServerError`` if the text was changed since.
+    """Return the value of a text that ``sealed`` returned. Raise ``ServerError`` if the text was changed since.
 
-    Early files have JSON without a checksum. Removing one takes more than a changed character.
+    Early files have JSON without a checksum. A single changed character cannot remove a checksum.
     """
     found = _SEALED.fullmatch(text)
     with suppress(ValueError):
@@ -79,12 +79,12 @@ def unsealed(source: Source, text: str) -> Any:
 
 
 def as_bytes(doc_id: str) -> bytes:
-    """Return an id as a file has it. A path can name ids that UTF-8 cannot express."""
+    """Return an id as a file stores it. A path can name ids that UTF-8 cannot express."""
     return doc_id.encode("utf-8", "surrogatepass")
 
 
 def as_text(doc_id: bytes) -> str:
-    """Return the id that ``as_bytes`` got. A damaged one becomes an id that does not fit its document's checksum."""
+    """Return the id of bytes that ``as_bytes`` returned. Damaged bytes become an id that does not fit the checksum."""
     try:
         return doc_id.decode("utf-8", "surrogatepass")
     except UnicodeDecodeError:

@@ -18,7 +18,7 @@ from couchdal.errors import CouchError
 from couchdal.pace import paced
 
 Found = TypeVar("Found")
-# How many update sequences a batch has: what an index finds in so many documents is in memory at once.
+# The update sequences in a batch. The entries that an index finds in one batch are in memory at once.
 _AT_ONCE = 10_000
 # How many documents are read at once.
 _DOCUMENTS_AT_ONCE = 500
@@ -26,18 +26,18 @@ _Self = TypeVar("_Self", bound="FollowingIndex")  # type: ignore[type-arg]
 
 
 class FollowingIndex(ABC, Generic[Found]):
-    """What was found in the documents up to an update sequence. The caller holds the server's lock."""
+    """The entries that were found in the documents up to an update sequence. The caller holds the server's lock."""
 
     def __init__(self) -> None:
         self.seq: int = 0
         self.purge_seq: int = 0
         # Whether a fork reads the same rows. Then they must be copied before the first change.
         self._shared = False
-        # How many readers have the same rows now. The copies for them have the same list.
+        # How many readers share the rows now. Their copies hold the same list object.
         self._readers = [0]
-        # For a reader's copy: how to bring it up to date.
+        # For a reader's copy: the function that updates it.
         self._catch_up: Callable[[], None] | None = None
-        #: The request that brings the index up to date without the lock.
+        #: The request that updates the index without the lock.
         self.builder: object = None
         #: False while the rows change. If that is interrupted, the index is built again.
         self.is_intact: bool = True
@@ -52,7 +52,7 @@ class FollowingIndex(ABC, Generic[Found]):
 
     @abstractmethod
     def _replace(self, changed: Sequence[tuple[str, Found | None]], seq: int, prepared: object) -> None:
-        """Replace what documents contributed before by what was found now, up to update sequence ``seq``."""
+        """Replace the old contributions of documents by new ones, up to the update sequence ``seq``."""
 
     @abstractmethod
     def _doc_ids(self) -> Iterable[str]:
@@ -64,7 +64,7 @@ class FollowingIndex(ABC, Generic[Found]):
 
     @abstractmethod
     def is_sorted(self) -> bool:
-        """Return True if the sorted rows are those of the documents."""
+        """Return True if the sorted rows are the rows of the documents in the index."""
 
     @abstractmethod
     def _take_copies(self) -> None:
@@ -107,15 +107,15 @@ class FollowingIndex(ABC, Generic[Found]):
     def is_right(self, db: DocumentStore) -> bool:
         """Return True if a new index up to the same update sequence has the same rows.
 
-        CouchDB keeps no rows of documents that a purge named until they change, so those documents do not count.
+        CouchDB has no rows of documents that a purge named until they change again, so those are not compared.
         """
         if not self.is_sorted():
             return False
         if db.purge_seq > len(db.purges):
-            # A compaction forgot which documents purges named.
+            # After a compaction, it is not known which documents purges named.
             return True
         fresh, purged = self.emptied(), {purge.doc_id for purge in db.purges}
-        # By id, because the log may be what is wrong.
+        # Look records up by id, because the log itself may be wrong.
         known = {record.doc_id: record for record in db.storage.changes(until=self.seq)}
         records = [record for record in known.values() if record.doc_id not in purged]
         try:
@@ -128,7 +128,7 @@ class FollowingIndex(ABC, Generic[Found]):
         return mine == fresh.contents()
 
     def refresh(self, db: DocumentStore) -> None:
-        """Bring the index up to date. Raise ``CouchError`` if a document makes it fail."""
+        """Update the index. Raise ``CouchError`` if a document makes it fail."""
         if self._catch_up is not None:
             self._catch_up()
             return
@@ -159,16 +159,16 @@ class FollowingIndex(ABC, Generic[Found]):
         return list(self._doc_ids())
 
     def removals(self, db: DocumentStore, known: Iterable[str]) -> list[tuple[str, Found | None]]:
-        """Return that the documents contribute nothing that purges named. ``known`` are in the index.
+        """Return the entries that remove the documents named by purges. ``known`` are the ids in the index.
 
-        CouchDB removes the rows also if nothing was purged, and does not read the documents until they change.
+        CouchDB removes the rows even if nothing was purged, and does not read the documents until they change.
         """
         named = {purge.doc_id for purge in db.purges if purge.purge_seq > self.purge_seq}
         named.update(doc_id for doc_id in paced(known) if db.storage.get(doc_id) is None)
         return [(doc_id, None) for doc_id in named]
 
     def found_since(self, db: DocumentStore, seq: int, until: int | None = None) -> Sequence[tuple[str, Found | None]]:
-        """Return what the documents contribute that changed after ``seq``. Raise ``CouchError`` if one fails."""
+        """Return the contributions of documents that changed after ``seq``. Raise ``CouchError`` if one fails."""
         changes = iter(paced(db.storage.changes(seq, until), 8))
         found: list[tuple[str, Found | None]] = []
         while some := list(islice(changes, _DOCUMENTS_AT_ONCE)):
@@ -176,7 +176,7 @@ class FollowingIndex(ABC, Generic[Found]):
         return found
 
     def prepare(self, changed: Sequence[tuple[str, Found | None]]) -> object:
-        """Do what takes long about ``add``, and change nothing. Raise ``CouchError`` if the rows cannot be added."""
+        """Do the slow part of ``add`` without a change. Raise ``CouchError`` if the rows cannot be added."""
         return None
 
     def add(self, found: Sequence[tuple[str, Found | None]], seq: int, prepared: object = None) -> None:
@@ -190,7 +190,7 @@ class FollowingIndex(ABC, Generic[Found]):
     def rewind(self, db: DocumentStore, doc_ids: Iterable[str]) -> bool:
         """Follow a database back to a state in which these documents may differ. Return False if that is impossible."""
         if self.purge_seq > db.purge_seq or not self.is_intact:
-            # The rows that a purge removed may belong to documents that do not differ.
+            # A purge may have removed rows of documents that do not differ.
             return False
         records = ((doc_id, db.storage.get(doc_id)) for doc_id in doc_ids)
         try:

@@ -1,6 +1,6 @@
-"""The indexes of one database, and all else that its design documents define.
+"""The indexes of one database, and everything else that its design documents define.
 
-Everything here is derived from documents and kept only for speed. It is brought up to date when somebody asks for it.
+All of this is derived from documents and kept only for speed. It is updated when a request needs it.
 The caller holds the server's lock.
 """
 
@@ -31,14 +31,15 @@ _Index = TypeVar("_Index", bound="RowIndex[Any, Any, Any]")
 #: The design document of the users database, and its first revision.
 AUTH_DESIGN: Final = "_design/_auth"
 AUTH_REVISION: Final = parse_revision("1-625dc565328e800ce8dfe08fff750098")
-#: Gets what functions log and throw, with the id of their design document.
+#: Receives the messages that functions log and throw, with the id of their design document.
 Tell: TypeAlias = "Callable[[str, Message], None]"
 
 
 class Indexes:
     """A database's Mango indexes, view indexes, validation functions and JavaScript query servers.
 
-    It does not hold its database, which holds it: methods that read documents take the database as ``db``.
+    The database holds this object, and not the other way round: methods that read documents take the database as
+    ``db``.
     """
 
     __slots__ = (
@@ -65,7 +66,7 @@ class Indexes:
         self._json_indexes: dict[tuple[str | None, str], JsonIndex] = {}
         # By the signature of the design document's views. Design documents with the same views share an index.
         self._view_indexes: dict[str, ViewIndex] = {}
-        # The sizes of documents, once somebody asked for them.
+        # The sizes of documents, once a request needed them.
         self._sizes: DocumentSizes | None = None
         # By the design document's id, with the record that was loaded.
         self._query_servers: dict[str, tuple[DocumentRecord, QueryServer]] = {}
@@ -73,12 +74,12 @@ class Indexes:
     def _follow(self, db: DocumentStore) -> None:
         if self._design_version != db.design_version:
             self._definitions = self._validators = None
-            # Not before: an interrupted call must not take old definitions for new ones.
+            # Set the version last: after an interrupted call, old definitions must not pass for new ones.
             self._design_version = db.design_version
             self._drop_unused(db)
 
     def _drop_unused(self, db: DocumentStore) -> None:
-        """Drop what no design document defines any more."""
+        """Drop indexes and functions that are no longer defined by a design document."""
         if self._json_indexes:
             self.definitions(db)
         if self._view_indexes:
@@ -126,7 +127,7 @@ class Indexes:
         return index
 
     def kept_json_index(self, db: DocumentStore, definition: IndexDefinition) -> JsonIndex:
-        """Return a Mango index, as it was left by the last reader."""
+        """Return a Mango index without updating it."""
         from couchdal.emulator.engine.mango.json_index import JsonIndex
 
         name = (definition.ddoc, definition.name)
@@ -139,7 +140,7 @@ class Indexes:
         return index
 
     def build(self, db: DocumentStore) -> None:
-        """Bring all Mango indexes up to date, so that forks of the database start with them.
+        """Update all Mango indexes, so that forks of the database start with them.
 
         An index that fails here fails again when a query asks for it.
         """
@@ -149,7 +150,7 @@ class Indexes:
                     self.json_index(db, definition)
 
     def outrun(self, db: DocumentStore) -> list[JsonIndex | ViewIndex]:
-        """Return the indexes that documents have outrun. A design document can say that its own stay as they are."""
+        """Return the indexes that need an update. A design document can exclude its own from background updates."""
         records = [record for record in db.design_documents() if _is_updated(record.body)]
         return [index for index in self._defined(db, records) if not index.is_current(db)]
 
@@ -173,7 +174,7 @@ class Indexes:
         return index
 
     def kept_sizes(self) -> DocumentSizes:
-        """Return the sizes of documents, as they were left by the last reader."""
+        """Return the sizes of documents without updating them."""
         from couchdal.emulator.engine.indexes.sizes import DocumentSizes  # few programs ask for sizes
 
         if self._sizes is None or not self._sizes.is_intact:
@@ -185,13 +186,13 @@ class Indexes:
         self._sizes = None
 
     def compact_view(self, db: DocumentStore, design: Mapping[str, object]) -> None:
-        """Forget what earlier rows of a view left behind in its file."""
+        """Forget the space that replaced rows of a view take in its file."""
         self.view_index(db, design).replaced = 0
 
     # --- functions of design documents --------------------------------------------------------------------------------
 
     def view_index(self, db: DocumentStore, design: Mapping[str, object]) -> ViewIndex:
-        """Return the index of a design document's views, as it was left by the last reader."""
+        """Return the index of a design document's views without updating it."""
         from couchdal.emulator.engine.views.view_definition import view_group
         from couchdal.emulator.engine.views.view_index import ViewIndex
 
@@ -200,7 +201,7 @@ class Indexes:
         index = self._view_indexes.get(group.signature)
         if index is None or not index.is_usable:
             partitioned = group.is_partitioned(db.partitioned)
-            # Design documents with the same views share the index: its messages name the one that was asked first.
+            # Design documents with the same views share the index. Its messages name the one that was used first.
             doc_id = next((one.doc_id for one in db.design_documents() if one.body is design), "")
             make = partial(
                 ViewIndex, group, partitioned=partitioned, javascript=self.javascript, tell=self._tell_of(doc_id)
@@ -220,7 +221,7 @@ class Indexes:
     def query_server(self, design: DocumentRecord) -> QueryServer:
         """Return the JavaScript engine of a design document. It lasts until the document changes.
 
-        Views run in engines of their own, which their index keeps.
+        Views run in separate engines, which their index keeps.
         """
         from couchdal.emulator.engine.javascript.javascript import QueryServer
 
@@ -277,7 +278,7 @@ class Indexes:
     def rewind(self, db: DocumentStore, changed: set[str] | None) -> None:
         """Follow a database back to an earlier state.
 
-        ``changed`` are the ids of the documents that may differ from that state; None if nobody knows.
+        ``changed`` are the ids of the documents that may differ from that state; None if they are not known.
         """
         if changed is None:
             self._json_indexes, self._view_indexes, self._sizes, changed = {}, {}, None, set()

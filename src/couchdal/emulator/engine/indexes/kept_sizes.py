@@ -1,4 +1,4 @@
-"""The sizes of a database in a data file. They follow each write, so that nobody has to read all documents."""
+"""The sizes of a database in a data file. Each write updates them, so that a request need not read all documents."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def _sum(sizes: Iterable[Size]) -> Size:
 
 
 def growth(old: DocumentRecord | None, new: DocumentRecord | None) -> Size:
-    """Return by how much the sizes of a document grow. This reads no bodies of revisions that both states have."""
+    """Return how much the sizes of a document grow. This reads no bodies of revisions that both states have."""
     if old is None and new is not None and len(new.tree) == 1 and new.winner.parent is None:
         # Most writes are of new documents.
         return Size(encoded_size(new.body) + _attached(new.tree), size_of_tree(1), 0)
@@ -64,6 +64,6 @@ def _grown(before: Iterable[Node], after: Iterable[Node]) -> int:
 
 
 def _attached(leaves: Iterable[Node]) -> int:
-    """Return the size of attachments. A file has the same data of one document once."""
+    """Return the size of attachments. A file stores equal attachments of one document once."""
     files = {(one.digest, one.encoding): one.stored_size for leaf in leaves for one in leaf.attachments}
     return sum(files.values())

@@ -2,9 +2,9 @@
 
 The blocks form a tree, as in CouchDB's B-tree. A block never changes: an update makes new blocks on the way from the
 root to the rows, and shares all others. So a copy of an index is a reference to its root, and a reduction that was
-computed for a block stays valid. This module does not know keys or documents: a row is a tuple that begins with its
-place in the order. No two rows have the same place, but a row and the one that replaces it have. The rest of a row may
-be anything, so such rows are not compared: a tuple with only the place is.
+computed for a block stays valid. This module does not know keys or documents. A row is a tuple that begins with its
+place in the order. A row may have the place of the row that it replaces, but not that of another one. The rest of a row
+may be of any type, so rows are never compared as a whole: a search uses a tuple that has only the place.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Block(Generic[Row]):
     def __init__(self, rows: Sequence[Row], blocks: Sequence[Block[Row]] = ()) -> None:
         self.rows: Sequence[Row] = rows
         self.blocks: Sequence[Block[Row]] = blocks
-        #: By reduce function. They are computed when somebody asks for them.
+        #: The reductions of the block by reduce function, computed when they are needed.
         self.reductions: dict[object, Any] = {}
         #: The number of rows or blocks in this very block.
         self.size: int = len(blocks) or len(rows)
@@ -58,7 +58,7 @@ class Block(Generic[Row]):
         return self.offsets[at] + self.blocks[at].place_of(row)
 
     def slices(self, low: int, high: int, reverse: bool) -> Iterator[tuple[Sequence[Row], int, int]]:
-        """Yield the rows from one place to another: lists of rows, and the part of each that is meant."""
+        """Yield the rows from one place to another: lists of rows, each with the start and end of the wanted part."""
         if not self.blocks:
             yield self.rows, max(low, 0), min(high, self.count)
             return
@@ -114,7 +114,7 @@ class Block(Generic[Row]):
             row = removed[gone][:1] if gone < len(removed) else added[new][:1]
             if new < len(added) and added[new] < row:
                 row = added[new][:1]
-            # Only the blocks that have changes are looked at.
+            # Visit only the blocks that have changes.
             changed = max(bisect_right(self.firsts, row) - 1, 0)
             _extend(blocks, self.blocks[at:changed])
             at = changed + 1
@@ -165,7 +165,7 @@ def _updated_rows(rows: Sequence[Row], removed: Sequence[Row], added: Sequence[R
 
 
 def _extend(blocks: list[Block[Row]], more: Sequence[Block[Row]]) -> None:
-    """Append blocks. Join the first of them with the one before if one of both is small."""
+    """Append blocks. Join the first of them with the preceding block if one of the two is small."""
     if not more or not more[0].count:
         return
     before, block = blocks[-1] if blocks else None, more[0]
@@ -217,7 +217,7 @@ class RowBlocks(Generic[Row]):
         return block.rows, before
 
     def islice(self, low: int, high: int, reverse: bool = False) -> Iterator[Row]:
-        """Return the rows from place ``low`` to before ``high``. The rows before them cost nothing."""
+        """Return the rows from place ``low`` to before ``high``. Earlier rows are not read."""
         found = self.root.slices(low, high, reverse)
         if reverse:
             return chain.from_iterable(reversed(rows[first:last]) for rows, first, last in found)

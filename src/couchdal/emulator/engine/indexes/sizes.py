@@ -3,9 +3,9 @@
 ``external`` is what CouchDB counts: the JSON text of all leaves, and their stored attachments. Sources:
 ``couch_ejson_size``, ``couch_db_updater:flush_trees``.
 
-The emulator has no files, so the other sizes follow a rule. ``active`` is the external size plus what CouchDB's trees
-need for each document and revision. ``file`` is the active size, the bodies of old revisions, and what each write since
-the last compaction left behind.
+The emulator has no files of CouchDB's form, so the other sizes follow a rule. ``active`` is the external size plus the
+size of CouchDB's trees for each document and revision. ``file`` is the active size plus the bodies of old revisions,
+and a fixed size for each write since the last compaction.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from couchdal.emulator.engine.indexes.following_index import FollowingIndex
 from couchdal.emulator.engine.revisions.revision_node import Node, each_node
 from couchdal.pace import give_way_for
 
-# What a new database has, and what CouchDB needs for a document, for each further revision, and for a write. Measured.
+# Measured on CouchDB: the size of a new database, of a document, of each further revision, and of a write.
 _EMPTY_FILE: Final = 8_349
 _OF_DOCUMENT: Final = 140
 _OF_REVISION: Final = 57
@@ -100,7 +100,7 @@ class DocumentSizes(FollowingIndex[Size]):
 
 
 def size_of_tree(revisions: int) -> int:
-    """Return what the trees of CouchDB need for a document with so many revisions."""
+    """Return the size of CouchDB's trees for a document with this many revisions."""
     return _OF_DOCUMENT + _OF_REVISION * (revisions - 1)
 
 
@@ -113,7 +113,7 @@ def sizes_of_database(total: Size, writes: int) -> dict[str, int]:
 
 def external_size(leaves: Sequence[Node]) -> int:
     """Return the external size of a document with these leaves."""
-    # Leaves share the attachments that they took over from one revision.
+    # Leaves share attachments that they inherited from one revision.
     files = {one.stored_id: one.stored_size for leaf in leaves for one in leaf.attachments}
     return sum(encoded_size(leaf.body or {}) for leaf in leaves) + sum(files.values())
 
@@ -134,7 +134,7 @@ def encoded_size(value: object) -> int:
         if type(one) is str:
             total += _text_size(one)
         elif type(one) is dict:
-            # Two for the braces of an empty object. Each member has two quotes, a colon and a comma, but for the last.
+            # Two for the braces of an empty object. Each member has two quotes, a colon and, except the last, a comma.
             total += 4 * len(one) - 1 + _text_size("".join(one)) if one else 2
             give_way_for(one)
             waiting.extend(one.values())

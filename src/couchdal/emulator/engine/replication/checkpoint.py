@@ -1,6 +1,6 @@
-"""Checkpoints: the local documents that say how far a replication has come. Source: ``couch_replicator_scheduler_job``.
+"""Checkpoints: local documents with the progress of a replication. Source: ``couch_replicator_scheduler_job``.
 
-Both sides keep one, with the history of the sessions. What the histories share is what both sides know.
+Both sides keep one, with the history of the sessions. A replication continues after the last session in both histories.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Log: TypeAlias = "dict[str, JSON]"
 
 @dataclass(slots=True)
 class Counts:
-    """What a replication has done. Each session goes on from what the last one counted."""
+    """The counters of a replication. Each session continues the counts of the last one."""
 
     missing_checked: int = 0
     missing_found: int = 0
@@ -54,7 +54,7 @@ class Counts:
 
 
 def compare_logs(source: Log, target: Log) -> tuple[JSON, list[Log]]:
-    """Return the update sequence from which to go on, and the history up to it."""
+    """Return the update sequence from which to continue, and the history up to it."""
     if source.get("session_id") == target.get("session_id"):
         return source.get("source_last_seq", 0), _history(source)
     return _shared(_history(source), _history(target))
@@ -78,7 +78,7 @@ def _history(log: Log) -> list[Log]:
 
 
 def new_log(entry: Log, history: Sequence[Log], *, by_ids: bool) -> Log:
-    """Return the log of a session. ``history`` is what came before it.
+    """Return the log of a session. ``history`` has the earlier sessions.
 
     A replication of some documents repeats a part of the entry, as in CouchDB 1.0.
     """

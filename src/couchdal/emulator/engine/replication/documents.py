@@ -1,4 +1,4 @@
-"""Documents in ``_replicator``: what they may contain, who owns them, and the state that the server writes to them.
+"""Documents in ``_replicator``: their checks, their owners, and the state that the server writes to them.
 
 Source: ``couch_replicator_docs``.
 """
@@ -101,9 +101,9 @@ def _stripped(side: object) -> object:
 
 
 def find_changes(db: Database, since: int, setting: Setting) -> Iterator[tuple[str, Replication | CouchError | None]]:
-    """Yield the documents that changed, each with the replication it asks for, or its error, or None.
+    """Yield the documents that changed, each with the replication that it defines, or its error, or None.
 
-    None means that it asks for nothing: it was deleted, or it has its final state.
+    None means that it defines none any more: it was deleted, or it has its final state.
     """
     for record in list(db.storage.changes(since)):
         if record.doc_id.startswith("_design/"):
@@ -145,7 +145,7 @@ def write_state(server: Server, key: DocKey, state: str, *, reason: str | None =
 
 
 def info_of(key: DocKey, body: Mapping[str, object], state: State) -> dict[str, object]:
-    """Return a replication as ``_scheduler/docs`` shows it. It has no state if its document asks for nothing."""
+    """Return a replication as ``_scheduler/docs`` shows it. It has no state if its document defines no replication."""
     doc = state.docs.get(key)
     if doc is not None:
         job = state.jobs.get(doc.job) if doc.job is not None else None

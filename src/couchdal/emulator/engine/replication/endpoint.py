@@ -1,6 +1,6 @@
 """One side of a replication: its address, its credentials and its headers. Source: ``couch_replicator_parse``.
 
-Nothing here shows a password: not a repr, and not an error.
+Passwords never appear in a repr or in an error.
 """
 
 from __future__ import annotations
@@ -157,7 +157,7 @@ def _proxy(value: JSON, setting: Setting) -> str | None:
 
 
 def redirected(side: Endpoint, location: str) -> Endpoint | None:
-    """Return where a redirect leads; None for an address that CouchDB cannot read.
+    """Return the endpoint that a redirect leads to, or None for an address that CouchDB cannot read.
 
     Headers and credentials stay with their origin, and with the same host over HTTPS. CouchDB never leaves the
     connection to the first server.

@@ -1,4 +1,4 @@
-"""The replications that a server runs by itself: jobs, and the documents that ask for them. Values only.
+"""The background replications of a server as values: jobs, and the documents that define them.
 
 Sources: ``couch_replicator_scheduler``, ``couch_replicator_doc_processor``.
 """
@@ -20,7 +20,7 @@ DocKey: TypeAlias = tuple[str, str]
 NODE: Final = "nonode@nohost"
 _FIRST_BACKOFF_S: Final = 30.0
 _MOST_DOUBLINGS: Final = 10
-# A document whose job cannot be made waits a random time on CouchDB. This is the mean of the range before the first.
+# If a document's job cannot be created, CouchDB waits a random time. This is the mean of the range for the first wait.
 _FIRST_DOC_BACKOFF_S: Final = 32.0
 _MOST_DOC_DOUBLINGS: Final = 12
 _FILTER_WAIT_S: Final = 60.0
@@ -28,7 +28,7 @@ _DAY_S: Final = 86_400.0
 
 
 class Event(NamedTuple):
-    """What happened to a job, when, and the reason of a crash."""
+    """One event of a job: its kind, its time, and the reason of a crash."""
 
     kind: str
     at: float
@@ -39,7 +39,7 @@ class Event(NamedTuple):
 class Job:
     """A replication that runs, or waits to run again. ``key`` is None if a request began it.
 
-    ``due`` is the time on the server's monotonic clock from which it may run. ``progress`` is what it has done.
+    ``due`` is the time on the server's monotonic clock from which it may run. ``progress`` has its statistics.
     """
 
     id: str
@@ -66,7 +66,7 @@ class Job:
 
     @property
     def crashes(self) -> int:
-        """How often the job has crashed since it last ran well for long enough."""
+        """How often the job has crashed since it last ran long enough without a crash."""
         count = 0
         for event, before in zip(self.history, self.history[1:], strict=False):
             if event.kind == "crashed":
@@ -180,7 +180,7 @@ class Doc:
         return self.job is None or (name is not None and not name.startswith("_"))
 
     def failed(self, reason: str, now: float, monotonic: float) -> Doc:
-        """Return the document after its job could not be made."""
+        """Return the document after a failed attempt to create its job."""
         wait_s = _FIRST_DOC_BACKOFF_S * 2.0 ** min(self.errors, _MOST_DOC_DOUBLINGS)
         return replace(self, job=None, info=reason, errors=self.errors + 1, updated=now, due=monotonic + wait_s)
 
@@ -200,7 +200,7 @@ class Doc:
 
 
 class State(NamedTuple):
-    """All jobs and documents, and how far each database of replication documents was read. It never changes."""
+    """All jobs and documents, and up to which sequence each database of replication documents was read. Immutable."""
 
     jobs: Mapping[str, Job] = {}
     docs: Mapping[DocKey, Doc] = {}

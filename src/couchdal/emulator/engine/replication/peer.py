@@ -1,4 +1,4 @@
-"""A database as a replicator sees it: the requests that it sends, and what it reads from the answers.
+"""A database as a replicator uses it: the requests that it sends, and the values that it reads from the answers.
 
 Source: ``couch_replicator_api_wrap``.
 """
@@ -20,7 +20,7 @@ from couchdal.http.urls import quote
 
 #: Answers a request. It raises ``Unreachable`` if no answer came.
 Send: TypeAlias = Callable[[Request], Response]
-#: Returns what answers the requests to an origin.
+#: Returns the function that answers the requests to an origin.
 Connect: TypeAlias = Callable[[str], Send]
 #: Waits for some seconds before a request is repeated.
 Pause: TypeAlias = Callable[[float], None]
@@ -32,12 +32,12 @@ _REDIRECTS: Final = frozenset((301, 302, 303))
 _SEE_OTHER: Final = 303
 # CouchDB follows redirects without a limit.
 _MOST_REDIRECTS: Final = 10
-# What the system says of a host that nobody knows.
+# The system's messages about an unknown host.
 _NO_ADDRESS: Final = ("Name or service not known", "nodename nor servname", "name resolution", "getaddrinfo failed")
 _REFUSED, _UNKNOWN_HOST = (
     TupleTerm((Atom("conn_failed"), TupleTerm((Atom("error"), Atom(word))))) for word in ("econnrefused", "nxdomain")
 )
-# CouchDB 3.5.0 shows its function for reading the answer, and not the answer.
+# In this place, CouchDB 3.5.0 shows the function that reads the answer, not the answer.
 _READER: Final = Atom("#Fun<couch_replicator_httpc.0.11803075>")
 
 
@@ -51,7 +51,7 @@ class RequestFailed(Failed):
     @classmethod
     def of(cls, side: Endpoint, request: Request, why: object) -> RequestFailed:
         """Return the failure of a request."""
-        # CouchDB asks for the whole feed.
+        # CouchDB's own requests have no limit, so leave it out of the error.
         query = without_credentials(request.query.partition("&limit=")[0])
         url = f"{side.shown_origin}{request.path}{'?' if query else ''}{query}"
         cause = TupleTerm((Atom("code"), why)) if isinstance(why, int) else TupleTerm((Atom("error"), why))
@@ -191,7 +191,7 @@ class Peer:
     def open(self) -> JSON:
         """Return when the database was created. Raise ``CouchError`` if it does not exist or may not be read."""
         if self._is_own:
-            # The same, without the sizes of the database.
+            # This request has the same effect, and does not compute the sizes of the database.
             response = self.ask("POST", "_ensure_full_commit", headers={"content-type": "application/json"})
         else:
             response = self.ask("GET")
@@ -218,7 +218,7 @@ class Peer:
         return failed("db_not_found", f"could not open {self.url}", term=term)
 
     def commit(self) -> JSON:
-        """Ask for everything to be on disk, and return when the database was created. Raise ``CouchError``."""
+        """Request a commit of all data to the disk, and return when the database was created. Raise ``CouchError``."""
         response = self.ask("POST", "_ensure_full_commit", headers={"content-type": "application/json"})
         value = response.value()
         if response.status != 201 or not isinstance(value, dict):
@@ -300,7 +300,7 @@ class Peer:
     def read_revision(self, doc_id: str, rev: str, ancestors: Sequence[str]) -> list[tuple[str, bytes]]:
         """Return a revision as parts: each has a content type and a text. Raise ``CouchError``.
 
-        Attachments that the ``ancestors`` have come as stubs.
+        Attachments that the ``ancestors`` have are returned as stubs.
         """
         query = f"revs=true&open_revs={_quoted([rev])}&latest=true"
         if ancestors:

@@ -1,4 +1,4 @@
-"""What a replication is asked to do: its two sides and its options. Source: ``couch_replicator_parse``."""
+"""The description of a replication: its two sides and its options. Source: ``couch_replicator_parse``."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ class Replication:
 
     @property
     def extension(self) -> str:
-        """What CouchDB appends to the id of a replication."""
+        """The suffix that CouchDB appends to the id of a replication."""
         return "".join(f"+{name}" for name in ("continuous", "create_target") if self.is_set(name))
 
 

@@ -1,4 +1,4 @@
-"""The ids of replications: two servers with the same uuid find each other's checkpoints by them.
+"""The ids of replications. By these ids, two servers with the same uuid find each other's checkpoints.
 
 Source: ``couch_replicator_ids``.
 """

@@ -1,6 +1,6 @@
-"""Replications of a server: each is opened, run and closed here.
+"""Replications of a server: this module opens, runs and closes them.
 
-They run without the server's lock. ``Peers`` says how their requests get to this server and to others.
+They run without the server's lock. ``Peers`` sends their requests to this server and to others.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Peers(Protocol):
         """Return a database as a replicator sees it."""
 
     def close(self, peer: Peer) -> None:
-        """Release what ``open`` took."""
+        """Release the resources that ``open`` took."""
 
     def watch(self, send: Callable[[], Response]) -> Watch | None:
         """Send a request that waits for changes, in the background. Return None if nobody works there."""
@@ -102,7 +102,7 @@ def find_ids(replication: Replication, place: Place, source: Peer) -> list[str]:
     found: list[str] = []
 
     def fetch(design: str, name: str) -> str:
-        # One id per version, but one request.
+        # Each version has its own id, but all need only one request.
         if not found:
             found.append(fetch_filter(source, design, name))
         return found[0]

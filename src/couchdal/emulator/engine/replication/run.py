@@ -24,12 +24,12 @@ from couchdal.http.urls import quote
 _BATCHES: Final = 10
 _SHORTEST_FEED_MS: Final = 1000
 _DESIGN: Final = "_design/"
-# What the target refuses without ending the replication.
+# With these statuses, the target refuses a document without ending the replication.
 _REFUSALS: Final = frozenset((401, 403, 413, 415))
 
 
 class Run:
-    """A replication at work. ``ids`` are those of its checkpoints, the present one first."""
+    """A running replication. ``ids`` are the ids of its checkpoints, the current one first."""
 
     def __init__(
         self,
@@ -50,7 +50,8 @@ class Run:
         self._now = now
         self._started = started
         self.counts: Counts = Counts()
-        #: The update sequences of the source up to which everything is done, and up to which a checkpoint says so.
+        #: The update sequences of the source up to which everything is replicated, and up to which a checkpoint is
+        #: saved.
         self.through: JSON = 0
         self.committed: JSON = 0
         self._result: Log = {}
@@ -110,15 +111,15 @@ class Run:
 
     @property
     def has_worked(self) -> bool:
-        """Whether the run has read anything of the feed, or has gone on from a checkpoint that it changed."""
+        """Whether the run has read rows of the feed, or has continued from a checkpoint that it changed."""
         return self.through != self._start
 
     def statistics(self) -> dict[str, JSON]:
-        """Return what active tasks and replication documents show."""
+        """Return the statistics that active tasks and replication documents show."""
         return {**self.counts.summary(), "checkpointed_source_seq": _sequence(self.committed)}
 
     def progress(self) -> dict[str, JSON]:
-        """Return the statistics, and how far the run has come."""
+        """Return the statistics, and the sequence that the run has reached."""
         through = _sequence(self.through)
         return {**self.statistics(), "source_seq": through, "through_seq": through}
 
@@ -173,7 +174,7 @@ class Run:
     # --- documents ----------------------------------------------------------------------------------------------------
 
     def _copy(self, rows: Sequence[Mapping[str, JSON]]) -> None:
-        """Copy what the target lacks of some rows."""
+        """Copy the revisions of some rows that the target lacks."""
         revisions = {
             str(row["id"]): [str(change["rev"]) for change in cast("list[Mapping[str, JSON]]", row["changes"])]
             for row in rows
@@ -279,7 +280,7 @@ class Run:
     # --- checkpoints --------------------------------------------------------------------------------------------------
 
     def save(self) -> None:
-        """Write a checkpoint to both sides, if there is something new. Raise ``CouchError``."""
+        """Write a checkpoint to both sides, if it differs from the last one. Raise ``CouchError``."""
         if not self._is_new:
             return
         if not self.replication.is_set("use_checkpoints"):
@@ -303,7 +304,7 @@ class Run:
         self.committed, self._is_new = self.through, False
 
     def _check_same(self) -> None:
-        """Raise ``CouchError`` if a database was created anew since the replication began."""
+        """Raise ``CouchError`` if a database was created again since the replication began."""
         born = [self.source.commit(), self.target.commit()]
         pairs = zip(("source", "target"), self._born, born, strict=True)
         changed = " and ".join(name for name, before, now in pairs if before != now and "0" not in (before, now))

@@ -1,6 +1,6 @@
-"""The replications that a server runs by itself: continuous ones, and those that documents in ``_replicator`` ask for.
+"""The background replications of a server: continuous ones, and those that documents in ``_replicator`` define.
 
-Nothing here waits or starts threads. Whoever drives the server asks what is ``due`` and lets it ``advance``.
+This module neither waits nor starts threads. The driver of the server asks which jobs are ``due`` and advances them.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Scheduler(Replications):
         self.is_advancing: bool = False
 
     def discard(self) -> None:
-        """Release what the jobs hold, without a checkpoint. The scheduler is not used any more."""
+        """Release the resources of the jobs, without a checkpoint. The scheduler is not used any more."""
         for job_id in [*self._running]:
             self._release(job_id)
 
@@ -53,13 +53,13 @@ class Scheduler(Replications):
 
     @property
     def is_idle(self) -> bool:
-        """Whether nothing can become due unless somebody writes a replication document or a job."""
+        """Whether nothing can become due before a replication document or a job is written."""
         return not (self.state.jobs or self.state.docs)
 
     def due(self, peers: Peers, *, at_once: bool = False) -> list[str]:
         """Return the ids of the jobs that have something to do now. The caller holds the lock.
 
-        ``at_once`` asks other servers for changes, however short ago they were asked.
+        ``at_once`` asks other servers for changes, even if they were asked just before.
         """
         self.read_documents()
         now = self._server.clock.monotonic()
@@ -81,7 +81,7 @@ class Scheduler(Replications):
                 self.state = self.state.with_job(job.after("stopped", self._server.clock.now()))
 
     def due_now(self, peers: Peers) -> list[str]:
-        """Return what ``due`` does. The caller does not hold the lock."""
+        """Return the same as ``due``. The caller does not hold the lock."""
         with self._server.exclusively():
             return self.due(peers)
 
@@ -97,7 +97,7 @@ class Scheduler(Replications):
         return at_once or (running.watch.is_over if running.watch is not None else job.due <= now)
 
     def _sight(self, replication: Replication, peers: Peers) -> object:
-        """Return what changes whenever the source does; None if it is on another server."""
+        """Return a value that changes whenever the source does; None if it is on another server."""
         name = peers.own_name(replication.sides[0])
         if name is None:
             return None
@@ -105,7 +105,7 @@ class Scheduler(Replications):
         return (name, "deleted") if found is None else (name, found.seq_text, found.update_seq)
 
     def read_documents(self) -> None:
-        """Take over what was written to databases of replication documents. The caller holds the lock."""
+        """Read the changes in databases of replication documents, and act on them. The caller holds the lock."""
         server, setting = self._server, self._server.settings.replicator.get
         for name in [name for name in self.state.seen if name not in server.databases]:
             for key in [key for key in (*self.state.docs, *self._keys()) if key[0] == name]:
@@ -125,7 +125,7 @@ class Scheduler(Replications):
         return [job.key for job in self.state.jobs.values() if job.key is not None]
 
     def _take_over(self, key: DocKey, replication: Replication | CouchError | None) -> None:
-        """Begin, replace or end the replication that a document asks for."""
+        """Begin, replace or end the replication that a document defines."""
         known = self.state.docs.get(key)
         if isinstance(replication, Replication) and known is not None and known.replication == replication:
             return
@@ -159,7 +159,7 @@ class Scheduler(Replications):
     # --- what requests ask for ----------------------------------------------------------------------------------------
 
     def add(self, job_id: str, replication: Replication, user: str | None) -> None:
-        """Begin a continuous replication that a request asks for, unless it runs already. The caller holds the lock."""
+        """Begin a continuous replication for a request, unless it runs already. The caller holds the lock."""
         if job_id not in self.state.jobs:
             now = self._server.clock.now()
             self._begin(Job(job_id, replication, started=now, user=user), now)
@@ -184,7 +184,7 @@ class Scheduler(Replications):
         return bool(self._busy)
 
     def advance_all(self, names: Sequence[str], peers: Peers) -> None:
-        """Do what is due, one after the other."""
+        """Advance the named jobs, one after the other."""
         self.is_advancing = True
         try:
             for name in names:
@@ -193,7 +193,7 @@ class Scheduler(Replications):
             self.is_advancing = False
 
     def advance(self, name: str, peers: Peers) -> None:
-        """Do what is due for one job or document. The caller does not hold the lock."""
+        """Do the work that is due for one job or document. The caller does not hold the lock."""
         doc = next((doc for doc in self.state.docs.values() if _doc_name(doc.key) == name), None)
         if doc is not None:
             self._make_job(doc, peers)
@@ -244,7 +244,7 @@ class Scheduler(Replications):
                 write_state(server, doc.key, "failed", reason=text)
 
     def _work_on(self, job: Job, peers: Peers) -> None:
-        """Run a job until its source has nothing more."""
+        """Run a job until its source has no more changes."""
         server = self._server
         try:
             with self._server.exclusively():
@@ -327,7 +327,7 @@ def _doc_name(key: DocKey) -> str:
 
 
 def scheduler_of(server: Server) -> Scheduler:
-    """Return the scheduler of a server, which is made when it is first needed. The caller holds the lock."""
+    """Return the scheduler of a server. The first call creates it. The caller holds the lock."""
     found = known_scheduler(server)
     if found is None:
         found = server.replications = Scheduler(server)
@@ -343,6 +343,6 @@ def known_scheduler(server: Server) -> Scheduler | None:
 
 
 def resumed(server: Server, state: object) -> Scheduler:
-    """Return a scheduler that goes on from a state."""
+    """Return a scheduler that continues from a state."""
     assert isinstance(state, State)
     return Scheduler(server, state)

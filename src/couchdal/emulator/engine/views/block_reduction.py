@@ -48,7 +48,7 @@ def key_of_partition(doc_id: str, key_of: Callable[[object], Key]) -> Key:
 
 
 class Overflow(NamedTuple):
-    """Takes the place of a reduction that is too long for its input."""
+    """Replaces a reduction that is too long for its input."""
 
     reason: str
 

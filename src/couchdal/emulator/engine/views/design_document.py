@@ -150,7 +150,7 @@ def _check_functions(body: Mapping[str, object], javascript: Runtime | None) -> 
         if not is_javascript(group.language) or not group.views:
             return None
     except NotSupported:
-        # Whoever only stores the document needs no compiler.
+        # Without JavaScript, the document is stored without compiling its functions.
         return None
     server = QueryServer({}, javascript)
     for view in group.views:

@@ -86,7 +86,7 @@ def _all_numbers(values: Iterable[object]) -> TypeGuard[Sequence[Number]]:
 
 def _sum(values: Sequence[object]) -> object:
     if _all_numbers(values):
-        # From the first to the last: Python's sum() corrects the errors of floats, CouchDB does not.
+        # Add from the first to the last: unlike CouchDB, Python's sum() corrects rounding errors.
         return _finite(partial(reduce, add, values, 0))
     total: object = 0
     for value in values:
@@ -228,7 +228,7 @@ def _packed(found: object) -> object:
 
 
 def _ranked(values: Iterable[object], most: int, *, top: bool) -> list[object]:
-    """Return the greatest or the least values in that order. Of equal values, only the first counts."""
+    """Return the greatest or the least values in that order. Of equal values, only the first is returned."""
     ranked = sorted(((json_key(value), value) for value in values), key=itemgetter(0), reverse=top)
     return [next(group)[1] for _, group in islice(groupby(ranked, itemgetter(0)), most)]
 
@@ -313,7 +313,7 @@ def reduce_block(source: str, rows: Sequence[Reducible]) -> Any:
 
 
 def rereduce(source: str, values: Sequence[Any]) -> Any:
-    """Return the reduction of the rows of at least one reduction. Raise ``ServerError``."""
+    """Return the reduction of at least one reduction. Raise ``ServerError``."""
     if source.startswith("_sum"):
         return _sum(values)
     if source.startswith("_count"):
@@ -328,7 +328,7 @@ def rereduce(source: str, values: Sequence[Any]) -> Any:
 
 
 def result_of(source: str, value: Any) -> object:
-    """Return the result that a reduction stands for."""
+    """Return the result for a reduction, as an answer shows it."""
     if source.startswith("_stats"):
         return _packed(value)
     if source.startswith("_approx_count_distinct"):

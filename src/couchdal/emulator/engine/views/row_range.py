@@ -1,4 +1,4 @@
-"""Ranges of a view's rows: what a query selects, and where it begins and ends.
+"""Ranges of a view's rows: the rows that a query selects, and where they begin and end.
 
 This module does not read documents or reduce rows. Source: ``couch_mrview_util``, ``fabric_view_map``.
 """
@@ -29,7 +29,7 @@ _Bound: TypeAlias = "tuple[Key, bytes]"
 class RowQuery:
     """Which rows of a view to return.
 
-    If ``keys`` is None, ``start_key`` and ``end_key`` count; ``ABSENT`` means that the query does not name the key.
+    If ``keys`` is None, ``start_key`` and ``end_key`` apply; ``ABSENT`` means that the query does not name the key.
     Without ``sorted``, CouchDB skips no rows, but adds ``skip`` to the offset. ``group_level`` None groups by whole
     keys, and 0 groups all rows. ``shown`` is None without ``include_docs``.
     """
@@ -109,7 +109,7 @@ class RowRange:
         return self._rows.bisect_left(cast(ViewRow, (place,)))
 
     def read(self, skip: int = 0) -> Iterator[ViewRow]:
-        """Return the rows without the first ones. Those cost nothing."""
+        """Return the rows without the first ``skip`` ones, which are not read."""
         if not self._descending:
             return self._rows.islice(self.low + skip, self.high)
         high = end = self.high - skip

@@ -56,8 +56,8 @@ def read_view(
 ) -> _Json:
     """Return the answer of a view: ``rows``, and ``total_rows`` and ``offset`` if they are not ``reduced``.
 
-    The index is brought up to date before it is read (``update`` True), after that (``"lazy"``) or not at all. With
-    ``update_seq`` the answer names the sequence at which the view last changed.
+    The index is updated before it is read (``update`` True), afterwards (``"lazy"``) or not at all. With ``update_seq``
+    the answer names the sequence at which the view last changed.
     """
     if update is True:
         index.refresh(db)
@@ -185,7 +185,7 @@ class View:
             else:
                 value = reducer.of_parts(rows, descending=backwards)
         except ServerError as error:
-            # Behind the first row, CouchDB shows no trace.
+            # After the first row, CouchDB's error has no reference to a stack trace.
             error.is_traced = error.is_traced and not place
             raise
         if isinstance(value, Overflow):

@@ -22,7 +22,7 @@ MANGO = "query"
 class MapView(NamedTuple):
     """One map function with its options and the names of its views.
 
-    ``source`` is text, or the definition of a Mango index. ``reduces`` contains the views with a reduce function as
+    ``source`` is a string, or the definition of a Mango index. ``reduces`` contains the views with a reduce function as
     pairs of name and source, the last one first. ``names`` contains the others.
     """
 

@@ -30,7 +30,7 @@ _Self = TypeVar("_Self", bound="ViewIndex")
 
 
 _Rows: TypeAlias = "list[list[ViewRow]]"
-# What CouchDB's files have without rows, and what a replaced row leaves behind. Measured.
+# Measured on CouchDB: the size of a file without rows, and the size that a replaced row leaves in it.
 _EMPTY_FILE = 4_264
 _OF_ROW = 24
 # Errors of Erlang itself.
@@ -84,7 +84,7 @@ class ViewIndex(RowIndex[_Rows, ViewRow, _Rows]):
         return other
 
     def info(self, db: DocumentStore) -> dict[str, object]:
-        """Return what CouchDB says about the index."""
+        """Return the information that CouchDB gives about the index."""
         pending = db.update_seq - self.seq
         return {
             "updates_pending": {"minimum": pending, "preferred": pending, "total": pending},
@@ -121,7 +121,7 @@ class ViewIndex(RowIndex[_Rows, ViewRow, _Rows]):
         return self._server
 
     def reducer(self, source: str) -> Reducer:
-        """Return a reduce function. The two kinds of functions understand the setting of their limit differently."""
+        """Return a reduce function. The setting of the limit differs for built-in and JavaScript functions."""
         if is_builtin(source):
             return Reducer(source, None, self.reduce_limit == "true")
         return Reducer(source, self.query_server(), self.reduce_limit != "false")
