@@ -29,9 +29,9 @@ def test_queries_after_it_read_no_document(dal: CouchDAL, monkeypatch: pytest.Mo
     added = []
     add = FollowingIndex.add
 
-    def count(index: FollowingIndex, found: Any, seq: int) -> None:
+    def count(index: FollowingIndex, found: Any, seq: int, prepared: object = None) -> None:
         added.append(found)
-        add(index, found, seq)
+        add(index, found, seq, prepared)
 
     monkeypatch.setattr(FollowingIndex, "add", count)
     for name in ("settling", "other"):
