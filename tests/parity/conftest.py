@@ -59,23 +59,16 @@ def proxied_address(served_address: str) -> Iterator[str]:
         yield f"http://127.0.0.1:{served.port}"
 
 
-# Tests of other modules must not be intercepted.
-@pytest.fixture(scope="module")
-def intercepted() -> Iterator[Callable[[str], Target]]:
-    """A function that returns the emulator behind a client whose requests are intercepted."""
+def intercepted(way: str, opened: ExitStack) -> Target:
+    """Return the emulator behind a client whose requests are intercepted until ``opened`` is closed."""
     from http_clients import CLIENTS  # not installed for the quick tests on other versions of Python
 
-    with ExitStack() as opened:
-
-        def make(way: str) -> Target:
-            emulator = MemoryBackend(admin=RECORDED_ADMIN)
-            address = f"http://{way}.example:5984"
-            opened.enter_context(intercept(address, backend=emulator))
-            client = CLIENTS[way.removeprefix("intercepted-")](address)
-            opened.callback(client.close)
-            return Target(way, client, pause_of(emulator), emulator=emulator)
-
-        yield make
+    emulator = MemoryBackend(admin=RECORDED_ADMIN)
+    address = f"http://{way}.example:5984"
+    opened.enter_context(intercept(address, backend=emulator))
+    client = CLIENTS[way.removeprefix("intercepted-")](address)
+    opened.callback(client.close)
+    return Target(way, client, pause_of(emulator), emulator=emulator)
 
 
 @pytest.fixture(scope="module")
@@ -111,12 +104,16 @@ def reopened_emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sqli
 
 
 @pytest.fixture(scope="module")
-def target(request: pytest.FixtureRequest, served_emulator: MemoryBackend) -> Target:
+def target(request: pytest.FixtureRequest, served_emulator: MemoryBackend) -> Iterator[Target]:
     """The server for each way. All transcripts share it, as they shared one server when they were recorded."""
+    with ExitStack() as opened:
+        yield target_of(request, served_emulator, opened)
+
+
+def target_of(request: pytest.FixtureRequest, served_emulator: MemoryBackend, opened: ExitStack) -> Target:
     way: str = request.param
     if way.startswith("intercepted-"):
-        intercepted: Callable[[str], Target] = request.getfixturevalue("intercepted")
-        return intercepted(way)
+        return intercepted(way, opened)
     if way == "memory":
         emulator = MemoryBackend(admin=RECORDED_ADMIN)
         return Target(way, emulator, pause_of(emulator), emulator=emulator)
