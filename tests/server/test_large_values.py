@@ -207,7 +207,7 @@ def test_long_work_for_the_whole_server_is_done_without_its_lock(
     task.begin()
     try:
         headers = {"content-type": "application/json"}
-        ServedBackend(backend, server)._answer(task, Request(method, path, "", headers, body=body))
+        ServedBackend(backend, server)._answer(task, Request(method, path, "", headers, body=body), None)
     finally:
         here.pace = None
         task.end()
@@ -223,6 +223,9 @@ def test_base64_is_decoded_in_pieces() -> None:
         assert decode_base64(text) == data
         with pytest.raises(ValueError, match="base64"):
             decode_base64(text[:-8] + "?" * 8)
+        with pytest.raises(ValueError, match="base64"):
+            # The padding is at the end of a piece.
+            decode_base64("A" * (2**20 - 2) + "==" + "AAAA")
     assert counted.steps > 5
 
 

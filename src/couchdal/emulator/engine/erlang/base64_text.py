@@ -21,7 +21,7 @@ def decode_base64(text: str) -> bytes:
     ValueError: not base64
     """
     data = text.translate(_WITHOUT_SPACE).encode("ascii")
-    if len(data) % 4 or len(data) - len(data.rstrip(b"=")) > 2:
+    if len(data) % 4 or data.find(b"=", 0, max(0, len(data) - 2)) >= 0:
         raise ValueError("not base64")
     pieces = range(0, len(data), _PIECE)
     return b"".join([b64decode(data[start : start + _PIECE], validate=True) for start in paced(pieces, 1)])

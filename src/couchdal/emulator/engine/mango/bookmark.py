@@ -6,14 +6,14 @@ The format is CouchDB's: an Erlang term in Base64. Each server therefore accepts
 
 from __future__ import annotations
 
-import re
 import struct
 import zlib
-from base64 import b64decode, urlsafe_b64encode
+from base64 import urlsafe_b64encode
 from functools import lru_cache
 from math import isfinite
 from typing import Final
 
+from couchdal.emulator.engine.erlang.base64_text import decode_base64
 from couchdal.emulator.engine.erlang.external_term import binary, encode_term
 from couchdal.errors import BadRequest, CouchError
 from couchdal.http.json_text import encode_json
@@ -24,7 +24,6 @@ _DOC_ID_ATOM, _KEY_ATOM = b"d\x00\x0estartkey_docid", b"d\x00\x08startkey"
 # A few compressed bytes can claim any size. Real keys are much smaller than this.
 _MAX_SIZE = 16_000_000
 # Python's decoder accepts more padding than Erlang's.
-_BASE64 = re.compile("(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?")
 _LONGEST_KEPT = 512
 
 
@@ -74,9 +73,7 @@ def _term(bookmark: str) -> bytes:
     """Return the bytes of a bookmark's term, decompressed and without the version byte."""
     text = bookmark.replace("-", "+").replace("_", "/")
     text = "".join(text.split()) + "=" * (-len(text) % 4)
-    if _BASE64.fullmatch(text) is None:
-        raise ValueError("not Base64")
-    data = b64decode(text)
+    data = decode_base64(text)
     if data[:1] != _VERSION:
         raise ValueError("not an external term")
     if data[1:2] != _COMPRESSED:
