@@ -5,7 +5,7 @@ Sources: ``couch_mrview_http:view_cb``, ``chttpd_db:changes_callback``, ``mango_
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TypeAlias, cast
 
 from couchdal.http.json_text import encode_in_pieces, encode_json
@@ -14,6 +14,8 @@ from couchdal.pace import here, paced
 #: Makes the text of an answer from its value.
 Layout: TypeAlias = Callable[[object], bytes]
 _Members: TypeAlias = "Mapping[str, object]"
+# A piece of an answer that is made while it is sent has more bytes or so many rows.
+_PIECE, _MOST_ROWS = 65536, 200
 
 
 def lay_out_rows(value: object) -> bytes:
@@ -44,11 +46,41 @@ def lay_out_documents(value: object) -> bytes:
     return b"".join((*parts, b"}\r\n\n"))
 
 
+def rows_in_pieces(members: _Members) -> Iterator[bytes]:
+    """Yield the text of a listing in pieces, and read its rows meanwhile."""
+    yield _head(members)
+    yield from in_pieces(cast("Iterable[object]", members["rows"]))
+    yield b"\r\n]}\n"
+
+
+def changes_in_pieces(rows: Iterable[object], end: Callable[[], _Members]) -> Iterator[bytes]:
+    """Yield the text of a feed that is read once. ``end`` returns the other members after the last row."""
+    yield b'{"results":[\n'
+    yield from in_pieces(rows)
+    yield b"\n],\n" + encode_json(end())[1:] + b"\n\n"
+
+
+def in_pieces(rows: Iterable[object]) -> Iterator[bytes]:
+    """Yield the text of rows, some at a time."""
+    separator, waiting, size = b"", list[bytes](), 0
+    for row in rows:
+        waiting.append(encode_json(row))
+        size += len(waiting[-1])
+        if size > _PIECE or len(waiting) >= _MOST_ROWS:
+            yield separator + b",\r\n".join(waiting)
+            separator, waiting, size = b",\r\n", [], 0
+    if waiting:
+        yield separator + b",\r\n".join(waiting)
+
+
 def _listed(members: _Members) -> bytes:
     """Return the text of one listing. CouchDB writes an empty line if it has no rows."""
+    return _head(members) + _rows(members["rows"]) + b"\r\n]}"
+
+
+def _head(members: _Members) -> bytes:
     rest = encode_json({name: member for name, member in members.items() if name != "rows"})[:-1]
-    head = rest + b',"rows":[\r\n' if len(rest) > 1 else b'{"rows":[\r\n'
-    return head + _rows(members["rows"]) + b"\r\n]}"
+    return rest + b',"rows":[\r\n' if len(rest) > 1 else b'{"rows":[\r\n'
 
 
 def _rows(rows: object) -> bytes:

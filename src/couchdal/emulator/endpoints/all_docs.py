@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from couchdal.emulator.http.call import Call
 from couchdal.emulator.http.listings import list_documents, list_queries
-from couchdal.http.answers import laid_out
-from couchdal.http.json_lines import lay_out_queries, lay_out_rows
+from couchdal.http.answers import JSON_TYPE, laid_out
+from couchdal.http.json_lines import lay_out_queries, lay_out_rows, rows_in_pieces
 from couchdal.http.messages import Response
 
 
@@ -13,7 +13,10 @@ def documents(call: Call) -> Response:
     """GET and POST: rows of all documents that are not deleted."""
     if "partition" in call.args:
         call.db.count("couchdb/httpd/partition_all_docs_requests")
-    return laid_out(list_documents(call, "all"), lay_out_rows)
+    answer = list_documents(call, "all", late=call.may_send_late)
+    if isinstance(answer["rows"], list):
+        return laid_out(answer, lay_out_rows)
+    return Response(200, {"content-type": JSON_TYPE}, stream=rows_in_pieces(answer))
 
 
 def design_documents(call: Call) -> Response:

@@ -5,7 +5,7 @@ Sources: ``chttpd_db:handle_changes_req``, ``chttpd_db:parse_changes_query``, ``
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from hashlib import md5
 from typing import TypeVar, cast
 
@@ -14,10 +14,12 @@ from couchdal.emulator.engine.changes.changes import (
     EVERYTHING,
     NO_LIMIT,
     ChangesQuery,
+    Cursor,
     Filter,
     FilterError,
     parse_since,
     read_changes,
+    read_late,
     shown_pending,
     start_cursor,
 )
@@ -29,10 +31,10 @@ from couchdal.emulator.engine.mango.field_path import compile_projection
 from couchdal.emulator.engine.mango.find_query import parse_fields
 from couchdal.emulator.engine.mango.selector import normalize_selector
 from couchdal.emulator.engine.mango.selector_match import compile_selector
-from couchdal.emulator.http.call import Call
+from couchdal.emulator.http.call import MANY_ROWS, Call
 from couchdal.errors import BadRequest, CouchError, NotSupported, ServerError
 from couchdal.http.answers import JSON_TYPE, laid_out
-from couchdal.http.json_lines import lay_out_changes
+from couchdal.http.json_lines import changes_in_pieces, lay_out_changes
 from couchdal.http.json_text import decode_request
 from couchdal.http.messages import Response
 from couchdal.http.urls import unquote
@@ -156,12 +158,25 @@ def refuse(call: Call) -> Response:
 
 def _normal(call: Call, query: ChangesQuery, since: int, headers: dict[str, str]) -> Response:
     cursor = start_cursor(call.db, query, since)
+    if call.may_send_late and query.filter is EVERYTHING and min(cursor.ahead, query.limit) > MANY_ROWS:
+        return Response(200, {"content-type": JSON_TYPE, **headers}, stream=_sent_late(call, query, cursor))
     rows, _ = read_changes(call.db, query, cursor)
     if cursor.failure is not None:
         return _broken_off(rows, cursor.failure, headers)
     pending = shown_pending(call.db, query, cursor, call.server.version)
     answer = {"results": rows, "last_seq": call.db.seq(cursor.seq), "pending": pending}
     return laid_out(answer, lay_out_changes, headers)
+
+
+def _sent_late(call: Call, query: ChangesQuery, cursor: Cursor) -> Iterator[bytes]:
+    """Return the text of the changes so far, which are read from the present state while they are sent."""
+    version = call.server.version
+    db, rows = read_late(call.db, query, cursor)
+
+    def end() -> dict[str, object]:
+        return {"last_seq": db.seq(cursor.seq), "pending": shown_pending(db, query, cursor, version)}
+
+    return changes_in_pieces(rows, end)
 
 
 def _broken_off(rows: list[dict[str, object]], failure: CouchError, headers: dict[str, str]) -> Response:

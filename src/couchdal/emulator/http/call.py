@@ -17,10 +17,14 @@ from couchdal.http.headers import effective_method
 from couchdal.http.json_text import JSON, decode_request
 from couchdal.http.messages import ABSENT, ANONYMOUS_BODY, INFLATED_BODY, Request, Response, decompress, too_large
 from couchdal.http.urls import parse_query
-from couchdal.pace import unlocked
+from couchdal.pace import here, unlocked
 
 if TYPE_CHECKING:
     from couchdal.emulator.engine.replication.replicator import Peers
+
+
+#: An answer with more rows is made while it is sent, if that is possible.
+MANY_ROWS = 2000
 
 
 class Call:
@@ -53,6 +57,15 @@ class Call:
         self.writes: bool = False
         if db is not None:
             self.db = db
+
+    @property
+    def may_send_late(self) -> bool:
+        """Whether many rows can be read while they are sent: from one state of a file, and by a server."""
+        server = self.server
+        if here.pace is None or server.journal.keeper is None or self.method == "HEAD":
+            return False
+        # These answers are changed as a whole.
+        return not self.db.system and not server.settings.allow_jsonp
 
     def with_params(self, params: list[tuple[str, str]]) -> Call:
         """Return the same call with other query parameters."""

@@ -12,7 +12,7 @@ from couchdal.emulator.engine.auth.security import is_db_admin
 from couchdal.emulator.engine.config.settings import MAX_LIMIT
 from couchdal.emulator.engine.documents.all_docs import Listing, list_keys, list_local, list_range
 from couchdal.emulator.engine.documents.document_read import PLAIN, Shown
-from couchdal.emulator.http.call import Call
+from couchdal.emulator.http.call import MANY_ROWS, Call
 from couchdal.emulator.http.view_query import (
     INCOMPATIBLE_KEYS,
     ViewQuery,
@@ -27,8 +27,13 @@ from couchdal.http.messages import ABSENT
 Namespace: TypeAlias = Literal["all", "design", "local"]
 
 
-def list_documents(call: Call, namespace: Namespace, *, for_list: bool = False) -> dict[str, object]:
-    """Return the rows that a request asks for. A list function gets them with ``for_list``."""
+def list_documents(
+    call: Call, namespace: Namespace, *, for_list: bool = False, late: bool = False
+) -> dict[str, object]:
+    """Return the rows that a request asks for. A list function gets them with ``for_list``.
+
+    With ``late``, many rows are an iterator, which reads them when they are sent.
+    """
     db = call.db
     if call.method == "POST":
         call.require_json_type()
@@ -44,7 +49,8 @@ def list_documents(call: Call, namespace: Namespace, *, for_list: bool = False) 
             keys = given if for_list else _keys(given, "parameter")
         query = ViewQuery(keys=keys)
     query = parse_parameters(query, call.params, decoded=False)
-    return _rows(call, namespace, validate_listing(query, call.server.settings, partitioned=db.partitioned))
+    query = validate_listing(query, call.server.settings, partitioned=db.partitioned)
+    return _rows(call, namespace, query, late=late)
 
 
 def list_queries(call: Call, namespace: Namespace) -> dict[str, object]:
@@ -75,14 +81,15 @@ def _keys(value: object, where: str) -> object:
     raise BadRequest(f"`keys` {where} must be an array.")
 
 
-def _rows(call: Call, namespace: Namespace, query: ViewQuery) -> dict[str, object]:
+def _rows(call: Call, namespace: Namespace, query: ViewQuery, *, late: bool = False) -> dict[str, object]:
     db, listing = call.db, to_listing(query, design=namespace == "design")
     keys = query.keys if isinstance(query.keys, list) else None
     if namespace == "local":
         answer = list_local(db, keys, listing)
     else:
         others = not call.server.version.has(DESIGN_KEYS)
-        answer = list_range(db, listing) if keys is None else list_keys(db, keys, listing, others=others)
+        late = late and min(db.doc_count, db.doc_count if listing.limit is None else listing.limit) > MANY_ROWS
+        answer = list_range(db, listing, late=late) if keys is None else list_keys(db, keys, listing, others=others)
     if listing.shown is not None:
         rows = answer["rows"]
         db.count("couchdb/database_reads", len(rows) if isinstance(rows, list) else 0)

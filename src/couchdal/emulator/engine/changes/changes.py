@@ -6,7 +6,8 @@ This module does not know requests, waiting or text: a reader gets JSON values. 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from copy import copy
 from dataclasses import dataclass
 from itertools import islice
 from typing import TypeAlias
@@ -24,6 +25,8 @@ from couchdal.pace import paced
 NO_LIMIT = 1_000_000_000_000_000
 # CouchDB looks up at most this many ids. For more, it reads the whole feed and skips the other documents.
 _MAX_LOOKED_UP_IDS = 1000
+# How many changes are in memory at once while an answer is sent. Each may have a large document.
+_MOST_LATE = 50
 
 Matcher: TypeAlias = "Callable[[dict[str, object]], bool]"
 Projection: TypeAlias = "Callable[[dict[str, object]], dict[str, object]]"
@@ -239,6 +242,25 @@ def _included(db: Database, query: ChangesQuery, record: DocumentRecord, shown: 
         # Only here does CouchDB add an empty ``_conflicts``.
         document.setdefault("_conflicts", [])
     return document if query.filter.project is None else query.filter.project(document)
+
+
+def read_late(db: Database, query: ChangesQuery, cursor: Cursor) -> tuple[Database, Iterator[dict[str, object]]]:
+    """Return the present state of a database on a disk, and all rows, which are read from it later."""
+    # The request ends before, and with it its view of the database.
+    state = copy(db)
+    state.storage = db.storage.steady()
+    # An unknown style fails here.
+    first, is_over = read_changes(state, query, cursor, _MOST_LATE)
+    return state, _rest(state, query, cursor, first, is_over=is_over)
+
+
+def _rest(
+    db: Database, query: ChangesQuery, cursor: Cursor, rows: list[dict[str, object]], *, is_over: bool
+) -> Iterator[dict[str, object]]:
+    yield from rows
+    while not is_over:
+        rows, is_over = read_changes(db, query, cursor, _MOST_LATE)
+        yield from rows
 
 
 def shown_pending(db: Database, query: ChangesQuery, cursor: Cursor, version: Version) -> int | None:

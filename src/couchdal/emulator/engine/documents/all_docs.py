@@ -44,8 +44,11 @@ class Listing:
     in_partition: bool = False
 
 
-def list_range(db: DocumentStore, listing: Listing) -> dict[str, object]:
-    """Return ``total_rows``, ``offset`` and ``rows`` of the live documents in a range."""
+def list_range(db: DocumentStore, listing: Listing, *, late: bool = False) -> dict[str, object]:
+    """Return ``total_rows``, ``offset`` and ``rows`` of the live documents in a range.
+
+    With ``late``, ``rows`` is an iterator that reads the present state later. The storage must be on a disk.
+    """
     start, end = listing.start, listing.end
     if listing.design:
         low, high = _DESIGN
@@ -58,8 +61,10 @@ def list_range(db: DocumentStore, listing: Listing) -> dict[str, object]:
     before = db.doc_count if listing.empty and listing.descending else _before(db, start, listing.descending)
     records: Iterable[DocumentRecord] = ()
     if not listing.empty:
-        records = db.storage.live(start, end, listing.inclusive_end, listing.descending)
-    rows = _rows(db, _window(records, listing), listing.shown)
+        storage = db.storage.steady() if late else db.storage
+        records = storage.live(start, end, listing.inclusive_end, listing.descending)
+    chosen = _window(records, listing)
+    rows: object = _late_rows(db, chosen, listing.shown) if late else _rows(db, chosen, listing.shown)
     # A partition has one shard, which skips its own rows only.
     skipped = min(listing.skip, _count(db, listing)) if listing.in_partition else listing.skip
     return {"total_rows": total, "offset": min(before + skipped, total), "rows": rows}
@@ -101,6 +106,13 @@ def _rows(db: DocumentStore, records: Iterable[DocumentRecord], shown: Shown | N
         doc_id = record.doc_id
         rows.append({"id": doc_id, "key": doc_id, "value": {"rev": document["_rev"]}, "doc": document})
     return rows
+
+
+def _late_rows(db: DocumentStore, records: Iterable[DocumentRecord], shown: Shown | None) -> Iterator[object]:
+    for record in records:
+        if shown is not None:
+            db.count("couchdb/database_reads")
+        yield from _rows(db, (record,), shown)
 
 
 def list_keys(
