@@ -86,10 +86,11 @@ def read(call: Call) -> Response:
     if ranges is None or attachment.encoding != "identity" or len(ranges) > _MAX_RANGES:
         return _part(attachment, 200, headers, 0, size)
     if len(ranges) != 1:
-        content_type, text = write_ranges(
-            call.server.next_id(), attachment.content_type, attachment.data or b"", ranges
-        )
-        return Response(206, {"content-type": content_type}, body=text)
+        content_type, pieces = write_ranges(call.server.next_id(), attachment, ranges)
+        size = sum(last + 1 - first for first, last in ranges)
+        if _is_sent_late(attachment, size):
+            return Response(206, {"content-type": content_type}, stream=pieces)
+        return Response(206, {"content-type": content_type}, body=b"".join(pieces))
     first, last = ranges[0]
     headers["content-range"] = f"bytes {first}-{last}/{size}"
     return _part(attachment, 206, headers, first, last + 1)
@@ -99,10 +100,15 @@ def _part(attachment: Attachment, status: int, headers: dict[str, str], first: i
     """Return the answer with some stored bytes. A server reads many bytes from a file while they are sent."""
     if attachment.address is None:
         return Response(status, headers, body=(attachment.data or b"")[first:end])
-    if here.pace is None or end - first <= _WHOLE:
+    if not _is_sent_late(attachment, end - first):
         return Response(status, headers, body=b"".join(attachment.stored_parts(first, end)))
-    headers["content-length"] = str(end - first)
+    headers["content-length"] = str(len(range(attachment.stored_size)[first:end]))
     return Response(status, headers, stream=attachment.stored_parts(first, end))
+
+
+def _is_sent_late(attachment: Attachment, size: int) -> bool:
+    """Return whether so many bytes are read while they are sent: by a server, and from a file."""
+    return here.pace is not None and attachment.address is not None and size > _WHOLE
 
 
 def _inflated(attachment: Attachment) -> tuple[bytes, Iterator[bytes] | None]:

@@ -5,7 +5,7 @@ Sources: ``couch_httpd_multipart``, ``couch_doc:doc_to_multi_part_stream``, ``co
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import cast
 
 from couchdal.emulator.engine.documents.attachment import Attachment, Parts
@@ -118,14 +118,20 @@ def write_bulk(boundary: str, parts: Sequence[tuple[bytes, bytes]]) -> tuple[str
     return f'multipart/mixed; boundary="{boundary}"', b"".join(pieces)
 
 
-def write_ranges(boundary: str, content_type: str, data: bytes, ranges: Sequence[tuple[int, int]]) -> tuple[str, bytes]:
-    """Return the content type and the text of several ranges of bytes. Each range is its first and last byte."""
-    delimiter = b"--" + boundary.encode()
-    pieces = [delimiter]
-    for first, last in ranges:
-        pieces.append(
-            b"\r\nContent-Type: %b\r\nContent-Range: bytes %d-%d/%d\r\n\r\n%b\r\n%b"
-            % (content_type.encode(), first, last, len(data), data[first : last + 1], delimiter)
-        )
-    pieces.append(b"--")
-    return f'multipart/byteranges; boundary="{boundary}"', b"".join(pieces)
+def write_ranges(
+    boundary: str, attachment: Attachment, ranges: Sequence[tuple[int, int]]
+) -> tuple[str, Iterator[bytes]]:
+    """Return the content type and the text, in pieces, of several ranges of bytes: their first and last ones."""
+    delimiter, kind, size = b"--" + boundary.encode(), attachment.content_type.encode(), attachment.stored_size
+    # All of them are read from the present state.
+    parts = [attachment.stored_parts(first, last + 1) for first, last in ranges]
+
+    def pieces() -> Iterator[bytes]:
+        yield delimiter
+        for (first, last), part in zip(ranges, parts, strict=True):
+            yield b"\r\nContent-Type: %b\r\nContent-Range: bytes %d-%d/%d\r\n\r\n" % (kind, first, last, size)
+            yield from part
+            yield b"\r\n" + delimiter
+        yield b"--"
+
+    return f'multipart/byteranges; boundary="{boundary}"', pieces()

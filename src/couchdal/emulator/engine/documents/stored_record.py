@@ -84,7 +84,8 @@ class StoredData:
         self._read = read
 
     def parts(self, first: int, end: int) -> Iterator[bytes]:
-        return self._read(self.address, range(first, end))
+        # The first one is negative if a client asks for more of the last bytes than there are.
+        return self._read(self.address, range(self.size)[first:end])
 
 
 class StoredAttachment(Attachment):
