@@ -17,8 +17,8 @@ import pytest
 from couchdal import CouchDAL, SqliteBackend
 
 FEW = 1_000
-# The goal is 1.5 for a million documents. Other processes disturb such short times.
-MOST = 2.5
+# Other processes disturb such short times, so the shortest of many are compared.
+MOST = 1.5
 
 
 def made(path: Path, count: int) -> Path:
@@ -104,8 +104,9 @@ READS: dict[str, Callable[[CouchDAL, int], object]] = {
 @pytest.mark.parametrize("kind", READS)
 def test_reading_costs_the_same(both: tuple[CouchDAL, CouchDAL], kind: str, most: int) -> None:
     choose, read = Random(1), READS[kind]
-    few = lambda: read(both[0], choose.randrange(FEW))  # noqa: E731
-    many = lambda: read(both[1], choose.randrange(most))  # noqa: E731
+    # Pages near the end would be shorter.
+    few = lambda: read(both[0], choose.randrange(FEW - 20))  # noqa: E731
+    many = lambda: read(both[1], choose.randrange(most - 20))  # noqa: E731
     assert ratio(few, many, 200) < MOST
 
 
