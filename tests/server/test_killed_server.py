@@ -177,10 +177,10 @@ def test_server_killed_while_it_keeps_house_harms_nothing(
     kind: str, rounds: int, large: Path, tmp_path: Path, figure: object
 ) -> None:
     method, target, status = HOUSE_KEEPING[kind]
-    path, choose = tmp_path / "a.db", random.Random(1)
-    unanswered = 0
-    for _ in range(rounds):
-        shutil.copy(large, path)
+    choose, unanswered = random.Random(1), 0
+    for turn in range(rounds):
+        # A file with a name that this process knows would not be read anew.
+        path = Path(shutil.copy(large, tmp_path / f"{turn}.db"))
         with couchdal_serve("--data", str(path)) as (address, process):
             client = http.client.HTTPConnection(urlsplit(address).netloc, timeout=30)
             client.request(method, target, "{}", {"content-type": "application/json"})
@@ -205,6 +205,7 @@ def test_server_killed_while_it_keeps_house_harms_nothing(
             assert connection.execute("SELECT count(*) FROM leftovers").fetchone() == (0,)
             if found.status == 404:
                 assert connection.execute("SELECT count(*) FROM docs").fetchone() == (10,)
+        path.unlink()
     figure(f"servers killed during a {kind}", rounds)  # type: ignore[operator]
     figure("of them without an answer", unanswered)  # type: ignore[operator]
 
