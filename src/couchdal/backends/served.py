@@ -157,14 +157,15 @@ class ServedBackend(InlineBackend):
         try:
             position, before = server.ids.position, here.pace
             pace.until, pace.commits, pace.is_large = monotonic() + _AT_ONCE_S, server.journal.commits, False
-            here.pace = pace
+            here.pace, server.journal.counted = pace, []
             try:
                 return work(argument)
             except TooLong:
                 server.ids.position = position
+                server.journal.uncount()
                 return None
             finally:
-                here.pace = before
+                here.pace, server.journal.counted = before, None
         finally:
             server.lock.release()
 

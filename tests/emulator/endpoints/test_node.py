@@ -49,7 +49,7 @@ def db(send) -> None:
     ("request_", "expected"),
     [
         (("PUT", "/db/new", {}), {"database_writes": 1, "document_inserts": 1, "document_writes": 1}),
-        (("PUT", "/db/a", {}), {"database_writes": 1}),
+        (("PUT", "/db/a", {}), {"database_writes": 1, "fabric/doc_update/errors": 1}),
         (("GET", "/db/a"), {"database_reads": 1}),
         (("HEAD", "/db/a"), {"database_reads": 1}),
         (("GET", "/db/missing"), {"database_reads": 1}),
@@ -65,14 +65,37 @@ def db(send) -> None:
         ),
         (
             ("POST", "/db/_bulk_docs", {"docs": [{"_id": "x"}, {"_id": "y"}, {"_id": "a"}]}),
-            {"database_writes": 1, "document_inserts": 2, "document_writes": 2, "httpd/bulk_requests": 1},
+            {
+                "database_writes": 1,
+                "document_inserts": 2,
+                "document_writes": 2,
+                "httpd/bulk_requests": 1,
+                "fabric/doc_update/errors": 1,
+            },
         ),
+        (
+            ("POST", "/db/_changes?filter=_selector", {"selector": {"n": 1}}),
+            {"database_reads": 3, "mango/evaluate_selector": 3},
+        ),
+        (("GET", "/db/_changes?include_docs=true"), {"database_reads": 3}),
+        (
+            ("POST", "/db/_purge", {"a": ["1-x"]}),
+            {
+                "database_purges": 1,
+                "document_purges/success": 1,
+                "document_purges/total": 1,
+                "httpd/purge_requests": 1,
+            },
+        ),
+        (("PUT", "/other"), {"document_inserts": 1, "document_writes": 1, "open_databases": 1}),
+        (("DELETE", "/db"), {"document_writes": 1, "open_databases": -1}),
         (("POST", "/db/_revs_diff", {"a": ["1-a"]}), {}),
         (("GET", "/db"), {}),
     ],
 )  # fmt: skip
 def test_request_counts_as_on_couchdb(send, request_, expected):
-    assert counted(send, *request_) == {f"couchdb/{name}": number for name, number in expected.items()}
+    paths = {name if name.startswith(("fabric/", "mango/")) else f"couchdb/{name}": name for name in expected}
+    assert counted(send, *request_) == {path: expected[name] for path, name in paths.items()}
 
 
 @pytest.mark.usefixtures("db")
@@ -88,6 +111,11 @@ def test_query_counts_what_it_examines(send):
     }
 
 
+def prompts(found: dict[str, int]) -> dict[str, int]:
+    """Return what query servers were asked."""
+    return {name.rpartition("/")[2]: number for name, number in found.items() if "query_server/" in name}
+
+
 def test_functions_and_indexes_are_counted(send):
     # As a CouchDB counts the same requests.
     views = {"v": {"map": "function (doc) { emit(doc.n, 1); emit(doc.n, 2); }"}}
@@ -95,15 +123,21 @@ def test_functions_and_indexes_are_counted(send):
     shows = {"s": "function () { return 'x'; }"}
     send("PUT", "/counted")
     send("POST", "/counted/_bulk_docs", {"docs": [{"_id": name, "n": 1} for name in "abc"]})
-    send("PUT", "/counted/_design/d", {"views": views, "filters": filters, "shows": shows})
-    assert counted(send, "GET", "/counted/_design/d/_view/v") == {
-        "couchdb/httpd/view_reads": 1,
-        "couchdb/mrview/emits": 6,
-        "couchdb/mrview/map_doc": 3,
-        "couchdb/query_server/calls/map": 3,
-    }
+    defined = counted(send, "PUT", "/counted/_design/d", {"views": views, "filters": filters, "shows": shows})
+    assert prompts(defined) == {"acquired_processes": 1, "reset": 1, "add_fun": 1, "process_prompts": 2}
+    built = counted(send, "GET", "/counted/_design/d/_view/v")
+    assert prompts(built) == {"acquired_processes": 1, "reset": 1, "add_fun": 1, "map": 3, "process_prompts": 5}
+    assert (built["couchdb/mrview/emits"], built["couchdb/mrview/map_doc"]) == (6, 3)
     assert counted(send, "GET", "/counted/_design/d/_view/v") == {"couchdb/httpd/view_reads": 1}
-    assert counted(send, "GET", "/counted/_design/d/_show/s") == {"couchdb/query_server/calls/ddoc_other": 1}
+    shown = counted(send, "GET", "/counted/_design/d/_show/s")
+    assert prompts(shown) == {"acquired_processes": 1, "reset": 1, "ddoc_other": 1, "process_prompts": 2}
+    filtered = counted(send, "GET", "/counted/_changes?filter=d/f")
+    assert prompts(filtered) == {"acquired_processes": 4, "reset": 4, "ddoc_filter": 4, "process_prompts": 8}
+    summed = {"map": "function (doc) { emit(doc.n, 1); }", "reduce": "function (k, v) { return sum(v); }"}
+    send("PUT", "/counted/_design/r", {"views": {"r": summed}})
+    send("GET", "/counted/_design/r/_view/r")
+    reduced = prompts(counted(send, "GET", "/counted/_design/r/_view/r?group=true"))
+    assert reduced["reduce"] == reduced["reset"] >= 1
     send("POST", "/counted/_index", {"index": {"fields": ["n"]}})
     found = counted(send, "POST", "/counted/_find", {"selector": {"n": 1}, "use_index": "none"})
     assert (found["couchdb/mrview/emits"], found["couchdb/mrview/map_doc"]) == (3, 3)
@@ -157,7 +191,8 @@ def test_prometheus_shows_the_same_figures(send):
     answer = send("GET", f"{NODE}/_prometheus")
     text = answer.content().decode()
     assert answer.headers["content-type"] == "text/plain; version=2.0"
-    assert "\ncouchdb_document_writes_total 1\n" in text
+    # One of them is that of the database.
+    assert "\ncouchdb_document_writes_total 2\n" in text
     assert re.search(r'couchdb_httpd_request_methods\{method="PUT"\} 2\n', text)
     assert re.search(r"# TYPE couchdb_open_databases gauge\ncouchdb_open_databases 3\n", text)
     assert 'couchdb_request_time_seconds{quantile="0.999"} 0.0\n' in text

@@ -161,6 +161,8 @@ def _normal(call: Call, query: ChangesQuery, since: int, headers: dict[str, str]
     if call.may_send_late and query.filter is EVERYTHING and min(cursor.ahead, query.limit) > MANY_ROWS:
         return Response(200, {"content-type": JSON_TYPE, **headers}, stream=_sent_late(call, query, cursor))
     rows, _ = read_changes(call.db, query, cursor)
+    if query.shown is not None and query.filter.matches is None:
+        call.db.count("couchdb/database_reads", len(rows))
     if cursor.failure is not None:
         return _broken_off(rows, cursor.failure, headers)
     pending = shown_pending(call.db, query, cursor, call.server.version)
@@ -249,11 +251,13 @@ def _function(call: Call, kind: str, design_name: str, name: str) -> Filter:
     record, _ = open_winner(call.db, f"_design/{design_name}")
     find_function(record, kind, name)
     path, args = ((kind, name), [request_object(call)]) if kind == "filters" else ((kind, name, "map"), [])
+    asked = "ddoc_filter" if kind == "filters" else "ddoc_other"
     if args and call.method == "POST" and not call.has_empty_body():
         args[0]["body"] = call.json()
 
     def matches(document: dict[str, object]) -> bool:
-        call.db.count("couchdb/query_server/calls/ddoc_filter")
+        call.db.count("couchdb/database_reads")
+        call.db.count_prompts(**{asked: 1})
         try:
             return cast("list[bool]", call.db.indexes.query_server(record).call(path, [document], *args))[0]
         except NotSupported:
@@ -303,7 +307,14 @@ def _selector(call: Call) -> Filter:
         # CouchDB answers every error of a selector here as a bad request.
         raise BadRequest(error.reason) from None
     projected = None if names is None else _failing_late(compile_projection(names))
-    return Filter(matches=_failing_late(compile_selector(normal)), project=projected)
+    matching = _failing_late(compile_selector(normal))
+
+    def matches(document: dict[str, object]) -> bool:
+        call.db.count("couchdb/database_reads")
+        call.db.count("mango/evaluate_selector")
+        return matching(document)
+
+    return Filter(matches=matches, project=projected)
 
 
 def _failing_late(function: Callable[[dict[str, object]], T]) -> Callable[[dict[str, object]], T]:

@@ -5,7 +5,7 @@ Sources: ``chttpd_show``, ``chttpd_external:parse_external_response``.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from hashlib import md5
 from typing import cast
@@ -87,10 +87,11 @@ def list_rows(call: Call) -> Response:
             open_winner(call.db, f"_design/{design}")
         except NotFound as error:
             raise ServerError(f"{{not_found,{error.reason}}}", error="badmatch") from None
-    call.db.count("couchdb/query_server/calls/ddoc_other")
     server = call.db.indexes.query_server(record)
     head = _documents(call) if view == "_all_docs" else _view_answer(call, design or call.args["name"], view)
     rows = head.pop("rows")
+    # CouchDB asks for the text of each row, and for that of the end.
+    call.db.count_prompts(ddoc_other=1, other=len(cast("Sequence[object]", rows)) + 1)
     answer = cast("Mapping[str, object]", server.call(("lists", name), head, _request_of_list(call), rows))
     return list_response(answer, call.server.settings.functions_policy)
 
@@ -159,7 +160,7 @@ def _check_list_method(call: Call) -> None:
 def _answer_of(call: Call, design: DocumentRecord, kind: str, name: str, document: object) -> object:
     """Return the result of a show or update function. Raise ``ServerError`` if it sent the head of a list."""
     request = request_object(call, call.args.get("doc"))
-    call.db.count("couchdb/query_server/calls/ddoc_other")
+    call.db.count_prompts(ddoc_other=1)
     try:
         return call.db.indexes.query_server(design).call((kind, name), document, request)
     except ServerError as error:

@@ -62,6 +62,9 @@ def edit(call: Call, documents: Sequence[Document]) -> list[Outcome]:
         documents = [owned(document, call.user, call.db.security, setting) for document in documents]
     settings = call.server.settings
     outcomes = update_documents(call.db, _prepared(call, documents), call.design_error, _validate(call), settings)
+    refused = sum(isinstance(outcome, CouchError) for outcome in outcomes)
+    if refused:
+        call.db.count("fabric/doc_update/errors", refused)
     _follow_users(call, documents)
     return outcomes
 

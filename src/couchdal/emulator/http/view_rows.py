@@ -119,7 +119,9 @@ def _rows(db: Database, index: ViewIndex, name: str, query: ViewQuery) -> dict[s
     _, view = index.group.find(name)
     reduced = _reduces(view, name, query)
     wanted = _row_query(query)
-    return read_view(db, index, name, wanted, reduced=reduced, update=query.update, update_seq=query.update_seq)
+    answer = read_view(db, index, name, wanted, reduced=reduced, update=query.update, update_seq=query.update_seq)
+    index.count_reductions(db)
+    return answer
 
 
 def _row_query(query: ViewQuery) -> RowQuery:

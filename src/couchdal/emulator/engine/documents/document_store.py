@@ -61,6 +61,14 @@ class DocumentStore:
     def count(self, name: str, number: int = 1) -> None:
         """Count something for ``_stats``. Only the databases of a server do."""
 
+    def count_prompts(self, *, times: int = 1, **prompts: int) -> None:
+        """Count what CouchDB asks one of its query servers, which it resets first, and how often it does that."""
+        asked = {"reset": 1, **prompts}
+        for name, number in asked.items():
+            self.count(f"couchdb/query_server/calls/{name}", times * number)
+        self.count("couchdb/query_server/acquired_processes", times)
+        self.count("couchdb/query_server/process_prompts", times * sum(asked.values()))
+
     def get(self, doc_id: str) -> DocumentRecord | None:
         """Return a document, deleted or not. Raise ``IllegalDocId`` for an id that no partition can hold."""
         if self.partitioned:

@@ -185,7 +185,11 @@ def _refused(
 ) -> CouchError | None:
     if document.doc_id.startswith("_design/"):
         return design_error() or check_design_document(
-            document.body, partitioned=db.partitioned, javascript=db.indexes.javascript, version=version
+            document.body,
+            partitioned=db.partitioned,
+            javascript=db.indexes.javascript,
+            version=version,
+            compiled=lambda number: db.count_prompts(add_fun=number),
         )
     db.validation_loaded = True
     return validate(document, parent) if validate is not None else None

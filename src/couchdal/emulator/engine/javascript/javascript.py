@@ -90,6 +90,8 @@ class QueryServer:
         if not is_javascript(language):
             raise thrown("unknown_query_language", str(language))
         begin_long()
+        #: How often a reduce function was called, until somebody counts it.
+        self.reductions: int = 0
         self._tell = tell
         self._names = names or {}
         self._engine = (runtime or InProcess()).start(_text("load", design))
@@ -118,6 +120,7 @@ class QueryServer:
 
     def reduce(self, source: str, keys: object, values: Sequence[object], *, again: bool) -> object:
         """Return the result of a reduce function, or None if it throws."""
+        self.reductions += 1
         return self._ask("reduce", source, keys, values, again)
 
     def call(self, path: Sequence[str], *args: object) -> object:

@@ -34,7 +34,7 @@ def validation(db: Database, user: UserContext, first: Validate | None) -> Valid
         before = None if old is None or record is None else show(db, record, old, FOR_FUNCTIONS)
         for design in db.indexes.validators(db):
             error = _refusal(db, design, shown(new), before, context, security)
-            db.count("couchdb/query_server/calls/ddoc_vdu")
+            db.count_prompts(ddoc_vdu=1)
             if error is not None:
                 db.count("couchdb/query_server/vdu_rejects")
                 return error

@@ -166,7 +166,9 @@ class JsonIndex(RowIndex["list[object]", IndexRow, IndexRow]):
 
     def read_all(self, db: DocumentStore, records: Iterable[DocumentRecord]) -> list[tuple[str, list[object] | None]]:
         found = super().read_all(db, records)
-        db.count("couchdb/mrview/map_doc", sum(not doc_id.startswith("_design/") for doc_id, _ in found))
+        mapped = sum(not doc_id.startswith("_design/") for doc_id, _ in found)
+        db.count("couchdb/mrview/map_doc", mapped)
+        db.count("mango/evaluate_selector", mapped)
         db.count("couchdb/mrview/emits", sum(values is not None for _, values in found))
         return found
 

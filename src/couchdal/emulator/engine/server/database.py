@@ -129,6 +129,8 @@ class Database(DocumentStore):
     def count(self, name: str, number: int = 1) -> None:
         """Count something for ``_stats``."""
         self.journal.counts[name] += number
+        if self.journal.counted is not None:
+            self.journal.counted.append((name, number))
 
     def set_security(self, security: dict[str, object]) -> None:
         """Replace the security object."""
@@ -195,8 +197,8 @@ class Database(DocumentStore):
             self.add_layer()
         journal.commits += 1
         counts = journal.counts
-        counts["couchdb/database_writes"] += 1
         if purges is None:
+            counts["couchdb/database_writes"] += 1
             counts["couchdb/document_writes"] += len(writes)
             counts["couchdb/document_inserts"] += live + deleted - self.doc_count - self.doc_del_count
         if locals_:
@@ -281,7 +283,7 @@ class Database(DocumentStore):
 
     def add_layer(self) -> None:
         """Direct later writes to a layer above the storage, because readers need its present state."""
-        from couchdal.emulator.storage.layer import Layer  # only a server with long requests needs it
+        from couchdal.emulator.storage.layer import Layer  # only servers with long requests need it
 
         self.storage = Layer(self.storage)
 

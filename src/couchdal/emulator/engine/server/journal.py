@@ -62,7 +62,7 @@ class Commit(ABC):
 class Journal:
     """The commit of a server that is being applied, if any. The caller holds the server's lock."""
 
-    __slots__ = ("busy", "commits", "counts", "keeper", "pending")
+    __slots__ = ("busy", "commits", "counted", "counts", "keeper", "pending")
 
     def __init__(self) -> None:
         #: True while a request is running.
@@ -72,6 +72,8 @@ class Journal:
         self.pending: Commit | None = None
         #: The counters of ``_stats``, by path. Answers are counted by method and status.
         self.counts: defaultdict[str | tuple[str, int], int] = defaultdict(int)
+        #: What the present request has counted, if it may start again; ``None`` for others. Writes are not in it.
+        self.counted: list[tuple[str, int]] | None = None
         #: The keeper that writes commits to the disk; ``None`` if they stay in memory.
         self.keeper: Keeper | None = None
 
@@ -104,6 +106,11 @@ class Journal:
             self.keeper.catch_up()
         commit.wake()
         self.pending = commit.outer
+
+    def uncount(self) -> None:
+        """Forget what the present request has counted."""
+        for name, number in self.counted or ():
+            self.counts[name] -= number
 
     def begin_keeping(self) -> None:
         """Leave the event loop before a write to the disk: other requests must not wait for it there."""

@@ -120,6 +120,10 @@ class View(Database):
         with self._writing() as live:
             live.replace_records(records, purges)
 
+    def count(self, name: str, number: int = 1) -> None:
+        # Another request, which may start again, can hold the lock meanwhile. This one does not.
+        self.live.journal.counts[name] += number
+
     def _set(self, name: str, value: object) -> None:
         with self._writing() as live:
             live._set(name, value)

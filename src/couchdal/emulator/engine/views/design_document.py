@@ -5,8 +5,8 @@ This module does not know databases or requests. Source: ``couch_mrview:validate
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, TypeAlias
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, TypeAlias, cast
 
 from couchdal.api.versions import NEWEST, RANKED_REDUCES, Version
 from couchdal.emulator.engine.erlang.integers import parse_integer
@@ -52,8 +52,12 @@ def check_design_document(
     partitioned: bool = False,
     javascript: Runtime | None = None,
     version: Version = NEWEST,
+    compiled: Callable[[int], None] = lambda number: None,
 ) -> CouchError | None:
-    """Return the error for a design document that CouchDB refuses or that the emulator does not support, or None."""
+    """Return the error for a design document that CouchDB refuses or that the emulator does not support, or None.
+
+    ``compiled`` gets the number of map functions, if they are compiled.
+    """
     map_type = _OBJECT if body.get("language") == "query" else _STRING
     for path in (*_FIELDS, (*_VIEWS, ("map", map_type)), (*_VIEWS, ("reduce", _STRING))):
         wrong = _mismatch(body, path)
@@ -61,7 +65,8 @@ def check_design_document(
             names, types = wrong
             # CouchDB lists the types from the last to the first.
             return _invalid(f"`{'.'.join(names)}` field must have {' or '.join(reversed(types))} type")
-    return _check_views(body, version) or _check_options(body, partitioned) or _check_functions(body, javascript)
+    error = _check_views(body, version) or _check_options(body, partitioned)
+    return error or _check_functions(body, javascript, compiled)
 
 
 def _invalid(reason: str) -> CouchError:
@@ -132,7 +137,9 @@ def _check_options(body: Mapping[str, object], partitioned: bool) -> CouchError 
     return None
 
 
-def _check_functions(body: Mapping[str, object], javascript: Runtime | None) -> CouchError | None:
+def _check_functions(
+    body: Mapping[str, object], javascript: Runtime | None, compiled: Callable[[int], None]
+) -> CouchError | None:
     """Return the error of the first view whose functions do not compile. CouchDB does not compile other functions."""
     from couchdal.emulator.engine.javascript.javascript import QueryServer  # most databases have no design documents
     from couchdal.emulator.engine.javascript.runtime import is_installed
@@ -153,6 +160,11 @@ def _check_functions(body: Mapping[str, object], javascript: Runtime | None) -> 
         # Without JavaScript, the document is stored without compiling its functions.
         return None
     server = QueryServer({}, javascript)
+    compiled(
+        sum(
+            isinstance(view, Mapping) and "map" in view for view in cast("Mapping[str, object]", body["views"]).values()
+        )
+    )
     for view in group.views:
         reduces = [("reduce", name, source) for name, source in view.reduces if not is_builtin(source)]
         for kind, name, source in (("map", view.first_name, view.source), *reduces):

@@ -120,6 +120,12 @@ class ViewIndex(RowIndex[_Rows, ViewRow, _Rows]):
             )
         return self._server
 
+    def count_reductions(self, db: DocumentStore) -> None:
+        """Count the calls of reduce functions since the last time."""
+        if self._server is not None and self._server.reductions:
+            times, self._server.reductions = self._server.reductions, 0
+            db.count_prompts(times=times, reduce=1)
+
     def reducer(self, source: str) -> Reducer:
         """Return a reduce function. The setting of the limit differs for built-in and JavaScript functions."""
         if is_builtin(source):
@@ -156,8 +162,8 @@ class ViewIndex(RowIndex[_Rows, ViewRow, _Rows]):
         ]
         db.count("couchdb/mrview/map_doc", len(mapped))
         db.count("couchdb/mrview/emits", sum(len(rows) for _, views in found for rows in views or ()))
-        if is_javascript(self.group.language):
-            db.count("couchdb/query_server/calls/map", len(mapped))
+        if mapped and is_javascript(self.group.language):
+            db.count_prompts(add_fun=len(self._sources), map=len(mapped))
         return found
 
     def _is_mapped(self, record: DocumentRecord) -> bool:
