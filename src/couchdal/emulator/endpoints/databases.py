@@ -39,7 +39,10 @@ def create(call: Call) -> Response:
     if placement is not None:
         call.server.check_new_name(name, partitioned=partitioned == "true")
         raise ServerError("no_nodes_in_zone")
-    call.server.create(name, shards=shards, partitioned=partitioned == "true")
+    created = call.server.create(name, shards=shards, partitioned=partitioned == "true")
+    # CouchDB keeps a document for each database.
+    created.count("couchdb/document_inserts")
+    created.count("couchdb/document_writes")
     return json_response({"ok": True}, 201, {"location": call.absolute_uri("/" + quote_like_couchdb(name))})
 
 
@@ -66,7 +69,9 @@ def delete(call: Call) -> Response:
         raise BadRequest(
             "You tried to DELETE a database with a ?=rev parameter. Did you mean to DELETE a document instead?"
         )
-    call.server.delete(call.args["db"])
+    found = call.server.database(call.args["db"])
+    call.server.delete(found.name)
+    found.count("couchdb/document_writes")
     keeper = call.server.journal.keeper
     if keeper is None:
         return json_response({"ok": True})

@@ -296,9 +296,6 @@ class Server:
             assignments.append((self, "announced", announced(self.databases)))
         keep = partial(_keep_new, (), {name: created}, self.generation)
         self.journal.publish(Changes(assignments, [insert], woken=list(self.watchers.values()), keep=keep))
-        # CouchDB keeps a document for each database.
-        self.journal.counts["couchdb/document_inserts"] += 1
-        self.journal.counts["couchdb/document_writes"] += 1
         return created
 
     def new_database(
@@ -343,7 +340,6 @@ class Server:
             assignments.append((self, "announced", known))
         keep = partial(_keep_new, [name], {}, generation)
         self.journal.publish(Changes(assignments, [remove], woken=[found.changed], keep=keep))
-        self.journal.counts["couchdb/document_writes"] += 1
 
 
 def _keep_new(gone: Iterable[str], made: Mapping[str, Database], generation: int, keeper: Keeper) -> None:
