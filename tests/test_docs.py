@@ -24,6 +24,7 @@ DOCS = ROOT / "docs"
 PAGES = sorted(DOCS.rglob("*.md"))
 README = (ROOT / "README.md").read_text("utf-8")
 ARCHITECTURE = (ROOT / "ARCHITECTURE.md").read_text("utf-8")
+INTERNALS = (ROOT / "INTERNALS.md").read_text("utf-8")
 CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
 CONNECTING = (ROOT / "docs/connecting.md").read_text("utf-8")
 EXAMPLES = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
@@ -89,7 +90,7 @@ def test_every_module_has_its_place_in_the_architecture() -> None:
 
 
 def test_documents_name_files_that_exist() -> None:
-    for text in (README, ARCHITECTURE, CONTRIBUTING):
+    for text in (README, ARCHITECTURE, INTERNALS, CONTRIBUTING):
         named = re.findall(r"`((?:src|tests|bench|requirements|docs)/[\w./-]*)`", text)
         assert not [name for name in named if not (ROOT / name).exists()]
 
