@@ -57,7 +57,11 @@ class Rest(Generic[T]):
         return self._coroutine.send(value)
 
     def throw(self, *error: Any) -> object:
-        return self._coroutine.throw(*error)
+        try:
+            return self._coroutine.throw(*error)
+        finally:
+            # The traceback of the error refers to this frame. The cycle would keep the request in memory.
+            del error
 
     def close(self) -> None:
         self._coroutine.close()

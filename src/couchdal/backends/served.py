@@ -11,6 +11,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractContextManager, nullcontext, suppress
 from functools import partial
+from threading import Lock
 from time import monotonic, sleep
 from typing import TYPE_CHECKING, TypeVar
 
@@ -41,6 +42,8 @@ _T = TypeVar("_T")
 _COLLECTED = 1 << 20
 # How long the event loop works on one request.
 _AT_ONCE_S = 0.003
+# How soon the application has counted a large answer as unread.
+_COUNTED_S = 0.002
 # How many documents move in one step from a layer to the storage below.
 _SUNK_AT_ONCE = 200
 _TOO_LATE = "The request could not be processed in a reasonable amount of time."
@@ -89,6 +92,7 @@ class ServedBackend(InlineBackend):
         self._at_once = _AtOnce(server)
         self._threads = Threads()
         self._turns = Turns()
+        self._making_large = Lock()
         self._timeout_s = request_timeout_s
 
     def collects(self, request: Request) -> int | None:
@@ -193,6 +197,11 @@ class ServedBackend(InlineBackend):
             with suppress(RuntimeError):
                 # The loop may have closed.
                 loop.call_soon_threadsafe(settle, done)
+            if task.held is not None:
+                try:
+                    loop.call_soon_threadsafe(loop.call_later, _COUNTED_S, task.held.release)
+                except RuntimeError:
+                    task.held.release()
 
         self._threads.run(job)
         try:
@@ -206,6 +215,9 @@ class ServedBackend(InlineBackend):
         try:
             response = configured_answer(settings, request, self._endpoint_answer(task, request, endpoint))
             if response.stream is None and response.json is not ABSENT:
+                if task.is_large:
+                    # One after the other, so that the application can refuse further ones to the same client.
+                    task.hold(self._making_large)
                 response.body, response.json = response.content(encode_in_pieces), ABSENT
         except (OutOfTime, CouchError) as error:
             response = refuse(settings, request, _too_late() if isinstance(error, OutOfTime) else error)

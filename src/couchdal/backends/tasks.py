@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from threading import Lock
 from time import monotonic
 
 from couchdal.backends.threads import Turns
@@ -25,6 +26,8 @@ class Task(Pace):
     """The pace of a request in a thread."""
 
     holds_lock: bool
+    #: What ``hold`` took.
+    held: Lock | None = None
 
     def __init__(self, server: Server, turns: Turns, timeout_s: float | None) -> None:
         self._server = server
@@ -79,6 +82,14 @@ class Task(Pace):
                 yield
             finally:
                 processors.release()
+
+    def hold(self, lock: Lock) -> None:
+        """Take a lock that one task at a time has. Wait for it without a turn. It is released after the task."""
+        with self.waiting():
+            left = self.left()
+            if not lock.acquire(timeout=-1 if left is None else left):
+                raise OutOfTime
+            self.held = lock
 
     @contextmanager
     def unlocked(self) -> Iterator[None]:

@@ -12,7 +12,7 @@ from functools import partial
 from typing import Protocol, TypeVar
 
 from couchdal.emulator.dispatch import Endpoint, prepare
-from couchdal.emulator.endpoints.attachments import begin_upload, write
+from couchdal.emulator.endpoints.attachments import begin_upload, write, write_uploaded
 from couchdal.emulator.engine.documents.upload import Upload
 from couchdal.emulator.engine.server.server import Server
 from couchdal.emulator.http.answering import refuse
@@ -54,7 +54,7 @@ async def answer_upload(
                 await in_thread(partial(upload.add, bytes(waiting)))
                 waiting.clear()
         await in_thread(partial(upload.add, bytes(waiting)))
-        return await answer(request.with_body(), partial(write, upload=upload))
+        return await answer(request.with_body(), partial(write_uploaded, upload=upload))
     except CouchError as error:
         server.journal.counts[request.method, error.status] += 1
         return refuse(server.settings, request, error)

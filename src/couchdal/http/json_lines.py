@@ -20,7 +20,7 @@ _PIECE, _MOST_ROWS = 65536, 200
 
 def lay_out_rows(value: object) -> bytes:
     """Return the text of a listing or a view: the other members, then a row on each line."""
-    return _listed(cast("_Members", value)) + b"\n"
+    return _listed(cast("_Members", value), b"\r\n]}\n")
 
 
 def lay_out_queries(value: object) -> bytes:
@@ -33,7 +33,7 @@ def lay_out_changes(value: object) -> bytes:
     """Return the text of a feed that was read once: the rows, and then the other members."""
     members = cast("_Members", value)
     rest = encode_json({name: member for name, member in members.items() if name != "results"})
-    return b'{"results":[\n' + _rows(members["results"]) + b"\n],\n" + rest[1:] + b"\n\n"
+    return b"".join((b'{"results":[\n', _rows(members["results"]), b"\n],\n", rest[1:], b"\n\n"))
 
 
 def lay_out_documents(value: object) -> bytes:
@@ -73,7 +73,7 @@ def in_pieces(rows: Iterable[object]) -> Iterator[bytes]:
         yield separator + b",\r\n".join(waiting)
 
 
-def _listed(members: _Members) -> bytes:
+def _listed(members: _Members, end: bytes = b"\r\n]}") -> bytes:
     """Return the text of one listing. CouchDB writes an empty line if it has no rows."""
     return _head(members) + _rows(members["rows"]) + b"\r\n]}"
 

@@ -229,6 +229,7 @@ class Application:
             if response.stream is None and response.json is not ABSENT:
                 # Encode here, where a value that cannot be encoded still becomes an answer.
                 response.body, response.json = response.content(), ABSENT
+            self._clients.check_unread(request, len(response.body))
             if not 100 <= response.status <= 999:
                 raise ValueError(f"{response.status} is not an HTTP status")
         except (BrokenOff, Disconnected):

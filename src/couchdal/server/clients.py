@@ -8,6 +8,9 @@ from couchdal.http.messages import Request
 from couchdal.server.framing import Limits
 from couchdal.server.operational import PREFIX
 
+# A shorter answer is sent whatever its client has yet to read.
+_LONG = 65536
+
 
 class Clients:
     """Counts the open requests and unread answers of each client, by its address. Another object counts open feeds.
@@ -54,7 +57,27 @@ class Clients:
         # If no client may begin one, the application refuses it.
         if most is not None and self._open < most and not has_room(most, self._open, requests):
             return True
-        return unread > self._limits.client_unread or not has_room(self._limits.unread, self._unread, unread)
+        return not self._may_leave_unread(unread)
+
+    def check_unread(self, request: Request, size: int) -> None:
+        """Raise ``CouchError`` 503 for an answer of ``size`` bytes if its client has yet to read too much.
+
+        Many answers may have been made since their requests began. What a write did is always said.
+        """
+        _, unread = self.busy.get(request.peer, (0, 0))
+        if size > _LONG and not self._may_leave_unread(unread) and _only_reads(request):
+            check_room(request, "no more unread answers to this client")
+
+    def _may_leave_unread(self, unread: int) -> bool:
+        return unread <= self._limits.client_unread and has_room(self._limits.unread, self._unread, unread)
+
+
+def _only_reads(request: Request) -> bool:
+    from couchdal.api.routes import find_route  # few clients leave so much
+    from couchdal.http.urls import split_path
+    from couchdal.proxy.allow_list import only_reads
+
+    return only_reads(request.method, find_route(split_path(request.path))[0])
 
 
 def check_room(request: Request, what: str, *, closes: bool = False) -> None:

@@ -8,6 +8,7 @@ the collector looks at them only when the server is idle.
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import faulthandler
 import gc
 import os
@@ -29,13 +30,19 @@ _MOST_COLLECTIONS = 20
 _QUICKLY_CHECKED = 200_000
 _IDLE_PERIODS = 4
 _LONG_IDLE_PERIODS = 600
+# The parameter of glibc's ``mallopt`` (see malloc.h), and the size in bytes of blocks that go back to the system.
+_M_MMAP_THRESHOLD = -3
+_RETURNED = 1 << 18
 # A process that does not end in time is ended this much later: by a thread, by faulthandler, by the system's alarm.
 _LATE_S, _LATER_S, _LATEST_S = 0.25, 0.35, 0.45
 
 
 def tune() -> None:
-    """Let threads switch often, and never collect the oldest generation automatically."""
+    """Let threads switch often, return freed memory, and never collect the oldest generation automatically."""
     sys.setswitchinterval(_SWITCH_INTERVAL_S)
+    with suppress(AttributeError, OSError):
+        # By default, glibc keeps larger and larger blocks that were freed, for each thread.
+        ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, _RETURNED)
     young, middle, _ = gc.get_threshold()
     gc.set_threshold(young, middle, _NEVER)
     gc.freeze()

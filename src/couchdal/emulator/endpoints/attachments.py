@@ -235,8 +235,13 @@ def _range(text: str) -> tuple[int | None, int | None] | None:
 # --- writing ---------------------------------------------------------------------------------------------------------
 
 
-def write(call: Call, upload: Upload | None = None) -> Response:
-    """PUT: a new revision with the attachment, which replaces one of the same name. It may have been stored before."""
+def write(call: Call) -> Response:
+    """PUT: a new revision with the attachment, which replaces one of the same name."""
+    return write_uploaded(call, None)
+
+
+def write_uploaded(call: Call, upload: Upload | None) -> Response:
+    """Write an attachment that was stored while it arrived. Without ``upload``, it is the body of the request."""
     doc_id, name = call.doc_id, _checked_name(call)
     sent = _sent(call, name)
     document, others = _document(call, doc_id)
