@@ -75,7 +75,8 @@ def in_pieces(rows: Iterable[object]) -> Iterator[bytes]:
 
 def _listed(members: _Members, end: bytes = b"\r\n]}") -> bytes:
     """Return the text of one listing. CouchDB writes an empty line if it has no rows."""
-    return _head(members) + _rows(members["rows"]) + b"\r\n]}"
+    # In one step, because a copy of the rows may take much memory.
+    return b"".join((_head(members), _rows(members["rows"]), end))
 
 
 def _head(members: _Members) -> bytes:
