@@ -96,7 +96,7 @@ class FeedWatch:
     """A thread that waits for the answer to a request for changes."""
 
     def __init__(self, send: Callable[[], Response]) -> None:
-        self.is_over = False
+        self.is_over: bool = False
         self._send = send
         self._lock = Lock()
         self._is_closed = False

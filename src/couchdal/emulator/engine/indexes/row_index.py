@@ -232,7 +232,9 @@ class RowIndex(FollowingIndex[Found], Generic[Found, Row, Kept]):
         if state is not None:
             if state.get("format") != _FORMAT or state["collation"] != collator_name():
                 return False
-            self.seq, self.purge_seq, self.replaced = state["seq"], state["purge_seq"], state["replaced"]
+            self.seq: int = state["seq"]
+            self.purge_seq: int = state["purge_seq"]
+            self.replaced = state["replaced"]
             trees = [RowBlocks(one.root_of(value)) for one, value in zip(shelved, state["trees"], strict=True)]
             by_id = RowBlocks(documents.root_of(state["documents"]))
             self._saved_next = state["next"]

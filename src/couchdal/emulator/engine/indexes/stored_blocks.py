@@ -133,8 +133,11 @@ class StoredBlock(Block[Row]):
     ) -> None:
         self._shelved = shelved
         self.number: int = number
-        self.level, self.count, self.size = level, count, size
-        self.first, self.reductions = first, reductions
+        self.level: int = level
+        self.count: int = count
+        self.size: int = size
+        self.first: tuple[Any, ...] = first
+        self.reductions: dict[object, Any] = reductions
 
     def __getattr__(self, name: str) -> Any:
         # The slots of a block that was not read are empty.
