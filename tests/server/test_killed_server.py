@@ -172,7 +172,7 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("kind", HOUSE_KEEPING)
-@pytest.mark.parametrize("rounds", [2, pytest.param(100, marks=pytest.mark.soak)])
+@pytest.mark.parametrize("rounds", [1, pytest.param(100, marks=pytest.mark.soak)])
 def test_server_killed_while_it_keeps_house_harms_nothing(
     kind: str, rounds: int, large: Path, tmp_path: Path, figure: object
 ) -> None:
