@@ -50,7 +50,7 @@ class Shelf(ABC):
     that leaves the state before.
     """
 
-    #: The last state that was read or saved; None if there is none.
+    #: The last state that was read or saved; None before the first.
     state: Any
     #: Whether a block or the state cannot be read. Then the index is built anew.
     is_damaged: bool

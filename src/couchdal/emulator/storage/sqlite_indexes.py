@@ -89,7 +89,7 @@ class SqliteShelf(Shelf):
 
 
 def _state_of(source: Source, text: str) -> dict[str, Any] | None:
-    """Return a state from its stored form; None if there is none yet. Raise ``ServerError`` or ``TypeError``."""
+    """Return a state from its stored form, or None from an empty text. Raise ``ServerError`` or ``TypeError``."""
     if text == "":
         return None
     state = unsealed(source, text)

@@ -228,7 +228,7 @@ class _Layout:
         further = indent + " " * (begin - column)
         if is_behind:
             return f"{{{tag},{self._items(rest, begin, further, closing, used + width)}}}"
-        # The atom stands before the first item as another item would.
+        # The atom and the first item are separated like two items.
         return "{" + self._items((node.items[0], *rest), begin, further, closing, used + 1, first_at=column + 1) + "}"
 
     def _items(
