@@ -87,7 +87,7 @@ run: $(RUN_READY)
 	  cat; }
 
 test: setup
-	@echo "Running the tests takes about 7 minutes on two cores. The long tests are in: make soak"
+	@echo "Running the tests takes about 10 minutes on two cores. The long tests are in: make soak"
 	@# Worksteal gives idle workers the tests of others: some tests compute, and some wait.
 	@$(PYTEST) $(ARGS)
 
