@@ -13,6 +13,9 @@ from couchdal.emulator.engine.server.server import Server
 from couchdal.emulator.engine.server.view import View
 from couchdal.pace import Pace
 
+# How often a request that waits for a lock looks whether it must end.
+_LOOKS_S = 0.1
+
 
 class OutOfTime(Exception):
     """The time of a request is over."""
@@ -49,14 +52,18 @@ class Task(Pace):
         self._turns.end()
 
     def step(self) -> None:
-        if self._stopped:
-            raise Stopped
         now = monotonic()
-        if self._deadline is not None and now > self._deadline and not self.has_written:
-            raise OutOfTime
+        self._check(now)
         if now > self._turn_ends and not self.holds_lock and self._turns.are_awaited():
             self._turns.end()
             self._turn_ends = self._turns.begin(new=False)
+
+    def _check(self, now: float) -> None:
+        """Raise ``Stopped`` or ``OutOfTime`` if the request must end. One that has written has no deadline."""
+        if self._stopped:
+            raise Stopped
+        if self._deadline is not None and now > self._deadline and not self.has_written:
+            raise OutOfTime
 
     def begin_long(self) -> None:
         self.step()
@@ -86,9 +93,8 @@ class Task(Pace):
     def hold(self, lock: Lock) -> None:
         """Take a lock that one task at a time has. Wait for it without a turn. It is released after the task."""
         with self.waiting():
-            left = self.left()
-            if not lock.acquire(timeout=-1 if left is None else left):
-                raise OutOfTime
+            while not lock.acquire(timeout=_LOOKS_S):
+                self._check(monotonic())
             self.held = lock
 
     @contextmanager
