@@ -161,18 +161,28 @@ LATER = """
 """
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
-def test_late_session_fixture_keeps_what_it_changed_of_the_server(
-    tmp_path: Path, served_address: str, backend: str
-) -> None:
-    fixtures, tests = unindented(LATE).split("def check")
-    printed = run(
+def run_in_order(tmp_path: Path, served_address: str, backend: str, **files: str) -> str:
+    """Run test files in the order of their names, and return what pytest prints."""
+    return run(
         tmp_path,
         f"--dal-backend={backend}",
         "-p",
         "no:randomly",
         environment=live_environment(served_address),
         shared=unindented(SHARED),
+        **files,
+    )
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_late_session_fixture_keeps_what_it_changed_of_the_server(
+    tmp_path: Path, served_address: str, backend: str
+) -> None:
+    fixtures, tests = unindented(LATE).split("def check")
+    printed = run_in_order(
+        tmp_path,
+        served_address,
+        backend,
         conftest=fixtures,
         test_late=fixtures.partition("@")[0] + "def check" + tests,
         test_later=unindented(LATER),
@@ -195,13 +205,10 @@ def test_package_fixture_lasts_for_its_package(tmp_path: Path, served_address: s
         "one/within/test_second": SECOND,
     }
     (tmp_path / "one/within").mkdir(parents=True)
-    printed = run(
+    printed = run_in_order(
         tmp_path,
-        f"--dal-backend={backend}",
-        "-p",
-        "no:randomly",
-        environment=live_environment(served_address),
-        shared=unindented(SHARED),
+        served_address,
+        backend,
         conftest=unindented(SESSION),
         test_outside=unindented(OUTSIDE),
         **{name: unindented(text) for name, text in files.items()},
